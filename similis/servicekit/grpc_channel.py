@@ -1,0 +1,44 @@
+"""Channels to upstreams: one for each in a process, with balancing, retries of what is safe, and our metadata."""
+
+import json
+from collections.abc import Sequence
+
+import grpc
+
+from similis.servicekit.grpc_server import MAX_MESSAGE_BYTES
+from similis.servicekit.request_context import REQUEST_ID_KEY, request_id
+
+
+def open_channel(target: str, *, idempotent: Sequence[tuple[str, str]] = ()) -> grpc.aio.Channel:
+    """A channel to `target` ("dns:///embedder:9000", "127.0.0.1:9000", "unix:/run/embedder.sock").
+
+    Calls are balanced over all addresses that the name has. `idempotent` names (service, method) pairs that are
+    sent again when the upstream was UNAVAILABLE. The caller closes the channel.
+    """
+    retried = [{"service": service, "method": method} for service, method in idempotent]
+    config: dict[str, object] = {"loadBalancingConfig": [{"round_robin": {}}]}
+    if retried:
+        policy = {
+            "maxAttempts": 3,
+            "initialBackoff": "0.1s",
+            "maxBackoff": "1s",
+            "backoffMultiplier": 3,
+            "retryableStatusCodes": ["UNAVAILABLE"],
+        }
+        config["methodConfig"] = [{"name": retried, "retryPolicy": policy}]
+    options = (
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.service_config", json.dumps(config)),
+        ("grpc.keepalive_time_ms", 30_000),
+        ("grpc.initial_reconnect_backoff_ms", 200),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
+        ("grpc.enable_http_proxy", 0),
+    )
+    return grpc.aio.insecure_channel(target, options=options)
+
+
+def call_metadata() -> tuple[tuple[str, str], ...]:
+    """The metadata that every call carries: the id of the request it is made for."""
+    identifier = request_id()
+    return ((REQUEST_ID_KEY, identifier),) if identifier else ()

@@ -1,0 +1,50 @@
+"""The life of a service's process: start, serve until a signal, drain, stop."""
+
+import asyncio
+import signal
+import sys
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+from similis.servicekit.logs import configure_logging, get_logger
+from similis.servicekit.settings import S, SettingsError, load_settings
+
+log = get_logger(__name__)
+
+EXIT_CONFIG = 78
+
+
+class StartupError(Exception):
+    """The service cannot start; the message is the one line that its operator reads."""
+
+
+def run_service(name: str, settings: type[S], build: Callable[[S], AbstractAsyncContextManager[object]]) -> int:
+    """Runs a service until SIGTERM or SIGINT and returns the process's exit status.
+
+    0 after a clean stop, 78 for a wrong setting, 1 when it could not start. `build` gives the application, an
+    asynchronous context manager that serves while it is entered.
+    """
+    try:
+        loaded = load_settings(settings)
+        configure_logging(name, level=loaded.log_level, log_format=loaded.log_format)
+    except (SettingsError, ValueError) as error:
+        sys.stderr.write(f"{name}: {error}\n")
+        return EXIT_CONFIG
+    try:
+        asyncio.run(_serve(name, build(loaded)))
+    except StartupError as error:
+        log.error("service_start_failed", reason=str(error))
+        return 1
+    return 0
+
+
+async def _serve(name: str, application: AbstractAsyncContextManager[object]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with application:
+        log.info("service_started", name=name)
+        await stop.wait()
+        log.info("service_stopping", name=name)
+    log.info("service_stopped", name=name)

@@ -1,0 +1,5 @@
+"""Which version runs."""
+
+from importlib.metadata import version
+
+VERSION = version("similis")
