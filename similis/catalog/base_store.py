@@ -1,0 +1,79 @@
+"""The base store: the backbone's own vector of each image, kept so that nothing is embedded twice."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from qdrant_client import AsyncQdrantClient, models
+
+from similis.catalog.vectors import translated
+
+Matrix = npt.NDArray[np.float32]
+
+# Enough of a checksum to tell backbones apart.
+CHECKSUM_CHARACTERS = 16
+
+
+@dataclass(frozen=True)
+class BaseStore:
+    """The base vectors of one of our collections under one backbone. Raises what `vectors.translated` raises."""
+
+    client: AsyncQdrantClient
+    name: str
+
+    async def ensure(self, dim: int) -> None:
+        """Makes the store if it is not there: on disk, without a graph, since it is only read by id."""
+        with translated():
+            if await self.client.collection_exists(self.name):
+                return
+            await self.client.create_collection(
+                self.name,
+                vectors_config=models.VectorParams(
+                    # Dot product: with cosine Qdrant would normalise what it stores.
+                    size=dim,
+                    distance=models.Distance.DOT,
+                    on_disk=True,
+                    hnsw_config=models.HnswConfigDiff(m=0),
+                ),
+                optimizers_config=models.OptimizersConfigDiff(indexing_threshold=0),
+            )
+
+    async def known(self, ids: Sequence[int]) -> set[int]:
+        """Those of the images whose vector is there."""
+        with translated():
+            points = await self.client.retrieve(self.name, list(ids), with_payload=False, with_vectors=False)
+        return {int(point.id) for point in points}
+
+    async def put(self, ids: Sequence[int], vectors: Matrix) -> None:
+        """Keeps vectors [n, dim] by image id; they are durable when this returns."""
+        with translated():
+            await self.client.upsert(self.name, models.Batch(ids=list(ids), vectors=vectors.tolist()), wait=True)
+
+    async def read(self, ids: Sequence[int]) -> tuple[list[int], Matrix]:
+        """The vectors [n, dim] of those of the images that are there, with their ids in the order of `ids`."""
+        with translated():
+            points = await self.client.retrieve(self.name, list(ids), with_payload=False, with_vectors=True)
+        found = {int(point.id): point.vector for point in points}
+        present = [identifier for identifier in ids if identifier in found]
+        return present, np.array([found[identifier] for identifier in present], dtype=np.float32)
+
+    async def remove(self, ids: Sequence[int]) -> None:
+        """Removes the vectors of images."""
+        with translated():
+            await self.client.delete(self.name, models.PointIdsList(points=list(ids)), wait=True)
+
+    async def drop(self) -> None:
+        """Removes the store; one that is not there is no error."""
+        with translated():
+            await self.client.delete_collection(self.name)
+
+
+def base_store_prefix(prefix: str, collection_id: int) -> str:
+    """What the names of all base stores of a collection begin with."""
+    return f"{prefix}-c{collection_id}-b"
+
+
+def base_store_name(prefix: str, collection_id: int, backbone: str) -> str:
+    """The name of the base store for a backbone's checksum."""
+    return f"{base_store_prefix(prefix, collection_id)}{backbone[:CHECKSUM_CHARACTERS]}"

@@ -1,0 +1,105 @@
+"""Connections to Postgres, and what its errors mean to us."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TypeAlias
+
+import asyncpg
+from asyncpg.pool import PoolConnectionProxy
+
+from similis.servicekit.errors import DeadlineExceeded, NoSpace, ServiceError, Unavailable
+from similis.servicekit.request_context import remaining
+
+Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
+
+# A statement outside of any request ends after this many seconds.
+STATEMENT_SECONDS = 60.0
+ACQUIRE_SECONDS = 5.0
+
+_TRANSIENT = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.LockNotAvailableError,
+)
+
+
+class Database:
+    """A pool of connections. Every connection that saw more than a refused statement is dropped, not reused."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+        self._pool = pool
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, dsn: str, *, max_connections: int = 10) -> AsyncIterator["Database"]:
+        """A pool for `dsn` while entered. Connects on first use: a server that is down is not an error here."""
+        pool: asyncpg.Pool[asyncpg.Record] = asyncpg.create_pool(
+            dsn,
+            min_size=0,
+            max_size=max_connections,
+            command_timeout=STATEMENT_SECONDS,
+            timeout=ACQUIRE_SECONDS,
+            max_inactive_connection_lifetime=60.0,
+            server_settings={"application_name": "similis", "TimeZone": "UTC"},
+        )
+        await pool
+        try:
+            yield cls(pool)
+        finally:
+            pool.terminate()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection in autocommit mode.
+
+        Raises Unavailable when Postgres does not answer, DeadlineExceeded when the request's time is over, NoSpace
+        when its disk is full.
+        """
+        with _translated():
+            connection = await self._pool.acquire(timeout=remaining(ACQUIRE_SECONDS))
+            try:
+                yield connection
+            except (asyncpg.PostgresError, ServiceError):
+                raise
+            except BaseException:
+                connection.terminate()
+                raise
+            finally:
+                await self._pool.release(connection, timeout=ACQUIRE_SECONDS)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A connection inside of a transaction, committed on leaving without an error. Raises as `connection` does."""
+        async with self.connection() as connection, connection.transaction():
+            yield connection
+
+    async def ping(self) -> None:
+        """Raises what `connection` raises unless Postgres answers a statement."""
+        async with self.connection() as connection:
+            await connection.execute("SELECT 1", timeout=remaining(ACQUIRE_SECONDS))
+
+
+class _translated:  # noqa: N801 (a context manager that is written like a function)
+    """Turns what asyncpg raises into errors of the tree; what is a defect of ours stays as it is."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if error is None or isinstance(error, ServiceError):
+            return
+        if isinstance(error, asyncpg.DiskFullError):
+            raise NoSpace("The database's disk is full.") from error
+        if isinstance(error, TimeoutError | asyncpg.QueryCanceledError):
+            raise DeadlineExceeded("The database did not answer in time.") from error
+        if isinstance(error, _TRANSIENT) or _is_broken_connection(error):
+            raise Unavailable("The database is not available.", code="database_unavailable") from error
+
+
+def _is_broken_connection(error: BaseException) -> bool:
+    return isinstance(error, OSError | asyncpg.InternalClientError) or (
+        isinstance(error, asyncpg.InterfaceError) and "connection" in str(error)
+    )

@@ -1,0 +1,178 @@
+"""Indexes: what a finetune makes. Each has its own Qdrant collection, written once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from similis.catalog.database import Database
+from similis.catalog.jobs import Job, LeaseLost
+
+# The index of an earlier attempt at the same job goes; what it knows of failures is carried over.
+CARRY_FAILURES = """
+UPDATE image_failures f SET index_id = $2 FROM indexes i
+WHERE f.index_id = i.id AND i.job_id = $1 AND i.id <> $2
+"""
+
+LIVE = """
+SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim
+FROM collections c LEFT JOIN indexes i ON i.id = c.live_index
+WHERE c.id = $1 AND c.deleting_at IS NULL
+"""
+
+DROPPABLE = """
+SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim
+FROM indexes i JOIN collections c ON c.id = i.collection_id JOIN jobs j ON j.id = i.job_id
+WHERE c.live_index IS DISTINCT FROM i.id AND CASE
+    WHEN i.published_at IS NOT NULL THEN i.superseded_at < now() - make_interval(secs => $1)
+    ELSE j.state NOT IN ('queued', 'running') OR j.token <> i.token END
+"""
+
+
+@dataclass(frozen=True)
+class Index:
+    """An index. backbone: the checksum of the backbone its vectors come from."""
+
+    id: int
+    collection_id: int
+    revision: int
+    qdrant_collection: str
+    adapter_id: int | None
+    backbone: str
+    dim: int | None
+
+
+@dataclass(frozen=True)
+class ImageFailure:
+    """An image that could not be indexed, and why. reason: a stable code; detail: for a person."""
+
+    image_id: int
+    reason: str
+    detail: str
+
+
+class Indexes:
+    """The indexes of the database. prefix: what the names of our Qdrant collections begin with.
+
+    Every method raises what `Database.connection` raises.
+    """
+
+    def __init__(self, database: Database, prefix: str) -> None:
+        self._database = database
+        self._prefix = prefix
+
+    async def begin(self, job: Job, backbone: str) -> Index:
+        """The index that this attempt at the job writes; failures of earlier attempts are carried over.
+
+        Raises LeaseLost.
+        """
+        async with self._database.transaction() as connection:
+            ours = await connection.fetchval(
+                "SELECT id FROM jobs WHERE id = $1 AND token = $2 AND state = 'running' FOR UPDATE", job.id, job.token
+            )
+            if ours is None:
+                raise LeaseLost(f"Job {job.id} is no longer this worker's.")
+            identifier: int = await connection.fetchval("SELECT nextval(pg_get_serial_sequence('indexes', 'id'))")
+            name = f"{self._prefix}-c{job.collection_id}-g{identifier}"
+            await connection.execute(
+                "INSERT INTO indexes (id, collection_id, revision, job_id, token, qdrant_collection, backbone) "
+                "OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                identifier,
+                job.collection_id,
+                job.revision,
+                job.id,
+                job.token,
+                name,
+                backbone,
+            )
+            await connection.execute(CARRY_FAILURES, job.id, identifier)
+        return Index(identifier, job.collection_id, job.revision, name, None, backbone, None)
+
+    async def set_adapter(self, index: Index, adapter_id: int, dim: int, quality: str | None) -> None:
+        """Says which adapter the index's vectors went through. dim: length of them. quality: JSON."""
+        async with self._database.connection() as connection:
+            await connection.execute(
+                "UPDATE indexes SET adapter_id = $2, dim = $3, quality = $4 WHERE id = $1",
+                index.id,
+                adapter_id,
+                dim,
+                quality,
+            )
+
+    async def add_failures(self, index: Index, failures: Sequence[ImageFailure]) -> None:
+        """Keeps why images could not be indexed; the newest reason counts. Raises LeaseLost if the index is gone."""
+        try:
+            async with self._database.connection() as connection:
+                await connection.executemany(
+                    "INSERT INTO image_failures VALUES ($1, $2, $3, $4) ON CONFLICT (index_id, image_id) "
+                    "DO UPDATE SET reason = excluded.reason, detail = excluded.detail",
+                    [(index.id, failure.image_id, failure.reason, failure.detail) for failure in failures],
+                )
+        except asyncpg.ForeignKeyViolationError:
+            raise LeaseLost("The index was removed.") from None
+
+    async def failures(self, index_id: int, image_ids: Sequence[int] | None = None) -> list[ImageFailure]:
+        """The failures of an index by image, of these images only if they are given."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                "SELECT image_id, reason, detail FROM image_failures "
+                "WHERE index_id = $1 AND ($2::bigint[] IS NULL OR image_id = ANY($2)) ORDER BY image_id",
+                index_id,
+                image_ids,
+            )
+        return [ImageFailure(row["image_id"], row["reason"], row["detail"]) for row in rows]
+
+    async def failure_counts(self, index_id: int) -> dict[str, int]:
+        """How many images failed, by reason."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                "SELECT reason, count(*) AS n FROM image_failures WHERE index_id = $1 GROUP BY reason", index_id
+            )
+        return {row["reason"]: row["n"] for row in rows}
+
+    async def live(self, collection_id: int) -> tuple[bool, Index | None]:
+        """Whether the collection exists, and the index that search serves, if there is one."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(LIVE, collection_id)
+        if row is None:
+            return False, None
+        return True, None if row["id"] is None else _index(row)
+
+    async def droppable(self, grace_seconds: float) -> list[Index]:
+        """Indexes that nobody needs: replaced for longer than the grace period, or left by a job that ended."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(DROPPABLE, grace_seconds)
+        return [_index(row) for row in rows]
+
+    async def remove(self, index_id: int) -> None:
+        """Removes the row of an index that is not live, with its failures."""
+        async with self._database.connection() as connection:
+            await connection.execute(
+                "DELETE FROM indexes WHERE id = $1 AND id NOT IN (SELECT live_index FROM collections "
+                "WHERE live_index IS NOT NULL)",
+                index_id,
+            )
+
+    async def of_collection(self, collection_id: int) -> list[Index]:
+        """All indexes of a collection, also of one that is being deleted."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch("SELECT * FROM indexes WHERE collection_id = $1", collection_id)
+        return [_index(row) for row in rows]
+
+    async def qdrant_collections(self) -> set[str]:
+        """The names of the generations that a row stands for."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch("SELECT qdrant_collection FROM indexes")
+        return {row["qdrant_collection"] for row in rows}
+
+
+def _index(row: asyncpg.Record) -> Index:
+    return Index(
+        id=row["id"],
+        collection_id=row["collection_id"],
+        revision=row["revision"],
+        qdrant_collection=row["qdrant_collection"],
+        adapter_id=row["adapter_id"],
+        backbone=row["backbone"],
+        dim=row["dim"],
+    )

@@ -1,0 +1,82 @@
+"""The vectors' store: one client of Qdrant, and what its errors mean to us."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+
+import grpc
+from qdrant_client import AsyncQdrantClient
+from qdrant_client.common.client_exceptions import QdrantException
+
+from similis.servicekit.errors import DeadlineExceeded, NoSpace, Overloaded, Unavailable
+
+DEFAULT_PORT = 6334
+CALL_SECONDS = 60
+
+
+class VectorsMissing(Unavailable):
+    """A Qdrant collection that a row names is not there."""
+
+    default_code = "vectors_missing"
+
+
+@dataclass(frozen=True)
+class QdrantAddress:
+    """Where Qdrant's gRPC API is."""
+
+    host: str
+    grpc_port: int
+    tls: bool = False
+    api_key: str | None = None
+
+    @classmethod
+    def parse(cls, text: str, *, tls: bool = False, api_key: str | None = None) -> "QdrantAddress":
+        """From "host" or "host:port". Raises ValueError for a port that is none."""
+        host, colon, port = text.rpartition(":")
+        if not colon:
+            return cls(text, DEFAULT_PORT, tls, api_key)
+        return cls(host, int(port), tls, api_key)
+
+
+@asynccontextmanager
+async def open_qdrant(address: QdrantAddress) -> AsyncIterator[AsyncQdrantClient]:
+    """A client while entered; connects on first use."""
+    client = AsyncQdrantClient(
+        host=address.host,
+        grpc_port=address.grpc_port,
+        prefer_grpc=True,
+        https=address.tls,
+        api_key=address.api_key,
+        check_compatibility=False,
+        timeout=CALL_SECONDS,
+    )
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turns what the client raises into errors of the tree: Unavailable, DeadlineExceeded, NoSpace, VectorsMissing."""
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        status, details = error.code(), error.details() or ""
+        if status is grpc.StatusCode.NOT_FOUND:
+            raise VectorsMissing("The vectors of this index are not there.") from error
+        if status is grpc.StatusCode.DEADLINE_EXCEEDED:
+            raise DeadlineExceeded("The vector store did not answer in time.") from error
+        if status is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            raise _exhausted(details) from error
+        if status in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL):
+            raise Unavailable("The vector store is not available.", code="qdrant_unavailable") from error
+        raise
+    except QdrantException as error:
+        raise _exhausted(str(error)) from error
+
+
+def _exhausted(details: str) -> NoSpace | Overloaded:
+    if "disk" in details.lower() or "space" in details.lower():
+        return NoSpace("The vector store's disk is full.")
+    return Overloaded("The vector store has too much to do.")
