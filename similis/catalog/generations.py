@@ -59,7 +59,7 @@ class Generations:
         There is no deadline: the caller keeps its lease meanwhile, and cancels.
         """
         with translated():
-            while not await self._green(name):
+            while not await self._green(name):  # noqa: ASYNC110 (Qdrant does not tell by itself)
                 await asyncio.sleep(POLL_SECONDS)
             found = (await self._client.count(name, exact=True)).count
         if found != count:
