@@ -1,0 +1,174 @@
+"""What happens to one collection from its first write until it is settled and handed over to a serving process."""
+
+import asyncio
+import time
+
+from similis.servicekit.logs import get_logger
+from similis.standalone.qdrant.collection import Collection
+from similis.standalone.qdrant.directory import DataDirectory
+from similis.standalone.qdrant.engine_process import EngineProcess, Role
+from similis.standalone.qdrant.options import Options
+from similis.standalone.qdrant.serving import Serving
+from similis.standalone.qdrant.status import Code, StatusError, unavailable
+from similis.standalone.qdrant.wire import Operation
+from similis.standalone.qdrant.writer_slots import WriterSlots
+
+_log = get_logger(__name__)
+_WRITER_NICE = 5
+_FIRST_DELAY = 0.1
+_LONGEST_DELAY = 10.0
+_NO_SPACE_DELAY = 2.0
+
+
+class Keeper:
+    """Starts the collection's writer, optimizes when writes go quiet, hands over, and survives the writer's death."""
+
+    def __init__(
+        self, collection: Collection, directory: DataDirectory, serving: Serving, slots: WriterSlots, options: Options
+    ) -> None:
+        self._collection = collection
+        self._directory = directory
+        self._serving = serving
+        self._slots = slots
+        self._options = options
+        self._failures = 0
+        self._arrival: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.task = asyncio.create_task(self._keep())
+
+    async def arrival(self) -> None:
+        """Wait until the collection has a writer or cannot have one. Raises `StatusError` (UNAVAILABLE)."""
+        await asyncio.shield(self._arrival)
+
+    async def stop(self) -> None:
+        """Stop looking after the collection; its writer goes on."""
+        self.task.cancel()
+        await asyncio.wait({self.task})
+
+    async def _keep(self) -> None:
+        collection = self._collection
+        await self._slots.take(collection.name)
+        try:
+            while not collection.broken:
+                try:
+                    await self._hold()
+                    await self._settle()
+                    if await self._has_lingered():
+                        await collection.move(self._hand_over())
+                        return
+                except (StatusError, OSError) as error:
+                    await self._recover(error)
+        finally:
+            await self._slots.give_back(collection.name)
+            self._announce(None)
+
+    async def _hold(self) -> None:
+        collection = self._collection
+        if collection.has_writer:
+            return
+        if self._arrival.done():
+            self._arrival = asyncio.get_running_loop().create_future()
+        await collection.move(self._to_writer())
+        self._announce(None)
+
+    def _announce(self, error: StatusError | None) -> None:
+        if self._arrival.done():
+            return
+        if error is None:
+            self._arrival.set_result(None)
+            return
+        self._arrival.set_exception(error)
+        self._arrival.exception()
+
+    async def _to_writer(self) -> None:
+        collection = self._collection
+        former = collection.holder
+        collection.holder = None
+        await self._serving.retire(collection)
+        if former is not None and former.alive:
+            await former.submit(Operation.CLOSE, collection.name)
+        elif former is not None:
+            await former.ended()
+        role = Role(f"write-{collection.name}", open_collections=1, nice=_WRITER_NICE)
+        collection.hold(await EngineProcess.start(role, self._options), writer=True)
+
+    async def _settle(self) -> None:
+        """Optimize and flush, once it is quiet; settled only if nothing was written meanwhile."""
+        collection = self._collection
+        await self._quiet()
+        needed = await asyncio.to_thread(self._directory.size, collection.name) + self._options.min_free_bytes
+        if not collection.settled and self._directory.free_bytes() < needed:
+            collection.hindrance = f"Not enough disk space to optimize: {needed} bytes needed"
+            _log.warning("optimize_postponed", collection=collection.name, needed=needed)
+            await asyncio.sleep(_NO_SPACE_DELAY)
+            return
+        writes, started = collection.writes, time.monotonic()
+        collection.unsettled_bytes = 0
+        reply = await collection.writer.submit(Operation.SETTLE, collection.name)
+        collection.learn(reply.counts)
+        collection.hindrance = ""
+        collection.deaths = self._failures = 0
+        if collection.writes == writes:
+            await collection.move(self._mark_settled())
+        _log.info(
+            "collection_optimized",
+            collection=collection.name,
+            points=reply.counts.points,
+            indexed=reply.counts.indexed,
+            seconds=round(time.monotonic() - started, 3),
+            settled=collection.settled,
+        )
+
+    async def _mark_settled(self) -> None:
+        await asyncio.to_thread(self._directory.mark_settled, self._collection.name)
+        self._collection.settled = True
+
+    async def _quiet(self) -> None:
+        collection = self._collection
+        while collection.unsettled_bytes < self._options.optimize_after_bytes:
+            left = collection.last_write + self._options.quiet_seconds - time.monotonic()
+            if left <= 0:
+                return
+            await asyncio.sleep(left)
+
+    async def _has_lingered(self) -> bool:
+        """Wait for more writes; whether none came for a while, or others need this collection's place."""
+        collection = self._collection
+        while collection.settled and collection.has_writer:
+            left = collection.last_write + self._options.linger_seconds - time.monotonic()
+            if left <= 0:
+                break
+            try:
+                async with asyncio.timeout(left):
+                    await self._slots.wanted.wait()
+                    break
+            except TimeoutError:
+                continue
+        return collection.settled and collection.moving is None
+
+    async def _hand_over(self) -> None:
+        collection = self._collection
+        writer = collection.writer
+        await writer.submit(Operation.CLOSE, collection.name)
+        collection.holder = None
+        await writer.stop()
+        server = await self._serving.process_for(collection)
+        collection.hold(server, writer=False)
+        await server.submit(Operation.LOAD, collection.name)
+
+    async def _recover(self, error: StatusError | OSError) -> None:
+        collection = self._collection
+        if isinstance(error, StatusError) and error.code is Code.DATA_LOSS:
+            collection.broken = error.message
+            _log.error("collection_damaged", collection=collection.name, error=error.message)
+            await collection.writer.stop()
+            return
+        self._failures += 1
+        _log.warning("collection_unsettled", collection=collection.name, error=str(error), failures=self._failures)
+        if not (isinstance(error, StatusError) and error.code is Code.UNAVAILABLE):
+            collection.hindrance = str(error)
+        if isinstance(error, OSError):
+            self._announce(unavailable(f"No process for collection `{collection.name}` can be started: {error}"))
+        if collection.holder is not None and not collection.holder.alive:
+            await collection.holder.ended()
+        if self._failures > 1:
+            await asyncio.sleep(min(_FIRST_DELAY * 2**self._failures, _LONGEST_DELAY))

@@ -1,0 +1,52 @@
+"""Qdrant's protobuf messages, without the client library around them.
+
+`import qdrant_client` pulls in an HTTP client, numpy and hundreds of model classes, in every engine process. The
+generated message modules need none of it, so they are loaded as a package of their own from the same folder.
+"""
+
+import importlib
+import importlib.util
+import sys
+import types
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qdrant_client.grpc import (
+        collections_pb2,
+        collections_service_pb2,
+        json_with_int_pb2,
+        points_pb2,
+        points_service_pb2,
+        qdrant_common_pb2,
+        qdrant_pb2,
+    )
+else:
+    _PACKAGE = f"{__name__}_generated"
+
+    def _generated(module: str) -> types.ModuleType:
+        if _PACKAGE not in sys.modules:
+            spec = importlib.util.find_spec("qdrant_client")
+            if spec is None or not spec.submodule_search_locations:
+                raise ImportError("qdrant-client is not installed")
+            package = types.ModuleType(_PACKAGE)
+            package.__path__ = [f"{location}/grpc" for location in spec.submodule_search_locations]
+            sys.modules[_PACKAGE] = package
+        return importlib.import_module(f"{_PACKAGE}.{module}")
+
+    json_with_int_pb2 = _generated("json_with_int_pb2")
+    qdrant_common_pb2 = _generated("qdrant_common_pb2")
+    collections_pb2 = _generated("collections_pb2")
+    points_pb2 = _generated("points_pb2")
+    collections_service_pb2 = _generated("collections_service_pb2")
+    points_service_pb2 = _generated("points_service_pb2")
+    qdrant_pb2 = _generated("qdrant_pb2")
+
+__all__ = [
+    "collections_pb2",
+    "collections_service_pb2",
+    "json_with_int_pb2",
+    "points_pb2",
+    "points_service_pb2",
+    "qdrant_common_pb2",
+    "qdrant_pb2",
+]
