@@ -1,0 +1,41 @@
+"""TCP ports: whether one can be had, and a free one."""
+
+import random
+import socket
+from contextlib import closing
+
+from similis.servicekit.process import StartupError
+
+# Below what Linux hands out to outgoing connections, so that none takes the port between two starts of its owner.
+LOOPBACK_PORTS = range(20_000, 32_000)
+
+
+def listenable(host: str, port: int) -> int:
+    """The port that can be listened on at `host`: `port`, or a free one for 0. Raises StartupError if it is taken."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with closing(socket.socket(family, kind, protocol)) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+            probe.listen(1)
+            found: int = probe.getsockname()[1]
+            return found
+    except OSError as error:
+        raise StartupError(f"cannot listen on {authority(host, port)}: {error.strerror or error}") from error
+
+
+def free_loopback_port() -> int:
+    """A TCP port on 127.0.0.1 that nobody listens on. Raises StartupError when there is none."""
+    for port in random.sample(LOOPBACK_PORTS, 50):
+        try:
+            return listenable("127.0.0.1", port)
+        except StartupError:
+            continue
+    raise StartupError("no free port on 127.0.0.1")
+
+
+def authority(host: str, port: int) -> str:
+    """`host:port` as it stands in a URL, with an IPv6 address in brackets."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

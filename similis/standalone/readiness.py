@@ -1,0 +1,87 @@
+"""How to see that a child is ready, without the libraries that it uses."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from pathlib import Path
+
+Probe = Callable[[], Awaitable[bool]]
+
+ANSWER_SECONDS = 10.0
+MAX_ANSWER_BYTES = 64 * 1024
+
+
+def accepts_tcp(host: str, port: int) -> Probe:
+    """Whether connections to a TCP port are accepted."""
+
+    async def probe() -> bool:
+        return await _accepts(asyncio.open_connection(host, port))
+
+    return probe
+
+
+def accepts_unix(path: Path) -> Probe:
+    """Whether connections to a Unix socket are accepted."""
+
+    async def probe() -> bool:
+        return await _accepts(asyncio.open_unix_connection(path))
+
+    return probe
+
+
+async def _accepts(connecting: Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]) -> bool:
+    try:
+        async with asyncio.timeout(ANSWER_SECONDS):
+            _, writer = await connecting
+    except (OSError, TimeoutError):
+        return False
+    writer.close()
+    with suppress(OSError):
+        await writer.wait_closed()
+    return True
+
+
+async def get(host: str, port: int, path: str) -> tuple[int, str]:
+    """Status and body of one HTTP GET. Raises OSError or TimeoutError when there is no answer."""
+    async with asyncio.timeout(ANSWER_SECONDS):
+        reader, writer = await asyncio.open_connection(host, port)
+        try:
+            writer.write(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+            await writer.drain()
+            answer = await reader.read(MAX_ANSWER_BYTES)
+            while chunk := await reader.read(MAX_ANSWER_BYTES):
+                answer = (answer + chunk)[:MAX_ANSWER_BYTES]
+        finally:
+            writer.close()
+    head, _, body = answer.decode("utf-8", "replace").partition("\r\n\r\n")
+    words = head.split(" ", 2)
+    if len(words) < 2 or not words[1].isdigit():
+        raise ConnectionError(f"no HTTP answer from {host}:{port}")
+    return int(words[1]), body
+
+
+class ReadyEndpoint:
+    """The gateway's `/readyz`; keeps what it last said, for the operator who waits for it."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+        self._port = port
+        self.said = "no answer yet"
+
+    async def is_green(self) -> bool:
+        """Whether it answers 200."""
+        try:
+            status, body = await get(self._host, self._port, "/readyz")
+        except (OSError, TimeoutError) as error:
+            self.said = str(error) or type(error).__name__
+            return False
+        self.said = _in_one_line(body) or str(status)
+        return status == 200
+
+
+def _in_one_line(body: str) -> str:
+    try:
+        return json.dumps(json.loads(body))[:500]
+    except ValueError:
+        return " ".join(body.split())[:500]

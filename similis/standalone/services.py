@@ -1,0 +1,123 @@
+"""The children beside Postgres: how each is run, and what it is told."""
+
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from similis.standalone.child_process import Command
+from similis.standalone.data_directory import DataDirectory
+from similis.standalone.postgres import database_url
+from similis.standalone.readiness import Probe, ReadyEndpoint, accepts_tcp, accepts_unix
+from similis.standalone.supervisor import ChildSpec
+
+# What a service needs after its own grace period to end.
+MARGIN_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Addresses:
+    """Where the parts of one instance listen."""
+
+    host: str
+    port: int
+    qdrant_port: int
+    run_directory: Path
+
+    @property
+    def embedder(self) -> Path:
+        """The embedder's socket."""
+        return self.run_directory / "embedder.sock"
+
+    @property
+    def trainer(self) -> Path:
+        """The trainer's socket."""
+        return self.run_directory / "trainer.sock"
+
+
+class Services:
+    """Makes the specifications of the children of one instance."""
+
+    def __init__(
+        self,
+        data: DataDirectory,
+        addresses: Addresses,
+        *,
+        environment: Mapping[str, str],
+        grace_seconds: float,
+        allow_private_addresses: bool,
+    ) -> None:
+        """`environment` is the operator's; `grace_seconds` is the time that a service gives its requests to end."""
+        self._data = data
+        self._addresses = addresses
+        self._environment = environment
+        self._grace_seconds = grace_seconds
+        self._allow_private_addresses = allow_private_addresses
+
+    def qdrant(self) -> ChildSpec:
+        """Qdrant's engine behind its gRPC API."""
+        listen = f"127.0.0.1:{self._addresses.qdrant_port}"
+        arguments = ("--data", str(self._data.qdrant), "--listen", listen)
+        ready = accepts_tcp("127.0.0.1", self._addresses.qdrant_port)
+        return self._spec("qdrant", "similis.standalone.qdrant", ready, {}, arguments)
+
+    def embedder(self) -> ChildSpec:
+        """The embedder; models are kept in the data directory."""
+        told = {"LISTEN": f"unix:{self._addresses.embedder}", "MODEL_CACHE": str(self._data.models)}
+        return self._spec("embedder", "similis.embedder", accepts_unix(self._addresses.embedder), told)
+
+    def trainer(self) -> ChildSpec:
+        """The trainer."""
+        told = {
+            "LISTEN": f"unix:{self._addresses.trainer}",
+            "ALLOW_PRIVATE_ADDRESSES": "true" if self._allow_private_addresses else "false",
+            **self._upstreams(),
+        }
+        return self._spec("trainer", "similis.trainer", accepts_unix(self._addresses.trainer), told)
+
+    def gateway(self) -> ChildSpec:
+        """The gateway, ready when it says so of all that it needs."""
+        told = {
+            "HOST": self._addresses.host,
+            "PORT": str(self._addresses.port),
+            "TRAINER_ADDRESS": f"unix:{self._addresses.trainer}",
+            **self._upstreams(),
+        }
+        endpoint = ReadyEndpoint(self._addresses.host, self._addresses.port)
+        return self._spec("gateway", "similis.gateway", endpoint.is_green, told)
+
+    def _upstreams(self) -> dict[str, str]:
+        return {
+            "DATABASE_URL": database_url(self._addresses.run_directory),
+            "QDRANT_ADDRESS": f"127.0.0.1:{self._addresses.qdrant_port}",
+            "EMBEDDER_ADDRESS": f"unix:{self._addresses.embedder}",
+        }
+
+    def _spec(
+        self, name: str, module: str, ready: Probe, told: Mapping[str, str], arguments: tuple[str, ...] = ()
+    ) -> ChildSpec:
+        # -P: the working directory is the operator's, for relative paths in settings, and no place for modules.
+        command = Command(
+            arguments=(sys.executable, "-P", "-m", module, *arguments),
+            environment=child_environment(self._environment, {**told, "LOG_FORMAT": "json"}),
+            directory=Path.cwd(),
+        )
+        grace = self._grace_seconds + MARGIN_SECONDS
+        return ChildSpec(name, command, ready, grace_seconds=grace, inherited=(self._data.children_lock,))
+
+
+def child_environment(operators: Mapping[str, str], told: Mapping[str, str]) -> dict[str, str]:
+    """The operator's environment with our settings (`told`, without their prefix) in place of the operator's.
+
+    libpq's variables are left out: they would speak of another database.
+    """
+    ours = {f"SIMILIS_{name}": value for name, value in told.items()}
+    files = {f"{name}_FILE" for name in ours}
+    kept = {name: value for name, value in operators.items() if not name.startswith("PG") and name not in files}
+    return {**kept, **ours}
+
+
+def operators_environment() -> dict[str, str]:
+    """The environment that this process was given."""
+    return dict(os.environ)

@@ -1,0 +1,129 @@
+"""The one-machine run: every part a child process, started in order, stopped in reverse."""
+
+import asyncio
+import signal
+import sys
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from similis.catalog.api_keys import ApiKeys
+from similis.catalog.database import Database
+from similis.servicekit.logs import get_logger
+from similis.servicekit.process import StartupError
+from similis.standalone.admin_key import ensure_admin_key
+from similis.standalone.child_log import ChildLog
+from similis.standalone.config import StandaloneSettings
+from similis.standalone.data_directory import DataDirectory, opened
+from similis.standalone.ports import authority, free_loopback_port, listenable
+from similis.standalone.postgres import database_url, ensure_database, postgres_spec, prepare
+from similis.standalone.run_directory import run_directory
+from similis.standalone.schema import bring_up_to_date
+from similis.standalone.services import Addresses, Services, operators_environment
+from similis.standalone.supervisor import Child, ChildSpec, supervised
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class UpOptions:
+    """What `similis up` was asked for; port 0 takes a free one."""
+
+    data: Path
+    host: str
+    port: int
+    allow_private_addresses: bool
+
+
+async def up(options: UpOptions, settings: StandaloneSettings) -> None:
+    """Runs the instance until SIGTERM, SIGINT or SIGHUP; a second signal does not wait for requests to end.
+
+    Raises StartupError when it cannot be started.
+    """
+    stop, hurry = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (hurry if stop.is_set() else stop).set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, on_signal)
+    running = asyncio.create_task(_run(options, settings, hurry))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if not running.done():
+        log.info("stopping")
+        running.cancel()
+    with suppress(asyncio.CancelledError):
+        await running
+    if stop.is_set():
+        log.info("stopped")
+
+
+async def _run(options: UpOptions, settings: StandaloneSettings, hurry: asyncio.Event) -> None:
+    port = listenable(options.host, options.port)
+    async with AsyncExitStack() as stack:
+        data = await stack.enter_async_context(opened(options.data, min_free_bytes=settings.min_free_disk_bytes))
+        sockets = stack.enter_context(run_directory(data))
+        children = _Children(stack, data, hurry)
+        services = Services(
+            data,
+            Addresses(options.host, port, free_loopback_port(), sockets),
+            environment=operators_environment(),
+            grace_seconds=settings.shutdown_grace_seconds,
+            allow_private_addresses=options.allow_private_addresses,
+        )
+        try:
+            async with asyncio.timeout(settings.start_timeout_seconds):
+                await _start(children, services, data, sockets)
+        except TimeoutError:
+            raise StartupError(f"not ready after {settings.start_timeout_seconds:g} s; {data.logs} says more") from None
+        log.info("ready", data=str(data.root))
+        with suppress(BrokenPipeError):
+            sys.stdout.write(f"ready http://{authority(options.host, port)}\n")
+            sys.stdout.flush()
+        await asyncio.Event().wait()
+
+
+async def _start(children: "_Children", services: Services, data: DataDirectory, sockets: Path) -> None:
+    # What needs no database loads while the database comes up; the databases are the last to stop.
+    await prepare(data, ChildLog("postgres", data.logs))
+    postgres = await children.start(postgres_spec(data, sockets))
+    await children.start(services.qdrant())
+    await children.start(services.embedder())
+    await postgres.wait_ready()
+    await ensure_database(sockets)
+    url = database_url(sockets)
+    await bring_up_to_date(url)
+    async with Database.open(url, max_connections=1) as database:
+        if await ensure_admin_key(ApiKeys(database), data.admin_key):
+            log.info("api_key_created", file=str(data.admin_key))
+    await children.start(services.trainer())
+    await children.start(services.gateway())
+    await children.wait_ready()
+
+
+class _Children:
+    """The children that were started so far."""
+
+    def __init__(self, stack: AsyncExitStack, data: DataDirectory, hurry: asyncio.Event) -> None:
+        self._stack = stack
+        self._data = data
+        self._hurry = hurry
+        self._started: list[Child] = []
+
+    async def start(self, spec: ChildSpec) -> Child:
+        output = ChildLog(spec.name, self._data.logs)
+        child = await self._stack.enter_async_context(supervised(spec, output, self._hurry))
+        self._started.append(child)
+        return child
+
+    async def wait_ready(self) -> None:
+        """Returns when all are ready; raises the StartupError of the first that cannot be."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for child in self._started:
+                    group.create_task(child.wait_ready())
+        except* StartupError as errors:
+            raise errors.exceptions[0] from None
