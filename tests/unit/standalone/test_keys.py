@@ -1,0 +1,80 @@
+"""The first key and the `keys` commands, on a real database."""
+
+from pathlib import Path
+
+import pytest
+
+from similis.catalog.api_keys import ApiKeys
+from similis.catalog.database import Database
+from similis.servicekit.process import StartupError
+from similis.standalone.admin_key import ensure_admin_key
+from similis.standalone.keys import create_key, delete_key, list_keys
+from similis.standalone.postgres import database_url
+from similis.standalone.schema import bring_up_to_date
+
+
+@pytest.fixture
+def url(postgres: Path) -> str:
+    return database_url(postgres)
+
+
+async def test_the_first_key_is_made_once_in_a_file_for_its_owner(url: str, tmp_path: Path) -> None:
+    await bring_up_to_date(url)
+    file = tmp_path / "admin-key"
+    async with Database.open(url) as database:
+        keys = ApiKeys(database)
+        assert await ensure_admin_key(keys, file)
+        assert file.stat().st_mode & 0o777 == 0o600
+        assert await keys.valid(file.read_text().strip())
+        file.unlink()
+        assert not await ensure_admin_key(keys, file), "an owner who put the key away is given no second one"
+        assert not file.exists()
+
+
+async def test_a_first_key_that_was_never_handed_over_is_replaced(url: str, tmp_path: Path) -> None:
+    await bring_up_to_date(url)
+    file = tmp_path / "admin-key"
+    async with Database.open(url) as database:
+        keys = ApiKeys(database)
+        (tmp_path / "admin-key.pending").touch()
+        lost = await keys.create("admin")
+        assert await ensure_admin_key(keys, file)
+        assert not await keys.valid(lost)
+        assert await keys.valid(file.read_text().strip())
+        assert not (tmp_path / "admin-key.pending").exists()
+
+
+async def test_a_key_is_made_listed_without_its_secret_and_deleted(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await create_key(url, "museum")
+    secret = capsys.readouterr().out.splitlines()[-1]
+    async with Database.open(url) as database:
+        assert await ApiKeys(database).valid(secret)
+        await list_keys(url)
+        listed = capsys.readouterr()
+        assert "museum" in listed.out
+        assert secret.partition(".")[2] not in listed.out + listed.err
+        await delete_key(url, int(secret.partition(".")[0]))
+        assert not await ApiKeys(database).valid(secret)
+    with pytest.raises(StartupError, match="there is no key"):
+        await delete_key(url, int(secret.partition(".")[0]))
+
+
+@pytest.mark.parametrize("name", ["", " ", "x" * 201, "a\nb"])
+async def test_a_key_needs_a_name(name: str) -> None:
+    with pytest.raises(StartupError, match="printable characters"):
+        await create_key("postgresql://nobody@/nothing", name)
+
+
+async def test_a_newer_schema_is_refused_and_left_alone(url: str) -> None:
+    await bring_up_to_date(url)
+    async with Database.open(url) as database, database.connection() as connection:
+        await connection.execute("INSERT INTO schema_migrations (version, name) VALUES (9999, 'from_the_future')")
+    with pytest.raises(StartupError, match="newer version of Similis"):
+        await bring_up_to_date(url)
+
+
+async def test_a_database_that_does_not_answer_is_one_clear_line(tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match="not available"):
+        await bring_up_to_date(database_url(tmp_path))
