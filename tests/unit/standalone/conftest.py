@@ -1,9 +1,7 @@
-"""Small real children, and a data directory to run Postgres in."""
+"""Small real children, and a data directory."""
 
-import asyncio
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -11,18 +9,9 @@ import pytest
 from similis.standalone.child_log import ChildLog
 from similis.standalone.child_process import Command
 from similis.standalone.data_directory import DataDirectory, opened
-from similis.standalone.postgres import ensure_database, postgres_spec, prepare
-from similis.standalone.run_directory import run_directory
-from similis.standalone.supervisor import ChildSpec, RestartPolicy, supervised
+from similis.standalone.supervisor import ChildSpec, RestartPolicy
 
 QUICK = RestartPolicy(first_delay=0.01, max_delay=0.05, stable_after=60.0)
-
-
-async def eventually(condition: Callable[[], bool], seconds: float = 20.0) -> None:
-    """Returns as soon as the condition holds; fails when it does not in time."""
-    async with asyncio.timeout(seconds):
-        while not condition():  # noqa: ASYNC110 - what is waited for happens in other processes
-            await asyncio.sleep(0.01)
 
 
 def python_child(
@@ -48,16 +37,3 @@ def output(tmp_path: Path) -> ChildLog:
 async def data(tmp_path: Path) -> AsyncIterator[DataDirectory]:
     async with opened(tmp_path / "data", min_free_bytes=0) as data:
         yield data
-
-
-@pytest.fixture
-async def postgres(data: DataDirectory) -> AsyncIterator[Path]:
-    """A running Postgres with our database in it; gives the directory with its socket."""
-    output = ChildLog("postgres", data.logs)
-    async with AsyncExitStack() as stack:
-        sockets = stack.enter_context(run_directory(data))
-        await prepare(data, output)
-        child = await stack.enter_async_context(supervised(postgres_spec(data, sockets), output, asyncio.Event()))
-        await child.wait_ready()
-        await ensure_database(sockets)
-        yield sockets

@@ -10,8 +10,9 @@ import pytest
 from similis.servicekit.process import EXIT_CONFIG, StartupError
 from similis.standalone.child_log import ChildLog
 from similis.standalone.supervisor import RestartPolicy, describe_status, supervised
+from tests.eventually import eventually
 
-from .conftest import QUICK, eventually, python_child
+from .conftest import QUICK, python_child
 
 READY_AND_WAIT = """
 import signal, sys

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 
 from similis.standalone import tether
+from tests.eventually import eventually
 
-from .conftest import eventually
 from .test_supervisor import alive
 
 SUPERVISOR = """

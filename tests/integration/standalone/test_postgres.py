@@ -17,8 +17,7 @@ from similis.standalone.data_directory import DataDirectory, opened
 from similis.standalone.postgres import database_url, ensure_database, postgres_spec, prepare
 from similis.standalone.run_directory import run_directory
 from similis.standalone.supervisor import supervised
-
-from .conftest import eventually
+from tests.eventually import eventually
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="another user is only needed by root")
 

@@ -1,0 +1,64 @@
+# Similis on a fresh machine: Python 3.11 or newer, make and a package index are all that it takes.
+
+VENV := .venv
+STAMP := $(VENV)/.installed
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
+PROTO := similis/proto
+
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help setup up demo test check check-style check-types check-proto check-fast proto constraints clean
+
+help: ## show this
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## make .venv with everything in it
+
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; say where: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(VENV)/bin/python -c pass 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,test,dev]'
+	@touch $@
+
+up: $(STAMP) ## run Similis on this machine; options go in ARGS
+	@similis up $(ARGS)
+
+demo: $(STAMP) ## show it with free photographs; ARGS=--exit ends after the searches
+	@python -m demo $(ARGS)
+
+test: check ## everything: 'make check' and all other tests
+	pytest --ignore=tests/unit --ignore=tests/architecture
+
+check: check-style check-types check-proto check-fast ## format, lint, types, generated code, fast tests
+
+check-style: $(STAMP)
+	ruff format --check .
+	ruff check .
+
+check-types: $(STAMP)
+	mypy -p similis -p demo
+
+check-proto: $(STAMP)
+	buf lint
+	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && sh $(PROTO)/generate.sh "$$fresh" && \
+	diff -r -x '*.proto' -x '*.sh' -x __init__.py -x __pycache__ "$$fresh/$(PROTO)" $(PROTO) || \
+	{ echo "The generated code is out of step with the .proto files: run 'make proto'." >&2; exit 1; }
+
+check-fast: $(STAMP)
+	pytest tests/unit tests/architecture
+
+proto: $(STAMP) ## write the generated code of the .proto files anew
+	sh $(PROTO)/generate.sh
+
+constraints: ## write constraints.txt anew: the newest of what pyproject.toml allows
+	@rm -rf build/constraints && $(PYTHON) -m venv build/constraints
+	build/constraints/bin/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0' -e '.[demo,test,dev]'
+	@{ echo '# The exact versions that were tested. Written by "make constraints".'; \
+	build/constraints/bin/python -m pip freeze --exclude-editable | sed -e 's/+cpu$$//'; } > constraints.txt
+	@rm -rf build/constraints
+
+clean: ## remove what was built; data directories stay
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find similis demo tests bench -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,33 @@
+"""A data directory, and Postgres running in it."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from similis.standalone.child_log import ChildLog
+from similis.standalone.data_directory import DataDirectory, opened
+from similis.standalone.postgres import ensure_database, postgres_spec, prepare
+from similis.standalone.run_directory import run_directory
+from similis.standalone.supervisor import supervised
+
+
+@pytest.fixture
+async def data(tmp_path: Path) -> AsyncIterator[DataDirectory]:
+    async with opened(tmp_path / "data", min_free_bytes=0) as data:
+        yield data
+
+
+@pytest.fixture
+async def postgres(data: DataDirectory) -> AsyncIterator[Path]:
+    """A running Postgres with our database in it; gives the directory with its socket."""
+    output = ChildLog("postgres", data.logs)
+    async with AsyncExitStack() as stack:
+        sockets = stack.enter_context(run_directory(data))
+        await prepare(data, output)
+        child = await stack.enter_async_context(supervised(postgres_spec(data, sockets), output, asyncio.Event()))
+        await child.wait_ready()
+        await ensure_database(sockets)
+        yield sockets
