@@ -1,0 +1,105 @@
+"""`similis up` as an operator runs it: a process of its own, with its output read."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from http.client import HTTPConnection
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import psutil
+
+SIMILIS = (sys.executable, "-m", "similis.standalone")
+STOP_SECONDS = 60.0
+
+
+def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    """Returns as soon as the condition holds; fails when it does not in time."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds:g} s"
+        time.sleep(0.02)
+
+
+def similis(*arguments: str, environment: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
+    """Runs one command to its end."""
+    return subprocess.run(
+        [*SIMILIS, *arguments],
+        env={**os.environ, **(environment or {})},
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+
+
+@dataclass
+class RunningInstance:
+    """A `similis up` that said that it is ready."""
+
+    process: "subprocess.Popen[str]"
+    data: Path
+    address: str
+
+    @classmethod
+    def start(cls, data: Path, *arguments: str) -> "RunningInstance":
+        """Starts one on a free port and waits for its line. Fails when there is none."""
+        log = (data.parent / f"{data.name}.stderr").open("a")
+        with log:
+            process = subprocess.Popen(
+                [*SIMILIS, "up", "--data", str(data), "--port", "0", *arguments],
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        assert process.stdout is not None
+        word, _, address = process.stdout.readline().strip().partition(" ")
+        if word != "ready":
+            process.wait()
+            process.stdout.close()
+            raise AssertionError(Path(log.name).read_text())
+        return cls(process, data, address)
+
+    def said(self) -> str:
+        """What it wrote on standard error, in this run and the ones before."""
+        return (self.data.parent / f"{self.data.name}.stderr").read_text()
+
+    def family(self) -> list[psutil.Process]:
+        """All processes below it."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def child(self, marker: str) -> psutil.Process:
+        """The direct child whose command line has `marker` in it."""
+        for child in psutil.Process(self.process.pid).children():
+            if any(marker in word for word in child.cmdline()):
+                return child
+        raise LookupError(marker)
+
+    def get(self, path: str, *, method: str = "GET", key: str = "") -> int:
+        """The status of one request; 0 when there is no answer."""
+        parts = urlsplit(self.address)
+        connection = HTTPConnection(parts.hostname or "", parts.port, timeout=20)
+        try:
+            connection.request(method, path, headers={"API-Key": key})
+            return connection.getresponse().status
+        except OSError:
+            return 0
+        finally:
+            connection.close()
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Sends it a signal and waits; gives its exit status. Nothing happens when it is gone."""
+        self.process.send_signal(number)
+        status = self.process.wait(STOP_SECONDS)
+        if self.process.stdout is not None:
+            self.process.stdout.close()
+        return status
+
+
+def gone(processes: list[psutil.Process]) -> bool:
+    """Whether none of the processes runs any more."""
+    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)
