@@ -14,6 +14,8 @@ from similis.standalone.supervisor import ChildSpec
 
 # What a service needs after its own grace period to end.
 MARGIN_SECONDS = 5.0
+# For a Qdrant server; ours takes no key.
+NOT_OURS = frozenset({"SIMILIS_QDRANT_API_KEY", "SIMILIS_QDRANT_API_KEY_FILE"})
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,7 @@ class Services:
         return {
             "DATABASE_URL": database_url(self._addresses.run_directory),
             "QDRANT_ADDRESS": f"127.0.0.1:{self._addresses.qdrant_port}",
+            "QDRANT_TLS": "false",
             "EMBEDDER_ADDRESS": f"unix:{self._addresses.embedder}",
         }
 
@@ -113,8 +116,8 @@ def child_environment(operators: Mapping[str, str], told: Mapping[str, str]) -> 
     libpq's variables are left out: they would speak of another database.
     """
     ours = {f"SIMILIS_{name}": value for name, value in told.items()}
-    files = {f"{name}_FILE" for name in ours}
-    kept = {name: value for name, value in operators.items() if not name.startswith("PG") and name not in files}
+    dropped = {f"{name}_FILE" for name in ours} | NOT_OURS
+    kept = {name: value for name, value in operators.items() if not name.startswith("PG") and name not in dropped}
     return {**kept, **ours}
 
 
