@@ -2,13 +2,14 @@
 
 import asyncio
 import contextlib
+import resource
 import signal
 import sys
 from collections.abc import AsyncIterator
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio
+from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined]
 
 from similis.servicekit.logs import get_logger
 from similis.standalone.qdrant.directory import DataDirectory, DirectoryInUseError
@@ -23,6 +24,7 @@ _MOST_CALLS = 1024
 
 async def run(options: Options) -> int:
     """Serve until SIGTERM or SIGINT; the process's exit code. Problems at start are one line on standard error."""
+    _allow_many_files()
     try:
         with DataDirectory(options.data) as directory:
             async with _serving(directory, options) as address:
@@ -81,6 +83,12 @@ async def _told_to_stop() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     await stop.wait()
+
+
+def _allow_many_files() -> None:
+    """Open collections take some dozens of files each; engine processes inherit the limit."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _refuse(message: str) -> int:

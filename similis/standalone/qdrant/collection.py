@@ -2,15 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 
 from similis.standalone.qdrant.engine_process import EngineProcess
 from similis.standalone.qdrant.messages import collections_pb2 as pb
-from similis.standalone.qdrant.specification import Specification
+from similis.standalone.qdrant.specification import UNKNOWN_CONFIG, Specification
 from similis.standalone.qdrant.status import Code, StatusError, missing_collection, unavailable
 from similis.standalone.qdrant.wire import Counts
 
 _SUSPICIOUS_DEATHS = 2
+_DAMAGE_SECONDS = 10.0
 
 
 class Collection:
@@ -24,7 +25,8 @@ class Collection:
         """A collection without a specification is broken: it can only be listed and deleted."""
         self.name = name
         self.specification = specification
-        self.broken = "" if specification else f"Collection `{name}` is damaged"
+        self._damage = ""
+        self._damage_seen = 0.0
         self.deleted = False
         self.settled = settled
         """Whether every acknowledged write is optimized and flushed."""
@@ -40,22 +42,53 @@ class Collection:
         self.writes = 0
         self.unsettled_bytes = 0
         self.last_write = time.monotonic()
-        self.deaths = 0
-        """How often in a row a shared process died while it worked on this collection."""
+        self._deaths = 0
+        self._mourned: EngineProcess | None = None
+
+    @property
+    def damage(self) -> str:
+        """Why the collection's files cannot be used; empty when they can, or when it is time to try again."""
+        lasts = self.specification is None or time.monotonic() < self._damage_seen + _DAMAGE_SECONDS
+        return self._damage if lasts else ""
+
+    def note_damage(self, message: str) -> None:
+        """Remember that an engine process could not open the files. Tried again after some seconds."""
+        self._damage = message
+        self._damage_seen = time.monotonic()
+        self.counted = False
 
     def check_usable(self) -> None:
         """Raises `StatusError`: NOT_FOUND when the collection is deleted, DATA_LOSS when its files are bad."""
         if self.deleted:
             raise missing_collection(self.name)
-        if self.broken:
-            raise StatusError(Code.DATA_LOSS, self.broken)
+        if self.damage:
+            raise StatusError(Code.DATA_LOSS, self.damage)
+
+    @property
+    def is_suspicious(self) -> bool:
+        """Whether serving processes keep dying on this collection, so that it may not share one."""
+        return self._deaths >= _SUSPICIOUS_DEATHS
+
+    def note_answer(self, counts: Counts) -> None:
+        """Take over what an engine process counted when it answered."""
+        self.counts = counts
+        self.counted = True
+        if not self.is_suspicious:
+            self._deaths = 0
+
+    def note_death(self, process: EngineProcess) -> None:
+        """Remember that a process is dead, if it died while it worked on this collection."""
+        guilty = process.current is not None and process.current.collection == self.name
+        if guilty and not process.alive and process is not self._mourned:
+            self._mourned = process
+            self._deaths += 1
 
     def needs_writer(self, *, write: bool) -> bool:
         """Whether only a process of its own may hold the collection for such a request.
 
-        Besides writes: an unsettled collection has a log to replay, and one on which processes died may kill another.
+        An unsettled collection has a log to replay, which takes time and may fail.
         """
-        return write or not self.settled or self.deaths >= _SUSPICIOUS_DEATHS
+        return write or not self.settled
 
     @property
     def has_writer(self) -> bool:
@@ -74,12 +107,11 @@ class Collection:
         self.holder = process
         self.written_by_holder = writer
 
-    async def move(self, step: Coroutine[None, None, None]) -> None:
+    async def move(self, step: Callable[[], Coroutine[None, None, None]]) -> None:
         """Run a change of holder. Nobody uses the collection meanwhile; a caller that goes away does not stop it."""
-        if self.moving is not None:
-            step.close()
-            raise unavailable(f"Collection `{self.name}` is on its way to another process; try again")
-        self.moving = asyncio.create_task(step)
+        while self.moving is not None:
+            await asyncio.wait({self.moving})
+        self.moving = asyncio.create_task(step())
         self.moving.add_done_callback(self._moved)
         await asyncio.shield(self.moving)
 
@@ -104,15 +136,20 @@ class Collection:
         self.unsettled_bytes += size
         self.last_write = time.monotonic()
 
-    def learn(self, counts: Counts) -> None:
-        """Take over what an engine process counted."""
-        self.counts = counts
-        self.counted = True
-
     def info(self) -> pb.CollectionInfo:
         """The answer to `get_collection`: green only when every acknowledged write is optimized and flushed."""
-        if self.broken or self.specification is None:
-            return pb.CollectionInfo(status=pb.Red, optimizer_status=pb.OptimizerStatus(ok=False, error=self.broken))
+        if self.specification is None:
+            return pb.CollectionInfo(
+                status=pb.Red,
+                optimizer_status=pb.OptimizerStatus(error=self.damage),
+                config=UNKNOWN_CONFIG,
+            )
+        if self.damage:
+            return pb.CollectionInfo(
+                status=pb.Red,
+                optimizer_status=pb.OptimizerStatus(error=self.damage),
+                config=self.specification.config(),
+            )
         return pb.CollectionInfo(
             status=pb.Green if self.settled else pb.Yellow,
             optimizer_status=pb.OptimizerStatus(ok=not self.hindrance, error=self.hindrance),

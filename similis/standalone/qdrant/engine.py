@@ -19,7 +19,7 @@ from pathlib import Path
 from similis.standalone.qdrant.directory import DataDirectory
 from similis.standalone.qdrant.shard import Shard
 from similis.standalone.qdrant.specification import specify
-from similis.standalone.qdrant.status import Code, StatusError
+from similis.standalone.qdrant.status import Code, StatusError, unavailable
 from similis.standalone.qdrant.wire import (
     LENGTH,
     Counts,
@@ -31,6 +31,7 @@ from similis.standalone.qdrant.wire import (
 )
 
 _PR_SET_PDEATHSIG = 1
+_LOCKED = "WouldBlock"
 _ANSWERS: dict[Operation, Callable[[Shard, bytes], bytes]] = {
     Operation.UPSERT: Shard.upsert,
     Operation.DELETE: Shard.delete,
@@ -61,6 +62,8 @@ class OpenShards:
         try:
             shard = Shard(self._directory.shard(name), specification, self._indexing_threads)
         except Exception as error:
+            if _LOCKED in str(error):
+                raise unavailable(f"Collection `{name}` is still open in another process; try again") from error
             raise StatusError(Code.DATA_LOSS, f"Collection `{name}` cannot be opened: {error}") from error
         self._open[name] = shard
         return shard

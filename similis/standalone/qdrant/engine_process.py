@@ -13,10 +13,10 @@ from typing import Self
 from similis.servicekit.logs import get_logger
 from similis.standalone.qdrant.options import Options
 from similis.standalone.qdrant.status import Code, StatusError, exhausted, unavailable
-from similis.standalone.qdrant.wire import LENGTH, Operation, Reply, Request, decode_reply, encode_request
+from similis.standalone.qdrant.wire import LENGTH, OF_CLIENTS, Operation, Reply, Request, decode_reply, encode_request
 
 _log = get_logger(__name__)
-_STOP_SECONDS = 20.0
+_STOP_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -96,27 +96,19 @@ class EngineProcess:
         """Put a request at the end of the queue. A future that is cancelled while it waits is never sent.
 
         The future's result has code OK, else it raises `StatusError`. Raises `StatusError` at once: UNAVAILABLE
-        when the process is gone, RESOURCE_EXHAUSTED when the queue is full.
+        when the process is gone, RESOURCE_EXHAUSTED when the queue is full (for requests of clients only).
         """
         if not self._alive:
             raise unavailable(f"The process that holds collection `{collection}` has ended; try again")
         full = len(self._waiting) >= self._options.queue_length
-        if full or self._waiting_bytes + len(payload) > self._options.queue_bytes:
+        if operation in OF_CLIENTS and (full or self._waiting_bytes + len(payload) > self._options.queue_bytes):
             raise exhausted(f"Too many requests wait for collection `{collection}`; try again later")
-        outcome: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        self._tickets += 1
-        ticket = self._tickets
-        self._waiting[ticket] = _Waiting(Request(operation, collection, payload), outcome)
-        self._waiting_bytes += len(payload)
-        outcome.add_done_callback(lambda _: self._forget(ticket))
-        self._wake.set()
-        return outcome
+        return self._enqueue(Request(operation, collection, payload))
 
     def kill(self) -> None:
         """End the process now. What it acknowledged is in its write-ahead log."""
-        self._alive = False
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        self._stopping = True
+        self._end()
 
     async def ended(self) -> None:
         """Wait until the process is gone, and with it every claim on its files."""
@@ -127,13 +119,29 @@ class EngineProcess:
         self._stopping = True
         with contextlib.suppress(StatusError, TimeoutError):
             async with asyncio.timeout(_STOP_SECONDS):
-                await self.submit(Operation.CLOSE, "")
+                last = self._enqueue(Request(Operation.CLOSE, ""))
                 self._alive = False
+                await last
                 self._writer.close()
                 await self.ended()
         if not self._watch.done():
             self.kill()
             await self.ended()
+
+    def _enqueue(self, request: Request) -> "asyncio.Future[Reply]":
+        outcome: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
+        self._tickets += 1
+        ticket = self._tickets
+        self._waiting[ticket] = _Waiting(request, outcome)
+        self._waiting_bytes += len(request.payload)
+        outcome.add_done_callback(lambda _: self._forget(ticket))
+        self._wake.set()
+        return outcome
+
+    def _end(self) -> None:
+        self._alive = False
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
 
     def _forget(self, ticket: int) -> None:
         entry = self._waiting.pop(ticket, None)
@@ -154,7 +162,7 @@ class EngineProcess:
                 reply = await self._exchange(entry.request)
             except (OSError, asyncio.IncompleteReadError, ValueError):
                 self._fail(entry)
-                self.kill()
+                self._end()
                 return
             self.current = None
             self._settle(entry, reply)

@@ -1,6 +1,8 @@
 """Finding the process that may carry out a request on a collection, and changing it when need be."""
 
 import asyncio
+import contextlib
+from functools import partial
 
 from similis.servicekit.logs import get_logger
 from similis.standalone.qdrant.collection import Collection
@@ -38,10 +40,10 @@ class Holders:
     def look_after(self, collection: Collection) -> Keeper:
         """Have the collection settled by a writer in the background."""
         keeper = self._keepers.get(collection)
-        if keeper is None:
+        if keeper is None or keeper.task.done():
             keeper = Keeper(collection, self._directory, self._serving, self._slots, self._options)
             self._keepers[collection] = keeper
-            keeper.task.add_done_callback(lambda _: self._keepers.pop(collection, None))
+            keeper.task.add_done_callback(partial(self._forget, collection))
         return keeper
 
     async def let_go(self, collection: Collection) -> None:
@@ -58,8 +60,9 @@ class Holders:
         if collection.written_by_holder:
             holder.kill()
         if holder.alive:
-            await asyncio.wait({holder.submit(Operation.CLOSE, collection.name)})
-        else:
+            with contextlib.suppress(StatusError):
+                await holder.submit(Operation.CLOSE, collection.name)
+        if not holder.alive:
             await holder.ended()
 
     async def stop(self) -> None:
@@ -74,6 +77,7 @@ class Holders:
         await self._serving.stop()
 
     async def _call(self, collection: Collection, operation: Operation, payload: bytes, *, write: bool) -> Reply:
+        holder = None
         try:
             holder = await self._holder(collection, write=write)
             if write:
@@ -81,14 +85,15 @@ class Holders:
             reply = await holder.submit(operation, collection.name, payload)
         except StatusError as error:
             if error.code is Code.DATA_LOSS:
-                collection.broken = error.message
+                collection.note_damage(error.message)
+            if holder is not None:
+                collection.note_death(holder)
             if collection.deleted:
                 raise missing_collection(collection.name) from error
             raise
         except OSError as error:
             raise unavailable(f"No process for collection `{collection.name}` can be started: {error}") from error
-        collection.learn(reply.counts)
-        collection.deaths = 0
+        collection.note_answer(reply.counts)
         return reply
 
     async def _holder(self, collection: Collection, *, write: bool) -> EngineProcess:
@@ -100,19 +105,28 @@ class Holders:
             if collection.moving is not None:
                 await asyncio.wait({collection.moving})
             elif not collection.needs_writer(write=write):
-                await collection.move(self._serve(collection))
+                await collection.move(partial(self._serve, collection))
             elif collection.has_writer:
-                await collection.move(self._mark_unsettled(collection))
+                await collection.move(partial(self._mark_unsettled, collection))
             else:
                 await self.look_after(collection).arrival()
 
     async def _serve(self, collection: Collection) -> None:
+        former = collection.holder
+        if former is not None and not former.alive:
+            await former.ended()
         process = await self._serving.process_for(collection)
         collection.hold(process, writer=False)
 
     async def _mark_unsettled(self, collection: Collection) -> None:
         await asyncio.to_thread(self._directory.mark_unsettled, collection.name)
         collection.settled = False
+
+    def _forget(self, collection: Collection, task: asyncio.Task[None]) -> None:
+        if self._keepers[collection].task is task:
+            del self._keepers[collection]
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("keeper_failed", collection=collection.name, exc_info=task.exception())
 
     def _check_space(self, operation: Operation) -> None:
         reserve = self._options.min_free_bytes

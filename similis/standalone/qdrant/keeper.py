@@ -1,7 +1,9 @@
 """What happens to one collection from its first write until it is settled and handed over to a serving process."""
 
 import asyncio
+import contextlib
 import time
+from collections.abc import Coroutine
 
 from similis.servicekit.logs import get_logger
 from similis.standalone.qdrant.collection import Collection
@@ -37,6 +39,8 @@ class Keeper:
 
     async def arrival(self) -> None:
         """Wait until the collection has a writer or cannot have one. Raises `StatusError` (UNAVAILABLE)."""
+        if self._arrival.done():
+            self._arrival = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._arrival)
 
     async def stop(self) -> None:
@@ -48,12 +52,12 @@ class Keeper:
         collection = self._collection
         await self._slots.take(collection.name)
         try:
-            while not collection.broken:
+            while not collection.damage:
                 try:
                     await self._hold()
                     await self._settle()
                     if await self._has_lingered():
-                        await collection.move(self._hand_over())
+                        await collection.move(self._hand_over)
                         return
                 except (StatusError, OSError) as error:
                     await self._recover(error)
@@ -62,12 +66,8 @@ class Keeper:
             self._announce(None)
 
     async def _hold(self) -> None:
-        collection = self._collection
-        if collection.has_writer:
-            return
-        if self._arrival.done():
-            self._arrival = asyncio.get_running_loop().create_future()
-        await collection.move(self._to_writer())
+        if not self._collection.has_writer:
+            await self._collection.move(self._to_writer)
         self._announce(None)
 
     def _announce(self, error: StatusError | None) -> None:
@@ -84,10 +84,11 @@ class Keeper:
         former = collection.holder
         collection.holder = None
         await self._serving.retire(collection)
-        if former is not None and former.alive:
-            await former.submit(Operation.CLOSE, collection.name)
-        elif former is not None:
-            await former.ended()
+        if former is not None:
+            with contextlib.suppress(StatusError):
+                await former.submit(Operation.CLOSE, collection.name)
+            if not former.alive:
+                await former.ended()
         role = Role(f"write-{collection.name}", open_collections=1, nice=_WRITER_NICE)
         collection.hold(await EngineProcess.start(role, self._options), writer=True)
 
@@ -104,11 +105,11 @@ class Keeper:
         writes, started = collection.writes, time.monotonic()
         collection.unsettled_bytes = 0
         reply = await collection.writer.submit(Operation.SETTLE, collection.name)
-        collection.learn(reply.counts)
+        collection.note_answer(reply.counts)
         collection.hindrance = ""
-        collection.deaths = self._failures = 0
+        self._failures = 0
         if collection.writes == writes:
-            await collection.move(self._mark_settled())
+            await collection.move(self._mark_settled)
         _log.info(
             "collection_optimized",
             collection=collection.name,
@@ -128,7 +129,7 @@ class Keeper:
             left = collection.last_write + self._options.quiet_seconds - time.monotonic()
             if left <= 0:
                 return
-            await asyncio.sleep(left)
+            await _first_of(left, collection.writer.ended())
 
     async def _has_lingered(self) -> bool:
         """Wait for more writes; whether none came for a while, or others need this collection's place."""
@@ -137,12 +138,9 @@ class Keeper:
             left = collection.last_write + self._options.linger_seconds - time.monotonic()
             if left <= 0:
                 break
-            try:
-                async with asyncio.timeout(left):
-                    await self._slots.wanted.wait()
-                    break
-            except TimeoutError:
-                continue
+            await _first_of(left, collection.writer.ended(), self._slots.wanted.wait())
+            if self._slots.wanted.is_set():
+                break
         return collection.settled and collection.moving is None
 
     async def _hand_over(self) -> None:
@@ -153,14 +151,19 @@ class Keeper:
         await writer.stop()
         server = await self._serving.process_for(collection)
         collection.hold(server, writer=False)
-        await server.submit(Operation.LOAD, collection.name)
+        try:
+            await server.submit(Operation.LOAD, collection.name)
+        except StatusError as error:
+            _log.warning("collection_not_loaded", collection=collection.name, error=error.message)
+            collection.note_death(server)
 
     async def _recover(self, error: StatusError | OSError) -> None:
         collection = self._collection
         if isinstance(error, StatusError) and error.code is Code.DATA_LOSS:
-            collection.broken = error.message
+            collection.note_damage(error.message)
             _log.error("collection_damaged", collection=collection.name, error=error.message)
-            await collection.writer.stop()
+            if collection.has_writer:
+                await collection.writer.stop()
             return
         self._failures += 1
         _log.warning("collection_unsettled", collection=collection.name, error=str(error), failures=self._failures)
@@ -172,3 +175,13 @@ class Keeper:
             await collection.holder.ended()
         if self._failures > 1:
             await asyncio.sleep(min(_FIRST_DELAY * 2**self._failures, _LONGEST_DELAY))
+
+
+async def _first_of(seconds: float, *events: Coroutine[None, None, object]) -> None:
+    """Wait for the first of some events, or until the time is up."""
+    tasks = [asyncio.create_task(event) for event in events]
+    try:
+        await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()

@@ -71,6 +71,13 @@ def parse_options(arguments: list[str] | None = None) -> Options:
         metavar="N",
         help="threads that build an index",
     )
+    parser.add_argument(
+        "--linger-seconds",
+        type=float,
+        default=defaults.linger_seconds,
+        metavar="S",
+        help="how long an optimized collection stays in its writer process, in case more writes come",
+    )
     given = parser.parse_args(arguments)
     if given.writers < 1 or given.indexing_threads < 1 or given.min_free_mb < 0:
         parser.error("--writers and --indexing-threads must be at least 1, --min-free-mb at least 0")
@@ -80,4 +87,5 @@ def parse_options(arguments: list[str] | None = None) -> Options:
         min_free_bytes=given.min_free_mb * 2**20,
         writers=given.writers,
         indexing_threads=given.indexing_threads,
+        linger_seconds=given.linger_seconds,
     )

@@ -30,7 +30,7 @@ class Registry:
         for name in self._directory.names():
             collection = _found(self._directory, name)
             self._collections[name] = collection
-            if not collection.settled and not collection.broken:
+            if not collection.settled and not collection.damage:
                 self._holders.look_after(collection)
         _log.info("collections_found", number=len(self._collections))
 
@@ -112,5 +112,5 @@ def _found(directory: DataDirectory, name: str) -> Collection:
     except StatusError as error:
         _log.error("collection_damaged", collection=name, error=error.message)
         collection = Collection(name, None, settled=settled)
-        collection.broken = error.message
+        collection.note_damage(error.message)
         return collection

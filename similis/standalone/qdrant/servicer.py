@@ -113,7 +113,7 @@ class QdrantServicer:
         started = time.perf_counter()
         request = _parse(collections_pb2.GetCollectionInfoRequest, body)
         collection = self._registry.get(request.collection_name)
-        if collection.settled and not collection.counted and not collection.broken:
+        if collection.settled and not collection.counted and not collection.damage:
             try:
                 await self._holders.read(collection, Operation.LOAD)
             except StatusError as error:

@@ -2,7 +2,8 @@
 
 Small collections share one process if they are indexed, another if they are not: reading pages of a base store must
 not make a search wait. A large collection gets a process of its own, because opening it takes longer than a search in
-another collection may wait; of those processes, the least recently used one goes when there are too many.
+another collection may wait, and so does one on which processes died. Of those processes, the one whose collection
+was opened longest ago goes when there are too many.
 """
 
 import asyncio
@@ -91,7 +92,7 @@ class Serving:
             self._own.move_to_end(collection.name)
             return lane
         size = await asyncio.to_thread(self._directory.size, collection.name)
-        if size <= self._options.own_process_bytes:
+        if size <= self._options.own_process_bytes and not collection.is_suspicious:
             specification = collection.specification
             return self._shared[specification is not None and specification.wants_index]
         while len(self._own) >= self._options.own_processes:

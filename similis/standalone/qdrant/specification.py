@@ -24,6 +24,15 @@ _DEFAULT_OPTIMIZERS = pb.OptimizersConfigDiff(
 _WAL = pb.WalConfigDiff(wal_capacity_mb=32, wal_segments_ahead=0)
 
 
+UNKNOWN_CONFIG = pb.CollectionConfig(
+    params=pb.CollectionParams(shard_number=1),
+    hnsw_config=_DEFAULT_HNSW,
+    optimizer_config=_DEFAULT_OPTIMIZERS,
+    wal_config=_WAL,
+)
+"""What is reported of a collection whose configuration cannot be read; clients expect something there."""
+
+
 @dataclass(frozen=True, eq=False)
 class Specification:
     """A collection's configuration. `request` is what the caller asked for, the rest is what holds."""

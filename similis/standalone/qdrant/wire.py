@@ -33,6 +33,10 @@ class Operation(IntEnum):
     """Flush and close the collection, so that another process may open it."""
 
 
+OF_CLIENTS = frozenset(Operation) - {Operation.LOAD, Operation.SETTLE, Operation.CLOSE}
+"""Operations that clients ask for; the others are the router's own."""
+
+
 @dataclass(frozen=True)
 class Counts:
     """What the engine knows about a collection: points, vectors in an index, segments."""
