@@ -152,5 +152,5 @@ def test_a_path_is_reachable_only_if_every_directory_above_it_is(tmp_path: Path)
     file = tmp_path / "closed" / "program"
     file.parent.mkdir(mode=0o700)
     file.touch(mode=0o755)
-    assert postgres_binaries.reachable(Path("/bin/sh"), Account(65534, 65534))
-    assert not postgres_binaries.reachable(file, Account(65534, 65534))
+    assert postgres_binaries.reachable(Path("/bin/sh"), Account(65533, 65533))
+    assert not postgres_binaries.reachable(file, Account(65533, 65533))
