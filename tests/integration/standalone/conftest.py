@@ -1,6 +1,7 @@
 """A data directory, and Postgres running in it."""
 
 import asyncio
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -14,10 +15,30 @@ from similis.standalone.run_directory import run_directory
 from similis.standalone.supervisor import supervised
 
 
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty cluster to copy, since making one takes a second."""
+
+    async def make() -> Path:
+        async with opened(tmp_path_factory.mktemp("cluster") / "data", min_free_bytes=0) as data:
+            await prepare(data, ChildLog("postgres", data.logs))
+            return data.cluster
+
+    return asyncio.run(make())
+
+
 @pytest.fixture
-async def data(tmp_path: Path) -> AsyncIterator[DataDirectory]:
+async def new_data(tmp_path: Path) -> AsyncIterator[DataDirectory]:
+    """A data directory in which there is nothing yet."""
     async with opened(tmp_path / "data", min_free_bytes=0) as data:
         yield data
+
+
+@pytest.fixture
+def data(new_data: DataDirectory, cluster: Path) -> DataDirectory:
+    """A data directory with an empty cluster."""
+    subprocess.run(["cp", "-a", str(cluster), str(new_data.cluster)], check=True)
+    return new_data
 
 
 @pytest.fixture

@@ -75,10 +75,10 @@ async def test_what_a_killed_run_left_does_not_stop_the_next(data: DataDirectory
     assert await run_on(data, "SELECT answer FROM things") == 42
 
 
-async def test_an_interrupted_initdb_is_begun_again(data: DataDirectory) -> None:
-    (data.postgres / "new" / "base").mkdir(parents=True)
-    assert await run_on(data, "SELECT 1") == 1
-    assert not (data.postgres / "new").exists()
+async def test_an_interrupted_initdb_is_begun_again(new_data: DataDirectory) -> None:
+    (new_data.postgres / "new" / "base").mkdir(parents=True)
+    assert await run_on(new_data, "SELECT 1") == 1
+    assert not (new_data.postgres / "new").exists()
 
 
 async def test_it_listens_on_no_port_and_its_socket_is_private(postgres: Path) -> None:
@@ -99,23 +99,23 @@ async def test_a_damaged_cluster_is_one_clear_line(data: DataDirectory) -> None:
         await run_on(data, "SELECT 1")
 
 
-async def test_a_cluster_without_a_version_is_corrupt(data: DataDirectory) -> None:
-    data.cluster.mkdir()
+async def test_a_cluster_without_a_version_is_corrupt(new_data: DataDirectory) -> None:
+    new_data.cluster.mkdir()
     with pytest.raises(StartupError, match=r"is corrupt: .*PG_VERSION cannot be read"):
-        await run_on(data, "SELECT 1")
+        await run_on(new_data, "SELECT 1")
 
 
-async def test_a_cluster_of_another_version_is_refused(data: DataDirectory) -> None:
-    data.cluster.mkdir()
-    (data.cluster / "PG_VERSION").write_text("17\n")
+async def test_a_cluster_of_another_version_is_refused(new_data: DataDirectory) -> None:
+    new_data.cluster.mkdir()
+    (new_data.cluster / "PG_VERSION").write_text("17\n")
     with pytest.raises(StartupError, match=r"is one of Postgres 17, and this is Postgres 18"):
-        await run_on(data, "SELECT 1")
+        await run_on(new_data, "SELECT 1")
 
 
-async def test_vectors_without_a_database_are_not_taken_for_a_new_instance(data: DataDirectory) -> None:
-    (data.qdrant / "something").mkdir()
+async def test_vectors_without_a_database_are_not_taken_for_a_new_instance(new_data: DataDirectory) -> None:
+    (new_data.qdrant / "something").mkdir()
     with pytest.raises(StartupError, match=r"is corrupt: .* is missing"):
-        await run_on(data, "SELECT 1")
+        await run_on(new_data, "SELECT 1")
 
 
 async def test_a_data_directory_with_a_long_name_and_odd_characters_works(tmp_path: Path) -> None:
