@@ -19,10 +19,10 @@ class Options:
     """Collections that can be written or optimized at a time, each in a process of its own."""
     open_collections: int = 64
     """Settled collections that one process keeps open."""
-    own_process_bytes: int = 64 * 2**20
+    own_process_bytes: int = 32 * 2**20
     """Settled collections larger than this are served by a process of their own."""
     own_processes: int = 8
-    """Most processes that serve one large collection each."""
+    """Most processes that serve one large collection each; further large collections share one."""
     indexing_threads: int = max(1, (os.cpu_count() or 1) - 1)
     """Threads that build an index."""
     quiet_seconds: float = 0.3

@@ -2,13 +2,11 @@
 
 Small collections share one process if they are indexed, another if they are not: reading pages of a base store must
 not make a search wait. A large collection gets a process of its own, because opening it takes longer than a search in
-another collection may wait, and so does one on which processes died. Of those processes, the one whose collection
-was opened longest ago goes when there are too many.
+another collection may wait, as long as there are not too many of them; so does one on which processes died.
 """
 
 import asyncio
 import time
-from collections import OrderedDict
 
 from similis.servicekit.logs import get_logger
 from similis.standalone.qdrant.collection import Collection
@@ -69,7 +67,7 @@ class Serving:
             indexed: Lane(Role("serve-indexed" if indexed else "serve-plain", options.open_collections, 0), options)
             for indexed in (True, False)
         }
-        self._own: OrderedDict[str, Lane] = OrderedDict()
+        self._own: dict[str, Lane] = {}
 
     async def process_for(self, collection: Collection) -> EngineProcess:
         """The process that shall hold a settled collection. Raises OSError when none can be started."""
@@ -89,14 +87,15 @@ class Serving:
     async def _lane(self, collection: Collection) -> Lane:
         lane = self._own.get(collection.name)
         if lane is not None:
-            self._own.move_to_end(collection.name)
             return lane
+        if await self._wants_own_process(collection):
+            self._own[collection.name] = lane = Lane(Role(f"serve-{collection.name}", 1, 0), self._options)
+            return lane
+        specification = collection.specification
+        return self._shared[specification is not None and specification.wants_index]
+
+    async def _wants_own_process(self, collection: Collection) -> bool:
+        if collection.is_suspicious:
+            return True
         size = await asyncio.to_thread(self._directory.size, collection.name)
-        if size <= self._options.own_process_bytes and not collection.is_suspicious:
-            specification = collection.specification
-            return self._shared[specification is not None and specification.wants_index]
-        while len(self._own) >= self._options.own_processes:
-            _, oldest = self._own.popitem(last=False)
-            await oldest.stop()
-        self._own[collection.name] = lane = Lane(Role(f"serve-{collection.name}", 1, 0), self._options)
-        return lane
+        return size > self._options.own_process_bytes and len(self._own) < self._options.own_processes
