@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 import resource
 import signal
 import sys
@@ -25,6 +26,7 @@ _MOST_CALLS = 1024
 async def run(options: Options) -> int:
     """Serve until SIGTERM or SIGINT; the process's exit code. Problems at start are one line on standard error."""
     _allow_many_files()
+    os.umask(0o077)
     try:
         with DataDirectory(options.data) as directory:
             async with _serving(directory, options) as address:

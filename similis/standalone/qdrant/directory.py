@@ -80,10 +80,13 @@ class DataDirectory:
     def creation_request(self, name: str) -> collections_pb2.CreateCollection:
         """What a collection was created with. Raises `StatusError` (DATA_LOSS) when that is unreadable."""
         try:
-            text = (self._collections / name / _META).read_text()
-            return json_format.Parse(text, collections_pb2.CreateCollection())
+            text = (self._collections / name / _META).read_text("utf-8")
+            request = json_format.Parse(text, collections_pb2.CreateCollection())
         except (OSError, UnicodeDecodeError, json_format.ParseError) as error:
             raise StatusError(Code.DATA_LOSS, f"Collection `{name}` has an unreadable {_META}: {error}") from error
+        if request.collection_name != name:
+            raise StatusError(Code.DATA_LOSS, f"Collection `{name}` has the {_META} of another collection")
+        return request
 
     def discard(self, name: str) -> Path:
         """Make a collection vanish at once; returns the folder that is left to remove."""
@@ -132,7 +135,7 @@ def remove_folder(folder: Path) -> None:
 
 def _write_durably(path: Path, text: str) -> None:
     temporary = path.with_suffix(".new")
-    with temporary.open("w") as file:
+    with temporary.open("w", encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())

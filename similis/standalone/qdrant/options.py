@@ -37,7 +37,7 @@ class Options:
     """Bytes of requests that wait for one engine process; more are refused."""
     message_bytes: int = 64 * 2**20
     """The largest request."""
-    grace_seconds: float = 10.0
+    grace_seconds: float = 5.0
     """Requests under way at SIGTERM have this long to finish."""
 
 

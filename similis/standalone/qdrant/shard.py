@@ -1,7 +1,6 @@
 """One open collection: requests in Qdrant's messages, carried out by the engine."""
 
 import math
-import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,19 +9,14 @@ from typing import cast
 import qdrant_edge as edge
 
 from similis.standalone.qdrant import payload as convert
-from similis.standalone.qdrant.messages import collections_pb2, points_pb2
+from similis.standalone.qdrant.engine_files import open_engine
+from similis.standalone.qdrant.messages import points_pb2
+from similis.standalone.qdrant.parameters import limit_of, search_params, with_payload
 from similis.standalone.qdrant.specification import Specification
 from similis.standalone.qdrant.status import invalid, unsupported
 from similis.standalone.qdrant.support import refuse_unsupported
 from similis.standalone.qdrant.wire import Counts
 
-_DISTANCES = {
-    collections_pb2.Cosine: edge.Distance.Cosine,
-    collections_pb2.Euclid: edge.Distance.Euclid,
-    collections_pb2.Dot: edge.Distance.Dot,
-    collections_pb2.Manhattan: edge.Distance.Manhattan,
-}
-_DEFAULT_LIMIT = 10
 _MAX_VECTOR_BYTES = 64 * 2**20
 """Vectors of one answer take at most this much, so that a page cannot blow up the process."""
 
@@ -32,11 +26,8 @@ class Shard:
 
     def __init__(self, path: Path, specification: Specification, indexing_threads: int) -> None:
         """Open the engine's files, making them on first use. Raises whatever the engine raises on bad files."""
-        config = _engine_config(specification, indexing_threads)
-        if not path.exists():
-            _create(path, config)
         self._size: int = specification.vector.size
-        self._engine = edge.EdgeShard.load(str(path), config)
+        self._engine = open_engine(path, specification, indexing_threads)
 
     def counts(self) -> Counts:
         """Points, indexed vectors and segments right now."""
@@ -85,7 +76,7 @@ class Shard:
         request = points_pb2.QueryPoints.FromString(body)
         refuse_unsupported(request)
         started = time.perf_counter()
-        limit = _limit(request)
+        limit = limit_of(request)
         with_vectors = self._with_vectors(request, limit)
         found = self._engine.query(
             edge.QueryRequest(
@@ -93,8 +84,8 @@ class Shard:
                 offset=request.offset,
                 query=edge.Query.Nearest(self._query_vector(request)),
                 score_threshold=request.score_threshold if request.HasField("score_threshold") else None,
-                params=_search_params(request.params) if request.HasField("params") else None,
-                with_payload=_with_payload(request.with_payload),
+                params=search_params(request.params) if request.HasField("params") else None,
+                with_payload=with_payload(request.with_payload),
                 with_vector=with_vectors,
             )
         )
@@ -113,7 +104,7 @@ class Shard:
         ids = [convert.from_point_id(point_id) for point_id in request.ids]
         with_vectors = self._with_vectors(request, len(ids))
         records = (
-            self._engine.retrieve(ids, with_payload=_with_payload(request.with_payload), with_vector=with_vectors)
+            self._engine.retrieve(ids, with_payload=with_payload(request.with_payload), with_vector=with_vectors)
             if ids
             else []
         )
@@ -128,13 +119,13 @@ class Shard:
         request = points_pb2.ScrollPoints.FromString(body)
         refuse_unsupported(request)
         started = time.perf_counter()
-        limit = _limit(request)
+        limit = limit_of(request)
         with_vectors = self._with_vectors(request, limit)
         records, following = self._engine.scroll(
             edge.ScrollRequest(
                 offset=convert.from_point_id(request.offset) if request.HasField("offset") else None,
                 limit=limit,
-                with_payload=_with_payload(request.with_payload),
+                with_payload=with_payload(request.with_payload),
                 with_vector=with_vectors,
             )
         )
@@ -185,84 +176,6 @@ class Shard:
         if wanted and min(limit, self._engine.info().points_count) * self._size * 4 > _MAX_VECTOR_BYTES:
             raise invalid(f"with_vectors: {limit} vectors are more than one answer may hold; ask for fewer at a time")
         return wanted
-
-
-def _create(path: Path, config: edge.EdgeConfig) -> None:
-    """Make the engine's files appear, whole, or not at all."""
-    unfinished = path.with_suffix(".new")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir()
-    edge.EdgeShard.create(str(unfinished), config).close()
-    unfinished.rename(path)
-
-
-def _engine_config(specification: Specification, indexing_threads: int) -> edge.EdgeConfig:
-    hnsw, optimizers, scalar = specification.hnsw, specification.optimizers, specification.scalar
-    return edge.EdgeConfig(
-        vectors=edge.EdgeVectorParams(
-            size=specification.vector.size,
-            distance=_DISTANCES[specification.vector.distance],
-            on_disk=specification.vector.on_disk,
-        ),
-        on_disk_payload=specification.on_disk_payload,
-        hnsw_config=edge.HnswIndexConfig(
-            m=hnsw.m,
-            ef_construct=hnsw.ef_construct,
-            full_scan_threshold=hnsw.full_scan_threshold,
-            max_indexing_threads=hnsw.max_indexing_threads or indexing_threads,
-            on_disk=hnsw.on_disk,
-        ),
-        quantization_config=None
-        if scalar is None
-        else edge.ScalarQuantizationConfig(
-            type=edge.ScalarType.Int8,
-            quantile=scalar.quantile if scalar.HasField("quantile") else None,
-            always_ram=scalar.always_ram if scalar.HasField("always_ram") else None,
-        ),
-        optimizers=edge.EdgeOptimizersConfig(
-            deleted_threshold=optimizers.deleted_threshold,
-            vacuum_min_vector_number=optimizers.vacuum_min_vector_number,
-            default_segment_number=optimizers.default_segment_number,
-            max_segment_size=optimizers.max_segment_size if optimizers.HasField("max_segment_size") else None,
-            indexing_threshold=optimizers.indexing_threshold if specification.wants_index else 0,
-        ),
-        max_search_threads=1,
-    )
-
-
-def _limit(request: points_pb2.QueryPoints | points_pb2.ScrollPoints) -> int:
-    if not request.HasField("limit"):
-        return _DEFAULT_LIMIT
-    if request.limit < 1:
-        raise invalid("limit: value 0 invalid, must be 1 or larger")
-    return request.limit
-
-
-def _search_params(params: points_pb2.SearchParams) -> edge.SearchParams:
-    quantization = params.quantization
-    if quantization.HasField("oversampling") and not quantization.oversampling >= 1.0:
-        raise invalid("params.quantization.oversampling: must be 1.0 or larger")
-    return edge.SearchParams(
-        hnsw_ef=params.hnsw_ef if params.HasField("hnsw_ef") else None,
-        exact=params.exact,
-        indexed_only=params.indexed_only,
-        quantization=edge.QuantizationSearchParams(
-            ignore=quantization.ignore,
-            rescore=quantization.rescore if quantization.HasField("rescore") else None,
-            oversampling=quantization.oversampling if quantization.HasField("oversampling") else None,
-        )
-        if params.HasField("quantization")
-        else None,
-    )
-
-
-def _with_payload(selector: points_pb2.WithPayloadSelector) -> "bool | edge.PayloadSelector":
-    kind = selector.WhichOneof("selector_options")
-    if kind == "include":
-        return edge.PayloadSelector.Include(list(selector.include.fields))
-    if kind == "exclude":
-        return edge.PayloadSelector.Exclude(list(selector.exclude.fields))
-    return selector.enable
 
 
 def _fill(target: points_pb2.ScoredPoint | points_pb2.RetrievedPoint, record: "edge.ScoredPoint | edge.Record") -> None:
