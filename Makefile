@@ -61,4 +61,4 @@ constraints: ## write constraints.txt anew: the newest of what pyproject.toml al
 
 clean: ## remove what was built; data directories stay
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
-	find similis demo tests bench -name __pycache__ -prune -exec rm -rf {} +
+	find . -name __pycache__ -prune -exec rm -rf {} +

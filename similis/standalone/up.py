@@ -35,6 +35,33 @@ class UpOptions:
     allow_private_addresses: bool
 
 
+class StartedChildren:
+    """The children that were started so far; the last one is stopped first."""
+
+    def __init__(self, stack: AsyncExitStack, data: DataDirectory, hurry: asyncio.Event) -> None:
+        self._stack = stack
+        self._data = data
+        self._hurry = hurry
+        self._started: list[Child] = []
+
+    async def start(self, spec: ChildSpec) -> Child:
+        """Starts a child, which is stopped when the stack is closed."""
+        output = ChildLog(spec.name, self._data.logs)
+        child = await self._stack.enter_async_context(supervised(spec, output, self._hurry))
+        self._started.append(child)
+        return child
+
+    async def wait_ready(self) -> None:
+        """Returns when all are ready; raises the StartupError of the first that cannot be."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                for child in self._started:
+                    group.create_task(child.wait_ready())
+        except ExceptionGroup as errors:
+            # One line for the operator: what ended first ended the wait for the others.
+            raise errors.exceptions[0] from None
+
+
 async def up(options: UpOptions, settings: StandaloneSettings) -> None:
     """Runs the instance until SIGTERM, SIGINT or SIGHUP; a second signal does not wait for requests to end.
 
@@ -66,7 +93,7 @@ async def _run(options: UpOptions, settings: StandaloneSettings, hurry: asyncio.
     async with AsyncExitStack() as stack:
         data = await stack.enter_async_context(opened(options.data, min_free_bytes=settings.min_free_disk_bytes))
         sockets = stack.enter_context(run_directory(data))
-        children = _Children(stack, data, hurry)
+        children = StartedChildren(stack, data, hurry)
         services = Services(
             data,
             Addresses(options.host, port, free_loopback_port(), sockets),
@@ -86,7 +113,7 @@ async def _run(options: UpOptions, settings: StandaloneSettings, hurry: asyncio.
         await asyncio.Event().wait()
 
 
-async def _start(children: "_Children", services: Services, data: DataDirectory, sockets: Path) -> None:
+async def _start(children: StartedChildren, services: Services, data: DataDirectory, sockets: Path) -> None:
     # What needs no database loads while the database comes up; the databases are the last to stop.
     await prepare(data, ChildLog("postgres", data.logs))
     postgres = await children.start(postgres_spec(data, sockets))
@@ -102,28 +129,3 @@ async def _start(children: "_Children", services: Services, data: DataDirectory,
     await children.start(services.trainer())
     await children.start(services.gateway())
     await children.wait_ready()
-
-
-class _Children:
-    """The children that were started so far."""
-
-    def __init__(self, stack: AsyncExitStack, data: DataDirectory, hurry: asyncio.Event) -> None:
-        self._stack = stack
-        self._data = data
-        self._hurry = hurry
-        self._started: list[Child] = []
-
-    async def start(self, spec: ChildSpec) -> Child:
-        output = ChildLog(spec.name, self._data.logs)
-        child = await self._stack.enter_async_context(supervised(spec, output, self._hurry))
-        self._started.append(child)
-        return child
-
-    async def wait_ready(self) -> None:
-        """Returns when all are ready; raises the StartupError of the first that cannot be."""
-        try:
-            async with asyncio.TaskGroup() as group:
-                for child in self._started:
-                    group.create_task(child.wait_ready())
-        except* StartupError as errors:
-            raise errors.exceptions[0] from None

@@ -1,0 +1,22 @@
+"""Children that start together."""
+
+import asyncio
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+
+from similis.servicekit.process import StartupError
+from similis.standalone.data_directory import DataDirectory
+from similis.standalone.up import StartedChildren
+
+from .conftest import QUICK, python_child
+
+
+async def test_of_several_that_cannot_start_one_is_told(tmp_path: Path, data: DataDirectory) -> None:
+    async with AsyncExitStack() as stack:
+        children = StartedChildren(stack, data, asyncio.Event())
+        for name in ("first", "second"):
+            await children.start(python_child(tmp_path, "import sys; sys.exit('no model')", policy=QUICK, name=name))
+        with pytest.raises(StartupError, match=r"(first|second) cannot start \(exit status 1\): no model"):
+            await children.wait_ready()
