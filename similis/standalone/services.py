@@ -39,7 +39,7 @@ class Addresses:
 
 
 class Services:
-    """Makes the specifications of the children of one instance."""
+    """Makes the specifications of the children of one instance; `endpoint` is where it says whether it is ready."""
 
     def __init__(
         self,
@@ -56,6 +56,7 @@ class Services:
         self._environment = environment
         self._grace_seconds = grace_seconds
         self._allow_private_addresses = allow_private_addresses
+        self.endpoint = ReadyEndpoint(addresses.host, addresses.port)
 
     def qdrant(self) -> ChildSpec:
         """Qdrant's engine behind its gRPC API."""
@@ -86,8 +87,7 @@ class Services:
             "TRAINER_ADDRESS": f"unix:{self._addresses.trainer}",
             **self._upstreams(),
         }
-        endpoint = ReadyEndpoint(self._addresses.host, self._addresses.port)
-        return self._spec("gateway", "similis.gateway", endpoint.is_green, told)
+        return self._spec("gateway", "similis.gateway", self.endpoint.is_green, told)
 
     def _upstreams(self) -> dict[str, str]:
         return {

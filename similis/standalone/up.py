@@ -73,8 +73,11 @@ async def up(options: UpOptions, settings: StandaloneSettings) -> None:
         (hurry if stop.is_set() else stop).set()
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, on_signal)
+    # Ignored means that somebody said nohup: the end of the terminal is not our end then.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGHUP, on_signal)
     running = asyncio.create_task(_run(options, settings, hurry))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
@@ -105,7 +108,8 @@ async def _run(options: UpOptions, settings: StandaloneSettings, hurry: asyncio.
             async with asyncio.timeout(settings.start_timeout_seconds):
                 await _start(children, services, data, sockets)
         except TimeoutError:
-            raise StartupError(f"not ready after {settings.start_timeout_seconds:g} s; {data.logs} says more") from None
+            seconds = f"{settings.start_timeout_seconds:g} s"
+            raise StartupError(f"not ready after {seconds} ({services.endpoint.said}); {data.logs} says more") from None
         log.info("ready", data=str(data.root))
         with suppress(BrokenPipeError):
             sys.stdout.write(f"ready http://{authority(options.host, port)}\n")
