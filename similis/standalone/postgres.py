@@ -53,6 +53,7 @@ TUNING = {
 }
 GRACE_SECONDS = 30.0
 CONNECT_SECONDS = 5.0
+CONNECT_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
 
 def database_url(run_directory: Path, *, user: str = OWNER, database: str = DATABASE) -> str:
@@ -92,7 +93,7 @@ def postgres_spec(data: DataDirectory, run_directory: Path) -> ChildSpec:
     async def ready() -> bool:
         try:
             connection = await _connect(run_directory)
-        except (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError):
+        except CONNECT_ERRORS:
             return False
         await connection.close(timeout=CONNECT_SECONDS)
         return True
@@ -120,7 +121,14 @@ def postgres_spec(data: DataDirectory, run_directory: Path) -> ChildSpec:
 
 
 async def ensure_database(run_directory: Path) -> None:
-    """Makes the services' role and database if they are not there."""
+    """Makes the services' role and database if they are not there. Raises StartupError."""
+    try:
+        await _ensure_database(run_directory)
+    except CONNECT_ERRORS as error:
+        raise StartupError(f"cannot use the database: {error or type(error).__name__}") from error
+
+
+async def _ensure_database(run_directory: Path) -> None:
     connection = await _connect(run_directory)
     try:
         if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", OWNER):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from similis.catalog.api_keys import ApiKeys
 from similis.catalog.database import Database
+from similis.servicekit.errors import ServiceError
 from similis.servicekit.logs import get_logger
 from similis.servicekit.process import StartupError
 from similis.standalone.admin_key import ensure_admin_key
@@ -127,9 +128,16 @@ async def _start(children: StartedChildren, services: Services, data: DataDirect
     await ensure_database(sockets)
     url = database_url(sockets)
     await bring_up_to_date(url)
-    async with Database.open(url, max_connections=1) as database:
-        if await ensure_admin_key(ApiKeys(database), data.admin_key):
-            log.info("api_key_created", file=str(data.admin_key))
+    await _hand_over_key(url, data)
     await children.start(services.trainer())
     await children.start(services.gateway())
     await children.wait_ready()
+
+
+async def _hand_over_key(url: str, data: DataDirectory) -> None:
+    try:
+        async with Database.open(url, max_connections=1) as database:
+            if await ensure_admin_key(ApiKeys(database), data.admin_key):
+                log.info("api_key_created", file=str(data.admin_key))
+    except ServiceError as error:
+        raise StartupError(f"cannot make the first API key: {error.message}") from error
