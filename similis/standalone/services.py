@@ -100,9 +100,8 @@ class Services:
     def _spec(
         self, name: str, module: str, ready: Probe, told: Mapping[str, str], arguments: tuple[str, ...] = ()
     ) -> ChildSpec:
-        # -P: the working directory is the operator's, for relative paths in settings, and no place for modules.
         command = Command(
-            arguments=(sys.executable, "-P", "-m", module, *arguments),
+            arguments=(sys.executable, "-m", module, *arguments),
             environment=child_environment(self._environment, {**told, "LOG_FORMAT": "json"}),
             directory=Path.cwd(),
         )
@@ -118,7 +117,8 @@ def child_environment(operators: Mapping[str, str], told: Mapping[str, str]) -> 
     ours = {f"SIMILIS_{name}": value for name, value in told.items()}
     dropped = {f"{name}_FILE" for name in ours} | NOT_OURS
     kept = {name: value for name, value in operators.items() if not name.startswith("PG") and name not in dropped}
-    return {**kept, **ours}
+    # The working directory stays the operator's, for relative paths in settings; it is no place for modules.
+    return {**kept, **ours, "PYTHONSAFEPATH": "1"}
 
 
 def operators_environment() -> dict[str, str]:
