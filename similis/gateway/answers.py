@@ -1,0 +1,29 @@
+"""What a success looks like on the wire."""
+
+import json
+from urllib.parse import quote
+
+from aiohttp import web
+
+UNSAFE_IN_FILE_NAMES = str.maketrans(dict.fromkeys('/\\:*?"<>|', "_"))
+
+
+def data(body: object) -> web.Response:
+    """An answer that is data."""
+    return web.Response(
+        body=json.dumps(body, ensure_ascii=False).encode("utf-8"), content_type="application/json", charset="utf-8"
+    )
+
+
+def push(message: str, **fields: object) -> web.Response:
+    """An answer that says what was done; `fields` come with it."""
+    return data({**fields, "message": message, "message_type": "push"})
+
+
+def attachment(name: str, extension: str) -> str:
+    """A Content-Disposition (RFC 6266) for a file of that name: plain where it can be, and exact (RFC 5987)."""
+    safe = name.translate(UNSAFE_IN_FILE_NAMES).strip(" .") or "_"
+    file_name = f"{safe}.{extension}"
+    plain = "".join(character if character.isascii() and character != "%" else "_" for character in file_name)
+    header = f'attachment; filename="{plain}"'
+    return header if plain == file_name else f"{header}; filename*=UTF-8''{quote(file_name, safe='')}"

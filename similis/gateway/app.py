@@ -1,0 +1,209 @@
+"""The gateway put together: what it is made of, in which order that starts, and in reverse how it stops."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from similis.catalog.adapters import Adapters
+from similis.catalog.api_keys import ApiKeys
+from similis.catalog.collections import Collections
+from similis.catalog.contents import Contents
+from similis.catalog.database import Database
+from similis.catalog.generations import Generations
+from similis.catalog.images import Images
+from similis.catalog.indexes import Indexes
+from similis.catalog.jobs import Jobs
+from similis.catalog.vectors import QdrantAddress, open_qdrant
+from similis.gateway.access import Access
+from similis.gateway.adapter_cache import AdapterCache
+from similis.gateway.collection_handlers import CollectionHandlers
+from similis.gateway.config import GatewaySettings
+from similis.gateway.content_handlers import ContentHandlers
+from similis.gateway.cors import Cors
+from similis.gateway.embedder_client import IDEMPOTENT, EmbedderClient
+from similis.gateway.gate import ByteBudget, Gate
+from similis.gateway.heidicon import Heidicon
+from similis.gateway.heidicon_client import HeidiconClient, heidicon_session
+from similis.gateway.metrics import GatewayMetrics
+from similis.gateway.middlewares import mark_answers, observed, translated
+from similis.gateway.readiness import Readiness
+from similis.gateway.routes import Handlers, add_routes, api_routes
+from similis.gateway.schema import SchemaWait
+from similis.gateway.search import Searches
+from similis.gateway.search_handlers import SearchHandlers
+from similis.gateway.spool import Spool
+from similis.gateway.status_handlers import StatusHandlers
+from similis.gateway.trainer_client import TrainerClient
+from similis.gateway.upload import UploadLimits, Uploads
+from similis.servicekit.grpc_channel import open_channel
+from similis.servicekit.logs import get_logger
+from similis.servicekit.metrics import new_registry
+from similis.servicekit.process import StartupError
+
+log = get_logger(__name__)
+
+# Governs idle connections, and headers that come in slowly.
+KEEP_ALIVE_SECONDS = 65.0
+
+
+@dataclass(frozen=True)
+class RunningGateway:
+    """A gateway that answers at `http://host:port`."""
+
+    host: str
+    port: int
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What the gateway talks to."""
+
+    database: Database
+    vectors: Generations
+    embedder: EmbedderClient
+    trainer: TrainerClient
+    heidicon: HeidiconClient
+    spool: Spool
+    schema: SchemaWait
+
+
+@asynccontextmanager
+async def gateway(settings: GatewaySettings) -> AsyncIterator[RunningGateway]:
+    """Serves while entered; on exit requests under way have the grace period. Raises StartupError."""
+    async with AsyncExitStack() as stack:
+        parts = await _connect(stack, settings)
+        host, port = await _listen(stack, settings, _application(parts, settings))
+        log.info("gateway_listening", host=host, port=port)
+        yield RunningGateway(host, port)
+
+
+async def _connect(stack: AsyncExitStack, settings: GatewaySettings) -> _Parts:
+    try:
+        spool = stack.enter_context(Spool.open(settings.spool_directory))
+    except OSError as error:
+        raise StartupError(f"no folder for temporary files: {error.strerror}") from error
+    try:
+        key = None if settings.qdrant_api_key is None else settings.qdrant_api_key.get_secret_value()
+        address = QdrantAddress.parse(settings.qdrant_address, tls=settings.qdrant_tls, api_key=key)
+    except ValueError:
+        raise StartupError("SIMILIS_QDRANT_ADDRESS is not host:port") from None
+    database = await stack.enter_async_context(
+        Database.open(settings.database_url.get_secret_value(), max_connections=settings.database_connections)
+    )
+    qdrant = await stack.enter_async_context(open_qdrant(address))
+    embedder = await stack.enter_async_context(open_channel(settings.embedder_address, idempotent=IDEMPOTENT))
+    trainer = await stack.enter_async_context(open_channel(settings.trainer_address))
+    return _Parts(
+        database=database,
+        vectors=Generations(qdrant),
+        embedder=EmbedderClient(embedder),
+        trainer=await stack.enter_async_context(TrainerClient.open(trainer)),
+        heidicon=HeidiconClient(await stack.enter_async_context(heidicon_session()), settings.heidicon_url),
+        spool=spool,
+        schema=await stack.enter_async_context(SchemaWait.open(database)),
+    )
+
+
+def _application(parts: _Parts, settings: GatewaySettings) -> web.Application:
+    metrics = GatewayMetrics(new_registry("gateway"))
+    cors = Cors(settings.origins)
+    application = web.Application(middlewares=[observed(metrics), translated(cors)])
+    mark_answers(application, cors)
+    handlers = _handlers(parts, settings, metrics)
+    routes = api_routes(handlers, request_seconds=settings.request_seconds, upload_seconds=settings.upload_seconds)
+    access = Access(ApiKeys(parts.database), read_key_required=settings.read_key_required)
+    add_routes(application, routes, handlers.status, access, parts.schema)
+    return application
+
+
+def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics) -> Handlers:
+    collections, contents = Collections(parts.database), Contents(parts.database)
+    uploads = _uploads(parts, contents, settings, metrics)
+    readiness = Readiness(
+        {
+            "postgres": parts.database.ping,
+            "schema": parts.schema.check,
+            "qdrant": parts.vectors.ping,
+            "embedder": parts.embedder.check,
+        }
+    )
+    return Handlers(
+        collections=CollectionHandlers(
+            collections=collections,
+            jobs=Jobs(parts.database),
+            uploads=uploads,
+            embedder=parts.embedder,
+            trainer=parts.trainer,
+            max_name_characters=settings.max_name_characters,
+        ),
+        contents=ContentHandlers(collections=collections, contents=contents, uploads=uploads),
+        searches=SearchHandlers(
+            searches=_searches(parts, settings, metrics),
+            memory=ByteBudget(settings.body_memory_bytes),
+            max_image_bytes=settings.max_image_bytes,
+        ),
+        status=StatusHandlers(readiness=readiness, registry=metrics.registry),
+    )
+
+
+def _searches(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics) -> Searches:
+    return Searches(
+        indexes=Indexes(parts.database, settings.qdrant_prefix),
+        embedder=parts.embedder,
+        adapters=AdapterCache(Adapters(parts.database), max_bytes=settings.adapter_cache_bytes),
+        vectors=parts.vectors,
+        images=Images(parts.database),
+        gate=Gate(
+            "searches",
+            at_once=settings.search_concurrency,
+            waiting=settings.search_queue,
+            wait_seconds=settings.search_queue_seconds,
+        ),
+        metrics=metrics,
+    )
+
+
+def _uploads(parts: _Parts, contents: Contents, settings: GatewaySettings, metrics: GatewayMetrics) -> Uploads:
+    heidicon = Heidicon(
+        parts.heidicon,
+        seconds=settings.heidicon_seconds,
+        page_bytes=settings.heidicon_page_bytes,
+        max_objects=settings.max_csv_rows,
+    )
+    return Uploads(
+        contents=contents,
+        heidicon=heidicon,
+        spool=parts.spool,
+        receiving=Gate("uploads", at_once=settings.upload_receivers, waiting=0, wait_seconds=1.0),
+        processing=Gate(
+            "uploads",
+            at_once=settings.upload_concurrency,
+            waiting=settings.upload_queue,
+            wait_seconds=settings.upload_queue_seconds,
+        ),
+        limits=UploadLimits(settings.max_csv_bytes, settings.max_csv_rows),
+        metrics=metrics,
+    )
+
+
+async def _listen(stack: AsyncExitStack, settings: GatewaySettings, application: web.Application) -> tuple[str, int]:
+    runner = web.AppRunner(
+        application,
+        access_log=None,
+        handler_cancellation=True,
+        keepalive_timeout=KEEP_ALIVE_SECONDS,
+        shutdown_timeout=settings.shutdown_grace_seconds,
+        # Bodies are decompressed where they are counted.
+        auto_decompress=False,
+    )
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    try:
+        await web.TCPSite(runner, settings.host, settings.port).start()
+    except OSError as error:
+        message = f"cannot listen on {settings.host}:{settings.port}: {error.strerror}"
+        raise StartupError(message) from error
+    host, port = runner.addresses[0][:2]
+    return host, port

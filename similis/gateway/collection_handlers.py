@@ -1,0 +1,103 @@
+"""Collections over HTTP: list, info, create, updatename, delete, and finetune."""
+
+from aiohttp import web
+
+from similis.catalog.collections import Collection, Collections
+from similis.catalog.jobs import Job, Jobs
+from similis.gateway import parameters
+from similis.gateway.answers import data, push
+from similis.gateway.body import read_object
+from similis.gateway.embedder_client import EmbedderClient
+from similis.gateway.trainer_client import TrainerClient
+from similis.gateway.upload import Uploads
+
+
+class CollectionHandlers:
+    """The routes of a collection that move no content and search nothing."""
+
+    def __init__(
+        self,
+        *,
+        collections: Collections,
+        jobs: Jobs,
+        uploads: Uploads,
+        embedder: EmbedderClient,
+        trainer: TrainerClient,
+        max_name_characters: int,
+    ) -> None:
+        self._collections = collections
+        self._jobs = jobs
+        self._uploads = uploads
+        self._embedder = embedder
+        self._trainer = trainer
+        self._max_name_characters = max_name_characters
+
+    async def list(self, _: web.Request) -> web.Response:
+        """`GET /api/collection/list`."""
+        found = await self._collections.names()
+        names = [{"value": identifier, "id": identifier, "name": name} for identifier, name in found]
+        return data({"ids": [identifier for identifier, _ in found], "names": names})
+
+    async def info(self, request: web.Request) -> web.Response:
+        """`GET /api/collection/{id}/info`."""
+        collection = await self._collections.get(parameters.collection_id(request.match_info["id"]))
+        return data(_described(collection, await self._embedder.served_backbone()))
+
+    async def create(self, request: web.Request) -> web.Response:
+        """`POST /api/collection/create`."""
+        body = await read_object(request)
+        name = parameters.name(body, self._max_name_characters)
+        tag = parameters.heidicon_tag(body)
+        if tag is None:
+            identifier = await self._collections.create(name)
+        else:
+            identifier = await self._uploads.create_from_heidicon(name, tag)
+        return push("The collection was created.", id=identifier)
+
+    async def update_name(self, request: web.Request) -> web.Response:
+        """`POST /api/collection/{id}/updatename`."""
+        identifier = parameters.collection_id(request.match_info["id"])
+        name = parameters.name(await read_object(request), self._max_name_characters)
+        await self._collections.rename(identifier, name)
+        return push("The collection has its new name.")
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """`POST /api/collection/{id}/delete`."""
+        await self._collections.mark_deleting(parameters.collection_id(request.match_info["id"]))
+        self._trainer.nudge()
+        return push("The collection was deleted.")
+
+    async def finetune(self, request: web.Request) -> web.Response:
+        """`POST /api/collection/{id}/finetune`."""
+        identifier = parameters.collection_id(request.match_info["id"])
+        force = parameters.force(request.query)
+        backbone = await self._embedder.served_backbone()
+        job, created = await self._jobs.enqueue(identifier, backbone=backbone, force=force)
+        if job is None:
+            return push("There is nothing new to learn: search serves the newest content.", job_id=None)
+        self._trainer.nudge()
+        return push(_finetune_message(job, created), job_id=job.id)
+
+
+def _finetune_message(job: Job, created: bool) -> str:
+    if created:
+        return "The finetune is queued."
+    return f"A finetune is {job.state.value} already."
+
+
+def _described(collection: Collection, backbone: str | None) -> dict[str, object]:
+    job = collection.job
+    failed = job is not None and job.state == "failed"
+    return {
+        "id": collection.id,
+        "name": collection.name,
+        "number_of_images": collection.row_count,
+        "requires_finetuning": collection.requires_finetuning(backbone),
+        "last_modified": collection.last_modified.isoformat(),
+        "last_finetuned": collection.last_finetuned and collection.last_finetuned.isoformat(),
+        # Spelled so in the contract.
+        "finetuning_progess": job.progress if job is not None and job.active else None,
+        "heidicon_tag": collection.heidicon_tag,
+        "finetuning_state": "never" if job is None else job.state,
+        "finetuning_error": {"code": job.error_code, "message": job.error_message} if job and failed else None,
+    }

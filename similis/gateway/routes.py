@@ -1,0 +1,97 @@
+"""Every route: its path, who may call it, how long it may take, and what answers it."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+
+from similis.gateway.access import Access
+from similis.gateway.body import expect_nothing
+from similis.gateway.collection_handlers import CollectionHandlers
+from similis.gateway.content_handlers import ContentHandlers
+from similis.gateway.schema import SchemaWait
+from similis.gateway.search_handlers import SearchHandlers
+from similis.gateway.status_handlers import StatusHandlers
+from similis.servicekit.errors import DeadlineExceeded
+from similis.servicekit.request_context import request_id, request_scope
+
+
+@dataclass(frozen=True)
+class Route:
+    """One route of the API. writes: needs a key. seconds: its deadline; None where pieces have deadlines instead."""
+
+    method: str
+    path: str
+    handler: Handler
+    writes: bool
+    seconds: float | None
+
+
+@dataclass(frozen=True)
+class Handlers:
+    """What answers."""
+
+    collections: CollectionHandlers
+    contents: ContentHandlers
+    searches: SearchHandlers
+    status: StatusHandlers
+
+
+def api_routes(handlers: Handlers, *, request_seconds: float, upload_seconds: float) -> Iterable[Route]:
+    """The contract's ten routes."""
+    brief, long = request_seconds, upload_seconds
+    one = "/api/collection/{id}"
+    collections, contents = handlers.collections, handlers.contents
+    return (
+        Route("GET", "/api/collection/list", collections.list, writes=False, seconds=brief),
+        Route("GET", f"{one}/info", collections.info, writes=False, seconds=brief),
+        # As long as the client takes what it is sent, a download may go on.
+        Route("GET", f"{one}/csvfile", contents.csv_file, writes=False, seconds=None),
+        Route("POST", f"{one}/search", handlers.searches.search, writes=False, seconds=brief),
+        Route("POST", "/api/verify", handlers.status.verify, writes=True, seconds=brief),
+        Route("POST", "/api/collection/create", collections.create, writes=True, seconds=long),
+        Route("POST", f"{one}/updatename", collections.update_name, writes=True, seconds=brief),
+        Route("POST", f"{one}/updatecontent", contents.update, writes=True, seconds=long),
+        Route("POST", f"{one}/finetune", collections.finetune, writes=True, seconds=brief),
+        Route("POST", f"{one}/delete", collections.delete, writes=True, seconds=brief),
+    )
+
+
+def add_routes(
+    application: web.Application, routes: Iterable[Route], status: StatusHandlers, access: Access, schema: SchemaWait
+) -> None:
+    """Registers the API, each route behind its checks, and the status routes, which are open."""
+    for route in routes:
+        # HEAD too, where there is GET.
+        methods = ("GET", "HEAD") if route.method == "GET" else (route.method,)
+        for method in methods:
+            application.router.add_route(
+                method, route.path, _guarded(route, access, schema), expect_handler=expect_nothing
+            )
+    application.router.add_get("/", status.about)
+    application.router.add_get("/healthz", status.healthy)
+    application.router.add_get("/readyz", status.ready)
+    application.router.add_get("/metrics", status.metrics)
+
+
+def _guarded(route: Route, access: Access, schema: SchemaWait) -> Handler:
+    async def handle(request: web.Request) -> web.StreamResponse:
+        await schema.check()
+        await access.check(request, writes=route.writes)
+        return await route.handler(request)
+
+    async def handle_in_time(request: web.Request) -> web.StreamResponse:
+        if route.seconds is None:
+            return await handle(request)
+        with request_scope(request_id(), route.seconds):
+            try:
+                async with asyncio.timeout(route.seconds) as limit:
+                    return await handle(request)
+            except TimeoutError:
+                if not limit.expired():
+                    raise
+                raise DeadlineExceeded("The request took longer than it may.") from None
+
+    return handle_in_time

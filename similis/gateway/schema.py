@@ -1,0 +1,33 @@
+"""The gateway listens at once, and serves the API when the database has the schema that it reads."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from similis.catalog.database import Database
+from similis.catalog.migrate import wait_for_schema
+from similis.servicekit.errors import Unavailable
+
+
+class SchemaWait:
+    """Waits in the background until `similis migrate` has run."""
+
+    def __init__(self, waiting: "asyncio.Task[None]") -> None:
+        self._waiting = waiting
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, database: Database) -> AsyncIterator["SchemaWait"]:
+        """Waits while entered."""
+        task = asyncio.create_task(wait_for_schema(database), name="schema-wait")
+        try:
+            yield cls(task)
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    async def check(self) -> None:
+        """Raises Unavailable until the schema is there."""
+        if not self._waiting.done():
+            raise Unavailable("The database is not set up yet.", code="schema_missing")
+        self._waiting.result()

@@ -1,0 +1,43 @@
+"""What operators and the curious ask: health, readiness, metrics, and what this is."""
+
+from aiohttp import web
+from prometheus_client import CollectorRegistry
+
+from similis.gateway.answers import data
+from similis.gateway.readiness import Readiness
+from similis.servicekit.metrics import render
+from similis.servicekit.version import VERSION
+
+
+class StatusHandlers:
+    """The routes outside of the API."""
+
+    def __init__(self, *, readiness: Readiness, registry: CollectorRegistry) -> None:
+        self._readiness = readiness
+        self._registry = registry
+
+    async def about(self, _: web.Request) -> web.Response:
+        """`GET /`."""
+        return data({"name": "similis", "version": VERSION})
+
+    async def healthy(self, _: web.Request) -> web.Response:
+        """`GET /healthz`: the process answers."""
+        return data({"status": "ok"})
+
+    async def ready(self, _: web.Request) -> web.Response:
+        """`GET /readyz`: 200 when Postgres, Qdrant and the embedder answer, else 503 that names who does not."""
+        parts = await self._readiness.parts()
+        ready = all(state == "ok" for state in parts.values())
+        response = data({"status": "ready" if ready else "not_ready", "parts": parts})
+        if not ready:
+            response.set_status(503)
+            response.headers["Retry-After"] = "1"
+        return response
+
+    async def metrics(self, _: web.Request) -> web.Response:
+        """`GET /metrics`, in Prometheus' text format."""
+        return render(self._registry)
+
+    async def verify(self, _: web.Request) -> web.Response:
+        """`POST /api/verify`: whoever gets here has a valid key."""
+        return data({"message": "The API key is valid.", "message_type": "push"})
