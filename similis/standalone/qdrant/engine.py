@@ -31,7 +31,9 @@ from similis.standalone.qdrant.wire import (
 )
 
 _PR_SET_PDEATHSIG = 1
+# What the engine says, in words only, when files are locked and when the disk is full.
 _LOCKED = "WouldBlock"
+_NO_SPACE = "No space left on device"
 _ANSWERS: dict[Operation, Callable[[Shard, bytes], bytes]] = {
     Operation.UPSERT: Shard.upsert,
     Operation.DELETE: Shard.delete,
@@ -64,6 +66,8 @@ class OpenShards:
         except Exception as error:
             if _LOCKED in str(error):
                 raise unavailable(f"Collection `{name}` is still open in another process; try again") from error
+            if _NO_SPACE in str(error):
+                raise
             raise StatusError(Code.DATA_LOSS, f"Collection `{name}` cannot be opened: {error}") from error
         self._open[name] = shard
         return shard
@@ -96,6 +100,8 @@ def answer(shards: OpenShards, request: Request) -> Reply:
     except StatusError as error:
         return Reply(error.code, Counts(), error.message)
     except Exception as error:
+        if _NO_SPACE in str(error):
+            return Reply(Code.RESOURCE_EXHAUSTED, Counts(), f"Not enough disk space: {error}")
         return Reply(Code.INTERNAL, Counts(), f"Service internal error: {error}", traceback.format_exc().encode())
 
 

@@ -68,6 +68,7 @@ class Keeper:
     async def _hold(self) -> None:
         if not self._collection.has_writer:
             await self._collection.move(self._to_writer)
+            self._collection.last_write = time.monotonic()
         self._announce(None)
 
     def _announce(self, error: StatusError | None) -> None:
