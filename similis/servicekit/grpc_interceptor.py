@@ -1,5 +1,7 @@
 """What happens around every RPC that we answer: request id, deadline, latency, and errors from the tree."""
 
+from __future__ import annotations
+
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractContextManager
