@@ -112,7 +112,7 @@ class _Observed:
         self._status = grpc.StatusCode.OK
         self._started = 0.0
 
-    def __enter__(self) -> "_Observed":
+    def __enter__(self) -> _Observed:
         self._started = time.perf_counter()
         return self
 
