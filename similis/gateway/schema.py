@@ -7,6 +7,9 @@ from contextlib import asynccontextmanager
 from similis.catalog.database import Database
 from similis.catalog.migrate import wait_for_schema
 from similis.servicekit.errors import Unavailable
+from similis.servicekit.request_context import remaining
+
+CHECK_SECONDS = 1.0
 
 
 class SchemaWait:
@@ -27,7 +30,9 @@ class SchemaWait:
             await asyncio.gather(task, return_exceptions=True)
 
     async def check(self) -> None:
-        """Raises Unavailable until the schema is there."""
+        """Raises Unavailable until the schema is there; waits a moment for it, as at the start it mostly is."""
+        if not self._waiting.done():
+            await asyncio.wait({self._waiting}, timeout=remaining(CHECK_SECONDS))
         if not self._waiting.done():
             raise Unavailable("The database is not set up yet.", code="schema_missing")
         self._waiting.result()

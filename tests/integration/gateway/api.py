@@ -1,0 +1,106 @@
+"""A client of the REST API, as thin as can be."""
+
+import base64
+import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: aiohttp.typedefs.CIMultiDictProxy[str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body parsed."""
+        return json.loads(self.body)
+
+    def refused(self, status: int, code: str) -> dict[str, Any]:
+        """Checks that this is a refusal as the contract says, and gives its body."""
+        assert (self.status, self.json.get("code")) == (status, code), self.body
+        assert self.headers["Content-Type"] == "application/problem+json"
+        problem: dict[str, Any] = self.json
+        assert set(problem) == {*("type", "title", "status", "detail", "code", "request_id", "message", "message_type")}
+        assert problem["status"] == status
+        assert problem["message_type"] == "error"
+        assert problem["request_id"] == self.headers["X-Request-Id"]
+        assert problem["title"]
+        assert problem["detail"]
+        assert ("Retry-After" in self.headers) == (status in (429, 503))
+        return problem
+
+    def pushed(self) -> dict[str, Any]:
+        """Checks that this is a success that is not data, and gives its body."""
+        assert self.status == 200, self.body
+        assert self.json["message_type"] == "push"
+        assert self.json["message"]
+        found: dict[str, Any] = self.json
+        return found
+
+
+class Api:
+    """Calls a gateway; `key` is sent where it is given."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, key: str) -> None:
+        self.session = session
+        self.url = url
+        self.key = key
+
+    async def call(self, method: str, path: str, **options: Any) -> Answer:
+        """One request without a key."""
+        async with self.session.request(method, self.url + path, **options) as response:
+            return Answer(response.status, response.headers, await response.read())
+
+    async def get(self, path: str, **options: Any) -> Answer:
+        return await self.call("GET", path, **options)
+
+    async def post(self, path: str, body: Any = None, *, key: str | None = "", **options: Any) -> Answer:
+        """A POST with a JSON body, and with the key unless another is given (None: with none)."""
+        headers = dict(options.pop("headers", {}))
+        if key is not None:
+            headers["API-Key"] = key or self.key
+        if body is not None:
+            options["json"] = body
+        return await self.call("POST", path, headers=headers, **options)
+
+    async def create(self, name: str = "coins") -> int:
+        """A new collection."""
+        identifier: int = (await self.post("/api/collection/create", {"name": name})).pushed()["id"]
+        return identifier
+
+    async def upload(self, identifier: int, csv: bytes) -> Answer:
+        """Uploads a CSV as base64 in JSON."""
+        content = base64.b64encode(csv).decode()
+        return await self.post(f"/api/collection/{identifier}/updatecontent", {"content": content})
+
+    async def upload_raw(self, identifier: int, csv: bytes, **options: Any) -> Answer:
+        """Uploads a CSV as it is."""
+        headers = {"Content-Type": "text/csv", **options.pop("headers", {})}
+        path = f"/api/collection/{identifier}/updatecontent"
+        return await self.post(path, data=csv, headers=headers, **options)
+
+    async def info(self, identifier: int) -> dict[str, Any]:
+        answer = await self.get(f"/api/collection/{identifier}/info")
+        assert answer.status == 200, answer.body
+        found: dict[str, Any] = answer.json
+        return found
+
+    async def csv(self, identifier: int) -> bytes:
+        answer = await self.get(f"/api/collection/{identifier}/csvfile")
+        assert answer.status == 200, answer.body
+        return answer.body
+
+
+@asynccontextmanager
+async def api_client(url: str, key: str) -> AsyncIterator[Api]:
+    """A client while entered."""
+    async with aiohttp.ClientSession() as session:
+        yield Api(session, url, key)

@@ -1,0 +1,91 @@
+"""A gateway over real HTTP, on a real Postgres and a real Qdrant."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from similis.catalog.api_keys import ApiKeys
+from similis.catalog.database import Database
+from similis.gateway.app import gateway
+from similis.gateway.config import GatewaySettings
+from tests.integration.gateway.api import Api, api_client
+from tests.integration.gateway.parts import running_postgres
+from tests.integration.qdrant_process import QdrantProcess, running_qdrant
+
+# Nothing listens on port 1.
+NOBODY = "127.0.0.1:1"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Where the session's parts are, and a valid key."""
+
+    database_url: str
+    qdrant_address: str
+    key: str
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    async with running_postgres(tmp_path_factory.mktemp("gateway") / "data") as url:
+        yield url
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def qdrant(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[QdrantProcess]:
+    async with running_qdrant(tmp_path_factory.mktemp("gateway-qdrant")) as server:
+        yield server
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def database(postgres_url: str) -> AsyncIterator[Database]:
+    async with Database.open(postgres_url) as database:
+        yield database
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def parts(postgres_url: str, qdrant: QdrantProcess, database: Database) -> Parts:
+    key = await ApiKeys(database).create("tests")
+    return Parts(postgres_url, f"{qdrant.host}:{qdrant.grpc_port}", key)
+
+
+Launch = Callable[..., Awaitable[Api]]
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def launch(parts: Parts, tmp_path: Any) -> AsyncIterator[Launch]:
+    """Starts a gateway with settings of the test's own."""
+    async with AsyncExitStack() as stack:
+
+        async def start(**settings: Any) -> Api:
+            running = await stack.enter_async_context(gateway(settings_for(parts, settings, tmp_path)))
+            url = f"http://{running.host}:{running.port}"
+            return await stack.enter_async_context(api_client(url, parts.key))
+
+        yield start
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def api(parts: Parts, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Api]:
+    """A gateway with default settings, shared by the tests that change none."""
+    settings = settings_for(parts, {}, tmp_path_factory.mktemp("spool"))
+    async with gateway(settings) as running, api_client(f"http://{running.host}:{running.port}", parts.key) as api:
+        yield api
+
+
+def settings_for(parts: Parts, given: dict[str, Any], spool: Any) -> GatewaySettings:
+    """Settings of a gateway on the session's parts."""
+    defaults = {
+        "port": 0,
+        "database_url": parts.database_url,
+        "qdrant_address": parts.qdrant_address,
+        "embedder_address": NOBODY,
+        "trainer_address": NOBODY,
+        "shutdown_grace_seconds": 2.0,
+        "spool_directory": spool,
+    }
+    return GatewaySettings(**{**defaults, **given})

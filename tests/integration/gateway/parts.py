@@ -1,0 +1,28 @@
+"""The real parts that a gateway stands on, as context managers."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+from similis.catalog.migrate import migrate
+from similis.standalone.child_log import ChildLog
+from similis.standalone.data_directory import opened
+from similis.standalone.postgres import database_url, ensure_database, postgres_spec, prepare
+from similis.standalone.run_directory import run_directory
+from similis.standalone.supervisor import supervised
+
+
+@asynccontextmanager
+async def running_postgres(root: Path) -> AsyncIterator[str]:
+    """Postgres on the data directory `root`, made if it is not there, with our schema; gives its URL."""
+    async with AsyncExitStack() as stack:
+        data = await stack.enter_async_context(opened(root, min_free_bytes=0))
+        output = ChildLog("postgres", data.logs)
+        sockets = stack.enter_context(run_directory(data))
+        await prepare(data, output)
+        child = await stack.enter_async_context(supervised(postgres_spec(data, sockets), output, asyncio.Event()))
+        await child.wait_ready()
+        await ensure_database(sockets)
+        await migrate(database_url(sockets))
+        yield database_url(sockets)

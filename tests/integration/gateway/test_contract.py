@@ -1,0 +1,289 @@
+"""The contract route by route: fields, codes, and that a refusal changes nothing."""
+
+import base64
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+
+from similis.catalog.api_keys import ApiKeys
+from similis.catalog.database import Database
+from tests.integration.gateway.api import Api
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+CSV = b"https://example.org/1.jpg,https://repo.example.org/1\nhttps://example.org/2.jpg,https://repo.example.org/1\n"
+WRITES = ("updatename", "updatecontent", "finetune", "delete")
+READS = (("GET", "info"), ("GET", "csvfile"), ("POST", "search"))
+NO_IDS = ("0", "-1", "999999999", "9223372036854775807", "9223372036854775808", "9" * 400, "abc", "1.0", "1e3", "+1")
+NO_IDS_EITHER = ("%20", "01", "%D9%A1", "null", "1%00", "%F0%9F%98%80", "'; DROP TABLE collections; --")
+
+
+async def test_list_has_ids_and_names_by_id(api: Api) -> None:
+    first, second = await api.create("b"), await api.create("a")
+    answer = await api.get("/api/collection/list")
+    assert answer.status == 200
+    assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
+    assert set(answer.json) == {"ids", "names"}
+    assert answer.json["ids"] == sorted(answer.json["ids"])
+    assert [entry["id"] for entry in answer.json["names"]] == answer.json["ids"]
+    assert {"value": first, "id": first, "name": "b"} in answer.json["names"]
+    assert {"value": second, "id": second, "name": "a"} in answer.json["names"]
+
+
+async def test_info_of_a_new_collection(api: Api) -> None:
+    identifier = await api.create("Münzen")
+    info = await api.info(identifier)
+    modified = info.pop("last_modified")
+    assert info == {
+        "id": identifier,
+        "name": "Münzen",
+        "number_of_images": 0,
+        "requires_finetuning": True,
+        "last_finetuned": None,
+        "finetuning_progess": None,
+        "heidicon_tag": None,
+        "finetuning_state": "never",
+        "finetuning_error": None,
+    }
+    assert datetime.fromisoformat(modified).utcoffset() == timedelta(0)
+
+
+async def test_a_new_collection_has_an_empty_csv(api: Api) -> None:
+    answer = await api.get(f"/api/collection/{await api.create('empty')}/csvfile")
+    assert (answer.status, answer.body) == (200, b"")
+    assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
+    assert answer.headers["Content-Disposition"] == 'attachment; filename="empty.csv"'
+
+
+@pytest.mark.parametrize(
+    ("name", "header"),
+    [
+        ("coins", 'attachment; filename="coins.csv"'),
+        ("Münzen", "attachment; filename=\"M_nzen.csv\"; filename*=UTF-8''M%C3%BCnzen.csv"),
+        ("Münze “A”/B", "attachment; filename=\"M_nze _A__B.csv\"; filename*=UTF-8''"
+         "M%C3%BCnze%20%E2%80%9CA%E2%80%9D_B.csv"),
+        ('a"b\\c;d', 'attachment; filename="a_b_c;d.csv"'),
+        ("100%", "attachment; filename=\"100_.csv\"; filename*=UTF-8''100%25.csv"),
+        ("..", 'attachment; filename="_.csv"'),
+    ],
+)  # fmt: skip
+async def test_the_csv_has_the_collections_name(api: Api, name: str, header: str) -> None:
+    answer = await api.get(f"/api/collection/{await api.create(name)}/csvfile")
+    assert answer.headers["Content-Disposition"] == header
+
+
+async def test_create_gives_id_and_message(api: Api) -> None:
+    created = (await api.post("/api/collection/create", {"name": "new"})).pushed()
+    assert set(created) == {"id", "message", "message_type"}
+    assert isinstance(created["id"], int)
+
+
+async def test_ids_are_never_used_again(api: Api) -> None:
+    first = await api.create()
+    (await api.post(f"/api/collection/{first}/delete")).pushed()
+    assert await api.create() > first
+
+
+@pytest.mark.parametrize("name", ["x", "x" * 200, " padded ", "名前", "😀", "<script>", "a\u200db"])
+async def test_a_name_is_kept_as_it_was_sent(api: Api, name: str) -> None:
+    assert (await api.info(await api.create(name)))["name"] == name
+
+
+@pytest.mark.parametrize(
+    "body",
+    [{}, {"name": ""}, {"name": "  "}, {"name": None}, {"name": 7}, {"name": ["a"]}, {"name": "x" * 201},
+     {"name": "a\0b"}, {"name": "a\nb"}, {"name": "a\x1bb"}, {"name": "\ud800"}, {"name": "a\u2028b"}],
+)  # fmt: skip
+async def test_a_bad_name_is_refused(api: Api, body: dict[str, Any]) -> None:
+    identifier = await api.create("old")
+    before = (await api.get("/api/collection/list")).json
+    (await api.post("/api/collection/create", body)).refused(400, "invalid_name")
+    (await api.post(f"/api/collection/{identifier}/updatename", body)).refused(400, "invalid_name")
+    assert (await api.get("/api/collection/list")).json == before
+
+
+@pytest.mark.parametrize("data", [b"{", b"[]", b"7", b'"a"', b"\xff", b"null", b'{"name": NaN}', b"[" * 60_000])
+async def test_a_body_that_is_no_json_object_is_refused(api: Api, data: bytes) -> None:
+    identifier = await api.create("old")
+    before = (await api.get("/api/collection/list")).json
+    for path in ("create", f"{identifier}/updatename", f"{identifier}/updatecontent"):
+        (await api.post(f"/api/collection/{path}", data=data)).refused(400, "invalid_json")
+    assert (await api.get("/api/collection/list")).json == before
+
+
+async def test_updatename_changes_the_name_and_nothing_else(api: Api) -> None:
+    identifier = await api.create("old")
+    (await api.upload(identifier, CSV)).pushed()
+    before = await api.info(identifier)
+    answer = (await api.post(f"/api/collection/{identifier}/updatename", {"name": "new"})).pushed()
+    assert set(answer) == {"message", "message_type"}
+    assert await api.info(identifier) == {**before, "name": "new"}
+
+
+async def test_updatecontent_gives_the_number_of_images(api: Api) -> None:
+    identifier = await api.create()
+    before = await api.info(identifier)
+    answer = (await api.upload(identifier, CSV)).pushed()
+    assert set(answer) == {"message", "message_type", "number_of_images"}
+    assert answer["number_of_images"] == 2
+    info = await api.info(identifier)
+    assert info["number_of_images"] == 2
+    assert datetime.fromisoformat(info["last_modified"]) > datetime.fromisoformat(before["last_modified"])
+
+
+async def test_updatecontent_takes_the_csv_itself(api: Api) -> None:
+    identifier = await api.create()
+    answer = (await api.upload_raw(identifier, CSV, headers={"Content-Type": "Text/CSV; charset=UTF-8"})).pushed()
+    assert answer["number_of_images"] == 2
+    assert await api.csv(identifier) == CSV
+
+
+async def test_the_same_bytes_again_change_nothing(api: Api) -> None:
+    identifier = await api.create()
+    await api.upload(identifier, CSV)
+    before = await api.info(identifier)
+    assert (await api.upload(identifier, CSV)).pushed()["number_of_images"] == 2
+    assert (await api.upload_raw(identifier, CSV)).pushed()["number_of_images"] == 2
+    assert await api.info(identifier) == before
+
+
+@pytest.mark.parametrize("content", ["not base64!", "QQ", "Q===", "QUJ", "é", 7, None, ["QQ=="], {"a": 1}])
+async def test_content_that_is_not_base64_is_refused(api: Api, content: Any) -> None:
+    identifier = await api.create()
+    await api.upload(identifier, CSV)
+    before = await api.info(identifier)
+    answer = await api.post(f"/api/collection/{identifier}/updatecontent", {"content": content})
+    code = "invalid_csv" if content in ("QQ", "QUJ") else "invalid_base64"
+    answer.refused(400, code)
+    assert await api.info(identifier) == before
+    assert await api.csv(identifier) == CSV
+
+
+async def test_content_that_is_missing_is_refused(api: Api) -> None:
+    identifier = await api.create()
+    for body in ({}, {"contents": ""}, {"a": {"content": "QQ=="}}):
+        answer = await api.post(f"/api/collection/{identifier}/updatecontent", body)
+        answer.refused(400, "content_missing")
+
+
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode, base64.encodebytes])
+async def test_content_may_be_any_base64(api: Api, encode: Any) -> None:
+    csv = "https://example.org/ÿþ~~~???.jpg,https://repo/1\r\n".encode() * 5
+    identifier = await api.create()
+    for content in (encode(csv).decode(), encode(csv).decode().rstrip("=\n")):
+        await api.upload(identifier, b"")
+        answer = await api.post(f"/api/collection/{identifier}/updatecontent", {"content": content, "other": [1, "x"]})
+        assert answer.pushed()["number_of_images"] == 5
+        assert await api.csv(identifier) == csv
+
+
+@pytest.mark.parametrize("identifier", [*NO_IDS, *NO_IDS_EITHER])
+async def test_an_id_that_names_no_collection_is_a_400(api: Api, identifier: str) -> None:
+    for method, action in READS:
+        options = {"json": {"image": "QUJD"}} if method == "POST" else {}
+        answer = await api.call(method, f"/api/collection/{identifier}/{action}", **options)
+        answer.refused(400, "collection_not_found")
+    for action in WRITES:
+        answer = await api.post(f"/api/collection/{identifier}/{action}", {"name": "n", "content": ""})
+        answer.refused(400, "collection_not_found")
+
+
+async def test_a_deleted_collection_is_gone_at_once(api: Api) -> None:
+    identifier = await api.create()
+    await api.upload(identifier, CSV)
+    answer = (await api.post(f"/api/collection/{identifier}/delete")).pushed()
+    assert set(answer) == {"message", "message_type"}
+    assert identifier not in (await api.get("/api/collection/list")).json["ids"]
+    for method, action in READS:
+        options = {"json": {"image": "QUJD"}} if method == "POST" else {}
+        answer = await api.call(method, f"/api/collection/{identifier}/{action}", **options)
+        answer.refused(400, "collection_not_found")
+    for action in WRITES:
+        answer = await api.post(f"/api/collection/{identifier}/{action}", {"name": "n", "content": ""})
+        answer.refused(400, "collection_not_found")
+
+
+async def test_finetune_returns_a_job_and_the_same_one_again(api: Api) -> None:
+    identifier = await api.create()
+    await api.upload(identifier, CSV)
+    answer = (await api.post(f"/api/collection/{identifier}/finetune")).pushed()
+    assert set(answer) == {"job_id", "message", "message_type"}
+    assert isinstance(answer["job_id"], int)
+    again = (await api.post(f"/api/collection/{identifier}/finetune?force=true")).pushed()
+    assert again["job_id"] == answer["job_id"]
+    info = await api.info(identifier)
+    assert (info["finetuning_state"], info["finetuning_progess"]) == ("queued", 0.0)
+
+
+async def test_finetune_of_an_empty_collection_is_refused(api: Api) -> None:
+    identifier = await api.create()
+    (await api.post(f"/api/collection/{identifier}/finetune")).refused(400, "collection_empty")
+    (await api.post(f"/api/collection/{identifier}/finetune?force=maybe")).refused(400, "invalid_force")
+    assert (await api.info(identifier))["finetuning_state"] == "never"
+
+
+async def test_verify_says_whether_the_key_is_valid(api: Api, database: Database) -> None:
+    (await api.post("/api/verify")).pushed()
+    keys = ApiKeys(database)
+    key = await keys.create("short-lived")
+    (await api.post("/api/verify", key=key)).pushed()
+    assert await keys.revoke(int(key.partition(".")[0]))
+    (await api.post("/api/verify", key=key)).refused(403, "forbidden")
+
+
+@pytest.mark.parametrize("key", [None, "x", "1.", ".x", "1.wrong", "9" * 500 + ".x", "é.é", "0.0", "-1.x"])
+async def test_without_a_valid_key_nothing_is_changed(api: Api, key: str | None) -> None:
+    identifier = await api.create("kept")
+    await api.upload(identifier, CSV)
+    before, listed = await api.info(identifier), (await api.get("/api/collection/list")).json
+    for path in ("/api/verify", "/api/collection/create", *(f"/api/collection/{identifier}/{one}" for one in WRITES)):
+        (await api.post(path, {"name": "changed", "content": ""}, key=key)).refused(403, "forbidden")
+    assert await api.info(identifier) == before
+    assert (await api.get("/api/collection/list")).json == listed
+
+
+@pytest.mark.parametrize("path", ["/api", "/api/", "/api/collection", "/nowhere", "/api/collection/1/2/3", "/%2e%2e/x"])
+async def test_an_unknown_route_is_a_404(api: Api, path: str) -> None:
+    for method in ("GET", "POST"):
+        (await api.call(method, path)).refused(404, "route_not_found")
+
+
+async def test_a_wrong_method_is_a_405_that_names_the_right_ones(api: Api) -> None:
+    answer = await api.call("DELETE", "/api/collection/list")
+    answer.refused(405, "method_not_allowed")
+    assert set(answer.headers["Allow"].split(",")) == {"GET", "HEAD"}
+    (await api.get("/api/verify")).refused(405, "method_not_allowed")
+
+
+async def test_head_answers_as_get_does_without_a_body(api: Api) -> None:
+    identifier = await api.create("head")
+    await api.upload(identifier, CSV)
+    for path in ("list", f"{identifier}/info", f"{identifier}/csvfile"):
+        answer = await api.call("HEAD", f"/api/collection/{path}")
+        assert (answer.status, answer.body) == (200, b"")
+
+
+async def test_a_request_id_is_kept_or_made(api: Api) -> None:
+    kept = await api.get("/api/collection/0/info", headers={"X-Request-Id": "my-id-7"})
+    assert kept.refused(400, "collection_not_found")["request_id"] == "my-id-7"
+    made = await api.get("/api/collection/list")
+    assert len(made.headers["X-Request-Id"]) >= 16
+    for bad in ("x" * 129, "é"):
+        answer = await api.get("/api/collection/list", headers={"X-Request-Id": bad})
+        assert answer.headers["X-Request-Id"] != bad
+
+
+async def test_a_browser_of_any_origin_may_call_by_default(api: Api) -> None:
+    asked = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
+    answer = await api.call("OPTIONS", "/api/collection/1/search", headers=asked)
+    assert answer.status == 204
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert {"API-Key", "Content-Type"} <= set(answer.headers["Access-Control-Allow-Headers"].split(", "))
+    assert "POST" in answer.headers["Access-Control-Allow-Methods"]
+    for path in ("/api/collection/list", "/api/collection/0/info", "/nowhere"):
+        found = await api.get(path, headers={"Origin": "https://a.example"})
+        assert found.headers["Access-Control-Allow-Origin"] == "*"
+    forbidden = await api.post("/api/verify", key=None, headers={"Origin": "https://a.example"})
+    assert forbidden.headers["Access-Control-Allow-Origin"] == "*"
+    (await api.call("OPTIONS", "/nowhere")).refused(404, "route_not_found")
