@@ -18,7 +18,7 @@ from similis.standalone.qdrant.writer_slots import WriterSlots
 _log = get_logger(__name__)
 _WRITER_NICE = 5
 _FIRST_DELAY = 0.1
-_LONGEST_DELAY = 10.0
+_LONGEST_DELAY = 3.0
 _NO_SPACE_DELAY = 2.0
 
 
