@@ -1,6 +1,7 @@
 """A client of the REST API, as thin as can be."""
 
 import base64
+import io
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -56,6 +57,11 @@ class Api:
 
     async def call(self, method: str, path: str, **options: Any) -> Answer:
         """One request without a key."""
+        if isinstance(options.get("data"), bytes):
+            options["data"] = io.BytesIO(options["data"])
+        if "json" in options:
+            options["data"] = io.BytesIO(json.dumps(options.pop("json")).encode())
+            options["headers"] = {"Content-Type": "application/json", **options.get("headers", {})}
         async with self.session.request(method, self.url + path, **options) as response:
             return Answer(response.status, response.headers, await response.read())
 

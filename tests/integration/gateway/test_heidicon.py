@@ -1,0 +1,318 @@
+"""Collections that take their content from HeidICON."""
+
+import asyncio
+import csv
+import io
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from aiohttp import web
+
+from tests.integration.gateway.api import Api
+from tests.integration.gateway.conftest import Launch
+from tests.integration.gateway.easydb import PAGE, EasyDb, running_easydb, thing, version
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def easydb() -> AsyncIterator[EasyDb]:
+    async with running_easydb() as instance:
+        yield instance
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def api(launch: Launch, easydb: EasyDb) -> Api:
+    return await launch(heidicon_url=easydb.url + "/", heidicon_seconds=5.0)
+
+
+async def create(api: Api, tag: object) -> Any:
+    return await api.post("/api/collection/create", {"name": "from HeidICON", "heidicon_tag": tag})
+
+
+async def rows(api: Api, identifier: int) -> list[list[str]]:
+    return list(csv.reader(io.StringIO((await api.csv(identifier)).decode())))
+
+
+async def test_create_reads_the_objects_and_generates_a_csv(api: Api, easydb: EasyDb) -> None:
+    easydb.objects = [thing(7), thing(9)]
+    created = (await create(api, "Münzen")).pushed()
+    assert set(created) == {"id", "message", "message_type"}
+    info = await api.info(created["id"])
+    assert (info["heidicon_tag"], info["number_of_images"]) == ("Münzen", 2)
+    assert await rows(api, created["id"]) == [
+        ["https://images.example.org/7/full,1.jpg", f"{easydb.url}/#/detail/7"],
+        ["https://images.example.org/9/full,1.jpg", f"{easydb.url}/#/detail/9"],
+    ]
+    assert easydb.searches[0] == {
+        "search": [{"type": "in", "bool": "must", "fields": ["_tags._id"], "in": [1]}],
+        "offset": 0,
+        "limit": 1000,
+    }
+
+
+@pytest.mark.parametrize(
+    ("tag", "identifier"),
+    [("Coins", 1), ("Münzen", 1), ("Karten", 2), ("Deep", 3), ("3", 3), (3, 3), ("5", 5), (" Deep ", 3)],
+)
+async def test_a_tag_is_found_by_any_of_its_names_or_its_id(
+    api: Api, easydb: EasyDb, tag: object, identifier: int
+) -> None:
+    (await create(api, tag)).pushed()
+    assert [search["search"][0]["in"] for search in easydb.searches] == [[identifier]]
+
+
+@pytest.mark.parametrize("tag", ["Unknown", "münzen", "Sammlungen", "10", "0", "Doppel"])
+async def test_an_unknown_tag_is_refused_and_nothing_created(api: Api, tag: str) -> None:
+    before = (await api.get("/api/collection/list")).json
+    (await create(api, tag)).refused(400, "heidicon_tag_unknown")
+    assert (await api.get("/api/collection/list")).json == before
+
+
+async def test_a_name_that_several_tags_have_is_refused_with_their_ids(api: Api) -> None:
+    problem = (await create(api, "Doppelt")).refused(400, "heidicon_tag_ambiguous")
+    assert "4, 5" in problem["detail"]
+
+
+@pytest.mark.parametrize("tag", [True, 1.5, ["a"], {"a": 1}, "x" * 201, "a\0b"])
+async def test_a_tag_that_is_none_is_refused(api: Api, tag: object) -> None:
+    (await create(api, tag)).refused(400, "invalid_heidicon_tag")
+
+
+@pytest.mark.parametrize("tag", [None, "", "  "])
+async def test_without_a_tag_heidicon_is_not_asked(api: Api, easydb: EasyDb, tag: object) -> None:
+    easydb.fault = lambda *_: web.Response(status=500)
+    identifier = (await create(api, tag)).pushed()["id"]
+    assert (await api.info(identifier))["heidicon_tag"] is None
+
+
+async def test_a_bad_name_is_refused_before_heidicon_is_asked(api: Api, easydb: EasyDb) -> None:
+    easydb.fault = lambda *_: web.Response(status=500)
+    answer = await api.post("/api/collection/create", {"name": "", "heidicon_tag": "Coins"})
+    answer.refused(400, "invalid_name")
+
+
+@pytest.mark.parametrize("count", [0, 1, 999, 1000, 1001, 2000, 9500])
+async def test_any_number_of_objects_is_read_once_each(api: Api, easydb: EasyDb, count: int) -> None:
+    easydb.objects = [thing(identifier) for identifier in range(count)]
+    identifier = (await create(api, "Coins")).pushed()["id"]
+    assert (await api.info(identifier))["number_of_images"] == count
+    found = [int(row[1].rpartition("/")[2]) for row in await rows(api, identifier)]
+    assert found == list(range(count))
+    assert sorted(search["offset"] for search in easydb.searches) == list(range(0, max(count, 1), PAGE))
+
+
+async def test_pages_are_read_in_parallel_but_never_more_than_eight(api: Api, easydb: EasyDb) -> None:
+    easydb.objects = [thing(identifier) for identifier in range(20 * PAGE)]
+    inside, most = 0, 0
+    eight = asyncio.Event()
+
+    async def wait(path: str) -> None:
+        nonlocal inside, most
+        if path != "/api/search" or not easydb.searches:
+            return
+        inside += 1
+        most = max(most, inside)
+        if inside == 8:
+            eight.set()
+        await eight.wait()
+        inside -= 1
+
+    easydb.wait = wait
+    (await create(api, "Coins")).pushed()
+    assert most == 8
+
+
+async def test_the_first_version_that_may_be_had_is_used(api: Api, easydb: EasyDb) -> None:
+    full, huge, small = (version(f"https://i.example.org/{name}") for name in ("full", "huge", "small"))
+    easydb.objects = [
+        thing(1, {"small": small, "huge": huge, "full": full}),
+        thing(2, {"full": {**full, "_not_allowed": True}, "huge": huge}),
+        thing(3, {"full": {**full, "_download_allowed": False}, "small": small}),
+        thing(4, {"full": {**full, "status": "processing"}, "huge": {**huge, "status": "failed"}, "small": small}),
+        thing(5, {"full": {**full, "_not_allowed": True}}),
+        thing(6, {"preview": version("https://i.example.org/preview")}),
+        thing(7, {"full": {**full, "_download_allowed": True}}, {"huge": huge}, {}),
+        thing(8, {"full": None, "small": small}),
+        {"_system_object_id": 9},
+        {"_system_object_id": 10, "ressourcen": None},
+        {"_system_object_id": 11, "ressourcen": {"asset": None}},
+        {"_system_object_id": 12, "ressourcen": {"asset": [{}]}},
+    ]
+    identifier = (await create(api, "Coins")).pushed()["id"]
+    found = [(row[0].rpartition("/")[2], int(row[1].rpartition("/")[2])) for row in await rows(api, identifier)]
+    assert found == [("full", 1), ("huge", 2), ("small", 3), ("small", 4), ("full", 7), ("huge", 7), ("small", 8)]
+
+
+async def test_updatecontent_reads_again_and_ignores_its_body(api: Api, easydb: EasyDb) -> None:
+    easydb.objects = [thing(1)]
+    identifier = (await create(api, "Coins")).pushed()["id"]
+    before = await api.info(identifier)
+    again = await api.post(f"/api/collection/{identifier}/updatecontent", data=b"whatever")
+    assert again.pushed()["number_of_images"] == 1
+    assert await api.info(identifier) == before
+    easydb.objects = [thing(1), thing(2)]
+    again = await api.upload_raw(identifier, b"no,csv,at all")
+    assert again.pushed()["number_of_images"] == 2
+    assert (await api.info(identifier))["last_modified"] > before["last_modified"]
+
+
+def _at(path: str, response: Any) -> Any:
+    return lambda request, _: response() if request.path == path else None
+
+
+def _cut_short() -> web.Response:
+    response = web.Response(body=b"{}", headers={"Content-Length": "100"})
+    response.force_close()
+    return response
+
+
+FAULTS = {
+    "a server error": _at("/api/session", lambda: web.Response(status=500)),
+    "no JSON": _at("/api/session", lambda: web.Response(text="<html>")),
+    "no token": _at("/api/session", lambda: web.json_response({})),
+    "a token that is no text": _at("/api/session", lambda: web.json_response({"token": 7})),
+    "a session that is a list": _at("/api/session", lambda: web.json_response([])),
+    "a refused session": _at("/api/session/authenticate", lambda: web.Response(status=403)),
+    "a redirect": _at("/api/tags", lambda: web.Response(status=302, headers={"Location": "/api/tags2"})),
+    "tags that are an object": _at("/api/tags", lambda: web.json_response({})),
+    "tags that are text": _at("/api/tags", lambda: web.json_response(["Coins"])),
+    "tags without ids": _at("/api/tags", lambda: web.json_response([{"_basetype": "tag", "tag": {}}])),
+    "tags without fields": _at("/api/tags", lambda: web.json_response([{"_basetype": "tag"}])),
+    "deeply nested tags": _at("/api/tags", lambda: web.Response(text="[" * 100_000)),
+    "broken JSON": _at("/api/search", lambda: web.Response(text='{"objects": [')),
+    "a page in another encoding": _at("/api/search", lambda: web.Response(body=b'{"objects": ["\xff"]}')),
+    "a page that is a list": _at("/api/search", lambda: web.json_response([])),
+    "no count": _at("/api/search", lambda: web.json_response({"objects": []})),
+    "a negative count": _at("/api/search", lambda: web.json_response({"objects": [], "count": -1})),
+    "a count that is text": _at("/api/search", lambda: web.json_response({"objects": [], "count": "1"})),
+    "no objects": _at("/api/search", lambda: web.json_response({"count": 0})),
+    "fewer objects than promised": _at("/api/search", lambda: web.json_response({"count": 1, "objects": []})),
+    "more objects than asked for": _at(
+        "/api/search", lambda: web.json_response({"count": 1, "objects": [thing(i) for i in range(1001)]})
+    ),
+    "an answer cut short": _at("/api/search", _cut_short),
+}  # fmt: skip
+OBJECTS: dict[str, Any] = {
+    "an object that is none": 7,
+    "an object without an id": {"ressourcen": {}},
+    "an id that is text": {"_system_object_id": "7"},
+    "ressourcen that are a list": {"_system_object_id": 7, "ressourcen": ["x"]},
+    "assets that are no list": {"_system_object_id": 7, "ressourcen": {"asset": {"a": 1}}},
+    "an asset that is none": {"_system_object_id": 7, "ressourcen": {"asset": [7]}},
+    "versions that are a list": {"_system_object_id": 7, "ressourcen": {"asset": [{"versions": [1]}]}},
+    "a version that is none": thing(7, {"full": 7}),
+    "a version without URL": thing(7, {"full": {"status": "done"}}),
+    "a URL that is none": thing(7, {"full": version("file:///etc/passwd")}),
+    "a URL with a newline": thing(7, {"full": version("https://a/\nb")}),
+    "a URL with a NUL": thing(7, {"full": version("https://a/\0b")}),
+    "a URL with half a character": thing(7, {"full": version("https://a/\ud800")}),
+}
+
+
+async def refused_without_a_trace(api: Api, code: str) -> None:
+    before = (await api.get("/api/collection/list")).json
+    problem = (await create(api, "Coins")).refused(502, code)
+    assert "HeidICON" in problem["detail"]
+    assert (await api.get("/api/collection/list")).json == before
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+async def test_nonsense_is_a_502_and_nothing_is_created(api: Api, easydb: EasyDb, fault: str) -> None:
+    easydb.objects, easydb.fault = [thing(1)], FAULTS[fault]
+    code = {"fewer objects than promised": "heidicon_incomplete", "an answer cut short": "heidicon_unavailable"}
+    await refused_without_a_trace(api, code.get(fault, "heidicon_bad_answer"))
+
+
+@pytest.mark.parametrize("fault", OBJECTS)
+async def test_a_nonsensical_object_is_a_502(api: Api, easydb: EasyDb, fault: str) -> None:
+    easydb.objects = [thing(1), OBJECTS[fault]]
+    await refused_without_a_trace(api, "heidicon_bad_answer")
+
+
+async def test_nonsense_leaves_the_content_that_was_there(api: Api, easydb: EasyDb) -> None:
+    easydb.objects = [thing(1), thing(2)]
+    identifier = (await create(api, "Coins")).pushed()["id"]
+    before, stored = await api.info(identifier), await api.csv(identifier)
+    path = f"/api/collection/{identifier}/updatecontent"
+    easydb.fault = FAULTS["broken JSON"]
+    (await api.post(path)).refused(502, "heidicon_bad_answer")
+    easydb.fault, easydb.tags = None, []
+    (await api.post(path)).refused(400, "heidicon_tag_unknown")
+    assert (await api.info(identifier), await api.csv(identifier)) == (before, stored)
+
+
+@pytest.mark.parametrize("path", ["/api/session", "/api/session/authenticate", "/api/tags", "/api/search"])
+async def test_an_instance_that_is_slow_is_a_502_in_time(launch: Launch, easydb: EasyDb, path: str) -> None:
+    api = await launch(heidicon_url=easydb.url, heidicon_seconds=0.5)
+    never = asyncio.Event()
+
+    async def wait(asked: str) -> None:
+        if asked == path:
+            await never.wait()
+
+    easydb.wait = wait
+    started = asyncio.get_running_loop().time()
+    await refused_without_a_trace(api, "heidicon_unavailable")
+    assert asyncio.get_running_loop().time() - started < 5
+
+
+async def test_an_instance_that_is_down_is_a_502(launch: Launch) -> None:
+    api = await launch(heidicon_url="http://127.0.0.1:1")
+    await refused_without_a_trace(api, "heidicon_unavailable")
+
+
+async def test_an_error_on_a_later_page_is_a_502(api: Api, easydb: EasyDb) -> None:
+    easydb.objects = [thing(identifier) for identifier in range(5 * PAGE)]
+    easydb.fault = lambda request, body: (
+        web.Response(status=500) if request.path == "/api/search" and body["offset"] == 3 * PAGE else None
+    )
+    await refused_without_a_trace(api, "heidicon_bad_answer")
+
+
+async def test_an_object_on_two_pages_is_taken_once(api: Api, easydb: EasyDb) -> None:
+    easydb.objects = [thing(identifier) for identifier in [*range(PAGE), PAGE - 1, *range(PAGE, 1500)]]
+    easydb.total = lambda _: 1500
+    easydb.objects.pop()
+    easydb.objects.append(thing(1499))
+    identifier = (await create(api, "Coins")).pushed()["id"]
+    found = [int(row[1].rpartition("/")[2]) for row in await rows(api, identifier)]
+    assert sorted(found) == list(range(1500))
+
+
+async def test_objects_that_come_while_it_is_read_are_read_too(api: Api, easydb: EasyDb) -> None:
+    easydb.objects = [thing(identifier) for identifier in range(2500)]
+    easydb.total = lambda offset: 1500 if offset == 0 else 2500
+    identifier = (await create(api, "Coins")).pushed()["id"]
+    assert (await api.info(identifier))["number_of_images"] == 2500
+
+
+async def test_objects_that_go_while_it_is_read_are_no_error(api: Api, easydb: EasyDb) -> None:
+    easydb.objects = [thing(identifier) for identifier in range(1400)]
+    easydb.total = lambda offset: 1500 if offset == 0 else 1400
+    identifier = (await create(api, "Coins")).pushed()["id"]
+    assert (await api.info(identifier))["number_of_images"] == 1400
+
+
+async def test_objects_that_the_instance_keeps_back_are_a_502(api: Api, easydb: EasyDb) -> None:
+    easydb.objects = [thing(identifier) for identifier in range(1400)]
+    easydb.total = lambda _: 1500
+    await refused_without_a_trace(api, "heidicon_incomplete")
+
+
+async def test_more_objects_than_rows_are_allowed_are_refused(launch: Launch, easydb: EasyDb) -> None:
+    api = await launch(heidicon_url=easydb.url, max_csv_rows=10)
+    easydb.objects = [thing(identifier) for identifier in range(11)]
+    before = (await api.get("/api/collection/list")).json
+    (await create(api, "Coins")).refused(413, "too_large")
+    easydb.objects = [thing(1, *[{"full": version(f"https://a/{n}")} for n in range(11)])]
+    (await create(api, "Coins")).refused(413, "too_large")
+    assert (await api.get("/api/collection/list")).json == before
+
+
+async def test_an_answer_that_never_ends_is_a_502(launch: Launch, easydb: EasyDb) -> None:
+    api = await launch(heidicon_url=easydb.url, heidicon_page_bytes=100_000)
+    easydb.objects = [thing(identifier) for identifier in range(PAGE)]
+    await refused_without_a_trace(api, "heidicon_bad_answer")

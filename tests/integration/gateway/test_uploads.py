@@ -1,0 +1,289 @@
+"""Bodies of every size and form: received, bounded, stored byte for byte, and nothing left of those that were not."""
+
+import asyncio
+import base64
+import gzip
+import json
+import signal
+import zlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.integration.gateway.api import Api
+from tests.integration.gateway.conftest import Launch
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+ROW = b"https://example.org/full/512,/0/1.jpg;https://repo.example.org/1\r\n"
+
+
+def left_behind(spool: Path) -> list[Path]:
+    """Files that uploads left."""
+    return [path for path in spool.rglob("*") if path.is_file() and path.name != "lock"]
+
+
+def spools(parent: Path) -> int:
+    """How many gateways have a folder there."""
+    return len(list(parent.glob("similis-gateway-*")))
+
+
+def content_processes() -> list[psutil.Process]:
+    """Content processes of this one."""
+    return [child for child in psutil.Process().children() if "similis.gateway.content_process" in child.cmdline()]
+
+
+async def in_pieces(data: bytes, size: int = 1000) -> AsyncIterator[bytes]:
+    for start in range(0, len(data), size):
+        yield data[start : start + size]
+
+
+urls = st.from_regex(r"https?://[a-z]{1,8}/[!-~¡-ÿ]{0,20}", fullmatch=True)
+lines = st.lists(st.tuples(urls, urls), max_size=5)
+shapes = st.tuples(
+    st.sampled_from(",;\t"), st.sampled_from(["\n", "\r\n"]), st.booleans(), st.booleans(), st.booleans()
+)
+
+
+def written(rows: list[tuple[str, str]], shape: tuple[str, str, bool, bool, bool]) -> bytes:
+    """A CSV in one of the allowed forms."""
+    delimiter, end, bom, header, last = shape
+    quoted = [[f'"{column.replace(chr(34), chr(34) * 2)}"' for column in row] for row in rows]
+    if header and rows:
+        quoted.insert(0, ["image", "repository"])
+    text = end.join(delimiter.join(row) for row in quoted) + (end if last else "")
+    return (b"\xef\xbb\xbf" if bom else b"") + text.encode()
+
+
+async def test_any_csv_comes_back_byte_for_byte(api: Api) -> None:
+    identifier = await api.create("bytes")
+    loop = asyncio.get_running_loop()
+
+    async def round_trip(rows: list[tuple[str, str]], data: bytes) -> None:
+        for upload in (api.upload, api.upload_raw):
+            assert (await upload(identifier, b"")).pushed()["number_of_images"] == 0
+            assert (await upload(identifier, data)).pushed()["number_of_images"] == len(rows)
+            assert await api.csv(identifier) == data
+
+    @settings(max_examples=15, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(rows=lines, shape=shapes)
+    def holds(rows: list[tuple[str, str]], shape: tuple[str, str, bool, bool, bool]) -> None:
+        asyncio.run_coroutine_threadsafe(round_trip(rows, written(rows, shape)), loop).result()
+
+    await asyncio.to_thread(holds)
+
+
+async def test_a_large_csv_comes_back_byte_for_byte(api: Api) -> None:
+    data = b"".join(b"https://example.org/%d,/0/1.jpg;https://repo.example.org/%d\r\n" % (n, n) for n in range(50_000))
+    identifier = await api.create("large")
+    assert (await api.upload(identifier, data)).pushed()["number_of_images"] == 50_000
+    assert await api.csv(identifier) == data
+
+
+@pytest.mark.parametrize(
+    ("csv", "code", "line"),
+    [
+        ("https://a/b,c,d\n", "invalid_csv", 1),
+        ("https://a/b\n", "invalid_csv", 1),
+        ("https://a/b,c\nnot a url,c\n", "invalid_csv", 2),
+        ("https://a/b,c\n" * 500 + "ftp://a,b\n", "invalid_csv", 501),
+        ("https://a/b,c\nhttps://ü,c\n".encode("latin-1"), "invalid_csv", 2),
+        ("https://a/b,c\n".encode("utf-16"), "invalid_csv", 1),
+        ("https://a/b,c\0\n", "invalid_csv", 1),
+        (b"https://a/b,\xed\xa0\x80\n", "invalid_csv", 1),
+        ('"https://a/b,c\n', "invalid_csv", 1),
+    ],
+)
+async def test_a_bad_csv_changes_nothing_and_names_its_line(api: Api, csv: Any, code: str, line: int) -> None:
+    data = csv if isinstance(csv, bytes) else csv.encode()
+    identifier = await api.create()
+    await api.upload_raw(identifier, ROW)
+    before = await api.info(identifier)
+    for upload in (api.upload, api.upload_raw):
+        problem = (await upload(identifier, data)).refused(400, code)
+        assert f"Line {line}:" in problem["detail"]
+    assert (await api.info(identifier), await api.csv(identifier)) == (before, ROW)
+
+
+async def test_too_much_is_a_413_however_it_is_sent(launch: Launch, tmp_path: Path) -> None:
+    api = await launch(max_csv_bytes=10_000)
+    identifier = await api.create()
+    await api.upload_raw(identifier, ROW)
+    before = await api.info(identifier)
+    large = ROW * (20_000 // len(ROW))
+    bomb = gzip.compress(ROW * 100_000)
+    assert len(bomb) < 30_000
+    path = f"/api/collection/{identifier}/updatecontent"
+    for answer in (
+        await api.upload(identifier, large),
+        await api.upload_raw(identifier, large),
+        await api.upload_raw(identifier, in_pieces(large)),  # type: ignore[arg-type]
+        await api.upload_raw(identifier, bomb, headers={"Content-Encoding": "gzip"}),
+        await api.post(path, data=gzip.compress(b'{"content": "' + b"A" * 10**7), headers={"Content-Encoding": "gzip"}),
+    ):
+        answer.refused(413, "too_large")
+    assert await api.info(identifier) == before
+    assert (await api.upload_raw(identifier, ROW * (10_000 // len(ROW)))).pushed()
+    assert not left_behind(tmp_path)
+
+
+async def test_too_many_rows_are_a_413(launch: Launch) -> None:
+    api = await launch(max_csv_rows=3)
+    identifier = await api.create()
+    assert (await api.upload_raw(identifier, ROW * 3)).pushed()["number_of_images"] == 3
+    (await api.upload_raw(identifier, ROW * 4)).refused(413, "too_large")
+    assert (await api.info(identifier))["number_of_images"] == 3
+
+
+@pytest.mark.parametrize("limit", [200, 5])
+async def test_the_limit_of_a_name_is_configurable(launch: Launch, limit: int) -> None:
+    api = await launch(max_name_characters=limit)
+    assert await api.create("ü" * limit)
+    (await api.post("/api/collection/create", {"name": "ü" * (limit + 1)})).refused(400, "invalid_name")
+    (await api.post("/api/collection/create", {"name": "x" * 70_000})).refused(413, "too_large")
+
+
+async def test_a_compressed_body_is_undone(api: Api) -> None:
+    identifier = await api.create()
+    for encoding, compress in (("gzip", gzip.compress), ("deflate", zlib.compress)):
+        await api.upload(identifier, b"")
+        data = ROW * 20_000
+        answer = await api.upload_raw(identifier, compress(data), headers={"Content-Encoding": encoding})
+        assert answer.pushed()["number_of_images"] == 20_000
+        assert await api.csv(identifier) == data
+
+
+async def test_a_body_that_is_not_compressed_as_it_says_is_refused(api: Api) -> None:
+    identifier = await api.create()
+    await api.upload_raw(identifier, ROW)
+    packed = gzip.compress(ROW * 10)
+    for data in (ROW, packed[:-4], packed[:-10], packed + b"x", b""):
+        answer = await api.upload_raw(identifier, data, headers={"Content-Encoding": "gzip"})
+        answer.refused(400, "invalid_body")
+    answer = await api.upload_raw(identifier, ROW, headers={"Content-Encoding": "br"})
+    answer.refused(415, "unsupported_encoding")
+    assert await api.csv(identifier) == ROW
+
+
+async def raw_request(api: Api, head: str, *, body: bytes = b"") -> tuple[bytes, asyncio.StreamWriter]:
+    """Sends the head of a request by hand; gives the first of the answer."""
+    host, _, port = api.url.removeprefix("http://").rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(head.replace("\n", "\r\n").encode() + body)
+    async with asyncio.timeout(20):
+        return await reader.read(2000), writer
+
+
+async def test_without_a_key_the_body_is_not_asked_for(api: Api) -> None:
+    head = "POST /api/collection/1/updatecontent HTTP/1.1\nHost: x\nContent-Length: 900000000\nExpect: 100-continue\n"
+    answer, writer = await raw_request(api, head + "\n")
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    assert b"100 Continue" not in answer
+    writer.close()
+    identifier = await api.create()
+    valid = f"{head}API-Key: {api.key}\n\n".replace("/1/", f"/{identifier}/").replace("900000000", str(len(ROW)))
+    answer, writer = await raw_request(api, valid)
+    assert answer == b"HTTP/1.1 100 Continue\r\n\r\n"
+    writer.close()
+
+
+async def test_a_body_that_does_not_come_is_a_504(launch: Launch, tmp_path: Path) -> None:
+    api = await launch(upload_seconds=0.3, request_seconds=0.2)
+    identifier = await api.create()
+    for path in (f"{identifier}/updatecontent", f"{identifier}/updatename", f"{identifier}/search"):
+        head = f"POST /api/collection/{path} HTTP/1.1\nHost: x\nAPI-Key: {api.key}\nContent-Type: text/csv\n"
+        answer, writer = await raw_request(api, head + "Content-Length: 1000\n\n", body=b"https")
+        assert answer.startswith(b"HTTP/1.1 504 "), answer
+        assert b'"deadline_exceeded"' in answer
+        writer.close()
+    assert not left_behind(tmp_path)
+
+
+async def test_a_client_that_goes_away_leaves_nothing(launch: Launch, tmp_path: Path) -> None:
+    api = await launch()
+    identifier = await api.create()
+    head = f"POST /api/collection/{identifier}/updatecontent HTTP/1.1\nHost: x\nAPI-Key: {api.key}\n"
+    host, _, port = api.url.removeprefix("http://").rpartition(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write((head + "Content-Type: text/csv\nContent-Length: 100000\n\n").replace("\n", "\r\n").encode() + ROW)
+    await writer.drain()
+    await until(lambda: left_behind(tmp_path))
+    writer.transport.abort()
+    await until(lambda: not left_behind(tmp_path))
+    assert (await api.info(identifier))["number_of_images"] == 0
+
+
+async def test_an_upload_whose_process_dies_is_a_503_and_the_next_one_works(launch: Launch, tmp_path: Path) -> None:
+    api = await launch()
+    identifier = await api.create()
+    await api.upload_raw(identifier, ROW)
+    upload = asyncio.create_task(api.upload_raw(identifier, ROW * 400_000))
+    await until(content_processes)
+    for process in content_processes():
+        process.send_signal(signal.SIGKILL)
+    (await upload).refused(503, "content_process_died")
+    assert (await api.info(identifier))["number_of_images"] == 1
+    assert (await api.upload_raw(identifier, ROW * 2)).pushed()["number_of_images"] == 2
+    assert not left_behind(tmp_path)
+
+
+async def test_more_uploads_than_may_wait_are_told_to_come_back(launch: Launch, tmp_path: Path) -> None:
+    api = await launch(upload_concurrency=1, upload_queue=0)
+    identifiers = [await api.create() for _ in range(4)]
+    large = ROW * 200_000
+    answers = await asyncio.gather(*(api.upload_raw(identifier, large) for identifier in identifiers))
+    taken = [answer for answer in answers if answer.status == 200]
+    assert taken
+    for answer in answers:
+        if answer not in taken:
+            answer.refused(429, "overloaded")
+    counts = [(await api.info(identifier))["number_of_images"] for identifier in identifiers]
+    assert sorted(counts) == [0] * (4 - len(taken)) + [200_000] * len(taken)
+    assert len(taken) < 4
+    assert not left_behind(tmp_path)
+
+
+async def test_uploads_at_the_same_time_leave_one_whole_content(api: Api) -> None:
+    identifier = await api.create()
+    contents = [b"https://a/%d,https://b/%d\n" % (n, n) * (n + 1) for n in range(4)]
+    answers = await asyncio.gather(*(api.upload_raw(identifier, content) for content in contents))
+    assert all(answer.status == 200 for answer in answers)
+    info, stored = await api.info(identifier), await api.csv(identifier)
+    assert stored in contents
+    assert info["number_of_images"] == stored.count(b"\n")
+
+
+async def test_what_a_killed_gateway_left_is_removed_at_the_next_start(launch: Launch, tmp_path: Path) -> None:
+    leftover = tmp_path / "similis-gateway-killed"
+    (leftover / "upload").mkdir(parents=True)
+    (leftover / "lock").touch()
+    (leftover / "upload" / "body").write_bytes(b"x")
+    other = tmp_path / "something-else"
+    other.mkdir()
+    await launch()
+    assert not leftover.exists()
+    assert other.exists()
+    await launch()
+    assert spools(tmp_path) == 2
+
+
+async def test_json_with_an_odd_content_type_is_still_json(api: Api) -> None:
+    identifier = await api.create()
+    body = json.dumps({"content": base64.b64encode(ROW).decode()})
+    for content_type in ("text/plain", "application/x-www-form-urlencoded", "application/JSON; charset=utf-8"):
+        answer = await api.post(
+            f"/api/collection/{identifier}/updatecontent", data=body, headers={"Content-Type": content_type}
+        )
+        assert answer.pushed()["number_of_images"] == 1
+
+
+async def until(condition: Any, seconds: float = 20.0) -> None:
+    """Waits for what happens elsewhere."""
+    async with asyncio.timeout(seconds):
+        while not condition():  # noqa: ASYNC110 - what is waited for happens in another process
+            await asyncio.sleep(0.005)
