@@ -17,8 +17,9 @@ STOP_SECONDS = 30.0
 
 @dataclass(frozen=True)
 class QdrantProcess:
-    """A running server: where it listens, and the process."""
+    """A running server: where it listens, and the process. The port is 0 on a Unix socket."""
 
+    address: str
     host: str
     grpc_port: int
     process: asyncio.subprocess.Process
@@ -64,11 +65,11 @@ def engine_processes(router: int) -> list[tuple[int, str]]:
 
 
 @contextlib.asynccontextmanager
-async def running_qdrant(data: Path, *arguments: str) -> AsyncIterator[QdrantProcess]:
-    """A server on a free loopback port, stopped (killed, if it does not stop) when the block ends."""
+async def running_qdrant(data: Path, *arguments: str, listen: str = "127.0.0.1:0") -> AsyncIterator[QdrantProcess]:
+    """A server, by default on a free loopback port, stopped (killed, if it does not stop) when the block ends."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "similis.standalone.qdrant", "--data", str(data)),
-        *("--listen", "127.0.0.1:0", *arguments),
+        *("--listen", listen, *arguments),
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONWARNINGS": "default"},
     )
@@ -78,7 +79,7 @@ async def running_qdrant(data: Path, *arguments: str) -> AsyncIterator[QdrantPro
             line = (await process.stdout.readline()).decode().split()
         assert line, "the one-machine Qdrant ended before it was ready"
         host, _, port = line[1].rpartition(":")
-        server = QdrantProcess(host, int(port), process)
+        server = QdrantProcess(line[1], host, 0 if listen.startswith("unix:") else int(port), process)
         yield server
         if process.returncode is None:
             assert await server.stop() == 0

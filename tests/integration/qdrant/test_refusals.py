@@ -1,14 +1,17 @@
 """What is refused, and with which status. A refused request changes nothing."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from uuid import uuid4
 
 import grpc
 import pytest
+import pytest_asyncio
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client import grpc as messages
 
 from tests.integration.qdrant.conftest import needs_one_machine_server
 from tests.integration.qdrant.vectors import clustered, ids_of, upsert
+from tests.integration.qdrant_process import qdrant_client
 
 SIZE = 4
 VECTOR = [1.0, 2.0, 3.0, 4.0]
@@ -22,11 +25,17 @@ async def refused(call: Awaitable[object]) -> grpc.aio.AioRpcError:
     return error.value
 
 
-@pytest.fixture
-async def collection(client: AsyncQdrantClient, name: str) -> str:
-    await client.create_collection(name, vectors_config=models.VectorParams(size=SIZE, distance=models.Distance.COSINE))
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def collection(qdrant_address: tuple[str, int]) -> AsyncIterator[str]:
+    """A collection of three points, shared by all tests: what is refused changes nothing."""
+    name = f"similis-test-{uuid4().hex[:12]}"
+    client = qdrant_client(*qdrant_address)
+    plain = models.VectorParams(size=SIZE, distance=models.Distance.COSINE)
+    await client.create_collection(name, vectors_config=plain)
     await upsert(client, name, clustered(3, SIZE))
-    return name
+    yield name
+    await client.delete_collection(name)
+    await client.close()
 
 
 @pytest.mark.parametrize(
