@@ -13,6 +13,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined]
 
 from similis.servicekit.logs import get_logger
+from similis.standalone.qdrant.admission import Admission
 from similis.standalone.qdrant.directory import DataDirectory, DirectoryInUseError
 from similis.standalone.qdrant.holders import Holders
 from similis.standalone.qdrant.options import Options
@@ -53,7 +54,7 @@ async def _serving(directory: DataDirectory, options: Options) -> AsyncIterator[
         ],
         maximum_concurrent_rpcs=_MOST_CALLS,
     )
-    add_services(server, QdrantServicer(registry, holders).services())
+    add_services(server, QdrantServicer(registry, holders, Admission(options.under_way_bytes)).services())
     liveness = health_aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(liveness, server)
     await liveness.set("", health_pb2.HealthCheckResponse.SERVING)

@@ -35,6 +35,8 @@ class Options:
     """Requests that wait for one engine process; more are refused."""
     queue_bytes: int = 256 * 2**20
     """Bytes of requests that wait for one engine process; more are refused."""
+    under_way_bytes: int = 512 * 2**20
+    """Bytes of all requests that are carried out or wait; more are refused."""
     message_bytes: int = 64 * 2**20
     """The largest request."""
     grace_seconds: float = 5.0

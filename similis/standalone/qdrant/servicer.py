@@ -13,6 +13,7 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from similis.servicekit.logs import get_logger
+from similis.standalone.qdrant.admission import Admission
 from similis.standalone.qdrant.holders import Holders
 from similis.standalone.qdrant.messages import collections_pb2, points_pb2, qdrant_pb2
 from similis.standalone.qdrant.registry import Registry
@@ -42,8 +43,9 @@ Parsed = TypeVar("Parsed", bound=Message)
 class QdrantServicer:
     """The calls that are supported."""
 
-    def __init__(self, registry: Registry, holders: Holders) -> None:
+    def __init__(self, registry: Registry, holders: Holders, admission: Admission) -> None:
         self._registry = registry
+        self._admission = admission
         self._holders = holders
         self._version = metadata.version("qdrant-edge-py")
 
@@ -135,8 +137,9 @@ class QdrantServicer:
         async def handle(body: bytes) -> bytes:
             request = _parse(kind, body, skip=_NO_DEEP_CHECK)
             collection = self._registry.get(request.collection_name)
-            async with _deadline(request.timeout):
-                return (await call(collection, operation, body)).payload
+            with self._admission.admit(len(body)):
+                async with _deadline(request.timeout):
+                    return (await call(collection, operation, body)).payload
 
         return handle
 
