@@ -1,13 +1,9 @@
-"""TCP ports: whether one can be had, and a free one."""
+"""The API's TCP port: whether it can be had."""
 
-import random
 import socket
 from contextlib import closing
 
 from similis.servicekit.process import StartupError
-
-# Below what Linux hands out to outgoing connections, so that none takes the port between two starts of its owner.
-LOOPBACK_PORTS = range(20_000, 32_000)
 
 
 def listenable(host: str, port: int) -> int:
@@ -24,16 +20,6 @@ def listenable(host: str, port: int) -> int:
             return found
     except OSError as error:
         raise StartupError(f"cannot listen on {authority(host, port)}: {error.strerror or error}") from error
-
-
-def free_loopback_port() -> int:
-    """A TCP port on 127.0.0.1 that nobody listens on. Raises StartupError when there is none."""
-    for port in random.sample(LOOPBACK_PORTS, 50):
-        try:
-            return listenable("127.0.0.1", port)
-        except StartupError:
-            continue
-    raise StartupError("no free port on 127.0.0.1")
 
 
 def authority(host: str, port: int) -> str:

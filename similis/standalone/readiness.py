@@ -12,34 +12,21 @@ ANSWER_SECONDS = 10.0
 MAX_ANSWER_BYTES = 64 * 1024
 
 
-def accepts_tcp(host: str, port: int) -> Probe:
-    """Whether connections to a TCP port are accepted."""
-
-    async def probe() -> bool:
-        return await _accepts(asyncio.open_connection(host, port))
-
-    return probe
-
-
 def accepts_unix(path: Path) -> Probe:
     """Whether connections to a Unix socket are accepted."""
 
     async def probe() -> bool:
-        return await _accepts(asyncio.open_unix_connection(path))
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                _, writer = await asyncio.open_unix_connection(path)
+        except (OSError, TimeoutError):
+            return False
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
+        return True
 
     return probe
-
-
-async def _accepts(connecting: Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]) -> bool:
-    try:
-        async with asyncio.timeout(ANSWER_SECONDS):
-            _, writer = await connecting
-    except (OSError, TimeoutError):
-        return False
-    writer.close()
-    with suppress(OSError):
-        await writer.wait_closed()
-    return True
 
 
 async def get(host: str, port: int, path: str) -> tuple[int, str]:

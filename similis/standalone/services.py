@@ -9,13 +9,13 @@ from pathlib import Path
 from similis.standalone.child_process import Command
 from similis.standalone.data_directory import DataDirectory
 from similis.standalone.postgres import database_url
-from similis.standalone.readiness import Probe, ReadyEndpoint, accepts_tcp, accepts_unix
+from similis.standalone.readiness import Probe, ReadyEndpoint, accepts_unix
 from similis.standalone.supervisor import ChildSpec
 
 # What a service needs after its own grace period to end.
 MARGIN_SECONDS = 5.0
-# For a Qdrant server; ours takes no key.
-NOT_OURS = frozenset({"SIMILIS_QDRANT_API_KEY", "SIMILIS_QDRANT_API_KEY_FILE"})
+# For a Qdrant server, as ours takes no key; for a machine of its own, as two children cannot share a port.
+NOT_OURS = frozenset({"SIMILIS_QDRANT_API_KEY", "SIMILIS_QDRANT_API_KEY_FILE", "SIMILIS_METRICS_PORT"})
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,12 @@ class Addresses:
 
     host: str
     port: int
-    qdrant_port: int
     run_directory: Path
+
+    @property
+    def qdrant(self) -> Path:
+        """Qdrant's socket. Its client ends every address with a port, so the socket's name does too."""
+        return self.run_directory / "qdrant:6334"
 
     @property
     def embedder(self) -> Path:
@@ -60,9 +64,8 @@ class Services:
 
     def qdrant(self) -> ChildSpec:
         """Qdrant's engine behind its gRPC API."""
-        listen = f"127.0.0.1:{self._addresses.qdrant_port}"
-        arguments = ("--data", str(self._data.qdrant), "--listen", listen)
-        ready = accepts_tcp("127.0.0.1", self._addresses.qdrant_port)
+        arguments = ("--data", str(self._data.qdrant), "--listen", f"unix:{self._addresses.qdrant}")
+        ready = accepts_unix(self._addresses.qdrant)
         return self._spec("qdrant", "similis.standalone.qdrant", ready, {}, arguments)
 
     def embedder(self) -> ChildSpec:
@@ -92,7 +95,7 @@ class Services:
     def _upstreams(self) -> dict[str, str]:
         return {
             "DATABASE_URL": database_url(self._addresses.run_directory),
-            "QDRANT_ADDRESS": f"127.0.0.1:{self._addresses.qdrant_port}",
+            "QDRANT_ADDRESS": f"unix:{self._addresses.qdrant}",
             "QDRANT_TLS": "false",
             "EMBEDDER_ADDRESS": f"unix:{self._addresses.embedder}",
         }

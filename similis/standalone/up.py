@@ -16,7 +16,7 @@ from similis.standalone.admin_key import ensure_admin_key
 from similis.standalone.child_log import ChildLog
 from similis.standalone.config import StandaloneSettings
 from similis.standalone.data_directory import DataDirectory, opened
-from similis.standalone.ports import authority, free_loopback_port, listenable
+from similis.standalone.ports import authority, listenable
 from similis.standalone.postgres import database_url, ensure_database, postgres_spec, prepare
 from similis.standalone.run_directory import run_directory
 from similis.standalone.schema import bring_up_to_date
@@ -100,7 +100,7 @@ async def _run(options: UpOptions, settings: StandaloneSettings, hurry: asyncio.
         children = StartedChildren(stack, data, hurry)
         services = Services(
             data,
-            Addresses(options.host, port, free_loopback_port(), sockets),
+            Addresses(options.host, port, sockets),
             environment=operators_environment(),
             grace_seconds=settings.shutdown_grace_seconds,
             allow_private_addresses=options.allow_private_addresses,

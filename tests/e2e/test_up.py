@@ -49,11 +49,14 @@ def test_the_first_key_is_in_a_file_for_its_owner_and_is_shown_nowhere(instance:
     assert not any(secret in log for log in logs)
 
 
-def test_no_secret_and_no_open_port_but_the_loopback_ones(instance: RunningInstance) -> None:
-    for process in instance.family():
-        for connection in process.net_connections(kind="tcp"):
-            if connection.status == psutil.CONN_LISTEN:
-                assert connection.laddr.ip == "127.0.0.1", process.cmdline()
+def test_only_the_api_listens_on_a_port(instance: RunningInstance) -> None:
+    listening = {
+        f"http://{connection.laddr.ip}:{connection.laddr.port}"
+        for process in instance.family()
+        for connection in process.net_connections(kind="inet")
+        if connection.status in (psutil.CONN_LISTEN, psutil.CONN_NONE)
+    }
+    assert listening == {instance.address}
 
 
 def test_a_second_one_on_the_same_directory_is_refused(instance: RunningInstance) -> None:

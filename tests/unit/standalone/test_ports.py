@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from similis.servicekit.process import StartupError
-from similis.standalone.ports import LOOPBACK_PORTS, authority, free_loopback_port, listenable
+from similis.standalone.ports import authority, listenable
 
 
 def test_a_taken_port_is_one_clear_line() -> None:
@@ -25,10 +25,6 @@ def test_port_0_is_a_free_one() -> None:
 def test_a_host_that_is_not_ours_is_one_clear_line() -> None:
     with pytest.raises(StartupError, match=r"cannot listen on 203.0.113.1:80"):
         listenable("203.0.113.1", 80)
-
-
-def test_a_free_port_is_one_that_no_outgoing_connection_takes() -> None:
-    assert free_loopback_port() in LOOPBACK_PORTS
 
 
 def test_an_ipv6_address_stands_in_brackets() -> None:

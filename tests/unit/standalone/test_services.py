@@ -9,7 +9,7 @@ from similis.standalone.services import Addresses, Services, child_environment
 
 
 def services(environment: dict[str, str], *, allow_private_addresses: bool = False) -> Services:
-    addresses = Addresses("127.0.0.1", 8080, 20001, Path("/run"))
+    addresses = Addresses("127.0.0.1", 8080, Path("/run"))
     return Services(
         DataDirectory(Path("/data")),
         addresses,
