@@ -1,0 +1,220 @@
+"""What uploading a large CSV costs: time, memory of the gateway and of the process that reads it, and stalls.
+
+Starts a real Postgres and a real gateway process, uploads `--rows` rows once as text/csv and once as base64 in JSON
+(each to a new collection, then again with one row more), and asks `/healthz` meanwhile: the slowest answer
+is how long the event loop stood still at most.
+
+    python bench/upload.py [--rows 1000000] [--json FILE]
+"""
+
+import argparse
+import asyncio
+import base64
+import io
+import json
+import os
+import re
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import aiohttp
+import psutil
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from similis.catalog.api_keys import ApiKeys
+from similis.catalog.database import Database
+from tests.integration.gateway.parts import running_postgres
+
+MIB = 1024 * 1024
+STAGE = re.compile(r'similis_upload_stage_duration_seconds_sum{stage="(\w+)"} (\S+)')
+
+
+@dataclass
+class Figures:
+    """One upload. Memory is anonymous memory in MiB at its peak; stall and probe times in milliseconds."""
+
+    what: str
+    body_mib: float
+    seconds: float
+    gateway_before: float
+    gateway_peak: float
+    content_process_peak: float
+    probes: int
+    probe_median_ms: float
+    longest_stall_ms: float
+    stage_seconds: dict[str, float]
+
+
+def content(rows: int) -> bytes:
+    """A CSV as IIIF collections have it."""
+    row = b"https://iiif.example.org/iiif/2/ms-%08d/full/512,/0/default.jpg;https://repo.example.org/#/detail/%d\r\n"
+    return b"".join(row % (number, number // 3) for number in range(rows))
+
+
+def anonymous(process: psutil.Process) -> float:
+    """Anonymous memory of a process in MiB; 0 when it is gone."""
+    try:
+        full = process.memory_full_info()
+    except psutil.Error:
+        return 0.0
+    return float(full.uss) / MIB
+
+
+class Watch:
+    """Samples memory and asks `/healthz` while entered."""
+
+    def __init__(self, pid: int, url: str) -> None:
+        self._process = psutil.Process(pid)
+        self._url = url
+        self.gateway_before = anonymous(self._process)
+        self.gateway_peak = self.content_peak = 0.0
+        self.probes: list[float] = []
+
+    async def __aenter__(self) -> "Watch":
+        self._tasks = [asyncio.create_task(self._sample()), asyncio.create_task(self._probe())]
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _sample(self) -> None:
+        while True:
+            self.gateway_peak = max(self.gateway_peak, anonymous(self._process))
+            children = [anonymous(child) for child in self._process.children()]
+            self.content_peak = max([self.content_peak, *children])
+            await asyncio.sleep(0.05)
+
+    async def _probe(self) -> None:
+        async with aiohttp.ClientSession() as session:
+            while True:
+                started = time.perf_counter()
+                async with session.get(f"{self._url}/healthz") as response:
+                    await response.read()
+                self.probes.append((time.perf_counter() - started) * 1000)
+                await asyncio.sleep(0.002)
+
+
+@asynccontextmanager
+async def running_gateway(database_url: str) -> AsyncIterator[tuple[str, int]]:
+    """A gateway process; gives its URL and process id."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "similis.gateway"),
+        env={
+            **os.environ,
+            "SIMILIS_PORT": str(port),
+            "SIMILIS_DATABASE_URL": database_url,
+            "SIMILIS_LOG_LEVEL": "warning",
+            "SIMILIS_EMBEDDER_ADDRESS": "127.0.0.1:1",
+            "SIMILIS_TRAINER_ADDRESS": "127.0.0.1:1",
+        },
+    )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        async with aiohttp.ClientSession() as session:
+            for _ in range(200):
+                try:
+                    async with session.get(f"{url}/api/collection/list") as response:
+                        if response.status == 200:
+                            break
+                except aiohttp.ClientError:
+                    pass
+                await asyncio.sleep(0.1)
+        yield url, process.pid
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def upload(url: str, pid: int, key: str, collection: int, what: str, body: bytes, kind: str) -> Figures:
+    """Uploads a body and measures."""
+    headers = {"API-Key": key, "Content-Type": kind}
+    timeout = aiohttp.ClientTimeout(total=120)
+    before = await stages(url)
+    async with aiohttp.ClientSession(timeout=timeout) as session, Watch(pid, url) as watch:
+        started = time.perf_counter()
+        async with session.post(
+            f"{url}/api/collection/{collection}/updatecontent", data=io.BytesIO(body), headers=headers
+        ) as response:
+            answer = await response.json(content_type=None)
+            seconds = time.perf_counter() - started
+    if response.status != 200:
+        raise SystemExit(f"{what}: {answer}")
+    after = await stages(url)
+    probes = sorted(watch.probes)
+    return Figures(
+        what=what,
+        body_mib=round(len(body) / MIB, 1),
+        seconds=round(seconds, 2),
+        gateway_before=round(watch.gateway_before, 1),
+        gateway_peak=round(watch.gateway_peak, 1),
+        content_process_peak=round(watch.content_peak, 1),
+        probes=len(probes),
+        probe_median_ms=round(probes[len(probes) // 2], 2),
+        longest_stall_ms=round(probes[-1], 1),
+        stage_seconds={stage: round(after[stage] - before.get(stage, 0.0), 2) for stage in after},
+    )
+
+
+async def stages(url: str) -> dict[str, float]:
+    """Seconds that uploads have spent in each stage so far."""
+    async with aiohttp.ClientSession() as session, session.get(f"{url}/metrics") as response:
+        text = await response.text()
+    return {stage: float(value) for stage, value in STAGE.findall(text)}
+
+
+async def measure(rows: int) -> list[Figures]:
+    """All uploads, one after the other."""
+    figures = []
+    csv = content(rows)
+    more = csv + b"https://iiif.example.org/new.jpg;https://repo.example.org/new\r\n"
+    with tempfile.TemporaryDirectory() as folder:
+        async with running_postgres(Path(folder) / "data") as database_url:
+            async with Database.open(database_url) as database:
+                key = await ApiKeys(database).create("bench")
+            async with running_gateway(database_url) as (url, pid):
+                for kind in ("text/csv", "application/json"):
+                    collection = await create(url, key)
+                    for what, data in (("first", csv), ("one row more", more)):
+                        is_csv = kind == "text/csv"
+                        body = data if is_csv else b'{"content": "' + base64.b64encode(data) + b'"}'
+                        name = f"{rows} rows, {kind}, {what}"
+                        figures.append(await upload(url, pid, key, collection, name, body, kind))
+                        print(json.dumps(asdict(figures[-1])), flush=True)
+    return figures
+
+
+async def create(url: str, key: str) -> int:
+    """A new collection."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.post(f"{url}/api/collection/create", json={"name": "bench"}, headers={"API-Key": key}) as response,
+    ):
+        identifier: int = (await response.json())["id"]
+        return identifier
+
+
+def main() -> None:
+    """Parses arguments, measures, writes the figures."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    figures = asyncio.run(measure(arguments.rows))
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps([asdict(one) for one in figures], indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
