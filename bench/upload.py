@@ -1,8 +1,8 @@
 """What uploading a large CSV costs: time, memory of the gateway and of the process that reads it, and stalls.
 
 Starts a real Postgres and a real gateway process, uploads `--rows` rows once as text/csv and once as base64 in JSON
-(each to a new collection, then again with one row more), and asks `/healthz` meanwhile: the slowest answer
-is how long the event loop stood still at most.
+(each to a new collection, then again with one row more), and asks `/healthz` meanwhile: the slowest answer is how
+long the event loop stood still at most.
 
     python bench/upload.py [--rows 1000000] [--json FILE]
 """
