@@ -2,7 +2,10 @@
 
 from dataclasses import dataclass
 
+import asyncpg
+
 from similis.catalog.database import Database
+from similis.catalog.jobs import LeaseLost
 
 REMOVE_UNUSED = """
 DELETE FROM adapters a
@@ -27,15 +30,19 @@ class Adapters:
         self._database = database
 
     async def add(self, collection_id: int, backbone: str, weights: bytes, quality: str | None) -> int:
-        """Keeps an adapter and gives its id. quality: JSON."""
-        async with self._database.connection() as connection:
-            identifier: int = await connection.fetchval(
-                "INSERT INTO adapters (collection_id, backbone, weights, quality) VALUES ($1, $2, $3, $4) RETURNING id",
-                collection_id,
-                backbone,
-                weights,
-                quality,
-            )
+        """Keeps an adapter and gives its id. quality: JSON. Raises LeaseLost if the collection is gone."""
+        try:
+            async with self._database.connection() as connection:
+                identifier: int = await connection.fetchval(
+                    "INSERT INTO adapters (collection_id, backbone, weights, quality) VALUES ($1, $2, $3, $4) "
+                    "RETURNING id",
+                    collection_id,
+                    backbone,
+                    weights,
+                    quality,
+                )
+        except asyncpg.ForeignKeyViolationError:
+            raise LeaseLost("The collection was removed.") from None
         return identifier
 
     async def get(self, adapter_id: int) -> StoredAdapter | None:

@@ -69,6 +69,22 @@ class BaseStore:
             await self.client.delete_collection(self.name)
 
 
+@dataclass(frozen=True)
+class BaseStores:
+    """All base stores. prefix: what the names of our Qdrant collections begin with."""
+
+    client: AsyncQdrantClient
+    prefix: str
+
+    def of(self, collection_id: int, backbone: str) -> BaseStore:
+        """The store of a collection for a backbone's checksum, there or not."""
+        return self.named(base_store_name(self.prefix, collection_id, backbone))
+
+    def named(self, name: str) -> BaseStore:
+        """The store with this name in Qdrant, there or not."""
+        return BaseStore(self.client, name)
+
+
 def base_store_prefix(prefix: str, collection_id: int) -> str:
     """What the names of all base stores of a collection begin with."""
     return f"{prefix}-c{collection_id}-b"

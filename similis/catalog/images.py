@@ -52,6 +52,8 @@ SELECT id, image_url, repo_url FROM images
 WHERE collection_id = $1 AND {AT_REVISION} AND id > $3 ORDER BY id LIMIT $4
 """  # noqa: S608 (a constant)
 
+COUNT = f"SELECT count(*) FROM images WHERE collection_id = $1 AND {AT_REVISION}"  # noqa: S608 (a constant)
+
 BY_ID = f"""
 SELECT id, image_url, repo_url FROM images WHERE collection_id = $1 AND {AT_REVISION} AND id = ANY($3)
 """  # noqa: S608 (a constant)
@@ -61,6 +63,14 @@ ENDED = """
 FROM images i WHERE i.collection_id = $1 AND i.last_revision IS NOT NULL AND NOT EXISTS (
     SELECT FROM contents t WHERE t.collection_id = i.collection_id
     AND t.revision BETWEEN i.first_revision AND i.last_revision)
+"""
+
+WITH_ENDED = """
+SELECT c.id FROM collections c WHERE EXISTS (
+    SELECT FROM images i WHERE i.collection_id = c.id AND i.last_revision IS NOT NULL AND NOT EXISTS (
+        SELECT FROM contents t WHERE t.collection_id = i.collection_id
+        AND t.revision BETWEEN i.first_revision AND i.last_revision))
+ORDER BY c.id
 """
 
 UNREFERENCED = f"""
@@ -95,11 +105,23 @@ class Images:
             rows = await connection.fetch(PAGE, collection_id, revision, after, limit)
         return [_image(row) for row in rows]
 
+    async def count(self, collection_id: int, revision: int) -> int:
+        """How many images a revision has."""
+        async with self._database.connection() as connection:
+            images: int = await connection.fetchval(COUNT, collection_id, revision)
+        return images
+
     async def by_id(self, collection_id: int, revision: int, ids: Sequence[int]) -> dict[int, Image]:
         """Those of the ids that are in the revision."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(BY_ID, collection_id, revision, ids)
         return {row["id"]: _image(row) for row in rows}
+
+    async def collections_with_ended(self) -> list[int]:
+        """The collections that have images, or spans of them, that no stored content shows any more."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(WITH_ENDED)
+        return [row["id"] for row in rows]
 
     async def unreferenced(self, collection_id: int, limit: int) -> list[int]:
         """Ids that no stored content shows any more: their vectors may go, and then their rows."""

@@ -1,6 +1,6 @@
 """Indexes: what a finetune makes. Each has its own Qdrant collection, written once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -25,8 +25,35 @@ SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.b
 FROM indexes i JOIN collections c ON c.id = i.collection_id JOIN jobs j ON j.id = i.job_id
 WHERE c.live_index IS DISTINCT FROM i.id AND CASE
     WHEN i.published_at IS NOT NULL THEN i.superseded_at < now() - make_interval(secs => $1)
-    ELSE j.state NOT IN ('queued', 'running') OR j.token <> i.token END
+    -- Its failures are carried over when the job's next attempt begins an index, not before.
+    ELSE j.state NOT IN ('queued', 'running')
+         OR EXISTS (SELECT FROM indexes newer WHERE newer.job_id = i.job_id AND newer.id > i.id) END
 """
+
+
+# A collection without a live index, or with a job under way, keeps all that it has: what was embedded for a job that
+# failed is what the next one begins with.
+BASE_STORES_NEEDED = """
+SELECT c.id, CASE
+    WHEN c.live_index IS NULL THEN NULL
+    WHEN EXISTS (SELECT FROM jobs j WHERE j.collection_id = c.id AND j.state IN ('queued', 'running')) THEN NULL
+    ELSE ARRAY(SELECT DISTINCT i.backbone FROM indexes i WHERE i.collection_id = c.id) END AS backbones
+FROM collections c
+"""
+
+
+@dataclass(frozen=True)
+class BaseStoresNeeded:
+    """By collection: the checksums of the backbones whose base stores are needed; None for all of them."""
+
+    backbones: Mapping[int, Sequence[str] | None]
+
+    def covers(self, collection_id: int, beginning: str) -> bool:
+        """Whether the store of a collection for a backbone is needed. beginning: of the backbone's checksum."""
+        if collection_id not in self.backbones:
+            return False
+        checksums = self.backbones[collection_id]
+        return checksums is None or any(checksum.startswith(beginning) for checksum in checksums)
 
 
 @dataclass(frozen=True)
@@ -158,6 +185,12 @@ class Indexes:
         async with self._database.connection() as connection:
             rows = await connection.fetch("SELECT * FROM indexes WHERE collection_id = $1", collection_id)
         return [_index(row) for row in rows]
+
+    async def base_stores_needed(self) -> "BaseStoresNeeded":
+        """Which base stores a finetune may still read, also one that begins now."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(BASE_STORES_NEEDED)
+        return BaseStoresNeeded({row["id"]: row["backbones"] for row in rows})
 
     async def qdrant_collections(self) -> set[str]:
         """The names of the generations that a row stands for."""

@@ -1,0 +1,1 @@
+"""The trainer: runs finetune jobs, from claimed to published."""

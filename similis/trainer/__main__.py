@@ -1,0 +1,16 @@
+"""`python -m similis.trainer`: works until SIGTERM or SIGINT."""
+
+import sys
+
+from similis.servicekit.process import run_service
+from similis.trainer.app import trainer
+from similis.trainer.config import TrainerSettings
+
+
+def main() -> int:
+    """Runs the trainer and returns the exit status of the process."""
+    return run_service("trainer", TrainerSettings, trainer)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

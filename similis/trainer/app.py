@@ -1,0 +1,224 @@
+"""The trainer put together: what it is made of, in which order that starts, and in reverse how it stops."""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from similis.catalog.adapters import Adapters
+from similis.catalog.base_store import BaseStores
+from similis.catalog.collections import Collections
+from similis.catalog.contents import Contents
+from similis.catalog.database import Database
+from similis.catalog.generations import Generations
+from similis.catalog.images import Images
+from similis.catalog.indexes import Indexes
+from similis.catalog.jobs import Jobs
+from similis.catalog.migrate import wait_for_schema
+from similis.catalog.vector_collections import VectorCollections
+from similis.catalog.vectors import QdrantAddress, open_qdrant
+from similis.servicekit.grpc_channel import open_channel
+from similis.servicekit.grpc_server import RunningServer, grpc_server
+from similis.servicekit.logs import get_logger
+from similis.servicekit.metrics import metrics_endpoint, new_registry
+from similis.servicekit.process import StartupError
+from similis.trainer.checking import Adopt
+from similis.trainer.config import TrainerSettings
+from similis.trainer.downloads import DownloadLimits, Downloads
+from similis.trainer.embedder_client import IDEMPOTENT, EmbedderClient
+from similis.trainer.fetching import Fetching, FetchLimits
+from similis.trainer.finetune import Finetune, FinetuneSteps, FinetuneStores
+from similis.trainer.fitting import PrincipalComponents
+from similis.trainer.indexing import Indexing
+from similis.trainer.janitor import Janitor
+from similis.trainer.leftovers import Leftovers, LeftoverStores
+from similis.trainer.metrics import TrainerMetrics
+from similis.trainer.patience import Patience
+from similis.trainer.servicer import SERVICE, TrainerServicer
+from similis.trainer.worker import Worker
+
+log = get_logger(__name__)
+
+
+@dataclass(frozen=True)
+class RunningTrainer:
+    """A trainer that works. port: of its gRPC server, 0 for a Unix socket; metrics_port: None where there is none."""
+
+    port: int
+    metrics_port: int | None
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What the trainer talks to, and the catalog on top of it."""
+
+    database: Database
+    jobs: Jobs
+    images: Images
+    indexes: Indexes
+    adapters: Adapters
+    generations: Generations
+    base_stores: BaseStores
+    vectors: VectorCollections
+    embedder: EmbedderClient
+    downloads: Downloads
+    numerics: Executor
+    metrics: TrainerMetrics
+
+
+@asynccontextmanager
+async def trainer(settings: TrainerSettings) -> AsyncIterator[RunningTrainer]:
+    """Works while entered; on exit jobs that run are given back to the queue. Raises StartupError."""
+    async with AsyncExitStack() as stack:
+        parts = await _connect(stack, settings)
+        workers = [_worker(number, parts, settings) for number in range(settings.concurrent_jobs)]
+        working: list[Worker | Janitor] = [*workers, _janitor(parts, settings)]
+
+        def nudge() -> None:
+            for part in working:
+                part.nudge()
+
+        servicer = TrainerServicer(parts.jobs, nudge)
+        server = await _listen(stack, settings, servicer, parts.metrics)
+        stack.callback(servicer.stop)
+        metrics_port = await _show_metrics(stack, settings, parts.metrics)
+        await stack.enter_async_context(_working(parts.database, working, server))
+        log.info("trainer_listening", listen=settings.listen, port=server.port)
+        yield RunningTrainer(server.port, metrics_port)
+
+
+async def _connect(stack: AsyncExitStack, settings: TrainerSettings) -> _Parts:
+    try:
+        key = None if settings.qdrant_api_key is None else settings.qdrant_api_key.get_secret_value()
+        address = QdrantAddress.parse(settings.qdrant_address, tls=settings.qdrant_tls, api_key=key)
+    except ValueError:
+        raise StartupError("SIMILIS_QDRANT_ADDRESS is not host:port") from None
+    database = await stack.enter_async_context(
+        Database.open(settings.database_url.get_secret_value(), max_connections=settings.database_connections)
+    )
+    qdrant = await stack.enter_async_context(open_qdrant(address))
+    channel = await stack.enter_async_context(open_channel(settings.embedder_address, idempotent=IDEMPOTENT))
+    limits = DownloadLimits(
+        max_bytes=settings.max_image_bytes,
+        concurrency=settings.download_concurrency,
+        attempts=settings.download_attempts,
+        max_redirects=settings.max_redirects,
+        total_seconds=settings.download_seconds,
+        connect_seconds=settings.download_connect_seconds,
+        read_seconds=settings.download_read_seconds,
+    )
+    private = settings.allow_private_addresses
+    return _Parts(
+        database=database,
+        jobs=Jobs(database, lease_seconds=settings.lease_seconds),
+        images=Images(database),
+        indexes=Indexes(database, settings.vector_prefix),
+        adapters=Adapters(database),
+        generations=Generations(qdrant),
+        base_stores=BaseStores(qdrant, settings.vector_prefix),
+        vectors=VectorCollections(qdrant, settings.vector_prefix),
+        embedder=EmbedderClient(channel),
+        downloads=await stack.enter_async_context(Downloads.open(limits, allow_private_addresses=private)),
+        numerics=stack.enter_context(ThreadPoolExecutor(max_workers=1, thread_name_prefix="numerics")),
+        metrics=TrainerMetrics(new_registry("trainer")),
+    )
+
+
+def _worker(number: int, parts: _Parts, settings: TrainerSettings) -> Worker:
+    patience = Patience(settings.patience_seconds)
+    limits = FetchLimits(settings.download_concurrency, settings.downloads_per_host)
+    steps = FinetuneSteps(
+        fetching=Fetching(parts.images, parts.indexes, parts.downloads, limits, patience, parts.metrics),
+        fit=PrincipalComponents(parts.numerics),
+        check=Adopt(),
+        indexing=Indexing(parts.generations, patience, parts.numerics),
+    )
+    finetune = Finetune(
+        FinetuneStores(parts.jobs, parts.images, parts.indexes, parts.adapters, parts.base_stores),
+        steps,
+        parts.embedder,
+        patience,
+        parts.metrics,
+        max_transient_failures=settings.max_transient_failures,
+    )
+    return Worker(
+        f"{socket.gethostname()}-{os.getpid()}-{number}",
+        parts.jobs,
+        finetune,
+        parts.metrics,
+        poll=settings.poll_seconds,
+        lease=settings.lease_seconds,
+    )
+
+
+def _janitor(parts: _Parts, settings: TrainerSettings) -> Janitor:
+    stores = LeftoverStores(
+        collections=Collections(parts.database),
+        contents=Contents(parts.database),
+        images=parts.images,
+        indexes=parts.indexes,
+        adapters=parts.adapters,
+        generations=parts.generations,
+        base_stores=parts.base_stores,
+        vectors=parts.vectors,
+    )
+    leftovers = Leftovers(
+        stores,
+        parts.metrics,
+        index_grace=settings.index_grace_seconds,
+        content_grace=settings.content_grace_seconds,
+    )
+    return Janitor(parts.database, leftovers.tasks(), seconds=settings.janitor_seconds)
+
+
+async def _listen(
+    stack: AsyncExitStack, settings: TrainerSettings, servicer: TrainerServicer, metrics: TrainerMetrics
+) -> RunningServer:
+    try:
+        server = await stack.enter_async_context(
+            grpc_server(
+                settings.listen,
+                services=(SERVICE,),
+                register=servicer.register,
+                metrics=metrics.rpc,
+                grace_seconds=settings.shutdown_grace_seconds,
+            )
+        )
+    except OSError as error:
+        raise StartupError(str(error)) from error
+    await server.set_serving("", False)
+    return server
+
+
+async def _show_metrics(stack: AsyncExitStack, settings: TrainerSettings, metrics: TrainerMetrics) -> int | None:
+    if settings.metrics_port is None:
+        return None
+    endpoint = metrics_endpoint(metrics.registry, settings.metrics_host, settings.metrics_port)
+    try:
+        return await stack.enter_async_context(endpoint)
+    except OSError as error:
+        raise StartupError(f"cannot show metrics on port {settings.metrics_port}: {error.strerror}") from error
+
+
+@asynccontextmanager
+async def _working(database: Database, parts: list[Worker | Janitor], server: RunningServer) -> AsyncIterator[None]:
+    """Work goes on while entered, from when the database has the schema that we write."""
+
+    async def work() -> None:
+        await wait_for_schema(database)
+        async with AsyncExitStack() as stack:
+            for part in parts:
+                await stack.enter_async_context(part.running())
+            await server.set_serving("", True)
+            await server.set_serving(SERVICE, True)
+            await asyncio.Event().wait()
+
+    task = asyncio.create_task(work(), name="work")
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)

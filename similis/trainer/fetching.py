@@ -1,0 +1,114 @@
+"""Fetching: the images of a revision that have no base vector yet are downloaded, embedded and kept."""
+
+import asyncio
+from dataclasses import dataclass
+
+from similis.catalog.base_store import BaseStore
+from similis.catalog.images import Image, Images
+from similis.catalog.indexes import Index, Indexes
+from similis.catalog.jobs import Job
+from similis.trainer.download_queue import DownloadQueue, Wanted
+from similis.trainer.downloads import Downloads
+from similis.trainer.embedding_stream import EmbeddingStream
+from similis.trainer.failure import ImageFailed
+from similis.trainer.metrics import TrainerMetrics
+from similis.trainer.outcomes import Outcomes
+from similis.trainer.patience import Patience
+from similis.trainer.progress import Progress
+from similis.trainer.stored_vectors import revision_pages
+from similis.trainer.task_errors import first_error
+
+PAGE_SIZE = 512
+LOOK_AHEAD = 2048
+# What a kill can cost: images that are embedded, or about to be, and not kept yet. At most this share of all.
+AT_RISK_SHARE = 0.04
+AT_RISK_LEAST, AT_RISK_MOST = 4, 64
+
+
+@dataclass(frozen=True)
+class FetchLimits:
+    """downloads: under way at once in all; per_host: of those, for one host."""
+
+    downloads: int
+    per_host: int
+
+
+class Fetching:
+    """Brings the base store up to a revision."""
+
+    def __init__(
+        self,
+        images: Images,
+        indexes: Indexes,
+        downloads: Downloads,
+        limits: FetchLimits,
+        patience: Patience,
+        metrics: TrainerMetrics,
+    ) -> None:
+        self._images = images
+        self._indexes = indexes
+        self._downloads = downloads
+        self._limits = limits
+        self._patience = patience
+        self._metrics = metrics
+
+    async def run(
+        self, job: Job, index: Index, store: BaseStore, stream: EmbeddingStream, progress: Progress, total: int
+    ) -> None:
+        """Returns when each of the revision's `total` rows has a base vector or a failure.
+
+        Raises ServiceError when a part that is needed stays away.
+        """
+        try:
+            await self._run(job, index, store, stream, progress, total)
+        except ExceptionGroup as group:
+            raise first_error(group) from group
+
+    async def _run(
+        self, job: Job, index: Index, store: BaseStore, stream: EmbeddingStream, progress: Progress, total: int
+    ) -> None:
+        at_risk = min(max(int(total * AT_RISK_SHARE), AT_RISK_LEAST), AT_RISK_MOST)
+        outcomes = Outcomes(index, store, self._indexes, self._patience, progress, self._metrics, at_risk=at_risk)
+        queue = DownloadQueue(look_ahead=LOOK_AHEAD, per_host=self._limits.per_host)
+        async with asyncio.TaskGroup() as around:
+            around.create_task(outcomes.keep_all())
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._find_missing(job, index, store, queue, progress))
+                # More than download at once: the others wait for the embedder with what they have.
+                for _ in range(self._limits.downloads + at_risk):
+                    group.create_task(self._work(queue, stream, outcomes))
+            outcomes.close()
+
+    async def _find_missing(
+        self, job: Job, index: Index, store: BaseStore, queue: DownloadQueue, progress: Progress
+    ) -> None:
+        async for page in revision_pages(self._images, job, self._patience, PAGE_SIZE):
+            missing = await self._missing(page, index, store)
+            progress.advance(len(page) - len(missing))
+            self._metrics.images.labels("known").inc(len(page) - len(missing))
+            for image in missing:
+                await queue.put(image.id, image.image_url)
+        await queue.close()
+
+    async def _missing(self, page: list[Image], index: Index, store: BaseStore) -> list[Image]:
+        ids = [image.id for image in page]
+        known = await self._patience.persist(store.known, ids)
+        # What an earlier attempt at this job found out stays found out.
+        failures = await self._patience.persist(self._indexes.failures, index.id, ids)
+        known.update(failure.image_id for failure in failures)
+        return [image for image in page if image.id not in known]
+
+    async def _work(self, queue: DownloadQueue, stream: EmbeddingStream, outcomes: Outcomes) -> None:
+        while (wanted := await queue.get()) is not None:
+            await self._one(wanted, queue, stream, outcomes)
+
+    async def _one(self, wanted: Wanted, queue: DownloadQueue, stream: EmbeddingStream, outcomes: Outcomes) -> None:
+        try:
+            async with self._downloads.image(wanted.url) as body:
+                self._metrics.downloaded_bytes.inc(len(body))
+                async with outcomes.risk() as risk:
+                    vector = await stream.embed(body)
+                    ids = await queue.done(wanted)
+                    risk.embedded(ids, vector)
+        except ImageFailed as failure:
+            await outcomes.failed(await queue.done(wanted), failure)

@@ -1,0 +1,131 @@
+"""A finetune: the phases of one job, in order. Killed at any point, the next attempt goes on from the base store."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from json import dumps
+
+from similis.catalog.adapters import Adapters
+from similis.catalog.base_store import BaseStores
+from similis.catalog.images import Images
+from similis.catalog.indexes import Index, Indexes
+from similis.catalog.jobs import Job, Jobs
+from similis.catalog.projection import Projection
+from similis.catalog.vectors import VectorsMissing
+from similis.servicekit.errors import FailedPrecondition
+from similis.servicekit.logs import get_logger
+from similis.trainer.checking import Check
+from similis.trainer.embedder_client import Backbone, EmbedderClient
+from similis.trainer.fetching import Fetching
+from similis.trainer.fitting import Fit
+from similis.trainer.indexing import Indexing
+from similis.trainer.metrics import TrainerMetrics
+from similis.trainer.patience import Patience
+from similis.trainer.progress import Phase, Progress
+from similis.trainer.stored_vectors import StoredVectors
+from similis.trainer.verdict import judge
+
+log = get_logger(__name__)
+
+# How often a job begins again because the backbone changed, or vectors went, under its hands.
+RESTARTS = 5
+RESTART_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class FinetuneStores:
+    """What a finetune reads and writes."""
+
+    jobs: Jobs
+    images: Images
+    indexes: Indexes
+    adapters: Adapters
+    base_stores: BaseStores
+
+
+@dataclass(frozen=True)
+class FinetuneSteps:
+    """What a finetune is made of; `fit` and `check` are chosen by who puts it together."""
+
+    fetching: Fetching
+    fit: Fit
+    check: Check
+    indexing: Indexing
+
+
+class Finetune:
+    """Runs jobs that were claimed."""
+
+    def __init__(
+        self,
+        stores: FinetuneStores,
+        steps: FinetuneSteps,
+        embedder: EmbedderClient,
+        patience: Patience,
+        metrics: TrainerMetrics,
+        *,
+        max_transient_failures: float,
+    ) -> None:
+        self._stores = stores
+        self._steps = steps
+        self._embedder = embedder
+        self._patience = patience
+        self._metrics = metrics
+        self._max_transient_failures = max_transient_failures
+
+    async def run(self, job: Job, progress: Progress) -> None:
+        """Returns when the job's index is live. Raises LeaseLost, and another ServiceError that says why it failed."""
+        for restart in range(RESTARTS):
+            try:
+                return await self._attempt(job, progress)
+            except (FailedPrecondition, VectorsMissing) as error:
+                log.warning("finetune_restarted", code=error.code, restart=restart)
+                await asyncio.sleep(RESTART_SECONDS * restart)
+        return await self._attempt(job, progress)
+
+    async def _attempt(self, job: Job, progress: Progress) -> None:
+        backbone = await self._patience.persist(self._embedder.describe)
+        index = await self._patience.persist(self._stores.indexes.begin, job, backbone.checksum)
+        total = await self._patience.persist(self._stores.images.count, job.collection_id, job.revision)
+        vectors = await self._fetch(job, index, backbone, progress, total)
+        failures = await self._patience.persist(self._stores.indexes.failure_counts, index.id)
+        judge(failures, total, max_transient=self._max_transient_failures)
+        projection = await self._fit(index, vectors, backbone, progress, total)
+        with self._phase(progress, Phase.INDEXING, total):
+            count = await self._steps.indexing.run(index, vectors, projection, progress.advance)
+        with self._phase(progress, Phase.PUBLISHING, 1):
+            await self._patience.persist(self._stores.jobs.publish, job, index.id, count)
+        log.info("index_published", index=index.qdrant_collection, images=count, failed=sum(failures.values()))
+
+    async def _fetch(self, job: Job, index: Index, backbone: Backbone, progress: Progress, total: int) -> StoredVectors:
+        store = self._stores.base_stores.of(job.collection_id, backbone.checksum)
+        stream = self._embedder.stream(backbone, patience_seconds=self._patience.seconds)
+        with self._phase(progress, Phase.FETCHING, total):
+            await self._patience.persist(store.ensure, backbone.dimension)
+            async with stream.connected():
+                await self._steps.fetching.run(job, index, store, stream, progress, total)
+        return StoredVectors(self._stores.images, store, job, self._patience)
+
+    async def _fit(
+        self, index: Index, vectors: StoredVectors, backbone: Backbone, progress: Progress, total: int
+    ) -> Projection:
+        with self._phase(progress, Phase.FITTING, total):
+            fitted = await self._steps.fit.fit(vectors, backbone.dimension, progress.advance)
+        with self._phase(progress, Phase.CHECKING, total):
+            chosen = await self._steps.check.check(vectors, fitted, progress.advance)
+        quality, weights = dumps(chosen.quality), chosen.projection.to_bytes()
+        adapters, dim = self._stores.adapters, chosen.projection.matrix.shape[1]
+        adapter = await self._patience.persist(adapters.add, index.collection_id, index.backbone, weights, quality)
+        await self._patience.persist(self._stores.indexes.set_adapter, index, adapter, dim, quality)
+        return chosen.projection
+
+    @contextmanager
+    def _phase(self, progress: Progress, phase: Phase, total: int) -> Iterator[None]:
+        progress.enter(phase, total)
+        began = time.perf_counter()
+        yield
+        seconds = time.perf_counter() - began
+        self._metrics.phases.labels(phase.value).observe(seconds)
+        log.info("phase_done", phase=phase.value, seconds=round(seconds, 3))

@@ -1,0 +1,5 @@
+"""The stores that the catalog stands on."""
+
+from tests.integration.stores import postgres_url, qdrant, workplace
+
+__all__ = ["postgres_url", "qdrant", "workplace"]

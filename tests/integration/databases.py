@@ -1,0 +1,34 @@
+"""Databases of a test's own on one running Postgres."""
+
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from urllib.parse import urlsplit
+
+import asyncpg
+
+_numbers = itertools.count(1)
+
+
+@asynccontextmanager
+async def new_database(url: str, *, migrated: bool = True) -> AsyncIterator[str]:
+    """A new database beside the one at `url`, removed in the end; gives its URL.
+
+    migrated: it is a copy of that database (to which nobody is connected), else it is empty.
+    """
+    parts = urlsplit(url)
+    name, template = f"test{next(_numbers)}", parts.path.lstrip("/") if migrated else "template1"
+    await _administer(url, f'CREATE DATABASE "{name}" OWNER similis TEMPLATE "{template}"')
+    try:
+        yield parts._replace(path=f"/{name}").geturl()
+    finally:
+        await _administer(url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+async def _administer(url: str, statement: str) -> None:
+    parts = urlsplit(url)
+    admin = await asyncpg.connect(parts._replace(netloc="postgres@", path="/postgres").geturl())
+    try:
+        await admin.execute(statement)
+    finally:
+        await admin.close()

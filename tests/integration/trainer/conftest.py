@@ -1,0 +1,77 @@
+"""A trainer in this process, on real stores, with an embedder and a host of images that tests steer."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+
+import pytest_asyncio
+
+from similis.catalog.jobs import Job
+from similis.trainer.app import RunningTrainer, trainer
+from similis.trainer.config import TrainerSettings
+from tests.integration.stores import postgres_url, qdrant, workplace
+from tests.integration.trainer.image_host import ImageHost, image_host
+from tests.integration.trainer.pixel_embedder import PixelEmbedder, pixel_embedder
+from tests.integration.workplace import Workplace
+
+__all__ = ["postgres_url", "qdrant", "workplace"]
+
+
+class Trainers:
+    """Starts trainers on a workplace, and waits for what they do."""
+
+    def __init__(self, workplace: Workplace, embedder: PixelEmbedder) -> None:
+        self.workplace = workplace
+        self.embedder = embedder
+
+    def settings(self, **given: Any) -> TrainerSettings:
+        """Settings of a trainer that is quick to notice."""
+        defaults: dict[str, Any] = {
+            "listen": "127.0.0.1:0",
+            "database_url": self.workplace.database_url,
+            "qdrant_address": self.workplace.qdrant_address,
+            "vector_prefix": self.workplace.prefix,
+            "embedder_address": self.embedder.target,
+            "allow_private_addresses": True,
+            "poll_seconds": 0.1,
+            "janitor_seconds": 0.2,
+            "lease_seconds": 3.0,
+            "download_attempts": 1,
+            "shutdown_grace_seconds": 1.0,
+        }
+        return TrainerSettings(**{**defaults, **given})
+
+    def running(self, **given: Any) -> AbstractAsyncContextManager[RunningTrainer]:
+        """A trainer in this process while entered."""
+        return trainer(self.settings(**given))
+
+    async def ended(self, job: Job, seconds: float = 30.0) -> Job:
+        """The job when it has ended."""
+        async with asyncio.timeout(seconds):
+            while not (found := await self.workplace.jobs.get(job.id)).state.ended:
+                await asyncio.sleep(0.02)
+        return found
+
+    async def finetuned(self, collection_id: int, **given: Any) -> Job:
+        """The job of one finetune, which a trainer started for it has ended."""
+        job = await self.workplace.finetune(collection_id)
+        async with self.running(**given):
+            return await self.ended(job)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def host() -> AsyncIterator[ImageHost]:
+    async with image_host() as host:
+        yield host
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def embedder() -> AsyncIterator[PixelEmbedder]:
+    async with pixel_embedder() as embedder:
+        yield embedder
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def trainers(workplace: Workplace, embedder: PixelEmbedder) -> Trainers:
+    return Trainers(workplace, embedder)

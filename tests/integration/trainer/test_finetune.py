@@ -1,0 +1,40 @@
+"""A finetune from claimed to published, on real stores."""
+
+import numpy as np
+import pytest
+
+from similis.catalog.jobs import JobState
+from similis.catalog.projection import Projection
+from tests.integration.trainer.conftest import Trainers
+from tests.integration.trainer.image_host import ImageHost
+from tests.integration.trainer.pixel_embedder import PixelEmbedder
+from tests.integration.workplace import Workplace
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def test_every_image_is_indexed_once_and_finds_itself(
+    trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
+) -> None:
+    collection = await workplace.collection(host.picture_urls(60))
+    job = await trainers.finetuned(collection)
+    assert (job.state, job.progress, job.error_code) == (JobState.DONE, 100.0, None)
+    exists, index = await workplace.indexes.live(collection)
+    assert exists
+    assert index is not None
+    assert index.adapter_id is not None
+    adapter = await workplace.adapters.get(index.adapter_id)
+    assert adapter is not None
+    projection = Projection.from_bytes(adapter.weights)
+    page = await workplace.images.page(collection, 1, after=0, limit=100)
+    present, base = await workplace.base_stores.of(collection, embedder.checksum).read([image.id for image in page])
+    assert present == [image.id for image in page]
+    for number in (0, 17, 59):
+        tuned = projection.apply(base[number : number + 1])[0]
+        hits = await workplace.generations.query(index.qdrant_collection, tuned, 60, None)
+        assert hits[0].image_id == page[number].id
+        assert hits[0].score >= 0.99
+        assert sorted(hit.image_id for hit in hits) == present
+    assert set(host.pictures_served.values()) == {1}
+    assert set(embedder.embedded.values()) == {1}
+    assert np.isfinite(base).all()

@@ -1,0 +1,115 @@
+"""A place to work on: a database and Qdrant, and the catalog on top of them."""
+
+import csv
+import hashlib
+import io
+import itertools
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from qdrant_client import AsyncQdrantClient
+
+from similis.catalog.adapters import Adapters
+from similis.catalog.base_store import BaseStores
+from similis.catalog.collections import Collections
+from similis.catalog.contents import Contents, Revision, StagedContent
+from similis.catalog.database import Database
+from similis.catalog.generations import Generations
+from similis.catalog.images import Images
+from similis.catalog.indexes import Indexes
+from similis.catalog.jobs import Job, Jobs
+from similis.catalog.vector_collections import VectorCollections
+from similis.catalog.vectors import QdrantAddress, open_qdrant
+
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Workplace:
+    """The catalog of one test."""
+
+    database_url: str
+    qdrant_address: str
+    prefix: str
+    folder: Path
+    database: Database
+    client: AsyncQdrantClient
+
+    @property
+    def collections(self) -> Collections:
+        return Collections(self.database)
+
+    @property
+    def contents(self) -> Contents:
+        return Contents(self.database)
+
+    @property
+    def images(self) -> Images:
+        return Images(self.database)
+
+    @property
+    def jobs(self) -> Jobs:
+        return Jobs(self.database)
+
+    @property
+    def indexes(self) -> Indexes:
+        return Indexes(self.database, self.prefix)
+
+    @property
+    def adapters(self) -> Adapters:
+        return Adapters(self.database)
+
+    @property
+    def generations(self) -> Generations:
+        return Generations(self.client)
+
+    @property
+    def base_stores(self) -> BaseStores:
+        return BaseStores(self.client, self.prefix)
+
+    @property
+    def vectors(self) -> VectorCollections:
+        return VectorCollections(self.client, self.prefix)
+
+    def staged(self, rows: Sequence[tuple[str, str]]) -> StagedContent:
+        """An upload of these rows."""
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        path = self.folder / f"content-{next(_numbers)}.csv"
+        path.write_text(text.getvalue(), encoding="utf-8")
+        return StagedContent(path, path, hashlib.sha256(path.read_bytes()).digest(), len(rows))
+
+    async def fill(self, collection_id: int, urls: Sequence[str]) -> Revision:
+        """Uploads a content of these images, each with a repository URL of its own."""
+        return await self.contents.replace(collection_id, self.staged([(url, f"{url}#entry") for url in urls]))
+
+    async def collection(self, urls: Sequence[str]) -> int:
+        """A new collection of these images."""
+        identifier = await self.collections.create("coins")
+        await self.fill(identifier, urls)
+        return identifier
+
+    async def finetune(self, collection_id: int, *, force: bool = False) -> Job:
+        """A new job."""
+        job, new = await self.jobs.enqueue(collection_id, backbone=None, force=force)
+        assert job is not None
+        assert new
+        return job
+
+    async def rows(self, statement: str, *arguments: object) -> list[tuple[object, ...]]:
+        """What a statement gives."""
+        async with self.database.connection() as connection:
+            return [tuple(row) for row in await connection.fetch(statement, *arguments)]
+
+
+@asynccontextmanager
+async def open_workplace(database_url: str, qdrant_address: str, folder: Path) -> AsyncIterator[Workplace]:
+    """A workplace while entered, with names in Qdrant that no other has."""
+    prefix = f"test{next(_numbers)}"
+    async with (
+        Database.open(database_url) as database,
+        open_qdrant(QdrantAddress.parse(qdrant_address)) as client,
+    ):
+        yield Workplace(database_url, qdrant_address, prefix, folder, database, client)
