@@ -1,0 +1,136 @@
+"""Wires the embedder: settings in, a running service out."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+
+from prometheus_client import CollectorRegistry
+
+from similis.embedder.backbones.resolve import resolve_backbone
+from similis.embedder.backbones.source import BackboneError, BackboneSource
+from similis.embedder.config import EmbedderSettings, worker_environment
+from similis.embedder.dispatcher import Dispatcher
+from similis.embedder.embedding import Embedding, RequestLimits, Served
+from similis.embedder.engines.model_cache import converted_model
+from similis.embedder.hardware import Hardware, chosen_hardware
+from similis.embedder.lane import Lane
+from similis.embedder.metrics import EmbedderMetrics
+from similis.embedder.readiness import Readiness
+from similis.embedder.servicer import SERVICE, EmbedderServicer
+from similis.embedder.workers.pool import PoolLimits, WorkerPool
+from similis.embedder.workers.process import WorkerGone, WorkerUnfit
+from similis.embedder.workers.wire import WorkerOrders
+from similis.servicekit.grpc_server import RunningServer, grpc_server
+from similis.servicekit.logs import get_logger
+from similis.servicekit.metrics import RpcServerMetrics, metrics_endpoint, new_registry
+from similis.servicekit.process import StartupError
+
+log = get_logger(__name__)
+
+START_SECONDS = 60.0
+
+
+@asynccontextmanager
+async def embedder(settings: EmbedderSettings) -> AsyncIterator[RunningServer]:
+    """The service, serving while entered. Raises StartupError with one line when it cannot."""
+    registry = new_registry("embedder")
+    metrics = EmbedderMetrics(registry)
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            source = await asyncio.to_thread(resolve_backbone, settings.backbone, settings.backbone_revision)
+            hardware = chosen_hardware(settings)
+            orders = await _orders(settings, source, hardware)
+            pool = WorkerPool(orders, worker_environment(), _pool_limits(settings, hardware), metrics)
+            await stack.enter_async_context(pool)
+        except (BackboneError, WorkerUnfit, WorkerGone) as error:
+            raise StartupError(str(error)) from error
+        dispatcher = Dispatcher(pool, *_lanes(settings, metrics), source.dimension, metrics)
+        embedding = Embedding(_served(source, pool), dispatcher, _request_limits(settings))
+        running = await stack.enter_async_context(_serving(settings, hardware, embedding, registry))
+        readiness = Readiness(dispatcher, lambda: bool(pool.usable), _tell(running), settings.canary_seconds, metrics)
+        stack.push_async_callback(_cancelled, asyncio.create_task(readiness.watch()))
+        yield running
+
+
+async def _orders(settings: EmbedderSettings, source: BackboneSource, hardware: Hardware) -> WorkerOrders:
+    model = canary = ""
+    if hardware.engine == "onnxruntime":
+        converted = await converted_model(source, settings.model_cache, worker_environment())
+        model, canary = str(converted.model), str(converted.canary)
+    return WorkerOrders(
+        source=asdict(source),
+        model=model,
+        canary=canary,
+        threads=hardware.threads,
+        wide_threads=hardware.cores,
+        max_pixels=settings.max_image_pixels,
+        memory_bytes=settings.decode_memory_bytes,
+        engine=hardware.engine,
+    )
+
+
+def _pool_limits(settings: EmbedderSettings, hardware: Hardware) -> PoolLimits:
+    return PoolLimits(
+        workers=hardware.workers,
+        start_seconds=START_SECONDS,
+        silence_seconds=settings.item_seconds,
+        images=settings.worker_images,
+        memory_bytes=settings.worker_memory_bytes,
+    )
+
+
+def _lanes(settings: EmbedderSettings, metrics: EmbedderMetrics) -> tuple[Lane, Lane]:
+    return (
+        Lane("interactive", settings.interactive_queue, settings.interactive_queue_bytes, metrics),
+        Lane("bulk", settings.bulk_queue, settings.bulk_queue_bytes, metrics),
+    )
+
+
+def _served(source: BackboneSource, pool: WorkerPool) -> Served:
+    ready = pool.first.ready
+    return Served(source.name, source.checksum, source.dimension, ready.device, ready.engine, source.pooling)
+
+
+def _request_limits(settings: EmbedderSettings) -> RequestLimits:
+    return RequestLimits(settings.max_image_bytes, settings.max_views, settings.request_seconds)
+
+
+@asynccontextmanager
+async def _serving(
+    settings: EmbedderSettings, hardware: Hardware, embedding: Embedding, registry: CollectorRegistry
+) -> AsyncIterator[RunningServer]:
+    servicer = EmbedderServicer(embedding, settings.stream_in_flight or hardware.stream_in_flight)
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            if settings.metrics_port is not None:
+                endpoint = metrics_endpoint(registry, settings.metrics_host, settings.metrics_port)
+                port = await stack.enter_async_context(endpoint)
+                log.info("metrics_served", host=settings.metrics_host, port=port)
+            server = grpc_server(
+                settings.listen,
+                services=[SERVICE],
+                register=servicer.register,
+                metrics=RpcServerMetrics(registry),
+                grace_seconds=settings.shutdown_grace_seconds,
+            )
+            running = await stack.enter_async_context(server)
+        except OSError as error:
+            raise StartupError(f"cannot listen: {error}") from error
+        log.info("embedder_listening", listen=settings.listen, port=running.port, **asdict(embedding.served))
+        yield running
+
+
+def _tell(running: RunningServer) -> Callable[[bool], Awaitable[None]]:
+    async def tell(serving: bool) -> None:
+        for service in ("", SERVICE):
+            await running.set_serving(service, serving)
+
+    return tell
+
+
+async def _cancelled(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,1 @@
+"""The models whose vectors are served: which files, which preprocessing, which output."""

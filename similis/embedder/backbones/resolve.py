@@ -1,0 +1,21 @@
+"""From the configured name to the files of a backbone."""
+
+from pathlib import Path
+
+from similis.embedder.backbones.builtin import NAME, builtin_source
+from similis.embedder.backbones.folder import folder_source
+from similis.embedder.backbones.hub import download
+from similis.embedder.backbones.source import BackboneSource
+
+
+def resolve_backbone(name: str, revision: str | None) -> BackboneSource:
+    """The backbone of that name: the built-in one, a folder, else a model of the hub at that revision.
+
+    Raises BackboneError, with one line that says what is wrong.
+    """
+    if name == NAME:
+        return builtin_source()
+    path = Path(name).expanduser()
+    if path.is_dir() or name.startswith((".", "/", "~")):
+        return folder_source(name, path)
+    return folder_source(name, download(name, revision))

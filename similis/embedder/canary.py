@@ -1,0 +1,29 @@
+"""An image of our own whose vector is known: what embeds it as expected, works."""
+
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+SIDE = 320
+MIN_COSINE = 0.99
+
+
+def canary_image() -> bytes:
+    """A PNG with gradients, a grid and discs; the same bytes' pixels on every machine."""
+    rows, columns = np.mgrid[0:SIDE, 0:SIDE]
+    red = columns * 255 // SIDE
+    green = rows * 255 // SIDE
+    blue = ((columns // 20 + rows // 20) % 2) * 200
+    disc = (columns - 120) ** 2 + (rows - 180) ** 2 < 70**2
+    pixels = np.stack([np.where(disc, 230, red), np.where(disc, 40, green), blue], axis=2).astype(np.uint8)
+    encoded = io.BytesIO()
+    Image.fromarray(pixels).save(encoded, "PNG")
+    return encoded.getvalue()
+
+
+def cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+    """Cosine of two vectors; 0 if one of them is zero or not finite."""
+    lengths = float(np.linalg.norm(a)) * float(np.linalg.norm(b))
+    return float(a @ b) / lengths if np.isfinite(lengths) and lengths > 0 else 0.0

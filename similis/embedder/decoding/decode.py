@@ -1,0 +1,93 @@
+"""Decodes an image no larger than its vector needs, in bounded memory."""
+
+import contextlib
+import math
+from dataclasses import dataclass
+
+from PIL import ExifTags, Image, ImageOps, Jpeg2KImagePlugin, JpegImagePlugin
+
+from similis.embedder.decoding.header import DAMAGED, open_image
+from similis.embedder.decoding.image_error import ImageError
+from similis.embedder.decoding.preprocessing import Preprocessing
+from similis.embedder.decoding.tones import ToneRange, to_rgb, tone_range
+
+# How many times larger than the input an image is kept: less would be felt by the vectors.
+KEPT_SCALE = 2.0
+# From here on an image is converted band by band, so that no second full copy is ever held.
+BAND_PIXELS = 4_000_000
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """Turns encoded bytes into an upright RGB image. `formats` are those that `prepare_pillow` gave."""
+
+    formats: tuple[str, ...]
+    max_pixels: int
+    preprocessing: Preprocessing
+    exact: bool = False
+
+    def decode(self, data: bytes) -> Image.Image:
+        """The first frame, upright, in RGB, on white; reduced towards the input's size unless `exact`.
+
+        Raises ImageError.
+        """
+        image = open_image(data, formats=self.formats, max_pixels=self.max_pixels)
+        try:
+            with image:
+                if not self.exact:
+                    self._reduce_while_loading(image)
+                image.load()
+                orientation = _orientation(image)
+                rgb = self._reduced(image, tone_range(image))
+        except ImageError:
+            raise
+        except MemoryError:
+            raise ImageError("image_too_large", "Decoding the image takes more memory than is allowed.") from None
+        except DAMAGED:
+            raise ImageError("decode_error", "The image is damaged or incomplete.") from None
+        return _upright(rgb, orientation)
+
+    def _reduce_while_loading(self, image: Image.Image) -> None:
+        scale = self._scale(image)
+        if scale < 2:
+            return
+        if isinstance(image, JpegImagePlugin.JpegImageFile):
+            image.draft(image.mode, (max(1, int(image.width / scale)), max(1, int(image.height / scale))))
+        elif isinstance(image, Jpeg2KImagePlugin.Jpeg2KImageFile):
+            with contextlib.suppress(AttributeError):
+                image.reduce = int(math.log2(scale))
+
+    def _scale(self, image: Image.Image) -> float:
+        """How many times larger the image is than what is kept of it, along the side where it is least so."""
+        width, height = self.preprocessing.resized(image.width, image.height)
+        return min(image.width / width, image.height / height) / KEPT_SCALE
+
+    def _reduced(self, image: Image.Image, tones: ToneRange | None) -> Image.Image:
+        factor = 1 if self.exact else int(self._scale(image))
+        if factor < 2:
+            return to_rgb(image, tones)
+        if image.width * image.height <= BAND_PIXELS:
+            return to_rgb(image, tones).reduce(factor)
+        rows = max(1, BAND_PIXELS // image.width // factor) * factor
+        small = Image.new("RGB", (math.ceil(image.width / factor), math.ceil(image.height / factor)))
+        for top in range(0, image.height, rows):
+            band = image.crop((0, top, image.width, min(top + rows, image.height)))
+            small.paste(to_rgb(band, tones).reduce(factor), (0, top // factor))
+        return small
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation; 1 where there is none, or where the metadata is damaged and the pixels are not."""
+    try:
+        return int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except DAMAGED:
+        return 1
+
+
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    if orientation not in range(2, 9):
+        return image
+    exif = image.getexif()
+    exif[ExifTags.Base.Orientation] = orientation
+    upright = ImageOps.exif_transpose(image)
+    return image if upright is None else upright

@@ -1,0 +1,34 @@
+"""Cuts a decoded image to a backbone's input."""
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from similis.embedder.decoding.preprocessing import Preprocessing
+
+REDUCING_GAP = 3.0
+
+
+def fit(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+    """Pixels [crop_height, crop_width, 3] of an RGB image after resize and centre crop.
+
+    Only what the crop keeps is ever resized, so a strip of 1 × 50,000,000 pixels costs no more than another image.
+    What the crop asks beyond the resized image is black.
+    """
+    width, height = preprocessing.resized(image.width, image.height)
+    crop_width, crop_height = preprocessing.crop_width, preprocessing.crop_height
+    kept_width, kept_height = min(width, crop_width), min(height, crop_height)
+    left, top = (width - kept_width) // 2, (height - kept_height) // 2
+    across, down = image.width / width, image.height / height
+    box = (left * across, top * down, (left + kept_width) * across, (top + kept_height) * down)
+    box = (box[0], box[1], min(box[2], image.width), min(box[3], image.height))
+    resized = image.resize(
+        (kept_width, kept_height), Image.Resampling(preprocessing.resample), box=box, reducing_gap=REDUCING_GAP
+    )
+    pixels = np.asarray(resized)
+    if (kept_height, kept_width) == (crop_height, crop_width):
+        return pixels
+    padded = np.zeros((crop_height, crop_width, 3), np.uint8)
+    above, before = (crop_height - kept_height) // 2, (crop_width - kept_width) // 2
+    padded[above : above + kept_height, before : before + kept_width] = pixels
+    return padded

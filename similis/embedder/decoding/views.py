@@ -1,0 +1,62 @@
+"""Augmented views of an image, for training: crop, flip, rotation, colour, blur, JPEG."""
+
+import io
+import math
+
+import numpy as np
+from PIL import Image, ImageEnhance, ImageFilter
+
+CROP_AREA = (0.4, 1.0)
+CROP_ASPECT = (3 / 4, 4 / 3)
+ROTATION_DEGREES = 15.0
+COLOUR_STRENGTH = 0.3
+JPEG_QUALITY = (15, 60)
+
+
+def augmented_views(image: Image.Image, count: int, seed: int) -> list[Image.Image]:
+    """`count` views of an RGB image. The same image and seed give the same views; view k does not depend on `count`."""
+    return [_view(image, np.random.default_rng((seed, index))) for index in range(count)]
+
+
+def _view(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    view = _rotated(image, rng) if rng.random() < 0.3 else image
+    view = _cropped(view, rng)
+    if rng.random() < 0.5:
+        view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+    if rng.random() < 0.6:
+        view = _coloured(view, rng)
+    if rng.random() < 0.15:
+        view = view.convert("L").convert("RGB")
+    if rng.random() < 0.2:
+        view = view.filter(ImageFilter.GaussianBlur(max(view.size) / 224 * rng.uniform(0.5, 1.5)))
+    if rng.random() < 0.3:
+        view = _as_jpeg(view, int(rng.integers(*JPEG_QUALITY)))
+    return view
+
+
+def _cropped(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    area = image.width * image.height * rng.uniform(*CROP_AREA)
+    aspect = math.exp(rng.uniform(math.log(CROP_ASPECT[0]), math.log(CROP_ASPECT[1]))) * image.width / image.height
+    width = min(image.width, max(1, round(math.sqrt(area * aspect))))
+    height = min(image.height, max(1, round(math.sqrt(area / aspect))))
+    left = int(rng.integers(0, image.width - width + 1))
+    top = int(rng.integers(0, image.height - height + 1))
+    return image.crop((left, top, left + width, top + height))
+
+
+def _rotated(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    angle = rng.uniform(-ROTATION_DEGREES, ROTATION_DEGREES)
+    return image.rotate(angle, Image.Resampling.BILINEAR, fillcolor=(127, 127, 127))
+
+
+def _coloured(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    for enhancer in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
+        image = enhancer(image).enhance(1 + rng.uniform(-COLOUR_STRENGTH, COLOUR_STRENGTH))
+    return image
+
+
+def _as_jpeg(image: Image.Image, quality: int) -> Image.Image:
+    encoded = io.BytesIO()
+    image.save(encoded, "JPEG", quality=quality)
+    with Image.open(encoded, formats=("JPEG",)) as decoded:
+        return decoded.convert("RGB")

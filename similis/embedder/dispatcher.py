@@ -1,0 +1,173 @@
+"""Gives images to workers: interactive ones first, late, and never twice to die."""
+
+import asyncio
+import itertools
+import time
+from collections import deque
+
+from similis.embedder.item import Item, Outcome
+from similis.embedder.lane import Lane
+from similis.embedder.metrics import EmbedderMetrics
+from similis.embedder.workers.pool import WorkerPool
+from similis.embedder.workers.process import WorkerGone, WorkerProcess
+from similis.embedder.workers.wire import Job, Result
+from similis.servicekit.errors import DeadlineExceeded, Unavailable
+from similis.servicekit.logs import get_logger
+
+log = get_logger(__name__)
+
+# A worker is given its next image while it works on one, so that it never waits for us.
+DEPTH = 2
+FLOAT_BYTES = 4
+
+
+class Dispatcher:
+    """The one queue in front of a pool. Everything happens on the event loop, whenever something changes."""
+
+    def __init__(
+        self, pool: WorkerPool, interactive: Lane, bulk: Lane, dimension: int, metrics: EmbedderMetrics
+    ) -> None:
+        self._pool = pool
+        self._lanes = {"interactive": interactive, "bulk": bulk}
+        self._interactive = interactive
+        self._bulk = bulk
+        self._vector_bytes = dimension * FLOAT_BYTES
+        self._metrics = metrics
+        self._suspects: deque[Item] = deque()
+        self._running: set[asyncio.Task[None]] = set()
+        self._ids = itertools.count(1)
+        self.succeeded_at = 0.0
+        pool.on_change = self.pump
+
+    async def embed(self, item: Item) -> Outcome:
+        """The outcome of an image.
+
+        An interactive image raises Overloaded when its lane is full; a bulk image waits for room. Raises
+        DeadlineExceeded when its time is over before a worker began.
+        """
+        lane = self._lanes[item.lane]
+        if item.lane == "interactive":
+            lane.put(item)
+        else:
+            await lane.put_in_turn(item)
+        self.pump()
+        try:
+            async with asyncio.timeout(max(0.0, item.deadline - time.monotonic())):
+                return await item.outcome
+        except TimeoutError:
+            raise DeadlineExceeded("The image was not embedded in time.") from None
+        finally:
+            if not item.outcome.done():
+                item.outcome.cancel()
+            lane.drop(item)
+
+    async def drained(self) -> None:
+        """Returns when no image is with a worker."""
+        while self._running:
+            await asyncio.wait(self._running)
+
+    def pump(self) -> None:
+        """Gives out what can be given."""
+        while self._give_suspect() or self._give(self._interactive) or self._give(self._bulk):
+            pass
+
+    def _give_suspect(self) -> bool:
+        """A suspect needs a worker for itself. The emptiest one is kept free of bulk until it can have it."""
+        while self._suspects and not self._is_due(self._suspects[0]):
+            self._suspects.popleft()
+        if not self._suspects:
+            return False
+        worker = min(self._pool.usable, key=lambda one: one.outstanding, default=None)
+        if worker is None or worker.outstanding:
+            return False
+        self._start(worker, self._suspects.popleft())
+        return True
+
+    def _give(self, lane: Lane) -> bool:
+        worker = self._worker_for(lane)
+        if worker is None:
+            return False
+        item = lane.take()
+        if item is None:
+            return False
+        if self._is_due(item):
+            self._start(worker, item)
+        return True
+
+    def _is_due(self, item: Item) -> bool:
+        """Whether anybody still waits for it."""
+        if item.wanted and time.monotonic() >= item.deadline:
+            item.fail(DeadlineExceeded("The image was not embedded in time."))
+        return item.wanted
+
+    def _worker_for(self, lane: Lane) -> WorkerProcess | None:
+        if not len(lane):
+            return None
+        usable = [worker for worker in self._pool.usable if not worker.holds_suspect]
+        if lane.name == "bulk":
+            if self._suspects:
+                return None
+            free = [worker for worker in usable if worker.outstanding < DEPTH]
+            return min(free, key=lambda one: one.outstanding, default=None)
+        free = [worker for worker in usable if worker.urgent < DEPTH]
+        # Of the busy ones, that which began longest ago is likely to end first.
+        return min(free, key=lambda one: (one.urgent, one.outstanding > 0, one.progressed_at), default=None)
+
+    def _start(self, worker: WorkerProcess, item: Item) -> None:
+        now = time.monotonic()
+        self._metrics.queue_wait.labels(item.lane).observe(now - item.arrived)
+        idle = all(one.outstanding == 0 for one in self._pool.workers)
+        urgent = item.lane == "interactive"
+        job = Job(
+            id=next(self._ids),
+            urgent=urgent,
+            wide=urgent and idle,
+            views=item.views,
+            seed=item.seed,
+            canary=item.canary,
+        )
+        worker.holds_suspect = item.alone
+        task = asyncio.create_task(self._follow(worker, item, worker.give(job, item.image)))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+
+    async def _follow(self, worker: WorkerProcess, item: Item, answer: asyncio.Future[tuple[Result, bytes]]) -> None:
+        try:
+            result, vectors = await answer
+        except WorkerGone:
+            self._worker_died_with(item)
+        else:
+            self._settle(item, result, vectors)
+        if item.alone:
+            worker.holds_suspect = False
+        self.pump()
+
+    def _worker_died_with(self, item: Item) -> None:
+        """Each image that a dead worker had is tried once more, alone; the one that kills again is at fault."""
+        if not item.wanted:
+            return
+        if item.alone:
+            self._metrics.images.labels(item.lane, "decode_error").inc()
+            log.warning("image_ended_worker", lane=item.lane, image_bytes=len(item.image))
+            item.settle(Outcome(code="decode_error", message="The image could not be decoded: it ended the decoder."))
+            return
+        self._metrics.retries.inc()
+        item.alone = True
+        self._suspects.append(item)
+
+    def _settle(self, item: Item, result: Result, vectors: bytes) -> None:
+        self._metrics.images.labels(item.lane, result.code or "embedded").inc()
+        if result.code is not None:
+            item.settle(Outcome(code=result.code, message=result.message))
+            return
+        self.succeeded_at = time.monotonic()
+        self._metrics.decode.observe(result.decode_seconds)
+        self._metrics.forward.observe(result.forward_seconds)
+        self._metrics.batch_size.observe(result.batch)
+        size = self._vector_bytes
+        item.settle(Outcome(tuple(vectors[start : start + size] for start in range(0, len(vectors), size))))
+
+
+def unavailable() -> Unavailable:
+    """What a caller is told while no worker lives."""
+    return Unavailable("The embedder is not ready.", code="embedder_not_ready")

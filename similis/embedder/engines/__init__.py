@@ -1,0 +1,1 @@
+"""What runs a backbone: ONNX Runtime on processors, torch on CUDA."""

@@ -1,0 +1,43 @@
+"""The embedder's metrics."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+WAIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+WORK_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class EmbedderMetrics:
+    """Queues, batches, the time of each step, outcomes and workers."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.queue_items = Gauge("embedder_queue_items", "Images that wait, by lane.", ["lane"], registry=registry)
+        self.queue_bytes = Gauge("embedder_queue_bytes", "Encoded bytes that wait.", ["lane"], registry=registry)
+        self.queue_wait = Histogram(
+            "embedder_queue_wait_seconds",
+            "Time from arrival until a worker is given the image.",
+            ["lane"],
+            buckets=WAIT_BUCKETS,
+            registry=registry,
+        )
+        self.batch_size = Histogram(
+            "embedder_batch_size", "Images of one forward pass.", buckets=BATCH_BUCKETS, registry=registry
+        )
+        self.decode = Histogram(
+            "embedder_decode_seconds", "Decoding and preprocessing an image.", buckets=WORK_BUCKETS, registry=registry
+        )
+        self.copy = Histogram(
+            "embedder_copy_seconds", "Copying a batch to the device.", buckets=WORK_BUCKETS, registry=registry
+        )
+        self.forward = Histogram(
+            "embedder_forward_seconds", "One forward pass.", buckets=WORK_BUCKETS, registry=registry
+        )
+        self.images = Counter("embedder_images", "Images by lane and outcome.", ["lane", "outcome"], registry=registry)
+        self.retries = Counter(
+            "embedder_retries", "Images given to a second worker because the first one ended.", registry=registry
+        )
+        self.worker_ends = Counter(
+            "embedder_worker_ends", "Workers replaced, by reason.", ["reason"], registry=registry
+        )
+        self.workers = Gauge("embedder_workers_ready", "Workers that take images.", registry=registry)
+        self.ready = Gauge("embedder_ready", "1 when images are embedded, else 0.", registry=registry)

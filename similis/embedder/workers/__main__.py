@@ -1,0 +1,23 @@
+"""A worker process: `python -m similis.embedder.workers SOCKET PARENT`; started by the embedder only."""
+
+import signal
+import socket
+import sys
+
+from similis.embedder.workers.lifeline import die_with_parent
+from similis.embedder.workers.worker import work
+
+
+def main() -> int:
+    """Works until the other end of the socket is closed."""
+    descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
+    die_with_parent(parent)
+    # Ctrl-C reaches the whole terminal's group; the serving process decides when its workers stop.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with socket.socket(fileno=descriptor) as connection:
+        work(connection)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,74 @@
+"""Starts the embedder as a real process, for any test that needs one."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from similis.proto.embedder.v1 import embedder_pb2, embedder_pb2_grpc
+from similis.servicekit.grpc_channel import open_channel
+
+START_SECONDS = 60.0
+STOP_SECONDS = 30.0
+# Converted models are the same for all tests of a machine.
+MODEL_CACHE = Path(__file__).parents[2] / "build" / "test-models"
+
+
+@dataclass(frozen=True)
+class RunningEmbedder:
+    """A serving embedder: where it listens, what it serves, its process."""
+
+    target: str
+    description: embedder_pb2.DescribeResponse
+    process: asyncio.subprocess.Process
+
+    def stub(self, channel: grpc.aio.Channel) -> "embedder_pb2_grpc.EmbedderServiceAsyncStub":
+        """The client's side of the service on an open channel."""
+        return embedder_pb2_grpc.EmbedderServiceStub(channel)  # type: ignore[return-value]
+
+
+@contextlib.asynccontextmanager
+async def running_embedder(model_cache: Path = MODEL_CACHE, **settings: str) -> AsyncIterator[RunningEmbedder]:
+    """The embedder on a free loopback port, healthy; stopped when the block ends.
+
+    `settings` become environment variables: `workers="1"` is SIMILIS_WORKERS=1.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        listen = f"127.0.0.1:{free.getsockname()[1]}"
+    told = {"listen": listen, "model_cache": str(model_cache), **settings}
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "similis.embedder"),
+        env={**os.environ, **{f"SIMILIS_{name.upper()}": value for name, value in told.items()}},
+    )
+    try:
+        description = await _described(told["listen"], process)
+        yield RunningEmbedder(told["listen"], description, process)
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(STOP_SECONDS):
+                assert await process.wait() == 0
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def _described(target: str, process: asyncio.subprocess.Process) -> embedder_pb2.DescribeResponse:
+    async with asyncio.timeout(START_SECONDS), open_channel(target) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        stub = embedder_pb2_grpc.EmbedderServiceStub(channel)
+        while True:
+            assert process.returncode is None, f"the embedder ended with status {process.returncode}"
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                answer = await health.Check(health_pb2.HealthCheckRequest())
+                if answer.status == health_pb2.HealthCheckResponse.SERVING:
+                    return await stub.Describe(embedder_pb2.DescribeRequest())
+            await asyncio.sleep(0.02)
