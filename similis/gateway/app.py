@@ -22,6 +22,7 @@ from similis.gateway.collection_handlers import CollectionHandlers
 from similis.gateway.config import GatewaySettings
 from similis.gateway.content_handlers import ContentHandlers
 from similis.gateway.cors import Cors
+from similis.gateway.drain import Drain
 from similis.gateway.embedder_client import IDEMPOTENT, EmbedderClient
 from similis.gateway.gate import ByteBudget, Gate
 from similis.gateway.heidicon import Heidicon
@@ -46,6 +47,8 @@ log = get_logger(__name__)
 
 # Governs idle connections, and headers that come in slowly.
 KEEP_ALIVE_SECONDS = 65.0
+# What requests that were not finished in the grace period have to give up.
+CANCEL_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,8 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[RunningGateway]:
     """Serves while entered; on exit requests under way have the grace period. Raises StartupError."""
     async with AsyncExitStack() as stack:
         parts = await _connect(stack, settings)
-        host, port = await _listen(stack, settings, _application(parts, settings))
+        drain = Drain()
+        host, port = await _listen(stack, settings, _application(parts, settings, drain), drain)
         log.info("gateway_listening", host=host, port=port)
         yield RunningGateway(host, port)
 
@@ -106,11 +110,11 @@ async def _connect(stack: AsyncExitStack, settings: GatewaySettings) -> _Parts:
     )
 
 
-def _application(parts: _Parts, settings: GatewaySettings) -> web.Application:
+def _application(parts: _Parts, settings: GatewaySettings, drain: Drain) -> web.Application:
     metrics = GatewayMetrics(new_registry("gateway"))
     cors = Cors(settings.origins)
-    application = web.Application(middlewares=[observed(metrics), translated(cors)])
-    mark_answers(application, cors)
+    application = web.Application(middlewares=[observed(metrics, drain), translated(cors)])
+    mark_answers(application, cors, drain)
     handlers = _handlers(parts, settings, metrics)
     routes = api_routes(handlers, request_seconds=settings.request_seconds, upload_seconds=settings.upload_seconds)
     access = Access(ApiKeys(parts.database), read_key_required=settings.read_key_required)
@@ -188,22 +192,27 @@ def _uploads(parts: _Parts, contents: Contents, settings: GatewaySettings, metri
     )
 
 
-async def _listen(stack: AsyncExitStack, settings: GatewaySettings, application: web.Application) -> tuple[str, int]:
+async def _listen(
+    stack: AsyncExitStack, settings: GatewaySettings, application: web.Application, drain: Drain
+) -> tuple[str, int]:
     runner = web.AppRunner(
         application,
         access_log=None,
         handler_cancellation=True,
         keepalive_timeout=KEEP_ALIVE_SECONDS,
-        shutdown_timeout=settings.shutdown_grace_seconds,
+        shutdown_timeout=CANCEL_SECONDS,
         # Bodies are decompressed where they are counted.
         auto_decompress=False,
     )
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
+    site = web.TCPSite(runner, settings.host, settings.port)
     try:
-        await web.TCPSite(runner, settings.host, settings.port).start()
+        await site.start()
     except OSError as error:
         message = f"cannot listen on {settings.host}:{settings.port}: {error.strerror}"
         raise StartupError(message) from error
     host, port = runner.addresses[0][:2]
+    stack.push_async_callback(drain.wait, settings.shutdown_grace_seconds)
+    stack.push_async_callback(site.stop)
     return host, port

@@ -6,6 +6,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
 from similis.gateway.cors import Cors
+from similis.gateway.drain import Drain
 from similis.gateway.metrics import GatewayMetrics
 from similis.gateway.problems import http_problem, internal_problem, service_problem
 from similis.servicekit.errors import ServiceError
@@ -24,7 +25,7 @@ METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 CLIENT_CLOSED = 499
 
 
-def observed(metrics: GatewayMetrics) -> Middleware:
+def observed(metrics: GatewayMetrics, drain: Drain) -> Middleware:
     """Gives the request its id, and times it."""
 
     @web.middleware
@@ -32,7 +33,7 @@ def observed(metrics: GatewayMetrics) -> Middleware:
         identifier = request[REQUEST_ID] = accepted_request_id(request.headers.get(ID_HEADER))
         started, status = time.perf_counter(), CLIENT_CLOSED
         metrics.active.inc()
-        with request_scope(identifier, None):
+        with request_scope(identifier, None), drain.request():
             try:
                 response = await handler(request)
                 status = response.status
@@ -67,13 +68,14 @@ def translated(cors: Cors) -> Middleware:
     return middleware
 
 
-def mark_answers(application: web.Application, cors: Cors) -> None:
+def mark_answers(application: web.Application, cors: Cors, drain: Drain) -> None:
     """Puts the request's id and what browsers need on every answer, streamed ones too."""
 
     async def mark(request: web.Request, response: web.StreamResponse) -> None:
         response.headers[ID_HEADER] = request.get(REQUEST_ID, "")
         response.headers["X-Content-Type-Options"] = "nosniff"
         cors.allow(request, response)
+        drain.mark(response)
 
     application.on_response_prepare.append(mark)
 

@@ -1,0 +1,265 @@
+"""How a gateway is run: settings, readiness, metrics, parts that go down and come back, and a clean end."""
+
+import asyncio
+import base64
+import os
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from similis.catalog.api_keys import ApiKeys
+from similis.catalog.database import Database
+from similis.catalog.migrate import migrate
+from similis.gateway.config import GatewaySettings
+from similis.servicekit.process import StartupError
+from tests.integration.databases import new_database
+from tests.integration.gateway.api import Answer, Api
+from tests.integration.gateway.conftest import NOBODY, Launch, Parts
+from tests.integration.gateway.parts import running_postgres
+from tests.integration.qdrant_process import running_qdrant
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+ROW = b"https://example.org/1.jpg,https://repo.example.org/1\n"
+
+
+async def answered(call: Any, status: int, seconds: float = 20.0) -> Answer:
+    """Repeats a call until it answers with a status."""
+    async with asyncio.timeout(seconds):
+        while True:
+            answer: Answer = await call()
+            if answer.status == status:
+                return answer
+            await asyncio.sleep(0.05)
+
+
+async def test_health_says_that_the_process_answers(api: Api) -> None:
+    answer = await api.get("/healthz")
+    assert (answer.status, answer.json) == (200, {"status": "ok"})
+    assert (await api.get("/")).json["name"] == "similis"
+
+
+async def test_readiness_names_the_part_that_does_not_answer(api: Api, launch: Launch) -> None:
+    answer = await api.get("/readyz")
+    assert answer.status == 503
+    assert answer.headers["Retry-After"]
+    parts = answer.json["parts"]
+    assert {name for name, state in parts.items() if state == "ok"} == {"postgres", "schema", "qdrant"}
+    assert "embedder" in parts
+    lonely = await launch(qdrant_address=NOBODY, database_url="postgresql://nobody@127.0.0.1:1/nothing")
+    answer = await lonely.get("/readyz")
+    assert answer.status == 503
+    assert "ok" not in answer.json["parts"].values()
+    assert (await lonely.get("/healthz")).status == 200
+
+
+async def test_without_a_schema_the_api_is_unavailable_until_it_is_there(launch: Launch, parts: Parts) -> None:
+    async with new_database(parts.database_url, migrated=False) as url:
+        api = await launch(database_url=url)
+        (await api.get("/api/collection/list")).refused(503, "schema_missing")
+        answer = await api.get("/readyz")
+        assert answer.status == 503
+        assert answer.json["parts"]["postgres"] == "ok"
+        assert answer.json["parts"]["schema"] != "ok"
+        await migrate(url)
+        await answered(lambda: api.get("/api/collection/list"), 200)
+
+
+async def test_metrics_count_requests_by_the_template_of_their_route(api: Api) -> None:
+    identifier = await api.create()
+    await api.info(identifier)
+    await api.get("/api/collection/0/info")
+    await api.get(f"/nowhere/{identifier}")
+    await api.call("PROPFIND", "/api/collection/list")
+    await api.upload(identifier, ROW)
+    answer = await api.get("/metrics")
+    families = {family.name: family for family in text_string_to_metric_families(answer.body.decode())}
+    found = {
+        (s.labels["http_request_method"], s.labels["http_route"], s.labels["http_response_status_code"])
+        for s in families["http_server_request_duration_seconds"].samples
+    }
+    assert {
+        ("GET", "/api/collection/{id}/info", "200"),
+        ("GET", "/api/collection/{id}/info", "400"),
+        ("GET", "unmatched", "404"),
+        ("OTHER", "unmatched", "405"),
+    } <= found
+    stages = {sample.labels["stage"] for sample in families["similis_upload_stage_duration_seconds"].samples}
+    assert stages == {"receive", "queue", "read", "store"}
+    assert "similis_build_info" in families
+
+
+async def test_an_operator_can_demand_a_key_for_reading_too(launch: Launch) -> None:
+    api = await launch(read_key_required=True)
+    identifier = await api.create()
+    for method, path in (
+        ("GET", "/api/collection/list"),
+        ("GET", f"/api/collection/{identifier}/info"),
+        ("GET", f"/api/collection/{identifier}/csvfile"),
+        ("POST", f"/api/collection/{identifier}/search"),
+    ):
+        (await api.call(method, path)).refused(403, "forbidden")
+        answer = await api.call(method, path, headers={"API-Key": api.key})
+        assert answer.status == (200 if method == "GET" else 400)
+
+
+async def test_origins_can_be_restricted(launch: Launch) -> None:
+    api = await launch(cors_origins="https://a.example, https://b.example/")
+    for origin, allowed in (
+        ("https://a.example", "https://a.example"),
+        ("https://b.example", "https://b.example"),
+        ("https://c.example", None),
+        ("null", None),
+    ):
+        for method, path in (("GET", "/api/collection/list"), ("OPTIONS", "/api/verify"), ("GET", "/nowhere")):
+            answer = await api.call(method, path, headers={"Origin": origin})
+            assert answer.headers.get("Access-Control-Allow-Origin") == allowed
+            assert "Origin" in answer.headers["Vary"]
+
+
+async def test_a_secret_is_in_no_log(launch: Launch, capsys: Any, caplog: Any) -> None:
+    api = await launch()
+    identifier = await api.create()
+    secret = api.key.partition(".")[2]
+    await api.post("/api/verify", key=f"{api.key}x")
+    await api.post(f"/api/collection/{identifier}/updatecontent", {"content": "!"})
+    await api.get(f"/api/collection/list?key={secret}")
+    out, err = capsys.readouterr()
+    assert secret not in out + err + caplog.text
+
+
+async def test_a_postgres_that_is_down_is_a_503_until_it_is_back(launch: Launch, tmp_path: Path) -> None:
+    async with running_postgres(tmp_path / "data") as url:
+        async with Database.open(url) as database:
+            key = await ApiKeys(database).create("tests")
+        api = await launch(database_url=url)
+        api.key = key
+        identifier = await api.create("survives")
+        await api.upload(identifier, ROW)
+    (await api.get("/api/collection/list")).refused(503, "database_unavailable")
+    (await api.get(f"/api/collection/{identifier}/csvfile")).refused(503, "database_unavailable")
+    (await api.post(f"/api/collection/{identifier}/updatename", {"name": "x"})).refused(503, "database_unavailable")
+    (await api.post("/api/verify", key=None)).refused(403, "forbidden")
+    async with running_postgres(tmp_path / "data"):
+        await answered(lambda: api.get("/api/collection/list"), 200)
+        assert (await api.info(identifier))["name"] == "survives"
+        assert await api.csv(identifier) == ROW
+
+
+async def test_a_qdrant_that_is_down_is_seen_and_seen_again(launch: Launch, tmp_path: Path) -> None:
+    async with running_qdrant(tmp_path / "qdrant") as server:
+        address = f"{server.host}:{server.grpc_port}"
+        api = await launch(qdrant_address=address)
+        assert (await api.get("/readyz")).json["parts"]["qdrant"] == "ok"
+
+    async def state() -> str:
+        found: str = (await api.get("/readyz")).json["parts"]["qdrant"]
+        return found
+
+    async with asyncio.timeout(20):
+        while await state() == "ok":  # noqa: ASYNC110 - what is waited for happens in another process
+            await asyncio.sleep(0.05)
+    assert await state() == "The vector store is not available."
+
+
+@asynccontextmanager
+async def gateway_process(parts: Parts, spool: Path, **settings: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`python -m similis.gateway`."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-P", "-m", "similis.gateway"),
+        env={
+            **os.environ,
+            "SIMILIS_DATABASE_URL": parts.database_url,
+            "SIMILIS_QDRANT_ADDRESS": parts.qdrant_address,
+            "SIMILIS_SPOOL_DIRECTORY": str(spool),
+            **{f"SIMILIS_{name.upper()}": value for name, value in settings.items()},
+        },
+        stderr=asyncio.subprocess.PIPE,
+        cwd=spool,
+    )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
+
+
+async def test_a_request_under_way_is_finished_before_the_end(parts: Parts, tmp_path: Path) -> None:
+    port = free_port()
+    async with gateway_process(parts, tmp_path, port=str(port)) as process:
+        assert process.stderr is not None
+        async with asyncio.timeout(30):
+            while b"gateway_listening" not in await process.stderr.readline():
+                pass
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        body = b'{"name": "finished"}'
+        head = f"POST /api/collection/create HTTP/1.1\r\nHost: x\r\nAPI-Key: {parts.key}\r\nConnection: close\r\n"
+        writer.write(f"{head}Content-Length: {len(body)}\r\nExpect: 100-continue\r\n\r\n".encode())
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 100")
+        process.send_signal(signal.SIGTERM)
+        async with asyncio.timeout(30):
+            while b"service_stopping" not in await process.stderr.readline():
+                pass
+        writer.write(body)
+        answer = await reader.read()
+        assert b"HTTP/1.1 200 OK" in answer
+        writer.close()
+        async with asyncio.timeout(30):
+            assert await process.wait() == 0
+        with pytest.raises(OSError, match="Connect call failed"):
+            await asyncio.open_connection("127.0.0.1", port)
+    assert not os.listdir(tmp_path)  # noqa: PTH208 (a path's own method is one that blocks, to the linter)
+
+
+async def test_a_wrong_setting_is_one_line_that_names_it(parts: Parts, tmp_path: Path) -> None:
+    for name, value in (("port", "x"), ("heidicon_url", "ftp://x"), ("max_image_bytes", "0")):
+        async with gateway_process(parts, tmp_path, **{name: value}) as process:
+            _, error = await process.communicate()
+            assert process.returncode == 78
+            assert error.decode().count("\n") == 1
+            assert f"SIMILIS_{name.upper()}" in error.decode()
+
+
+async def test_a_taken_port_is_one_line(parts: Parts, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        async with gateway_process(parts, tmp_path, port=str(port)) as process:
+            _, error = await process.communicate()
+    assert process.returncode == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in error.decode()
+
+
+async def test_an_address_that_is_none_is_refused_at_the_start(launch: Launch) -> None:
+    with pytest.raises(StartupError, match="SIMILIS_QDRANT_ADDRESS"):
+        await launch(qdrant_address="host:port")
+
+
+async def test_the_url_of_the_database_is_never_shown() -> None:
+    settings = GatewaySettings(database_url="postgresql://user:secret@host/db")
+    assert "secret" not in repr(settings)
+    assert "secret" not in str(settings)
+
+
+async def test_an_unknown_embedder_is_taken_as_unchanged(api: Api) -> None:
+    identifier = await api.create()
+    content = base64.b64encode(ROW).decode()
+    (await api.post(f"/api/collection/{identifier}/updatecontent", {"content": content})).pushed()
+    assert (await api.info(identifier))["requires_finetuning"] is True
+    (await api.post(f"/api/collection/{identifier}/finetune")).pushed()
