@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractContextManager
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import AbstractContextManager, aclosing
 from typing import Protocol, TypeVar, cast
 
 import grpc
@@ -31,8 +31,8 @@ class _Handler(Protocol):
     request_deserializer: Callable[[bytes], object]
     response_serializer: Callable[[object], bytes]
     unary_unary: Callable[[object, Context], Awaitable[object]]
-    unary_stream: Callable[[object, Context], AsyncIterator[object]]
-    stream_stream: Callable[[object, Context], AsyncIterator[object]]
+    unary_stream: Callable[[object, Context], AsyncGenerator[object, None]]
+    stream_stream: Callable[[object, Context], AsyncGenerator[object, None]]
 
 
 class ServiceInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
@@ -84,13 +84,16 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         return call
 
     def _streaming(
-        self, method: str, inner: Callable[[object, Context], AsyncIterator[object]]
-    ) -> Callable[[object, Context], AsyncIterator[object]]:
-        async def call(request: object, context: Context) -> AsyncIterator[object]:
+        self, method: str, inner: Callable[[object, Context], AsyncGenerator[object, None]]
+    ) -> Callable[[object, Context], Awaitable[None]]:
+        # Not a generator itself: one that is left while a slow client holds it back would be closed later, in another
+        # context, by the collector. A coroutine is cancelled where it stands, and closes what it iterates.
+        async def call(request: object, context: Context) -> None:
             with _Observed(self._metrics, method, context) as observed, _scope(context):
                 try:
-                    async for response in inner(request, context):
-                        yield response
+                    async with aclosing(inner(request, context)) as responses:
+                        async for response in responses:
+                            await context.write(response)
                 except Exception as error:
                     await observed.refuse(error)
 
