@@ -1,0 +1,233 @@
+"""What the embedder makes of its hardware: bare loop, service, latency and memory, taking turns within one run.
+
+    python bench/embedder.py [--quick] [--device cpu|cuda] [--json FILE] [--images DIR]
+
+Figures of different runs do not compare, ratios within one do. Each ratio is the median over rounds; the table gives
+its lowest and highest round too.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from measuring_process import Answer, MeasuringProcess, quantile
+
+from similis.embedder.backbones.resolve import resolve_backbone
+from similis.embedder.config import EmbedderSettings, worker_environment
+from similis.embedder.cores import usable_cores
+from similis.embedder.engines.model_cache import converted_model
+
+BATCH = 8
+CONCURRENCY = (1, 2, 4, 8, 16)
+# What the contract with the hardware is, for the processor: the ratio, and on which side of the bound it must lie.
+BOUNDS = {
+    "engine_vs_eager": (3.0, "least"),
+    "service_vs_bare": (0.85, "least"),
+    "interactive_p50_over_bare_ms": (4.0, "most"),
+    "interactive_p99_under_bulk_vs_idle": (3.0, "most"),
+    "memory_10000_vs_1000": (1.05, "most"),
+}
+
+
+class Rounds:
+    """Figures by name, one of each round."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, list[float]] = {}
+
+    def add(self, name: str, value: float) -> None:
+        """Notes a round's figure."""
+        self.values.setdefault(name, []).append(value)
+
+    def median(self, name: str) -> float:
+        """The middle one."""
+        return statistics.median(self.values[name])
+
+
+def rate(answer: Answer) -> float:
+    """Images a second."""
+    return float(answer["images"]) / float(answer["seconds"])
+
+
+@contextmanager
+def service(environment: dict[str, str]) -> Iterator[tuple[str, int]]:
+    """The real service as a process: its target and process id."""
+    with tempfile.TemporaryDirectory() as folder:
+        target = f"unix:{folder}/embedder.sock"
+        process = subprocess.Popen(
+            [sys.executable, "-m", "similis.embedder"],
+            env={**os.environ, "SIMILIS_LOG_LEVEL": "warning", **environment, "SIMILIS_LISTEN": target},
+        )
+        try:
+            deadline = time.monotonic() + 120
+            while not Path(folder, "embedder.sock").exists():
+                if process.poll() is not None or time.monotonic() > deadline:
+                    raise SystemExit("the embedder did not start")
+                time.sleep(0.05)
+            yield target, process.pid
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def measure(rounds: Rounds, options: argparse.Namespace) -> None:
+    """All of it on processors."""
+    source = resolve_backbone("efficientnet-lite0", None)
+    cache = EmbedderSettings().model_cache
+    model = str(asyncio.run(converted_model(source, cache, worker_environment())).model)
+    cores = usable_cores()
+    folder = str(options.images or "")
+    single = {**worker_environment(), "OMP_NUM_THREADS": str(cores)}
+    eager = MeasuringProcess("bare_loop.py", "torch", source.to_json(), model, str(cores), folder, env=single)
+    wide = MeasuringProcess("bare_loop.py", "onnxruntime", source.to_json(), model, str(cores), folder)
+    loops = [
+        MeasuringProcess("bare_loop.py", "onnxruntime", source.to_json(), model, "1", folder, env=worker_environment())
+        for _ in range(cores)
+    ]
+    with service({}) as (target, pid):
+        bulk, callers = (MeasuringProcess("service_load.py", target, folder) for _ in range(2))
+        for process in (eager, wide):
+            process.ask(do="forward", seconds=0.2, batch=BATCH)
+        callers.ask(do="unary", seconds=0.5, concurrency=4)
+        for _ in range(options.rounds):
+            compare_engines(rounds, eager, wide, options.seconds)
+            compare_throughput(rounds, loops, bulk, callers, options.seconds)
+            compare_latency(rounds, wide, bulk, callers, options.seconds)
+        if not options.quick:
+            rise(rounds, callers)
+            memory(rounds, bulk, pid)
+        for process in (eager, wide, *loops, bulk, callers):
+            process.close()
+
+
+def compare_engines(rounds: Rounds, eager: MeasuringProcess, wide: MeasuringProcess, seconds: float) -> None:
+    """The runtime against torch as it comes, the forward pass alone."""
+    slow = rate(eager.ask(do="forward", seconds=seconds, batch=BATCH))
+    fast = rate(wide.ask(do="forward", seconds=seconds, batch=BATCH))
+    rounds.add("eager_images_per_second", slow)
+    rounds.add("engine_images_per_second", fast)
+    rounds.add("engine_vs_eager", fast / slow)
+
+
+def bare_rate(loops: list[MeasuringProcess], seconds: float) -> float:
+    """All loops at once."""
+    for loop in loops:
+        loop.begin(do="loop", seconds=seconds)
+    return sum(rate(loop.result()) for loop in loops)
+
+
+def compare_throughput(
+    rounds: Rounds, loops: list[MeasuringProcess], bulk: MeasuringProcess, callers: MeasuringProcess, seconds: float
+) -> None:
+    """The service between two runs of the bare loop, so that a machine that grows busier counts on both sides."""
+    before = bare_rate(loops, seconds / 2)
+    stream = rate(bulk.ask(do="stream", seconds=seconds))
+    middle = bare_rate(loops, seconds / 2)
+    unary = rate(callers.ask(do="unary", seconds=seconds, concurrency=8))
+    after = bare_rate(loops, seconds / 2)
+    rounds.add("bare_images_per_second", statistics.mean((before, middle, after)))
+    rounds.add("stream_images_per_second", stream)
+    rounds.add("unary_images_per_second", unary)
+    rounds.add("service_vs_bare", stream / statistics.mean((before, middle)))
+    rounds.add("unary_vs_bare", unary / statistics.mean((middle, after)))
+
+
+def compare_latency(
+    rounds: Rounds, wide: MeasuringProcess, bulk: MeasuringProcess, callers: MeasuringProcess, seconds: float
+) -> None:
+    """One caller at a time: alone, and beside a stream that is sent as fast as it is taken."""
+    bare = quantile(wide.ask(do="single", seconds=seconds)["milliseconds"], 0.5)
+    idle = callers.ask(do="unary", seconds=seconds, concurrency=1)["milliseconds"]
+    bulk.begin(do="stream", seconds=seconds + 1.0)
+    time.sleep(0.5)
+    busy = callers.ask(do="unary", seconds=seconds, concurrency=1)["milliseconds"]
+    bulk.result()
+    rounds.add("bare_single_p50_ms", bare)
+    for name, times in (("idle", idle), ("under_bulk", busy)):
+        for share in (0.5, 0.99):
+            rounds.add(f"interactive_p{share * 100:.0f}_{name}_ms", quantile(times, share))
+    rounds.add("interactive_p50_over_bare_ms", quantile(idle, 0.5) - bare)
+    rounds.add("interactive_p99_under_bulk_vs_idle", quantile(busy, 0.99) / quantile(idle, 0.99))
+
+
+def rise(rounds: Rounds, callers: MeasuringProcess) -> None:
+    """Single images at rising concurrency."""
+    for concurrency in CONCURRENCY:
+        answer = callers.ask(do="unary", seconds=4.0, concurrency=concurrency)
+        rounds.add(f"unary_{concurrency}_images_per_second", rate(answer))
+        rounds.add(f"unary_{concurrency}_p50_ms", quantile(answer["milliseconds"], 0.5))
+        rounds.add(f"unary_{concurrency}_p99_ms", quantile(answer["milliseconds"], 0.99))
+
+
+def memory(rounds: Rounds, bulk: MeasuringProcess, pid: int) -> None:
+    """Memory of the service and its workers after 1,000 and after 10,000 images."""
+    bulk.ask(do="images", count=1000)
+    before = anonymous_bytes(pid)
+    bulk.ask(do="images", count=9000)
+    after = anonymous_bytes(pid)
+    rounds.add("memory_after_1000_mib", before / 2**20)
+    rounds.add("memory_after_10000_mib", after / 2**20)
+    rounds.add("memory_10000_vs_1000", after / before)
+
+
+def anonymous_bytes(pid: int) -> int:
+    """Anonymous memory of a process and its children."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    total = 0
+    for one in (str(pid), *children):
+        for line in Path(f"/proc/{one}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Anonymous:"):
+                total += int(line.split()[1]) * 1024
+    return total
+
+
+def show(rounds: Rounds) -> None:
+    """The table."""
+    print(f"{'':42}{'median':>10}{'lowest':>10}{'highest':>10}")
+    for name, values in rounds.values.items():
+        bound = ""
+        if name in BOUNDS:
+            limit, side = BOUNDS[name]
+            holds = rounds.median(name) >= limit if side == "least" else rounds.median(name) <= limit
+            bound = f"   at {side} {limit:g}: {'holds' if holds else 'FALLS SHORT'}"
+        print(f"{name:42}{rounds.median(name):10.2f}{min(values):10.2f}{max(values):10.2f}{bound}")
+
+
+def as_json(rounds: Rounds) -> dict[str, object]:
+    """Ratios and figures, with their spread."""
+    medians = {name: round(rounds.median(name), 4) for name in rounds.values}
+    return {
+        "ratios": {name: value for name, value in medians.items() if name in BOUNDS or "_vs_" in name},
+        "figures": medians,
+        "rounds": rounds.values,
+        "cores": usable_cores(),
+    }
+
+
+def main() -> None:
+    """Parses, measures, shows."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="within 50 seconds: shorter rounds, no memory run")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--json", type=Path, metavar="FILE")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="images to embed instead of the shipped ones")
+    options = parser.parse_args()
+    options.rounds, options.seconds = (3, 1.2) if options.quick else (5, 3.0)
+    rounds = Rounds()
+    measure(rounds, options)
+    show(rounds)
+    if options.json:
+        options.json.write_text(json.dumps(as_json(rounds), indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,76 @@
+"""Loads a running embedder over gRPC, as the gateway (single images) and the trainer (streams) do."""
+
+import asyncio
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from measuring_process import Answer, answer_commands
+from sample_images import images_of
+
+from similis.proto.embedder.v1 import embedder_pb2, embedder_pb2_grpc
+from similis.servicekit.grpc_channel import open_channel
+
+
+class ServiceLoad:
+    """Everything is measured from this process, whose own work is part of what it measures."""
+
+    def __init__(self, target: str, folder: str) -> None:
+        self._target = target
+        self._images = images_of(Path(folder) if folder else None)
+        self._runner = asyncio.Runner()
+
+    def unary(self, seconds: float, concurrency: int) -> Answer:
+        """Single images by so many callers, each of whom sends the next one when it has its answer."""
+        return self._runner.run(self._unary(seconds, concurrency))
+
+    def stream(self, seconds: float) -> Answer:
+        """One stream, sent as fast as the service takes it."""
+        return self._runner.run(self._stream(seconds))
+
+    def images(self, count: int) -> Answer:
+        """One stream of so many images."""
+        return self._runner.run(self._stream(1e9, count))
+
+    async def _unary(self, seconds: float, concurrency: int) -> Answer:
+        times: list[float] = []
+        async with open_channel(self._target) as channel:
+            stub = embedder_pb2_grpc.EmbedderServiceStub(channel)
+            await stub.Embed(embedder_pb2.EmbedRequest(image=self._images[0]))
+            start = time.perf_counter()
+
+            async def caller(number: int) -> None:
+                index = number
+                while (began := time.perf_counter()) < start + seconds:
+                    await stub.Embed(embedder_pb2.EmbedRequest(image=self._images[index % len(self._images)]))
+                    times.append((time.perf_counter() - began) * 1000)
+                    index += concurrency
+
+            await asyncio.gather(*(caller(number) for number in range(concurrency)))
+        return {"images": len(times), "seconds": time.perf_counter() - start, "milliseconds": times}
+
+    async def _stream(self, seconds: float, limit: int = sys.maxsize) -> Answer:
+        async with open_channel(self._target) as channel:
+            stub = embedder_pb2_grpc.EmbedderServiceStub(channel)
+            count = 0
+            start = time.perf_counter()
+            end = start + seconds
+
+            async def requests() -> AsyncIterator[embedder_pb2.EmbedStreamRequest]:
+                number = 0
+                while time.perf_counter() < end and number < limit:
+                    image = self._images[number % len(self._images)]
+                    yield embedder_pb2.EmbedStreamRequest(item_id=number, image=image)
+                    number += 1
+
+            async for response in stub.EmbedStream(requests()):
+                if not response.HasField("embedding"):
+                    raise SystemExit(f"an image was not embedded: {response.error.code}")
+                count += 1
+            return {"images": count, "seconds": time.perf_counter() - start}
+
+
+if __name__ == "__main__":
+    load = ServiceLoad(sys.argv[1], sys.argv[2])
+    answer_commands({"unary": load.unary, "stream": load.stream, "images": load.images})
