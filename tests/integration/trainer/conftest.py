@@ -1,13 +1,14 @@
 """A trainer in this process, on real stores, with an embedder and a host of images that tests steer."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest_asyncio
 
 from similis.catalog.jobs import Job
+from similis.servicekit.errors import ServiceError
 from similis.trainer.app import RunningTrainer, trainer
 from similis.trainer.config import TrainerSettings
 from tests.integration.stores import postgres_url, qdrant, workplace
@@ -16,6 +17,13 @@ from tests.integration.trainer.pixel_embedder import PixelEmbedder, pixel_embedd
 from tests.integration.workplace import Workplace
 
 __all__ = ["postgres_url", "qdrant", "workplace"]
+
+
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20.0) -> None:
+    """Returns as soon as the condition holds; fails when it does not in time."""
+    async with asyncio.timeout(seconds):
+        while not await condition():  # noqa: ASYNC110 - what is waited for happens in other processes
+            await asyncio.sleep(0.02)
 
 
 class Trainers:
@@ -49,9 +57,18 @@ class Trainers:
     async def ended(self, job: Job, seconds: float = 30.0) -> Job:
         """The job when it has ended."""
         async with asyncio.timeout(seconds):
-            while not (found := await self.workplace.jobs.get(job.id)).state.ended:
+            while not (found := await self.workplace.jobs.get(job.id)).state.ended:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         return found
+
+    async def database_is_back(self, seconds: float = 20.0) -> None:
+        """Returns when the database answers."""
+        async with asyncio.timeout(seconds):
+            while True:
+                try:
+                    return await self.workplace.database.ping()
+                except ServiceError:
+                    await asyncio.sleep(0.05)
 
     async def finetuned(self, collection_id: int, **given: Any) -> Job:
         """The job of one finetune, which a trainer started for it has ended."""

@@ -36,7 +36,9 @@ class PixelEmbedder(embedder_pb2_grpc.EmbedderServiceServicer):
         self.break_after: int | None = None
 
     async def Describe(  # noqa: N802
-        self, request: embedder_pb2.DescribeRequest, context: Context
+        self,
+        request: embedder_pb2.DescribeRequest,  # noqa: ARG002
+        context: Context,  # noqa: ARG002
     ) -> embedder_pb2.DescribeResponse:
         return embedder_pb2.DescribeResponse(
             backbone="pixels", checksum=self.checksum, dimension=DIMENSION, device="cpu", engine="pillow"

@@ -1,0 +1,139 @@
+"""One image from its URL: bounded in every respect, and one reason for each way to fail."""
+
+import asyncio
+import dataclasses
+from typing import Any
+
+import pytest
+
+from similis.servicekit import network_guard
+from similis.trainer.downloads import LARGE_BYTES, DownloadLimits, Downloads
+from similis.trainer.failure import ImageFailed, Reason
+from tests.integration.trainer.faults import body, faulty, in_turn, redirect, status
+from tests.integration.trainer.image_host import ImageHost, picture
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+LIMITS = DownloadLimits(
+    max_bytes=3_000_000,
+    concurrency=8,
+    attempts=3,
+    max_redirects=3,
+    total_seconds=5.0,
+    connect_seconds=2.0,
+    read_seconds=2.0,
+)
+# The embedder finds out about these.
+DECODED_LATER = {"not_an_image", "decode_error"}
+
+
+async def fetched(url: str, *, allow_private_addresses: bool = True, **limits: Any) -> bytes:
+    chosen = dataclasses.replace(LIMITS, **limits)
+    async with (
+        Downloads.open(chosen, allow_private_addresses=allow_private_addresses) as downloads,
+        downloads.image(url) as data,
+    ):
+        return data
+
+
+async def reason(url: str, **options: Any) -> Reason:
+    with pytest.raises(ImageFailed) as caught:
+        await fetched(url, **options)
+    return caught.value.reason
+
+
+async def test_each_fault_has_its_reason_and_none_hangs(host: ImageHost) -> None:
+    expected = faulty(host)
+    limits = dataclasses.replace(LIMITS, attempts=1, total_seconds=1.0, concurrency=32)
+    found = {}
+
+    async def one(downloads: Downloads, url: str) -> None:
+        try:
+            async with downloads.image(url):
+                found[url] = "fetched"
+        except ImageFailed as failure:
+            found[url] = failure.reason.value
+
+    async with asyncio.timeout(10), Downloads.open(limits, allow_private_addresses=True) as downloads:
+        await asyncio.gather(*(one(downloads, url) for url in expected))
+    later = {url for url, wanted in expected.items() if wanted in DECODED_LATER and not url.endswith("/empty")}
+    assert found == {url: "fetched" if url in later else wanted for url, wanted in expected.items()}
+
+
+async def test_a_host_that_recovers_is_asked_again(host: ImageHost) -> None:
+    host.answers["flaky"] = in_turn(status(503), status(502), body(picture(7)))
+    assert await fetched(host.url("flaky")) == picture(7)
+    assert host.requests["flaky"] == 3
+
+
+@pytest.mark.parametrize("path", ["no-such-thing", "forbidden", "teapot", "empty", "loop"])
+async def test_what_will_not_pass_is_asked_for_once(host: ImageHost, path: str) -> None:
+    faulty(host)
+    await reason(host.url(path))
+    assert host.requests[path] == (LIMITS.max_redirects + 1 if path == "loop" else 1)
+
+
+async def test_retry_after_is_waited_for(host: ImageHost) -> None:
+    host.answers["busy"] = in_turn(status(429, Retry_After="1"), body(picture(7)))
+    began = asyncio.get_running_loop().time()
+    assert await fetched(host.url("busy")) == picture(7)
+    assert asyncio.get_running_loop().time() - began >= 1.0
+
+
+async def test_a_wait_beyond_the_deadline_ends_at_once(host: ImageHost) -> None:
+    host.answers["busy"] = status(429, Retry_After="3600")
+    async with asyncio.timeout(2):
+        assert await reason(host.url("busy")) is Reason.RATE_LIMITED
+    assert host.requests["busy"] == 1
+
+
+async def test_redirects_are_followed_to_their_end(host: ImageHost) -> None:
+    host.answers["a"] = redirect("b", 301)
+    host.answers["b"] = redirect(host.url("c"), 307)
+    host.answers["c"] = redirect("/pictures/7/default.png", 308)
+    assert await fetched(host.url("a")) == picture(7)
+
+
+async def test_a_private_address_is_not_connected_to(host: ImageHost) -> None:
+    for url in (host.url("pictures/7"), host.url("pictures/7").replace("127.0.0.1", "localhost")):
+        assert await reason(url, allow_private_addresses=False) is Reason.BLOCKED_ADDRESS
+    assert not host.requests
+
+
+async def test_a_redirect_to_a_private_address_is_not_followed(
+    host: ImageHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The host's own address stands for a public one.
+    monkeypatch.setattr(network_guard, "is_public", lambda address: address == "127.0.0.1")
+    host.answers["outside"] = redirect(host.url("pictures/7").replace("127.0.0.1", "127.0.0.2"))
+    assert await reason(host.url("outside"), allow_private_addresses=False) is Reason.BLOCKED_ADDRESS
+    assert host.requests == {"outside": 1}
+
+
+async def test_downloads_at_once_are_bounded(host: ImageHost) -> None:
+    host.delay = 0.05
+    async with Downloads.open(LIMITS, allow_private_addresses=True) as downloads:
+
+        async def one(url: str) -> None:
+            async with downloads.image(url):
+                pass
+
+        await asyncio.gather(*(one(url) for url in host.picture_urls(40)))
+    assert host.most_under_way == LIMITS.concurrency
+
+
+async def test_large_bodies_wait_for_memory_and_the_wait_is_not_their_hosts(host: ImageHost) -> None:
+    limits = dataclasses.replace(LIMITS, max_bytes=LARGE_BYTES, total_seconds=1.0)
+    host.answers["large"] = body(b"x" * 2_000_000)
+    host.answers["huge"] = body(b"x" * (LARGE_BYTES - 1_000_000))
+    async with Downloads.open(limits, allow_private_addresses=True) as downloads:
+        async with downloads.image(host.url("huge")):
+            waiting = asyncio.create_task(_size(downloads, host.url("large")))
+            done, _ = await asyncio.wait({waiting}, timeout=1.5)
+            assert not done
+        assert await waiting == 2_000_000
+
+
+async def _size(downloads: Downloads, url: str) -> int:
+    async with downloads.image(url) as data:
+        return len(data)

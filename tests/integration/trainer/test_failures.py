@@ -1,0 +1,105 @@
+"""Bad images cost their own rows; a job that cannot succeed says why."""
+
+import pytest
+
+from similis.catalog.jobs import JobState
+from tests.integration.trainer.conftest import Trainers
+from tests.integration.trainer.faults import faulty, status
+from tests.integration.trainer.image_host import ImageHost
+from tests.integration.trainer.pixel_embedder import PixelEmbedder
+from tests.integration.workplace import Workplace
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def reasons(workplace: Workplace, collection: int) -> dict[str, str]:
+    """Why images of the live index failed, by URL."""
+    _, index = await workplace.indexes.live(collection)
+    assert index is not None
+    failures = await workplace.indexes.failures(index.id)
+    images = await workplace.images.by_id(collection, index.revision, [failure.image_id for failure in failures])
+    return {images[failure.image_id].image_url: failure.reason for failure in failures}
+
+
+async def test_each_bad_image_has_its_reason_and_the_rest_is_indexed(
+    trainers: Trainers, workplace: Workplace, host: ImageHost
+) -> None:
+    expected = faulty(host)
+    good = host.picture_urls(60)
+    urls = [url for pair in zip(good, [*expected, *good], strict=False) for url in pair][: len(expected) * 2]
+    collection = await workplace.collection([*urls, *good[len(expected) :]])
+    job = await trainers.finetuned(collection, download_seconds=1.0, max_image_bytes=1_000_000)
+    assert (job.state, job.error_message) == (JobState.DONE, None)
+    assert await reasons(workplace, collection) == expected
+    rows = await workplace.rows("SELECT image_count FROM indexes WHERE published_at IS NOT NULL")
+    assert rows == [(60,)]
+
+
+async def test_a_private_address_costs_its_row(trainers: Trainers, workplace: Workplace, host: ImageHost) -> None:
+    collection = await workplace.collection(host.picture_urls(2))
+    job = await trainers.finetuned(collection, allow_private_addresses=False)
+    assert (job.state, job.error_code) == (JobState.FAILED, "no_images_indexed")
+    assert "blocked_address: 2" in (job.error_message or "")
+    assert not host.requests
+
+
+async def test_a_job_without_one_good_image_fails_and_the_index_before_stays(
+    trainers: Trainers, workplace: Workplace, host: ImageHost
+) -> None:
+    collection = await workplace.collection(host.picture_urls(3))
+    assert (await trainers.finetuned(collection)).state is JobState.DONE
+    _, before = await workplace.indexes.live(collection)
+    host.answers["text"] = status(404)
+    await workplace.fill(collection, [host.url("text"), host.url("nothing")])
+    job = await trainers.finetuned(collection)
+    assert (job.state, job.error_code) == (JobState.FAILED, "no_images_indexed")
+    assert job.error_message == "None of the 2 images could be indexed (not_found: 2)."
+    assert (await workplace.indexes.live(collection))[1] == before
+
+
+async def test_more_than_half_failing_for_a_while_fails_the_job_and_the_next_one_goes_on(
+    trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
+) -> None:
+    away = [host.url(f"away-{number}") for number in range(6)]
+    host.answers |= {f"away-{number}": status(503) for number in range(6)}
+    collection = await workplace.collection([*host.picture_urls(5), *away])
+    job = await trainers.finetuned(collection)
+    assert (job.state, job.error_code) == (JobState.FAILED, "too_many_failures")
+    job = await trainers.finetuned(collection, max_transient_failures=0.6)
+    assert job.state is JobState.DONE
+    assert await reasons(workplace, collection) == dict.fromkeys(away, "server_error")
+    assert set(host.pictures_served.values()) == {1}
+    assert set(embedder.embedded.values()) == {1}
+
+
+async def test_half_of_the_rows_failing_for_ever_is_no_reason_to_fail(
+    trainers: Trainers, workplace: Workplace, host: ImageHost
+) -> None:
+    collection = await workplace.collection([*host.picture_urls(2), *(host.url(f"no-{n}") for n in range(8))])
+    assert (await trainers.finetuned(collection)).state is JobState.DONE
+
+
+async def test_one_image_is_enough(trainers: Trainers, workplace: Workplace, host: ImageHost) -> None:
+    collection = await workplace.collection(host.picture_urls(1))
+    assert (await trainers.finetuned(collection)).state is JobState.DONE
+
+
+async def test_equal_urls_are_downloaded_once_and_indexed_as_often_as_they_stand_there(
+    trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
+) -> None:
+    collection = await workplace.collection(host.picture_urls(3) * 5)
+    job = await trainers.finetuned(collection)
+    assert job.state is JobState.DONE
+    assert await workplace.rows("SELECT image_count FROM indexes") == [(15,)]
+    assert set(host.pictures_served.values()) == {1}
+    assert set(embedder.embedded.values()) == {1}
+
+
+async def test_a_host_gets_no_more_downloads_at_once_than_allowed(
+    trainers: Trainers, workplace: Workplace, host: ImageHost
+) -> None:
+    host.delay = 0.02
+    collection = await workplace.collection(host.picture_urls(60))
+    job = await trainers.finetuned(collection, downloads_per_host=3)
+    assert job.state is JobState.DONE
+    assert host.most_under_way == 3

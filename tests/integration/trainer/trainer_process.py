@@ -1,0 +1,59 @@
+"""A trainer as a process of its own, to be killed."""
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from similis.trainer.config import TrainerSettings
+
+STOP_SECONDS = 20.0
+
+
+def environment(settings: TrainerSettings) -> dict[str, str]:
+    """The settings as a process reads them."""
+    told = settings.model_dump(exclude_none=True)
+    told["database_url"] = settings.database_url.get_secret_value()
+    return {f"SIMILIS_{name.upper()}": str(value) for name, value in told.items()}
+
+
+@asynccontextmanager
+async def trainer_process(settings: TrainerSettings) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`python -m similis.trainer`, working when this is entered; killed in the end if it still runs."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "similis.trainer"),
+        env={**os.environ, **environment(settings)},
+        stderr=asyncio.subprocess.PIPE,
+    )
+    assert process.stderr is not None
+    events: list[str] = []
+    reading = asyncio.create_task(_read(process.stderr, events))
+    try:
+        async with asyncio.timeout(STOP_SECONDS):
+            while "service_started" not in events:
+                assert process.returncode is None, events
+                await asyncio.sleep(0.02)
+        yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()
+        await reading
+
+
+async def stop(process: asyncio.subprocess.Process) -> int:
+    """Asks the process to stop; its exit status."""
+    process.send_signal(signal.SIGTERM)
+    async with asyncio.timeout(STOP_SECONDS):
+        return await process.wait()
+
+
+async def _read(stream: asyncio.StreamReader, events: list[str]) -> None:
+    while line := await stream.readline():
+        try:
+            events.append(json.loads(line)["event"])
+        except ValueError:
+            events.append(line.decode())
