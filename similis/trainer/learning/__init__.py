@@ -1,0 +1,1 @@
+"""What a finetune learns: arrays in, a projection and its measured quality out. Knows no database and no network."""

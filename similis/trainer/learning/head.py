@@ -1,0 +1,100 @@
+"""The adapter's training: a linear head on the frozen backbone, from the PCA onwards."""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import numpy as np
+import torch
+from torch.nn.functional import normalize
+
+from similis.trainer.learning.objective import NEAR_IDENTICAL, contrastive, frozen_pull
+from similis.trainer.learning.training_set import UNGROUPED, Matrix, TrainingSet
+
+# Called with the number of steps done and the head [r, d] as it is; False ends the training.
+Observer = Callable[[int, Matrix], bool]
+OBSERVED_EVERY = 50
+
+
+@dataclass(frozen=True)
+class Hyperparameters:
+    """What decides a training beside its data. Kept with the adapter."""
+
+    steps: int = 400
+    batch_size: int = 384
+    learning_rate: float = 1e-3
+    pull_weight: float = 3000.0
+    seed: int = 0
+
+    def as_dict(self) -> dict[str, float]:
+        """For the adapter's lineage."""
+        return asdict(self)
+
+
+def train_head(data: TrainingSet, start: Matrix, parameters: Hyperparameters, observe: Observer) -> Matrix:
+    """Trains a head [r, d] from `start` and gives it. Deterministic for a seed and a number of threads.
+
+    observe is called every OBSERVED_EVERY steps and at the end.
+    """
+    batches = _Batches(data, parameters)
+    head = torch.from_numpy(start.copy()).requires_grad_(True)
+    optimizer = torch.optim.Adam([head], lr=parameters.learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, parameters.steps)
+    for step in range(1, parameters.steps + 1):
+        loss = batches.loss(head)
+        optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+        observed = step % OBSERVED_EVERY == 0 or step == parameters.steps
+        if observed and not observe(step, head.detach().numpy().copy()):
+            break
+    return head.detach().numpy().astype(np.float32)
+
+
+class _Batches:
+    """Random batches of a training set, and their loss under a head."""
+
+    def __init__(self, data: TrainingSet, parameters: Hyperparameters) -> None:
+        self._vectors = torch.from_numpy(data.vectors)
+        # An image without a group is a group of its own: it and its views.
+        alone = torch.arange(len(data)) + int(data.groups.max(initial=UNGROUPED)) + 1
+        groups = torch.from_numpy(data.groups)
+        self._grouped = groups != UNGROUPED
+        self._labels = torch.where(self._grouped, groups, alone)
+        self._views = torch.from_numpy(data.views)
+        self._viewed = torch.from_numpy(data.viewed)
+        self._parameters = parameters
+        self._random = torch.Generator().manual_seed(parameters.seed)
+
+    def loss(self, head: torch.Tensor) -> torch.Tensor:
+        """The loss of the next batch."""
+        images, viewed, views = self._draw()
+        vectors = torch.cat([self._vectors[images], views])
+        labels = torch.cat([self._labels[images], self._labels[viewed]])
+        unit = normalize(vectors, dim=1)
+        tuned = normalize(vectors @ head, dim=1)
+        frozen, similarity = unit @ unit.T, tuned @ tuned.T
+        itself = torch.eye(len(vectors), dtype=torch.bool)
+        positive = (labels[:, None] == labels[None]) & ~itself
+        alike = (frozen > NEAR_IDENTICAL) & ~positive
+        return contrastive(similarity, positive, itself | alike) + self._parameters.pull_weight * frozen_pull(
+            similarity, frozen, self._unlabelled_pairs(torch.cat([images, viewed]))
+        )
+
+    def _unlabelled_pairs(self, shown: torch.Tensor) -> torch.Tensor:
+        """Bool [b, b]: the pairs of different images of which at least one has no group. shown: image numbers [b]."""
+        grouped = self._grouped[shown]
+        return ~(grouped[:, None] & grouped[None]) & (shown[:, None] != shown[None])
+
+    def _draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Images (none twice), and views with the images that they show: half of the batch each."""
+        half = self._parameters.batch_size // 2
+        rows = torch.randperm(len(self._viewed), generator=self._random)[:half]
+        choice = torch.randint(max(self._views.shape[1], 1), (len(rows),), generator=self._random)
+        viewed = self._viewed[rows]
+        if bool(self._grouped.any()) or not len(rows):
+            others = torch.randperm(len(self._vectors), generator=self._random)[
+                : self._parameters.batch_size - len(rows)
+            ]
+            return torch.unique(torch.cat([viewed, others])), viewed, self._views[rows, choice]
+        return torch.unique(viewed), viewed, self._views[rows, choice]

@@ -1,0 +1,92 @@
+"""What the gate asks with: images and views that a training did not see.
+
+Small collections are asked fold by fold, so that every image is a question once and chance has little to say.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+from similis.trainer.learning.training_set import UNGROUPED, Labels, Mask, Matrix, TrainingSet
+
+FOLDS = 4
+# From this size on one fold has questions enough.
+LARGE = 4000
+MAX_QUERIES = 1000
+MAX_DATABASE = 20_000
+# Below this share of images without a group, groups not seen are no part of what the collection is.
+MIN_UNGROUPED_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Part:
+    """Questions of one kind. queries: vectors [q, r] in the reduced space; answers, labels: as in `retrieve`."""
+
+    name: str
+    queries: Matrix
+    answers: Labels
+    labels: Labels
+
+
+@dataclass(frozen=True)
+class Holdout:
+    """A training set without what is asked, the images [n, r] that stay to be found, and the questions.
+
+    parts: "groups_seen": held-out images of groups that the training knows; "groups_unseen": images of groups whose
+    labels it does not know; "views": augmented views of images without a group, unknown ones of images whose other
+    views it knows if it knows views of all images, else of images whose views it does not know.
+    """
+
+    training: TrainingSet
+    database: Matrix
+    parts: tuple[Part, ...]
+
+
+def folds(data: TrainingSet, seed: int) -> Iterator[Holdout]:
+    """The splits of a training set: FOLDS for a small one, one for a large one. Deterministic for a seed."""
+    random = np.random.default_rng(seed)
+    image_fold = random.integers(FOLDS, size=len(data))
+    names = np.unique(data.groups[data.groups != UNGROUPED])
+    group_fold = dict(zip(random.permutation(names).tolist(), np.arange(len(names)) % FOLDS, strict=True))
+    ask_unseen = bool((data.groups == UNGROUPED).mean() >= MIN_UNGROUPED_SHARE)
+    for fold in range(1 if len(data) >= LARGE else FOLDS):
+        unseen = np.array([ask_unseen and group_fold.get(int(group)) == fold for group in data.groups], dtype=bool)
+        yield _split(data, image_fold == fold, unseen, random)
+
+
+def _split(data: TrainingSet, asked: Mask, unseen: Mask, random: np.random.Generator) -> Holdout:
+    grouped = data.groups != UNGROUPED
+    queries = asked & grouped & ~_last_of_its_group(data.groups, asked)
+    seen, hidden = (_at_most(MAX_QUERIES, np.flatnonzero(queries & mask), random) for mask in (~unseen, unseen))
+    gone = np.zeros(len(data), dtype=bool)
+    gone[seen] = gone[hidden] = True
+    training = data.with_groups(np.where(unseen, UNGROUPED, data.groups))
+    all_viewed = len(data.viewed) == len(data) and data.views.shape[1] > 1
+    training = training.without_last_view() if all_viewed else training.without_views(asked)
+    rows = np.flatnonzero(~grouped[data.viewed] & (all_viewed | asked[data.viewed]))
+    rows = _at_most(MAX_QUERIES, rows, random) if data.views.shape[1] else rows[:0]
+    shown = data.viewed[rows]
+    found = np.union1d(_at_most(MAX_DATABASE, np.flatnonzero(~gone), random), shown)
+    views = data.views[rows, -1] if len(rows) else data.vectors[:0]
+    parts = (
+        Part("groups_seen", data.vectors[seen], data.groups[seen], data.groups[found]),
+        Part("groups_unseen", data.vectors[hidden], data.groups[hidden], data.groups[found]),
+        Part("views", views, shown, found),
+    )
+    return Holdout(training.without(gone), data.vectors[found], tuple(part for part in parts if len(part.queries)))
+
+
+def _last_of_its_group(groups: Labels, asked: Mask) -> Mask:
+    """One image of each group that would have none left to be found: it stays."""
+    stays = np.zeros(len(groups), dtype=bool)
+    remaining = set(groups[~asked].tolist())
+    for position in np.flatnonzero(asked):
+        if groups[position] not in remaining:
+            stays[position] = True
+            remaining.add(groups[position])
+    return stays
+
+
+def _at_most(count: int, positions: Labels, random: np.random.Generator) -> Labels:
+    return random.permutation(positions)[:count]
