@@ -1,9 +1,10 @@
 """A client of the REST API, as thin as can be."""
 
+import asyncio
 import base64
 import io
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -110,3 +111,13 @@ async def api_client(url: str, key: str) -> AsyncIterator[Api]:
     """A client while entered."""
     async with aiohttp.ClientSession() as session:
         yield Api(session, url, key)
+
+
+async def answered(call: Callable[[], Awaitable[Answer]], status: int, seconds: float = 20.0) -> Answer:
+    """Repeats a call until it answers with a status."""
+    async with asyncio.timeout(seconds):
+        while True:
+            answer = await call()
+            if answer.status == status:
+                return answer
+            await asyncio.sleep(0.05)

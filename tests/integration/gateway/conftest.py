@@ -10,9 +10,14 @@ import pytest_asyncio
 
 from similis.catalog.api_keys import ApiKeys
 from similis.catalog.database import Database
+from similis.catalog.generations import Generations
 from similis.gateway.app import gateway
 from similis.gateway.config import GatewaySettings
+from similis.gateway.embedder_client import EmbedderClient
+from similis.servicekit.grpc_channel import open_channel
+from tests.integration.embedder_process import RunningEmbedder, running_embedder
 from tests.integration.gateway.api import Api, api_client
+from tests.integration.gateway.indexing import Indexer
 from tests.integration.gateway.parts import running_postgres
 from tests.integration.qdrant_process import QdrantProcess, running_qdrant
 
@@ -51,6 +56,20 @@ async def database(postgres_url: str) -> AsyncIterator[Database]:
 async def parts(postgres_url: str, qdrant: QdrantProcess, database: Database) -> Parts:
     key = await ApiKeys(database).create("tests")
     return Parts(postgres_url, f"{qdrant.host}:{qdrant.grpc_port}", key)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def embedder() -> AsyncIterator[RunningEmbedder]:
+    async with running_embedder(workers="1", max_image_bytes=str(1024 * 1024), max_image_pixels="4000000") as embedder:
+        yield embedder
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def indexer(database: Database, qdrant: QdrantProcess, embedder: RunningEmbedder) -> AsyncIterator[Indexer]:
+    client = qdrant.client()
+    async with open_channel(embedder.target) as channel:
+        yield Indexer(database, Generations(client), EmbedderClient(channel), embedder.description.checksum)
+    await client.close()
 
 
 Launch = Callable[..., Awaitable[Api]]

@@ -20,7 +20,7 @@ from similis.catalog.migrate import migrate
 from similis.gateway.config import GatewaySettings
 from similis.servicekit.process import StartupError
 from tests.integration.databases import new_database
-from tests.integration.gateway.api import Answer, Api
+from tests.integration.gateway.api import Api, answered
 from tests.integration.gateway.conftest import NOBODY, Launch, Parts
 from tests.integration.gateway.parts import running_postgres
 from tests.integration.qdrant_process import running_qdrant
@@ -28,16 +28,6 @@ from tests.integration.qdrant_process import running_qdrant
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 ROW = b"https://example.org/1.jpg,https://repo.example.org/1\n"
-
-
-async def answered(call: Any, status: int, seconds: float = 20.0) -> Answer:
-    """Repeats a call until it answers with a status."""
-    async with asyncio.timeout(seconds):
-        while True:
-            answer: Answer = await call()
-            if answer.status == status:
-                return answer
-            await asyncio.sleep(0.05)
 
 
 async def test_health_says_that_the_process_answers(api: Api) -> None:

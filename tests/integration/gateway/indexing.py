@@ -1,0 +1,73 @@
+"""Makes an index as a finetune would, out of the catalog's own classes and real embeddings."""
+
+import io
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image as Picture
+
+from similis.catalog.adapters import Adapters
+from similis.catalog.database import Database
+from similis.catalog.generations import Generations
+from similis.catalog.images import Images
+from similis.catalog.indexes import Index, Indexes
+from similis.catalog.jobs import Jobs
+from similis.catalog.projection import Projection
+from similis.gateway.embedder_client import EmbedderClient
+
+DIM = 64
+
+
+def picture(seed: int, size: int = 96, kind: str = "JPEG") -> bytes:
+    """An encoded image of coloured patches, another one for each seed."""
+    random = np.random.default_rng(seed)
+    patches = random.integers(0, 255, (6, 6, 3), dtype=np.uint8)
+    image = Picture.fromarray(patches).resize((size, size), Picture.Resampling.BICUBIC)
+    output = io.BytesIO()
+    image.save(output, kind)
+    return output.getvalue()
+
+
+def image_url(seed: int) -> str:
+    """The address that stands for a picture."""
+    return f"https://images.example.org/{seed}/full/512,/0/default.jpg"
+
+
+def content(seeds: range, repository: str = "https://repo.example.org") -> bytes:
+    """The CSV of pictures."""
+    return "".join(f'"{image_url(seed)}",{repository}/{seed}\n' for seed in seeds).encode()
+
+
+@dataclass
+class Indexer:
+    """Finetunes by hand."""
+
+    database: Database
+    generations: Generations
+    embedder: EmbedderClient
+    backbone: str
+
+    async def index(self, collection_id: int, *, seed: int = 0, backbone: str | None = None) -> Index:
+        """Publishes an index of the collection's newest content. seed: of its adapter."""
+        jobs, indexes = Jobs(self.database), Indexes(self.database, "similis")
+        wanted, _ = await jobs.enqueue(collection_id, backbone=None, force=True)
+        assert wanted is not None
+        while (job := await jobs.claim("tests")) is not None and job.id != wanted.id:
+            await jobs.cancelled(job)
+        assert job is not None
+        index = await indexes.begin(job, backbone or self.backbone)
+        images = await Images(self.database).page(collection_id, job.revision, after=0, limit=1000)
+        base = np.stack([await self._vector(image.image_url) for image in images])
+        random = np.random.default_rng(seed)
+        matrix = np.linalg.qr(random.normal(size=(base.shape[1], DIM)))[0].astype(np.float32)
+        adapter = Projection(matrix)
+        stored = await Adapters(self.database).add(collection_id, index.backbone, adapter.to_bytes(), None)
+        await indexes.set_adapter(index, stored, DIM, None)
+        await self.generations.create(index.qdrant_collection, DIM)
+        await self.generations.put(index.qdrant_collection, [image.id for image in images], adapter.apply(base))
+        await self.generations.settle(index.qdrant_collection, len(images))
+        await jobs.publish(job, index.id, len(images))
+        return index
+
+    async def _vector(self, url: str) -> np.ndarray:
+        return await self.embedder.embed(picture(int(url.split("/")[3])), self.backbone)

@@ -1,0 +1,388 @@
+"""Search over HTTP, with real embeddings and a real index."""
+
+import asyncio
+import base64
+import io
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import numpy as np
+import pytest
+import pytest_asyncio
+from PIL import Image as Picture
+
+from similis.catalog.indexes import Index
+from similis.catalog.jobs import Jobs
+from similis.gateway.app import gateway
+from tests.integration.embedder_process import RunningEmbedder, running_embedder
+from tests.integration.gateway.api import Answer, Api, answered, api_client
+from tests.integration.gateway.conftest import NOBODY, Launch, Parts, settings_for
+from tests.integration.gateway.indexing import Indexer, content, image_url, picture
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+COUNT = 20
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def serving(embedder: RunningEmbedder, parts: Parts, tmp_path_factory: Any) -> AsyncIterator[Api]:
+    settings = settings_for(parts, {"embedder_address": embedder.target}, tmp_path_factory.mktemp("spool"))
+    async with gateway(settings) as running, api_client(f"http://{running.host}:{running.port}", parts.key) as api:
+        yield api
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def collection(serving: Api, indexer: Indexer) -> int:
+    """An indexed collection of pictures 0 to 19."""
+    identifier = await serving.create("pictures")
+    (await serving.upload(identifier, content(range(COUNT)))).pushed()
+    await indexer.index(identifier)
+    return identifier
+
+
+def encoded(image: bytes) -> str:
+    return base64.b64encode(image).decode()
+
+
+async def search(api: Api, identifier: int, image: Any, query: str = "", **fields: Any) -> Answer:
+    """A search with a JSON body."""
+    body = {"image": encoded(image) if isinstance(image, bytes) else image, **fields}
+    return await api.post(f"/api/collection/{identifier}/search{query}", body, key=None)
+
+
+async def test_a_copy_of_an_indexed_image_is_found_first(serving: Api, collection: int) -> None:
+    answer = await search(serving, collection, picture(7))
+    assert answer.status == 200
+    assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
+    assert set(answer.json) == {"results"}
+    results = answer.json["results"]
+    assert len(results) == 5
+    assert all(set(result) == {"image_url", "repo_url", "score"} for result in results)
+    assert (results[0]["image_url"], results[0]["repo_url"]) == (image_url(7), "https://repo.example.org/7")
+    assert 0.99 <= results[0]["score"] <= 1.0
+    scores = [result["score"] for result in results]
+    assert scores == sorted(scores, reverse=True)
+
+
+async def test_every_copy_finds_itself(serving: Api, collection: int) -> None:
+    for seed in range(COUNT):
+        first = (await search(serving, collection, picture(seed), num_results=1)).json["results"][0]
+        assert first["image_url"] == image_url(seed)
+        assert first["score"] >= 0.99
+
+
+@pytest.mark.parametrize("content_type", ["base64", "text/plain", "application/octet-stream", None])
+async def test_any_other_body_is_the_image_and_the_answer_a_bare_list(
+    serving: Api, collection: int, content_type: str | None
+) -> None:
+    expected = (await search(serving, collection, picture(3))).json["results"]
+    image = encoded(picture(3))
+    for body in (image, f"data:image/jpeg;base64,{image}", base64.encodebytes(picture(3)).decode()):
+        headers = {} if content_type is None else {"Content-Type": content_type}
+        answer = await serving.call(
+            "POST",
+            f"/api/collection/{collection}/search",
+            data=body.encode(),
+            headers=headers,
+            skip_auto_headers=["Content-Type"],
+        )
+        assert answer.status == 200, answer.body
+        assert answer.json == expected
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        encoded,
+        lambda image: base64.urlsafe_b64encode(image).decode(),
+        lambda image: base64.urlsafe_b64encode(image).decode().rstrip("="),
+        lambda image: base64.encodebytes(image).decode(),
+        lambda image: f"data:image/jpeg;base64,{encoded(image)}",
+        lambda image: f"data:image/jpeg;name=a;BASE64,{encoded(image)}",
+    ],
+    ids=["standard", "url-safe", "unpadded", "lines", "data-url", "data-url-with-parameters"],
+)
+async def test_the_image_may_be_any_base64(serving: Api, collection: int, form: Any) -> None:
+    answer = await search(serving, collection, form(picture(5)))
+    assert answer.json["results"][0]["image_url"] == image_url(5)
+
+
+async def test_json_of_any_name_is_json(serving: Api, collection: int) -> None:
+    for content_type in ("application/json; charset=utf-8", "Application/JSON", "application/vnd.api+json"):
+        body = b'{"image": "' + encoded(picture(1)).encode() + b'"}'
+        answer = await serving.call(
+            "POST", f"/api/collection/{collection}/search", data=body, headers={"Content-Type": content_type}
+        )
+        assert set(answer.json) == {"results"}
+
+
+async def test_num_results_comes_from_the_body_or_else_the_query(serving: Api, collection: int) -> None:
+    for query, fields, count in (
+        ("", {"num_results": 1}, 1),
+        ("?num_results=3", {}, 3),
+        ("?num_results=3", {"num_results": 2}, 2),
+        ("?num_results=bad", {"num_results": 2}, 2),
+        ("?num_results=4", {"num_results": None}, 4),
+        ("", {"num_results": 1000}, COUNT),
+        ("", {"num_results": 2.0}, 2),
+        ("", {}, 5),
+    ):
+        answer = await search(serving, collection, picture(0), query, **fields)
+        assert len(answer.json["results"]) == count
+    raw = await serving.call(
+        "POST", f"/api/collection/{collection}/search?num_results=2&threshold=0", data=encoded(picture(0)).encode()
+    )
+    assert len(raw.json) == 2
+
+
+async def test_threshold_leaves_out_what_is_below(serving: Api, collection: int) -> None:
+    everything = (await search(serving, collection, picture(0), num_results=COUNT)).json["results"]
+    middle = (everything[4]["score"] + everything[5]["score"]) / 2
+    assert 0 < middle < 1
+    for query, fields in (("", {"threshold": middle * 100}), (f"?threshold={middle * 100:.6f}", {})):
+        found = (await search(serving, collection, picture(0), query, num_results=COUNT, **fields)).json["results"]
+        assert found == everything[:5]
+    assert (await search(serving, collection, picture(99), threshold=100)).json["results"] == []
+    assert len((await search(serving, collection, picture(0), threshold=0)).json["results"]) == 5
+
+
+@pytest.mark.parametrize("value", [0, -1, 1001, 1.5, "5", True, [], {}, 10**400, 1e400])
+async def test_a_bad_num_results_is_refused(serving: Api, collection: int, value: object) -> None:
+    (await raw_json(serving, collection, "num_results", value)).refused(400, "invalid_num_results")
+
+
+@pytest.mark.parametrize("value", [-0.1, 100.1, "5", True, [], {}, 10**400, 1e400])
+async def test_a_bad_threshold_is_refused(serving: Api, collection: int, value: object) -> None:
+    (await raw_json(serving, collection, "threshold", value)).refused(400, "invalid_threshold")
+
+
+async def raw_json(api: Api, identifier: int, field: str, value: object) -> Answer:
+    text = "1e999" if value == 1e400 else json.dumps(value)
+    body = f'{{"image": "{encoded(picture(0))}", "{field}": {text}}}'.encode()
+    headers = {"Content-Type": "application/json"}
+    return await api.call("POST", f"/api/collection/{identifier}/search", data=body, headers=headers)
+
+
+@pytest.mark.parametrize("value", ["", "x", "-1", "0", "1001", "1.5", "1e2", "0x5", "٣", "5 ", "nan", "9" * 500])
+async def test_a_bad_parameter_in_the_query_is_refused(serving: Api, collection: int, value: str) -> None:
+    answer = await serving.call(
+        "POST",
+        f"/api/collection/{collection}/search",
+        params={"num_results": value},
+        data=encoded(picture(0)).encode(),
+    )
+    answer.refused(400, "invalid_num_results")
+
+
+@pytest.mark.parametrize(
+    ("image", "code"),
+    [
+        (None, "image_missing"),
+        ("", "image_missing"),
+        ("data:image/png;base64,", "image_missing"),
+        ("not base64!", "invalid_base64"),
+        ("é", "invalid_base64"),
+        (7, "invalid_base64"),
+        (["QQ=="], "invalid_base64"),
+        ("data:image/png,abc", "invalid_base64"),
+        (b"just some text", "not_an_image"),
+        (picture(0)[:-500], "decode_error"),
+        (b"%PDF-1.7 " + b"x" * 100, "not_an_image"),
+    ],
+)
+async def test_a_bad_image_is_refused(serving: Api, collection: int, image: Any, code: str) -> None:
+    (await search(serving, collection, image)).refused(400, code)
+
+
+async def test_no_image_at_all_is_refused(serving: Api, collection: int) -> None:
+    path = f"/api/collection/{collection}/search"
+    (await serving.post(path, {}, key=None)).refused(400, "image_missing")
+    (await serving.call("POST", path)).refused(400, "image_missing")
+    (await serving.call("POST", path, data=b"%%%")).refused(400, "invalid_base64")
+    headers = {"Content-Type": "application/json"}
+    (await serving.call("POST", path, data=b"{", headers=headers)).refused(400, "invalid_json")
+    (await serving.call("POST", path, data=b"[]", headers=headers)).refused(400, "invalid_json")
+
+
+async def test_an_image_that_is_too_large_is_a_413(serving: Api, collection: int, launch: Launch) -> None:
+    output = io.BytesIO()
+    Picture.new("L", (2500, 2500)).save(output, "PNG")
+    (await search(serving, collection, output.getvalue())).refused(413, "image_too_large")
+    noise = io.BytesIO()
+    random = np.random.default_rng(0).integers(0, 255, (700, 700, 3), dtype=np.uint8)
+    Picture.fromarray(random).save(noise, "PNG")
+    (await search(serving, collection, noise.getvalue())).refused(413, "image_too_large")
+    small = await launch(max_image_bytes=1000)
+    (await search(small, collection, b"x" * 1001)).refused(413, "image_too_large")
+    (await search(small, collection, b"x" * 2_000_000)).refused(413, "too_large")
+
+
+async def test_before_the_first_finetune_search_is_refused(serving: Api) -> None:
+    identifier = await serving.create()
+    (await search(serving, identifier, picture(0))).refused(400, "not_finetuned")
+    await serving.upload(identifier, content(range(2)))
+    (await search(serving, identifier, picture(0))).refused(400, "not_finetuned")
+    await serving.post(f"/api/collection/{identifier}/finetune")
+    (await search(serving, identifier, picture(0))).refused(400, "not_finetuned")
+
+
+async def test_after_a_finetune_there_is_nothing_new_to_learn_until_the_content_changes(
+    serving: Api, indexer: Indexer
+) -> None:
+    identifier = await serving.create()
+    await serving.upload(identifier, content(range(3)))
+    await indexer.index(identifier)
+    info = await serving.info(identifier)
+    assert (info["requires_finetuning"], info["finetuning_state"], info["finetuning_progess"]) == (False, "done", None)
+    assert info["last_finetuned"] is not None
+    nothing = (await serving.post(f"/api/collection/{identifier}/finetune")).pushed()
+    assert nothing["job_id"] is None
+    assert (await serving.info(identifier))["finetuning_state"] == "done"
+    forced = (await serving.post(f"/api/collection/{identifier}/finetune?force=true")).pushed()
+    assert isinstance(forced["job_id"], int)
+    await serving.upload(identifier, content(range(4)))
+    assert (await serving.info(identifier))["requires_finetuning"] is True
+
+
+async def test_search_serves_the_indexed_content_until_the_next_publish(serving: Api, indexer: Indexer) -> None:
+    identifier = await serving.create()
+    await serving.upload(identifier, content(range(4), "https://old.example.org"))
+    await indexer.index(identifier)
+    await serving.upload(identifier, content(range(2, 8), "https://new.example.org"))
+    found = (await search(serving, identifier, picture(0), num_results=10)).json["results"]
+    assert {result["repo_url"] for result in found} == {f"https://old.example.org/{seed}" for seed in range(4)}
+    await indexer.index(identifier, seed=1)
+    found = (await search(serving, identifier, picture(3), num_results=10)).json["results"]
+    assert {result["repo_url"] for result in found} == {f"https://new.example.org/{seed}" for seed in range(2, 8)}
+    assert found[0]["image_url"] == image_url(3)
+    assert found[0]["score"] >= 0.99
+
+
+async def test_equal_urls_in_several_rows_are_several_results(serving: Api, indexer: Indexer) -> None:
+    identifier = await serving.create()
+    await serving.upload(identifier, content(range(1)) * 3 + content(range(1, 2)))
+    await indexer.index(identifier)
+    found = (await search(serving, identifier, picture(0))).json["results"]
+    assert [result["image_url"] for result in found] == [image_url(0)] * 3 + [image_url(1)]
+
+
+async def test_a_vector_without_a_row_is_no_result(serving: Api, indexer: Indexer) -> None:
+    identifier = await serving.create()
+    await serving.upload(identifier, content(range(3)))
+    index = await indexer.index(identifier)
+    stray = np.ones((1, 64), np.float32)
+    await indexer.generations.put(index.qdrant_collection, [10**12], stray)
+    found = (await search(serving, identifier, picture(0), num_results=10)).json["results"]
+    assert len(found) == 3
+
+
+async def test_an_index_of_another_backbone_is_never_searched(serving: Api, indexer: Indexer) -> None:
+    identifier = await serving.create()
+    await serving.upload(identifier, content(range(3)))
+    await indexer.index(identifier, backbone="0" * 64)
+    assert (await serving.info(identifier))["requires_finetuning"] is True
+    (await search(serving, identifier, picture(0))).refused(400, "backbone_changed")
+    assert (await serving.post(f"/api/collection/{identifier}/finetune")).pushed()["job_id"] is not None
+
+
+async def test_while_the_embedder_is_down_the_backbone_is_taken_as_unchanged(launch: Launch, collection: int) -> None:
+    api = await launch(embedder_address=NOBODY)
+    assert (await api.info(collection))["requires_finetuning"] is False
+    assert (await api.post(f"/api/collection/{collection}/finetune")).pushed()["job_id"] is None
+    (await search(api, collection, picture(0))).refused(503, "embedder_unavailable")
+
+
+async def test_an_index_that_was_replaced_meanwhile_gives_way_to_the_new_one(
+    serving: Api, indexer: Indexer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    identifier = await serving.create()
+    await serving.upload(identifier, content(range(3)))
+    old = await indexer.index(identifier)
+    embed = type(indexer.embedder).embed
+    replaced = False
+
+    async def embed_and_publish(self: Any, image: bytes, backbone: str) -> Any:
+        nonlocal replaced
+        vector = await embed(self, image, backbone)
+        if not replaced:
+            replaced = True
+            await indexer.index(identifier, seed=9)
+            await indexer.generations.drop(old.qdrant_collection)
+        return vector
+
+    monkeypatch.setattr(type(indexer.embedder), "embed", embed_and_publish)
+    found = (await search(serving, identifier, picture(1))).json["results"]
+    assert replaced
+    assert found[0]["image_url"] == image_url(1)
+    assert found[0]["score"] >= 0.99
+
+
+async def test_an_index_without_its_vectors_is_a_503(serving: Api, indexer: Indexer) -> None:
+    identifier = await serving.create()
+    await serving.upload(identifier, content(range(3)))
+    index: Index = await indexer.index(identifier)
+    await indexer.generations.drop(index.qdrant_collection)
+    (await search(serving, identifier, picture(1))).refused(503, "vectors_missing")
+
+
+async def test_more_searches_than_may_run_and_wait_are_told_to_come_back(
+    launch: Launch, collection: int, embedder: RunningEmbedder
+) -> None:
+    api = await launch(embedder_address=embedder.target, search_concurrency=1, search_queue=1)
+    answers = await asyncio.gather(*(search(api, collection, picture(seed)) for seed in range(12)))
+    refused = [answer for answer in answers if answer.status != 200]
+    assert 0 < len(refused) < 12
+    for answer in refused:
+        answer.refused(429, "overloaded")
+    assert (await search(api, collection, picture(0))).status == 200
+
+
+async def test_large_bodies_together_are_bounded(launch: Launch, collection: int, embedder: RunningEmbedder) -> None:
+    api = await launch(embedder_address=embedder.target, body_memory_bytes=2000)
+    (await search(api, collection, b"x" * 3000)).refused(429, "overloaded")
+    small = io.BytesIO()
+    Picture.new("RGB", (32, 32), "red").save(small, "JPEG")
+    assert (await search(api, collection, small.getvalue())).status == 200
+
+
+async def test_an_embedder_that_dies_is_a_503_until_it_is_back(launch: Launch, collection: int) -> None:
+    async with running_embedder(workers="1") as first:
+        api = await launch(embedder_address=first.target)
+        assert (await search(api, collection, picture(0))).status == 200
+        assert (await api.get("/readyz")).status == 200
+        first.process.kill()
+        await first.process.wait()
+        (await search(api, collection, picture(0))).refused(503, "embedder_unavailable")
+        await answered(lambda: api.get("/readyz"), 503)
+        async with running_embedder(workers="1", listen=first.target):
+            await answered(lambda: search(api, collection, picture(0)), 200)
+
+
+async def test_a_finetune_that_failed_says_why(serving: Api, indexer: Indexer) -> None:
+    identifier = await serving.create()
+    await serving.upload(identifier, content(range(1)))
+    wanted = (await serving.post(f"/api/collection/{identifier}/finetune")).pushed()["job_id"]
+    jobs = Jobs(indexer.database)
+    while (job := await jobs.claim("tests")) is not None and job.id != wanted:
+        await jobs.cancelled(job)
+    assert job is not None
+    await jobs.heartbeat(job, "fetching", 12.5)
+    info = await serving.info(identifier)
+    assert (info["finetuning_state"], info["finetuning_progess"]) == ("running", 12.5)
+    assert info["finetuning_error"] is None
+    await jobs.fail(job, "no_images", "No image could be read.")
+    info = await serving.info(identifier)
+    assert (info["finetuning_state"], info["finetuning_progess"]) == ("failed", None)
+    assert info["finetuning_error"] == {"code": "no_images", "message": "No image could be read."}
+
+
+async def test_a_client_that_goes_away_frees_its_place(
+    launch: Launch, collection: int, embedder: RunningEmbedder
+) -> None:
+    api = await launch(embedder_address=embedder.target, search_concurrency=1, search_queue=0)
+    for _ in range(5):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.004):
+                await search(api, collection, picture(0))
+    await answered(lambda: search(api, collection, picture(0)), 200)
