@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import warnings
 from dataclasses import dataclass
 
 from PIL import ExifTags, Image, ImageOps, Jpeg2KImagePlugin, JpegImagePlugin
@@ -31,6 +32,12 @@ class Decoder:
 
         Raises ImageError.
         """
+        with warnings.catch_warnings():
+            # What Pillow warns of in a file is its sender's affair.
+            warnings.simplefilter("ignore")
+            return self._decode(data)
+
+    def _decode(self, data: bytes) -> Image.Image:
         image = open_image(data, formats=self.formats, max_pixels=self.max_pixels)
         try:
             with image:
@@ -66,12 +73,13 @@ class Decoder:
         factor = 1 if self.exact else int(self._scale(image))
         if factor < 2:
             return to_rgb(image, tones)
-        if image.width * image.height <= BAND_PIXELS:
-            return to_rgb(image, tones).reduce(factor)
+        small = Image.new("RGB", (image.width // factor, image.height // factor))
+        # What is no multiple of the factor is cut off evenly, for a rest would be stretched to a full pixel.
+        left, first = image.width % factor // 2, image.height % factor // 2
         rows = max(1, BAND_PIXELS // image.width // factor) * factor
-        small = Image.new("RGB", (math.ceil(image.width / factor), math.ceil(image.height / factor)))
-        for top in range(0, image.height, rows):
-            band = image.crop((0, top, image.width, min(top + rows, image.height)))
+        for top in range(0, small.height * factor, rows):
+            below = min(top + rows, small.height * factor)
+            band = image.crop((left, first + top, left + small.width * factor, first + below))
             small.paste(to_rgb(band, tones).reduce(factor), (0, top // factor))
         return small
 

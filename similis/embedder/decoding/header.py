@@ -2,7 +2,6 @@
 
 import io
 import struct
-import warnings
 
 from PIL import AvifImagePlugin, Image, UnidentifiedImageError
 
@@ -20,7 +19,6 @@ def prepare_pillow() -> tuple[str, ...]:
     # The limit is checked here, exactly, and not at twice its value.
     Image.MAX_IMAGE_PIXELS = None
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
-    warnings.filterwarnings("ignore", module="PIL")
     try:
         import pillow_heif
     except ImportError:

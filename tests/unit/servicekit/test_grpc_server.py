@@ -1,3 +1,4 @@
+# ruff: noqa: ARG002, N802 - the names and arguments of the protocol
 """What surrounds every RPC, over a real server and a real channel. The embedder's protocol serves as the example."""
 
 import asyncio
