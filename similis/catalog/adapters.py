@@ -13,14 +13,21 @@ WHERE NOT EXISTS (SELECT FROM indexes i WHERE i.adapter_id = a.id)
   AND NOT EXISTS (SELECT FROM jobs j WHERE j.collection_id = a.collection_id AND j.state IN ('queued', 'running'))
 """
 
+LIVE = """
+SELECT a.id, a.backbone, a.weights, a.quality
+FROM collections c JOIN indexes i ON i.id = c.live_index JOIN adapters a ON a.id = i.adapter_id
+WHERE c.id = $1
+"""
+
 
 @dataclass(frozen=True)
 class StoredAdapter:
-    """An adapter as it is kept. weights: safetensors bytes."""
+    """An adapter as it is kept. weights: safetensors bytes; quality: JSON."""
 
     id: int
     backbone: str
     weights: bytes
+    quality: str | None = None
 
 
 class Adapters:
@@ -50,6 +57,12 @@ class Adapters:
         async with self._database.connection() as connection:
             row = await connection.fetchrow("SELECT id, backbone, weights FROM adapters WHERE id = $1", adapter_id)
         return None if row is None else StoredAdapter(row["id"], row["backbone"], row["weights"])
+
+    async def live(self, collection_id: int) -> StoredAdapter | None:
+        """The adapter of the index that serves a collection."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(LIVE, collection_id)
+        return None if row is None else StoredAdapter(row["id"], row["backbone"], row["weights"], row["quality"])
 
     async def remove_unused(self) -> None:
         """Removes the adapters that no index has and that no job could be about to use."""

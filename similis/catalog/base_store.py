@@ -1,6 +1,6 @@
 """The base store: the backbone's own vector of each image, kept so that nothing is embedded twice."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +13,7 @@ Matrix = npt.NDArray[np.float32]
 
 # Enough of a checksum to tell backbones apart.
 CHECKSUM_CHARACTERS = 16
+PAGE_SIZE = 128
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,19 @@ class BaseStore:
         present = [identifier for identifier in ids if identifier in found]
         return present, np.array([found[identifier] for identifier in present], dtype=np.float32)
 
+    async def pages(self) -> AsyncIterator[tuple[list[int], Matrix]]:
+        """All that is there, by image id: ids and vectors [n, dim], page by page."""
+        offset: models.ExtendedPointId | None = None
+        while True:
+            with translated():
+                points, offset = await self.client.scroll(
+                    self.name, limit=PAGE_SIZE, offset=offset, with_payload=False, with_vectors=True
+                )
+            if points:
+                yield [int(point.id) for point in points], np.array([point.vector for point in points], np.float32)
+            if offset is None:
+                return
+
     async def remove(self, ids: Sequence[int]) -> None:
         """Removes the vectors of images."""
         with translated():
@@ -79,6 +93,10 @@ class BaseStores:
     def of(self, collection_id: int, backbone: str) -> BaseStore:
         """The store of a collection for a backbone's checksum, there or not."""
         return self.named(base_store_name(self.prefix, collection_id, backbone))
+
+    def views_of(self, collection_id: int, backbone: str) -> BaseStore:
+        """The store of augmented views of a collection: of an image all its views, one vector after the other."""
+        return self.named(f"{self.prefix}-c{collection_id}-v{backbone[:CHECKSUM_CHARACTERS]}")
 
     def named(self, name: str) -> BaseStore:
         """The store with this name in Qdrant, there or not."""

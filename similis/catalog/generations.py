@@ -75,7 +75,10 @@ class Generations:
                 name,
                 query=vector.tolist(),
                 limit=limit,
-                score_threshold=threshold,
+                # Qdrant leaves out what equals the threshold; we keep it.
+                score_threshold=None
+                if threshold is None
+                else float(np.nextafter(np.float32(threshold), np.float32(-2))),
                 with_payload=False,
                 search_params=models.SearchParams(
                     quantization=models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)

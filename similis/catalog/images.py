@@ -117,6 +117,17 @@ class Images:
             rows = await connection.fetch(BY_ID, collection_id, revision, ids)
         return {row["id"]: _image(row) for row in rows}
 
+    async def changed_share(self, collection_id: int, revision: int, since: int) -> float:
+        """The share, 0 to 1, of a revision's rows that are not as they were at the revision `since`."""
+        async with self._database.connection() as connection:
+            share: float | None = await connection.fetchval(
+                f"SELECT avg((first_revision > $3)::int)::float8 FROM images WHERE collection_id = $1 AND {AT_REVISION}",
+                collection_id,
+                revision,
+                since,
+            )
+        return 1.0 if share is None else share
+
     async def collections_with_ended(self) -> list[int]:
         """The collections that have images, or spans of them, that no stored content shows any more."""
         async with self._database.connection() as connection:

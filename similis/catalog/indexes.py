@@ -115,15 +115,20 @@ class Indexes:
             await connection.execute(CARRY_FAILURES, job.id, identifier)
         return Index(identifier, job.collection_id, job.revision, name, None, backbone, None)
 
-    async def set_adapter(self, index: Index, adapter_id: int, dim: int, quality: str | None) -> None:
-        """Says which adapter the index's vectors went through. dim: length of them. quality: JSON."""
+    async def set_adapter(
+        self, index: Index, adapter_id: int, dim: int, quality: str | None, quantiles: Sequence[float]
+    ) -> None:
+        """Says which adapter the index's vectors went through. dim: length of them. quality: JSON.
+
+        quantiles: of the scores between unrelated images, at equal steps from 0 to 1."""
         async with self._database.connection() as connection:
             await connection.execute(
-                "UPDATE indexes SET adapter_id = $2, dim = $3, quality = $4 WHERE id = $1",
+                "UPDATE indexes SET adapter_id = $2, dim = $3, quality = $4, score_quantiles = $5 WHERE id = $1",
                 index.id,
                 adapter_id,
                 dim,
                 quality,
+                quantiles,
             )
 
     async def add_failures(self, index: Index, failures: Sequence[ImageFailure]) -> None:

@@ -98,6 +98,7 @@ class Job:
     phase: str
     progress: float
     force: bool
+    refresh: bool
     token: int
     attempts: int
     cancel_requested: bool
@@ -119,10 +120,13 @@ class Jobs:
         self._database = database
         self._lease_seconds = lease_seconds
 
-    async def enqueue(self, collection_id: int, *, backbone: str | None, force: bool) -> tuple[Job | None, bool]:
+    async def enqueue(
+        self, collection_id: int, *, backbone: str | None, force: bool, refresh: bool = False
+    ) -> tuple[Job | None, bool]:
         """The collection's queued or running job and whether it is new; None when there is nothing to learn.
 
-        backbone: the checksum that the embedder serves; None if it does not answer. Raises InvalidRequest,
+        backbone: the checksum that the embedder serves; None if it does not answer. force: also where nothing is new.
+        refresh: everything is fetched, embedded and learnt anew. Raises InvalidRequest,
         collection_not_found or collection_empty.
         """
         async with self._database.transaction() as connection:
@@ -140,13 +144,14 @@ class Jobs:
                 collection_id,
             )
             newest = live is not None and live["revision"] == revision and backbone in (None, live["backbone"])
-            if newest and not force:
+            if newest and not (force or refresh):
                 return None, False
             row = await connection.fetchrow(
-                "INSERT INTO jobs (collection_id, revision, force) VALUES ($1, $2, $3) RETURNING *",
+                "INSERT INTO jobs (collection_id, revision, force, refresh) VALUES ($1, $2, $3, $4) RETURNING *",
                 collection_id,
                 revision,
                 force,
+                refresh,
             )
             assert row is not None, "an INSERT returns its row"  # noqa: S101
             return _job(row), True
@@ -230,6 +235,7 @@ def _job(row: asyncpg.Record) -> Job:
         phase=row["phase"],
         progress=row["progress"],
         force=row["force"],
+        refresh=row["refresh"],
         token=row["token"],
         attempts=row["attempts"],
         cancel_requested=row["cancel_requested"],

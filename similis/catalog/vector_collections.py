@@ -10,7 +10,7 @@ from similis.catalog.vectors import translated
 
 @dataclass(frozen=True)
 class VectorCollection:
-    """One Qdrant collection. backbone: the beginning of a checksum for a base store, None for a generation."""
+    """One Qdrant collection. backbone: the beginning of a checksum for a base store or a store of views, None for a generation."""
 
     name: str
     collection_id: int
@@ -33,5 +33,5 @@ class VectorCollections:
 
 
 def _parse(name: str, prefix: str) -> VectorCollection | None:
-    match = re.fullmatch(re.escape(prefix) + r"-c(\d+)-(?:g\d+|b(?P<backbone>.+))", name)
+    match = re.fullmatch(re.escape(prefix) + r"-c(\d+)-(?:g\d+|[bv](?P<backbone>.+))", name)
     return None if match is None else VectorCollection(name, int(match[1]), match["backbone"])

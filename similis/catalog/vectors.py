@@ -67,6 +67,8 @@ def translated() -> Iterator[None]:
             raise VectorsMissing("The vectors of this index are not there.") from error
         if status is grpc.StatusCode.DEADLINE_EXCEEDED:
             raise DeadlineExceeded("The vector store did not answer in time.") from error
+        if status is grpc.StatusCode.DATA_LOSS:
+            raise Unavailable("Vectors on disk are damaged.", code="vectors_damaged") from error
         if status is grpc.StatusCode.RESOURCE_EXHAUSTED:
             raise _exhausted(details) from error
         if status in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL):

@@ -25,15 +25,15 @@ from similis.servicekit.grpc_server import RunningServer, grpc_server
 from similis.servicekit.logs import get_logger
 from similis.servicekit.metrics import metrics_endpoint, new_registry
 from similis.servicekit.process import StartupError
-from similis.trainer.checking import Adopt
+from similis.trainer.calibration import Calibration
 from similis.trainer.config import TrainerSettings
 from similis.trainer.downloads import DownloadLimits, Downloads
 from similis.trainer.embedder_client import IDEMPOTENT, EmbedderClient
 from similis.trainer.fetching import Fetching, FetchLimits
 from similis.trainer.finetune import Finetune, FinetuneSteps, FinetuneStores
-from similis.trainer.fitting import PrincipalComponents
 from similis.trainer.indexing import Indexing
 from similis.trainer.janitor import Janitor
+from similis.trainer.learned_adapter import LearnedAdapter
 from similis.trainer.leftovers import Leftovers, LeftoverStores
 from similis.trainer.metrics import TrainerMetrics
 from similis.trainer.patience import Patience
@@ -132,8 +132,8 @@ def _worker(number: int, parts: _Parts, settings: TrainerSettings) -> Worker:
     limits = FetchLimits(settings.download_concurrency, settings.downloads_per_host)
     steps = FinetuneSteps(
         fetching=Fetching(parts.images, parts.indexes, parts.downloads, limits, patience, parts.metrics),
-        fit=PrincipalComponents(parts.numerics),
-        check=Adopt(),
+        fit=LearnedAdapter(parts.numerics, threads=settings.learning_threads or len(os.sched_getaffinity(0))),
+        calibration=Calibration(parts.numerics),
         indexing=Indexing(parts.generations, patience, parts.numerics),
     )
     finetune = Finetune(

@@ -38,6 +38,9 @@ class TrainerSettings(ServiceSettings):
     # A job fails when more than this share of its rows failed for reasons that may pass.
     max_transient_failures: Share = 0.5
 
+    # For learning an adapter; None: all that the process may use.
+    learning_threads: Count | None = None
+
     allow_private_addresses: bool = False
     max_image_bytes: Annotated[int, Field(ge=1, le=20 * MIB)] = 20 * MIB
     download_concurrency: Count = 32

@@ -25,15 +25,26 @@ log = get_logger(__name__)
 MAX_AGE_SECONDS = 300.0
 # An embedder that says nothing for so long, with images waiting, hangs.
 STALL_SECONDS = 120.0
+# The same image gives the same views each time.
+VIEW_SEED = 1
 
 Vector = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What the backbone made of an image. vector: [dim]; views: [n, dim], the augmented views that were asked for."""
+
+    vector: Vector
+    views: Vector
 
 
 @dataclass
 class _Item:
     id: int
     image: bytes
-    answer: "asyncio.Future[Vector]"
+    views: int
+    answer: "asyncio.Future[Embedded]"
 
 
 class EmbeddingStream:
@@ -62,15 +73,15 @@ class EmbeddingStream:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def embed(self, image: bytes) -> Vector:
-        """The backbone's vector [dim] of an encoded image.
+    async def embed(self, image: bytes, views: int = 0) -> Embedded:
+        """The backbone's vector of an encoded image, and of so many augmented views of it.
 
         Raises ImageFailed for a bad image; for the whole stream FailedPrecondition (backbone_changed) when another
         backbone is served now, and Unavailable when the embedder stays away for longer than patience lasts.
         """
         if self._failed is not None:
             raise self._failed
-        item = _Item(next(self._numbers), image, asyncio.get_running_loop().create_future())
+        item = _Item(next(self._numbers), image, views, asyncio.get_running_loop().create_future())
         self._items[item.id] = item
         self._queue.put_nowait(item)
         self._wanted.set()
@@ -147,7 +158,10 @@ class EmbeddingStream:
                 return
             if item.id in self._items and not item.answer.done():
                 yield embedder_pb2.EmbedStreamRequest(
-                    item_id=item.id, image=item.image, backbone_checksum=self._checksum
+                    item_id=item.id,
+                    image=item.image,
+                    backbone_checksum=self._checksum,
+                    views=embedder_pb2.Views(count=item.views, seed=VIEW_SEED) if item.views else None,
                 )
 
     def _settle(self, response: embedder_pb2.EmbedStreamResponse) -> None:
@@ -156,7 +170,7 @@ class EmbeddingStream:
         if item is None or item.answer.done():
             return
         if response.WhichOneof("outcome") == "embedding":
-            item.answer.set_result(np.frombuffer(response.embedding.vector, dtype="<f4"))
+            item.answer.set_result(_embedded(response.embedding))
         else:
             item.answer.set_exception(_image_failed(response.error.code, response.error.message))
 
@@ -165,6 +179,12 @@ class EmbeddingStream:
         for item in self._items.values():
             if not item.answer.done():
                 item.answer.set_exception(error)
+
+
+def _embedded(answer: embedder_pb2.Embedding) -> Embedded:
+    vector = np.frombuffer(answer.vector, dtype="<f4")
+    views = np.frombuffer(b"".join(answer.views), dtype="<f4").reshape(len(answer.views), len(vector))
+    return Embedded(vector, views)
 
 
 def _broken() -> ServiceError:

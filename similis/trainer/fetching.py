@@ -17,12 +17,21 @@ from similis.trainer.patience import Patience
 from similis.trainer.progress import Progress
 from similis.trainer.stored_vectors import revision_pages
 from similis.trainer.task_errors import first_error
+from similis.trainer.view_sample import ViewSample
 
 PAGE_SIZE = 512
 LOOK_AHEAD = 2048
 # What a kill can cost: images that are embedded, or about to be, and not kept yet. At most this share of all.
 AT_RISK_SHARE = 0.04
 AT_RISK_LEAST, AT_RISK_MOST = 4, 64
+
+
+@dataclass(frozen=True)
+class FetchStores:
+    """Where vectors are kept: of images, and of the augmented views of a sample of them."""
+
+    vectors: BaseStore
+    views: BaseStore
 
 
 @dataclass(frozen=True)
@@ -53,30 +62,40 @@ class Fetching:
         self._metrics = metrics
 
     async def run(
-        self, job: Job, index: Index, store: BaseStore, stream: EmbeddingStream, progress: Progress, total: int
+        self, job: Job, index: Index, stores: FetchStores, stream: EmbeddingStream, progress: Progress, total: int
     ) -> None:
         """Returns when each of the revision's `total` rows has a base vector or a failure.
 
         Raises ServiceError when a part that is needed stays away.
         """
         try:
-            await self._run(job, index, store, stream, progress, total)
+            await self._run(job, index, stores, stream, progress, total)
         except ExceptionGroup as group:
             raise first_error(group) from group
 
     async def _run(
-        self, job: Job, index: Index, store: BaseStore, stream: EmbeddingStream, progress: Progress, total: int
+        self, job: Job, index: Index, stores: FetchStores, stream: EmbeddingStream, progress: Progress, total: int
     ) -> None:
         at_risk = min(max(int(total * AT_RISK_SHARE), AT_RISK_LEAST), AT_RISK_MOST)
-        outcomes = Outcomes(index, store, self._indexes, self._patience, progress, self._metrics, at_risk=at_risk)
+        outcomes = Outcomes(
+            index,
+            stores.vectors,
+            stores.views,
+            self._indexes,
+            self._patience,
+            progress,
+            self._metrics,
+            at_risk=at_risk,
+        )
+        sample = ViewSample(total)
         queue = DownloadQueue(look_ahead=LOOK_AHEAD, per_host=self._limits.per_host)
         async with asyncio.TaskGroup() as around:
             around.create_task(outcomes.keep_all())
             async with asyncio.TaskGroup() as group:
-                group.create_task(self._find_missing(job, index, store, queue, progress))
+                group.create_task(self._find_missing(job, index, stores.vectors, queue, progress))
                 # More than download at once: the others wait for the embedder with what they have.
                 for _ in range(self._limits.downloads + at_risk):
-                    group.create_task(self._work(queue, stream, outcomes))
+                    group.create_task(self._work(queue, sample, stream, outcomes))
             outcomes.close()
 
     async def _find_missing(
@@ -98,17 +117,20 @@ class Fetching:
         known.update(failure.image_id for failure in failures)
         return [image for image in page if image.id not in known]
 
-    async def _work(self, queue: DownloadQueue, stream: EmbeddingStream, outcomes: Outcomes) -> None:
+    async def _work(
+        self, queue: DownloadQueue, sample: ViewSample, stream: EmbeddingStream, outcomes: Outcomes
+    ) -> None:
         while (wanted := await queue.get()) is not None:
-            await self._one(wanted, queue, stream, outcomes)
+            await self._one(wanted, queue, sample, stream, outcomes)
 
-    async def _one(self, wanted: Wanted, queue: DownloadQueue, stream: EmbeddingStream, outcomes: Outcomes) -> None:
+    async def _one(
+        self, wanted: Wanted, queue: DownloadQueue, sample: ViewSample, stream: EmbeddingStream, outcomes: Outcomes
+    ) -> None:
         try:
             async with self._downloads.image(wanted.url) as body:
                 self._metrics.downloaded_bytes.inc(len(body))
                 async with outcomes.risk() as risk:
-                    vector = await stream.embed(body)
-                    ids = await queue.done(wanted)
-                    risk.embedded(ids, vector)
+                    embedded = await stream.embed(body, sample.views(wanted.ids[0]))
+                    risk.embedded(await queue.done(wanted), embedded)
         except ImageFailed as failure:
             await outcomes.failed(await queue.done(wanted), failure)

@@ -5,10 +5,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from json import dumps
+from json import dumps, loads
 
 from similis.catalog.adapters import Adapters
-from similis.catalog.base_store import BaseStores
+from similis.catalog.base_store import BaseStore, BaseStores
 from similis.catalog.images import Images
 from similis.catalog.indexes import Index, Indexes
 from similis.catalog.jobs import Job, Jobs
@@ -16,16 +16,17 @@ from similis.catalog.projection import Projection
 from similis.catalog.vectors import VectorsMissing
 from similis.servicekit.errors import FailedPrecondition
 from similis.servicekit.logs import get_logger
-from similis.trainer.checking import Check
+from similis.trainer.calibration import Calibration
 from similis.trainer.embedder_client import Backbone, EmbedderClient
-from similis.trainer.fetching import Fetching
-from similis.trainer.fitting import Fit
+from similis.trainer.fetching import Fetching, FetchStores
+from similis.trainer.fitting import PASSES, Fit, Fitted
 from similis.trainer.indexing import Indexing
 from similis.trainer.metrics import TrainerMetrics
 from similis.trainer.patience import Patience
 from similis.trainer.progress import Phase, Progress
 from similis.trainer.stored_vectors import StoredVectors
 from similis.trainer.verdict import judge
+from similis.trainer.view_sample import VIEWS
 
 log = get_logger(__name__)
 
@@ -47,11 +48,11 @@ class FinetuneStores:
 
 @dataclass(frozen=True)
 class FinetuneSteps:
-    """What a finetune is made of; `fit` and `check` are chosen by who puts it together."""
+    """What a finetune is made of; `fit` is chosen by who puts it together."""
 
     fetching: Fetching
     fit: Fit
-    check: Check
+    calibration: Calibration
     indexing: Indexing
 
 
@@ -92,7 +93,7 @@ class Finetune:
         vectors = await self._fetch(job, index, backbone, progress, total)
         failures = await self._patience.persist(self._stores.indexes.failure_counts, index.id)
         judge(failures, total, max_transient=self._max_transient_failures)
-        projection = await self._fit(index, vectors, backbone, progress, total)
+        projection = await self._fit(job, index, vectors, backbone, progress, total)
         with self._phase(progress, Phase.INDEXING, total):
             count = await self._steps.indexing.run(index, vectors, projection, progress.advance)
         with self._phase(progress, Phase.PUBLISHING, 1):
@@ -101,25 +102,48 @@ class Finetune:
 
     async def _fetch(self, job: Job, index: Index, backbone: Backbone, progress: Progress, total: int) -> StoredVectors:
         store = self._stores.base_stores.of(job.collection_id, backbone.checksum)
+        views = self._stores.base_stores.views_of(job.collection_id, backbone.checksum)
         stream = self._embedder.stream(backbone, patience_seconds=self._patience.seconds)
         with self._phase(progress, Phase.FETCHING, total):
+            if job.refresh:
+                await self._start_over(job, store, views)
             await self._patience.persist(store.ensure, backbone.dimension)
+            await self._patience.persist(views.ensure, backbone.dimension * VIEWS)
             async with stream.connected():
-                await self._steps.fetching.run(job, index, store, stream, progress, total)
-        return StoredVectors(self._stores.images, store, job, self._patience)
+                await self._steps.fetching.run(job, index, FetchStores(store, views), stream, progress, total)
+        return StoredVectors(self._stores.images, store, views, job, self._patience)
+
+    async def _start_over(self, job: Job, store: BaseStore, views: BaseStore) -> None:
+        # Once for a job: what this job has embedded itself is not thrown away by its next attempt.
+        if job.attempts == 1:
+            await self._patience.persist(store.drop)
+            await self._patience.persist(views.drop)
 
     async def _fit(
-        self, index: Index, vectors: StoredVectors, backbone: Backbone, progress: Progress, total: int
+        self, job: Job, index: Index, vectors: StoredVectors, backbone: Backbone, progress: Progress, total: int
     ) -> Projection:
-        with self._phase(progress, Phase.FITTING, total):
-            fitted = await self._steps.fit.fit(vectors, backbone.dimension, progress.advance)
+        with self._phase(progress, Phase.FITTING, total * PASSES):
+            previous = None if job.refresh else await self._previous(job, backbone)
+            fitted = await self._steps.fit.fit(vectors, backbone.dimension, previous, progress.advance)
         with self._phase(progress, Phase.CHECKING, total):
-            chosen = await self._steps.check.check(vectors, fitted, progress.advance)
-        quality, weights = dumps(chosen.quality), chosen.projection.to_bytes()
-        adapters, dim = self._stores.adapters, chosen.projection.matrix.shape[1]
+            quantiles = await self._steps.calibration.run(vectors, fitted.projection, progress.advance)
+        quality = dumps(fitted.quality | {"revision": fitted.quality.get("revision", job.revision)})
+        weights, adapters, dim = fitted.projection.to_bytes(), self._stores.adapters, fitted.projection.matrix.shape[1]
         adapter = await self._patience.persist(adapters.add, index.collection_id, index.backbone, weights, quality)
-        await self._patience.persist(self._stores.indexes.set_adapter, index, adapter, dim, quality)
-        return chosen.projection
+        await self._patience.persist(self._stores.indexes.set_adapter, index, adapter, dim, quality, quantiles)
+        return fitted.projection
+
+    async def _previous(self, job: Job, backbone: Backbone) -> Fitted | None:
+        """What serves the collection now, with the share of the revision's rows that it has not learnt from."""
+        found = await self._patience.persist(self._stores.adapters.live, job.collection_id)
+        if found is None or found.backbone != backbone.checksum or found.quality is None:
+            return None
+        quality: dict[str, object] = loads(found.quality)
+        since = quality.get("revision", 0)
+        changed = await self._patience.persist(
+            self._stores.images.changed_share, job.collection_id, job.revision, since
+        )
+        return Fitted(Projection.from_bytes(found.weights), quality | {"changed": changed})
 
     @contextmanager
     def _phase(self, progress: Progress, phase: Phase, total: int) -> Iterator[None]:

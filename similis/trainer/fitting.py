@@ -13,6 +13,8 @@ from similis.catalog.projection import Projection, normalised
 from similis.trainer.stored_vectors import Matrix, StoredVectors
 
 DIMENSION = 256
+# A fit goes over the rows twice, and then learns for about as long as that takes.
+PASSES = 4
 
 Moment = npt.NDArray[np.float64]
 # Told how many rows were gone over.
@@ -30,8 +32,11 @@ class Fitted:
 class Fit(Protocol):
     """Makes an adapter."""
 
-    async def fit(self, vectors: StoredVectors, dim: int, report: Report) -> Fitted:
-        """From the base vectors, of length `dim`, of at least one image."""
+    async def fit(self, vectors: StoredVectors, dim: int, previous: Fitted | None, report: Report) -> Fitted:
+        """From the base vectors, of length `dim`, of at least one image.
+
+        previous: what serves the collection now with this backbone. report: told of each row PASSES times.
+        """
         ...
 
 
@@ -45,31 +50,36 @@ class PrincipalComponents:
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
 
-    async def fit(self, vectors: StoredVectors, dim: int, report: Report) -> Fitted:
+    async def fit(self, vectors: StoredVectors, dim: int, previous: Fitted | None, report: Report) -> Fitted:  # noqa: ARG002
         """From the second moment of the unit vectors, page by page: memory does not grow with the collection."""
+        moment, count = await self.moment(vectors, dim, lambda rows: report(rows * PASSES))
+        directions = await asyncio.get_running_loop().run_in_executor(
+            self._executor, principal_directions, moment, DIMENSION
+        )
+        return Fitted(Projection(directions), {"adapter": "pca", "images": count})
+
+    async def moment(self, vectors: StoredVectors, dim: int, report: Report) -> tuple[Moment, int]:
+        """The second moment [dim, dim] of the unit vectors, summed, and how many there are."""
         loop = asyncio.get_running_loop()
         moment = np.zeros((dim, dim))
         count = 0
         async for page in vectors.pages():
-            await loop.run_in_executor(self._executor, _accumulate, moment, page.vectors)
+            await loop.run_in_executor(self._executor, accumulate, moment, page.vectors)
             count += len(page.images)
             report(page.rows)
-        return await loop.run_in_executor(self._executor, principal_components, moment, count)
+        return moment, count
 
 
-def principal_components(moment: Moment, count: int) -> Fitted:
-    """The projection from the second moment [dim, dim], summed over `count` unit vectors."""
-    values, directions = np.linalg.eigh(moment / max(count, 1))
-    size = min(DIMENSION, len(moment))
+def principal_directions(moment: Moment, count: int) -> Matrix:
+    """The `count` (at most dim) orthonormal directions [dim, count] of largest second moment, largest first."""
+    _, directions = np.linalg.eigh(moment)
     # Ascending: the last are the largest.
-    kept = directions[:, ::-1][:, :size]
+    kept = directions[:, ::-1][:, :count]
     largest = np.take_along_axis(kept, np.abs(kept).argmax(axis=0, keepdims=True), axis=0)
-    matrix = (kept * np.where(largest < 0, -1.0, 1.0)).astype(np.float32)
-    total = float(values.sum())
-    energy = float(values[::-1][:size].sum()) / total if total > 0 else 1.0
-    return Fitted(Projection(matrix), {"adapter": "pca", "images": count, "energy": round(energy, 6)})
+    return np.ascontiguousarray(kept * np.where(largest < 0, -1.0, 1.0), dtype=np.float32)
 
 
-def _accumulate(moment: Moment, vectors: Matrix) -> None:
+def accumulate(moment: Moment, vectors: Matrix) -> None:
+    """Adds vectors [n, dim], brought to length 1, to the second moment [dim, dim]."""
     unit = normalised(vectors).astype(np.float64)
     moment += unit.T @ unit

@@ -7,10 +7,10 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from similis.catalog.base_store import BaseStore
 from similis.catalog.indexes import ImageFailure, Index, Indexes
+from similis.trainer.embedding_stream import Embedded
 from similis.trainer.failure import ImageFailed
 from similis.trainer.metrics import TrainerMetrics
 from similis.trainer.patience import Patience
@@ -20,8 +20,6 @@ VECTORS_AT_ONCE = 128
 FAILURES_AT_ONCE = 256
 FAILURES_WAITING = 1024
 
-Vector = npt.NDArray[np.float32]
-
 
 @dataclass
 class Risk:
@@ -30,10 +28,10 @@ class Risk:
     outcomes: "Outcomes"
     taken: bool = False
 
-    def embedded(self, ids: list[int], vector: Vector) -> None:
-        """The images (rows) have this vector [dim]; the place is free when it is kept."""
+    def embedded(self, ids: list[int], embedded: Embedded) -> None:
+        """What became of the images (rows); the place is free when it is kept."""
         self.taken = True
-        self.outcomes.add_vector(ids, vector)
+        self.outcomes.add(ids, embedded)
 
 
 class Outcomes:
@@ -43,6 +41,7 @@ class Outcomes:
         self,
         index: Index,
         store: BaseStore,
+        views: BaseStore,
         indexes: Indexes,
         patience: Patience,
         progress: Progress,
@@ -52,13 +51,14 @@ class Outcomes:
     ) -> None:
         self._index = index
         self._store = store
+        self._views = views
         self._indexes = indexes
         self._patience = patience
         self._progress = progress
         self._metrics = metrics
         self._places = asyncio.Semaphore(at_risk)
         self._failures_places = asyncio.Semaphore(FAILURES_WAITING)
-        self._vectors: deque[tuple[list[int], Vector]] = deque()
+        self._vectors: deque[tuple[list[int], Embedded]] = deque()
         self._failures: deque[tuple[list[int], ImageFailed]] = deque()
         self._arrived = asyncio.Event()
         self._closed = False
@@ -74,9 +74,9 @@ class Outcomes:
             if not risk.taken:
                 self._places.release()
 
-    def add_vector(self, ids: list[int], vector: Vector) -> None:
+    def add(self, ids: list[int], embedded: Embedded) -> None:
         """To be kept."""
-        self._vectors.append((ids, vector))
+        self._vectors.append((ids, embedded))
         self._arrived.set()
 
     async def failed(self, ids: list[int], failure: ImageFailed) -> None:
@@ -106,15 +106,20 @@ class Outcomes:
         if not batch:
             return
         ids = [identifier for images, _ in batch for identifier in images]
+        for images, embedded in batch:
+            if len(embedded.views):
+                # Before the vector: what has its vector is not fetched again.
+                rows = np.repeat(embedded.views.reshape(1, -1), len(images), axis=0)
+                await self._patience.persist(self._views.put, images, rows)
         for start in range(0, len(ids), VECTORS_AT_ONCE):
             await self._put(batch, ids, start)
         for _ in batch:
             self._places.release()
         self._done("embedded", len(ids))
 
-    async def _put(self, batch: list[tuple[list[int], Vector]], ids: list[int], start: int) -> None:
+    async def _put(self, batch: list[tuple[list[int], Embedded]], ids: list[int], start: int) -> None:
         owner = np.repeat(np.arange(len(batch)), [len(images) for images, _ in batch])[start : start + VECTORS_AT_ONCE]
-        vectors = np.stack([batch[number][1] for number in owner])
+        vectors = np.stack([batch[number][1].vector for number in owner])
         await self._patience.persist(self._store.put, ids[start : start + VECTORS_AT_ONCE], vectors)
 
     async def _keep_failures(self) -> None:

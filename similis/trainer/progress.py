@@ -15,7 +15,7 @@ class Phase(Enum):
 
 
 # Where each phase begins, in percent: about the share of its time in a first finetune.
-BEGINS = {Phase.FETCHING: 0.0, Phase.FITTING: 85.0, Phase.CHECKING: 89.0, Phase.INDEXING: 90.0, Phase.PUBLISHING: 99.0}
+BEGINS = {Phase.FETCHING: 0.0, Phase.FITTING: 70.0, Phase.CHECKING: 88.0, Phase.INDEXING: 89.0, Phase.PUBLISHING: 99.0}
 ENDS = dict(zip(BEGINS, [*list(BEGINS.values())[1:], 100.0], strict=True))
 
 

@@ -1,6 +1,6 @@
 """The base vectors of one revision of a collection, as fitting, checking and indexing read them: page by page."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ from similis.catalog.base_store import BaseStore
 from similis.catalog.images import Image, Images
 from similis.catalog.jobs import Job
 from similis.trainer.patience import Patience
+from similis.trainer.view_sample import VIEWS
 
 Matrix = npt.NDArray[np.float32]
 
@@ -31,9 +32,10 @@ class VectorPage:
 class StoredVectors:
     """The images of a job's revision that have a base vector, by id. Nothing is held but a page."""
 
-    def __init__(self, images: Images, store: BaseStore, job: Job, patience: Patience) -> None:
+    def __init__(self, images: Images, store: BaseStore, views: BaseStore, job: Job, patience: Patience) -> None:
         self._images = images
         self._store = store
+        self._views = views
         self._job = job
         self._patience = patience
 
@@ -45,6 +47,11 @@ class StoredVectors:
             if present:
                 known = set(present)
                 yield VectorPage([image for image in images if image.id in known], vectors, len(images))
+
+    async def views(self, ids: Sequence[int]) -> tuple[list[int], Matrix]:
+        """The views of those of the images that have any: ids, and vectors [n, views, dim]."""
+        present, rows = await self._patience.persist(self._views.read, ids)
+        return present, rows.reshape(len(present), VIEWS, -1) if present else np.zeros((0, VIEWS, 1), np.float32)
 
 
 async def revision_pages(images: Images, job: Job, patience: Patience, size: int) -> AsyncIterator[list[Image]]:

@@ -28,7 +28,8 @@ class Learned:
     def quality(self) -> str:
         """As JSON: kept with the index, shown by `info`."""
         verdict = self.verdict
-        return json.dumps({"adapter_adopted": verdict.adopted, "reason": verdict.reason, "parts": verdict.parts})
+        adapter = "learned" if verdict.adopted else "pca"
+        return json.dumps({"adapter": adapter, "reason": verdict.reason, "steps": self.steps, "parts": verdict.parts})
 
 
 def learn(

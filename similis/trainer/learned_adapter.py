@@ -1,0 +1,120 @@
+"""The learned adapter: what the collection's groups and views teach, adopted if the gate finds that it helps."""
+
+import asyncio
+import hashlib
+from concurrent.futures import Executor
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from similis.catalog.images import Image
+from similis.catalog.projection import Projection, normalised
+from similis.servicekit.logs import get_logger
+from similis.trainer.fitting import DIMENSION, Fitted, PrincipalComponents, Report, accumulate, principal_directions
+from similis.trainer.learning.training_set import UNGROUPED, Matrix, TrainingSet, usable_groups
+from similis.trainer.learning_process import Lesson, learn_apart
+from similis.trainer.stored_vectors import StoredVectors
+
+log = get_logger(__name__)
+
+# The training goes on in the space of so many principal directions: all that matters, at less than half of the size.
+REDUCED = 512
+# The most images that are learnt from: memory does not grow with the collection beyond them.
+MAX_SAMPLE = 100_000
+# An adapter that has learnt from all but so many of the rows is kept as it is, and one from all but so many begun with.
+KEPT_SHARE = 0.05
+CONTINUED_SHARE = 0.5
+MIN_STEPS, MAX_STEPS = 400, 1500
+IMAGES_PER_STEP = 8
+
+
+class LearnedAdapter:
+    """A linear adapter trained on the collection, or the PCA where that would not help."""
+
+    def __init__(self, executor: Executor, *, threads: int) -> None:
+        """executor: for short numerical work. threads: of the process that trains."""
+        self._executor = executor
+        self._threads = threads
+        self._principal = PrincipalComponents(executor)
+
+    async def fit(self, vectors: StoredVectors, dim: int, previous: Fitted | None, report: Report) -> Fitted:
+        """From the base vectors and views of a bounded sample; from the previous adapter where most is as it was."""
+        if previous is not None and _changed(previous) <= KEPT_SHARE:
+            log.info("adapter_kept", changed=_changed(previous))
+            return Fitted(previous.projection, previous.quality | {"kept": True})
+        moment, count = await self._principal.moment(vectors, dim, report)
+        sample = await self._gather(vectors, count, report)
+        loop = asyncio.get_running_loop()
+        if sample.shown:
+            await loop.run_in_executor(
+                self._executor, accumulate, moment, np.concatenate(sample.views).reshape(-1, dim)
+            )
+        basis = await loop.run_in_executor(self._executor, principal_directions, moment, REDUCED)
+        data = await loop.run_in_executor(self._executor, sample.reduced, basis)
+        start = None
+        if previous is not None and _changed(previous) <= CONTINUED_SHARE:
+            start = basis.T @ previous.projection.matrix
+        steps = min(max(MIN_STEPS, len(data) // IMAGES_PER_STEP), MAX_STEPS)
+        lesson = Lesson(data, start, min(DIMENSION, dim), steps, self._threads)
+        learned = await learn_apart(lesson, lambda share: report(round(share * 2 * count)))
+        quality = learned.quality | {"images": count, "sample": len(data), "continued": start is not None}
+        return Fitted(Projection(np.ascontiguousarray(basis @ learned.head, dtype=np.float32)), quality)
+
+    async def _gather(self, vectors: StoredVectors, count: int, report: Report) -> "_Sample":
+        sample = _Sample(min(MAX_SAMPLE / max(count, 1), 1.0))
+        async for page in vectors.pages():
+            rows = sample.rows(page.images)
+            if len(rows):
+                images = [page.images[row] for row in rows]
+                shown, views = await vectors.views([image.id for image in images])
+                sample.add(images, page.vectors[rows], shown, views)
+            report(page.rows)
+        return sample
+
+
+@dataclass
+class _Sample:
+    """What is learnt from, as it comes. share: of the images, whole objects at a time."""
+
+    share: float
+    vectors: list[Matrix] = field(default_factory=list)
+    groups: list[int] = field(default_factory=list)
+    views: list[Matrix] = field(default_factory=list)
+    shown: list[int] = field(default_factory=list)
+
+    def rows(self, images: list[Image]) -> list[int]:
+        """Which of the images are in the sample, which has an end."""
+        room = MAX_SAMPLE - len(self.groups)
+        wanted = [row for row, image in enumerate(images) if _hash(image.repo_url) < self.share * 2**63]
+        return wanted[:room]
+
+    def add(self, images: list[Image], vectors: Matrix, shown: list[int], views: Matrix) -> None:
+        """Takes in images with their base vectors [n, dim], and views [m, v, dim] of the images `shown` by id."""
+        row_of = {image.id: len(self.groups) + row for row, image in enumerate(images)}
+        self.vectors.append(normalised(vectors).astype(np.float16))
+        self.groups.extend(_hash(image.repo_url) if image.repo_url else UNGROUPED for image in images)
+        if shown:
+            self.shown.extend(row_of[identifier] for identifier in shown)
+            self.views.append(normalised(views))
+
+    def reduced(self, basis: Matrix) -> TrainingSet:
+        """The training set in the space of `basis` [dim, r]."""
+        size = basis.shape[1]
+        vectors = [page.astype(np.float32) @ basis for page in self.vectors]
+        views = [page @ basis for page in self.views]
+        return TrainingSet(
+            np.concatenate(vectors),
+            usable_groups(np.array(self.groups, dtype=np.int64)),
+            np.concatenate(views) if views else np.zeros((0, 1, size), np.float32),
+            np.array(self.shown, dtype=np.int64),
+        )
+
+
+def _hash(text: str) -> int:
+    """A number from 0 to 2^63 - 1, the same in every process."""
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
+
+
+def _changed(previous: Fitted) -> float:
+    share = previous.quality.get("changed", 1.0)
+    return share if isinstance(share, float) else 1.0

@@ -1,0 +1,34 @@
+"""`python -m similis.trainer.learning LESSON HEAD`: learns what one file holds, writes another, prints the share done."""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from similis.trainer.learning.finetuning import learn
+from similis.trainer.learning.head import Hyperparameters
+from similis.trainer.learning_process import Lesson
+
+
+def main(given: Path, made: Path) -> None:
+    """Reads a lesson and writes the head with its quality."""
+    parent = os.getppid()
+    lesson = Lesson.load(given)
+    torch.set_num_threads(lesson.threads)
+    torch.use_deterministic_algorithms(True)
+    start = np.eye(lesson.data.vectors.shape[1], lesson.dim, dtype=np.float32) if lesson.start is None else lesson.start
+
+    def report(share: float) -> None:
+        if os.getppid() != parent:
+            sys.exit("the trainer is gone")
+        sys.stdout.write(f"{share:.4f}\n")
+        sys.stdout.flush()
+
+    learned = learn(lesson.data, start, lesson.dim, Hyperparameters(steps=lesson.steps), report)
+    np.savez(made, head=learned.head, quality=np.array(learned.quality()))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))
