@@ -1,6 +1,6 @@
 """The base store: the backbone's own vector of each image, kept so that nothing is embedded twice."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +13,6 @@ Matrix = npt.NDArray[np.float32]
 
 # Enough of a checksum to tell backbones apart.
 CHECKSUM_CHARACTERS = 16
-PAGE_SIZE = 128
 
 
 @dataclass(frozen=True)
@@ -58,19 +57,6 @@ class BaseStore:
         found = {int(point.id): point.vector for point in points}
         present = [identifier for identifier in ids if identifier in found]
         return present, np.array([found[identifier] for identifier in present], dtype=np.float32)
-
-    async def pages(self) -> AsyncIterator[tuple[list[int], Matrix]]:
-        """All that is there, by image id: ids and vectors [n, dim], page by page."""
-        offset: models.ExtendedPointId | None = None
-        while True:
-            with translated():
-                points, offset = await self.client.scroll(
-                    self.name, limit=PAGE_SIZE, offset=offset, with_payload=False, with_vectors=True
-                )
-            if points:
-                yield [int(point.id) for point in points], np.array([point.vector for point in points], np.float32)
-            if offset is None:
-                return
 
     async def remove(self, ids: Sequence[int]) -> None:
         """Removes the vectors of images."""

@@ -75,10 +75,7 @@ class Generations:
                 name,
                 query=vector.tolist(),
                 limit=limit,
-                # Qdrant leaves out what equals the threshold; we keep it.
-                score_threshold=None
-                if threshold is None
-                else float(np.nextafter(np.float32(threshold), np.float32(-2))),
+                score_threshold=None if threshold is None else _just_below(threshold),
                 with_payload=False,
                 search_params=models.SearchParams(
                     quantization=models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
@@ -102,3 +99,8 @@ class Generations:
         """Raises unless Qdrant answers."""
         with translated():
             await self._client.get_collections()
+
+
+def _just_below(threshold: float) -> float:
+    """Qdrant leaves out what equals its threshold; what equals ours stays."""
+    return float(np.nextafter(np.float32(threshold), np.float32(-2)))

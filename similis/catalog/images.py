@@ -58,6 +58,10 @@ BY_ID = f"""
 SELECT id, image_url, repo_url FROM images WHERE collection_id = $1 AND {AT_REVISION} AND id = ANY($3)
 """  # noqa: S608 (a constant)
 
+CHANGED = f"""
+SELECT avg((first_revision > $3)::int)::float8 FROM images WHERE collection_id = $1 AND {AT_REVISION}
+"""  # noqa: S608 (a constant)
+
 # Spans that no stored content shows any more.
 ENDED = """
 FROM images i WHERE i.collection_id = $1 AND i.last_revision IS NOT NULL AND NOT EXISTS (
@@ -120,12 +124,7 @@ class Images:
     async def changed_share(self, collection_id: int, revision: int, since: int) -> float:
         """The share, 0 to 1, of a revision's rows that are not as they were at the revision `since`."""
         async with self._database.connection() as connection:
-            share: float | None = await connection.fetchval(
-                f"SELECT avg((first_revision > $3)::int)::float8 FROM images WHERE collection_id = $1 AND {AT_REVISION}",
-                collection_id,
-                revision,
-                since,
-            )
+            share: float | None = await connection.fetchval(CHANGED, collection_id, revision, since)
         return 1.0 if share is None else share
 
     async def collections_with_ended(self) -> list[int]:

@@ -1,5 +1,6 @@
 """Indexes: what a finetune makes. Each has its own Qdrant collection, written once."""
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,13 +16,23 @@ WHERE f.index_id = i.id AND i.job_id = $1 AND i.id <> $2
 """
 
 LIVE = """
-SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim
+SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim, i.score_quantiles
 FROM collections c LEFT JOIN indexes i ON i.id = c.live_index
 WHERE c.id = $1 AND c.deleting_at IS NULL
 """
 
+FAILED = """
+SELECT m.image_url, m.repo_url, f.reason, f.detail
+FROM indexes i
+JOIN image_failures f ON f.index_id = i.id
+JOIN images m ON m.collection_id = i.collection_id AND m.id = f.image_id AND m.first_revision <= i.revision
+     AND (m.last_revision IS NULL OR m.last_revision >= i.revision)
+WHERE i.id = (SELECT max(id) FROM indexes WHERE collection_id = $1)
+ORDER BY m.id
+"""
+
 DROPPABLE = """
-SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim
+SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim, i.score_quantiles
 FROM indexes i JOIN collections c ON c.id = i.collection_id JOIN jobs j ON j.id = i.job_id
 WHERE c.live_index IS DISTINCT FROM i.id AND CASE
     WHEN i.published_at IS NOT NULL THEN i.superseded_at < now() - make_interval(secs => $1)
@@ -58,7 +69,10 @@ class BaseStoresNeeded:
 
 @dataclass(frozen=True)
 class Index:
-    """An index. backbone: the checksum of the backbone its vectors come from."""
+    """An index. backbone: the checksum of the backbone its vectors come from.
+
+    score_quantiles: of the scores between unrelated images, at equal steps from 0 to 1, rising.
+    """
 
     id: int
     collection_id: int
@@ -67,6 +81,14 @@ class Index:
     adapter_id: int | None
     backbone: str
     dim: int | None
+    score_quantiles: Sequence[float] = ()
+
+    def percentile(self, score: float) -> float | None:
+        """The share, in percent, of pairs of unrelated images that score lower; None where that is not known."""
+        if not self.score_quantiles:
+            return None
+        below = bisect_left(self.score_quantiles, score)
+        return round(100 * below / len(self.score_quantiles), 1)
 
 
 @dataclass(frozen=True)
@@ -74,6 +96,16 @@ class ImageFailure:
     """An image that could not be indexed, and why. reason: a stable code; detail: for a person."""
 
     image_id: int
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class FailedImage:
+    """A row of a content that could not be indexed, and why."""
+
+    image_url: str
+    repo_url: str
     reason: str
     detail: str
 
@@ -154,6 +186,12 @@ class Indexes:
             )
         return [ImageFailure(row["image_id"], row["reason"], row["detail"]) for row in rows]
 
+    async def failed_images(self, collection_id: int) -> list[FailedImage]:
+        """What the newest index of a collection could not take in, by image."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(FAILED, collection_id)
+        return [FailedImage(row["image_url"], row["repo_url"], row["reason"], row["detail"]) for row in rows]
+
     async def failure_counts(self, index_id: int) -> dict[str, int]:
         """How many images failed, by reason."""
         async with self._database.connection() as connection:
@@ -213,4 +251,5 @@ def _index(row: asyncpg.Record) -> Index:
         adapter_id=row["adapter_id"],
         backbone=row["backbone"],
         dim=row["dim"],
+        score_quantiles=row["score_quantiles"] or (),
     )

@@ -10,7 +10,7 @@ from similis.catalog.vectors import translated
 
 @dataclass(frozen=True)
 class VectorCollection:
-    """One Qdrant collection. backbone: the beginning of a checksum for a base store or a store of views, None for a generation."""
+    """One Qdrant collection. backbone: the beginning of a checksum for a base store, None for a generation."""
 
     name: str
     collection_id: int

@@ -1,6 +1,9 @@
 """What a success looks like on the wire."""
 
+import csv
+import io
 import json
+from collections.abc import Iterable, Sequence
 from urllib.parse import quote
 
 from aiohttp import web
@@ -18,6 +21,16 @@ def data(body: object) -> web.Response:
 def push(message: str, **fields: object) -> web.Response:
     """An answer that says what was done; `fields` come with it."""
     return data({**fields, "message": message, "message_type": "push"})
+
+
+def table(name: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> web.Response:
+    """An answer that is a CSV file of that name."""
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(header)
+    writer.writerows(rows)
+    headers = {"Content-Disposition": attachment(f"{name} failures", "csv")}
+    return web.Response(text=text.getvalue(), content_type="text/csv", charset="utf-8", headers=headers)
 
 
 def attachment(name: str, extension: str) -> str:

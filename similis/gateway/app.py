@@ -137,6 +137,7 @@ def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics)
         collections=CollectionHandlers(
             collections=collections,
             jobs=Jobs(parts.database),
+            indexes=Indexes(parts.database, settings.vector_prefix),
             uploads=uploads,
             embedder=parts.embedder,
             trainer=parts.trainer,
@@ -154,7 +155,7 @@ def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics)
 
 def _searches(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics) -> Searches:
     return Searches(
-        indexes=Indexes(parts.database, settings.qdrant_prefix),
+        indexes=Indexes(parts.database, settings.vector_prefix),
         embedder=parts.embedder,
         adapters=AdapterCache(Adapters(parts.database), max_bytes=settings.adapter_cache_bytes),
         vectors=parts.vectors,

@@ -1,11 +1,15 @@
 """Collections over HTTP: list, info, create, updatename, delete, and finetune."""
 
+from dataclasses import asdict
+from json import loads
+
 from aiohttp import web
 
 from similis.catalog.collections import Collection, Collections
+from similis.catalog.indexes import Indexes
 from similis.catalog.jobs import Job, Jobs
 from similis.gateway import parameters
-from similis.gateway.answers import data, push
+from similis.gateway.answers import data, push, table
 from similis.gateway.body import read_object
 from similis.gateway.embedder_client import EmbedderClient
 from similis.gateway.trainer_client import TrainerClient
@@ -20,6 +24,7 @@ class CollectionHandlers:
         *,
         collections: Collections,
         jobs: Jobs,
+        indexes: Indexes,
         uploads: Uploads,
         embedder: EmbedderClient,
         trainer: TrainerClient,
@@ -27,6 +32,7 @@ class CollectionHandlers:
     ) -> None:
         self._collections = collections
         self._jobs = jobs
+        self._indexes = indexes
         self._uploads = uploads
         self._embedder = embedder
         self._trainer = trainer
@@ -70,13 +76,32 @@ class CollectionHandlers:
     async def finetune(self, request: web.Request) -> web.Response:
         """`POST /api/collection/{id}/finetune`."""
         identifier = parameters.collection_id(request.match_info["id"])
-        force = parameters.force(request.query)
+        force, refresh = parameters.truth(request.query, "force"), parameters.truth(request.query, "refresh")
         backbone = await self._embedder.served_backbone()
-        job, created = await self._jobs.enqueue(identifier, backbone=backbone, force=force)
+        job, created = await self._jobs.enqueue(identifier, backbone=backbone, force=force, refresh=refresh)
         if job is None:
             return push("There is nothing new to learn: search serves the newest content.", job_id=None)
         self._trainer.nudge()
         return push(_finetune_message(job, created), job_id=job.id)
+
+    async def cancel(self, request: web.Request) -> web.Response:
+        """`POST /api/collection/{id}/finetune/cancel`."""
+        collection = await self._collections.get(parameters.collection_id(request.match_info["id"]))
+        if collection.job is None or not collection.job.active:
+            return push("No finetune is queued or running.", job_id=None)
+        job = await self._jobs.request_cancel(collection.job.id)
+        self._trainer.nudge()
+        return push(f"The finetune {'is cancelled' if job.state.ended else 'will end soon'}.", job_id=job.id)
+
+    async def failures(self, request: web.Request) -> web.Response:
+        """`GET /api/collection/{id}/failures`: JSON, or CSV for a client that asks for it by Accept."""
+        identifier = parameters.collection_id(request.match_info["id"])
+        collection = await self._collections.get(identifier)
+        failures = await self._indexes.failed_images(identifier)
+        if "text/csv" in request.headers.get("Accept", ""):
+            rows = [(failure.image_url, failure.repo_url, failure.reason, failure.detail) for failure in failures]
+            return table(collection.name, ("image_url", "repo_url", "reason", "detail"), rows)
+        return data({"failures": [asdict(failure) for failure in failures]})
 
 
 def _finetune_message(job: Job, created: bool) -> str:
@@ -99,5 +124,7 @@ def _described(collection: Collection, backbone: str | None) -> dict[str, object
         "finetuning_progess": job.progress if job is not None and job.active else None,
         "heidicon_tag": collection.heidicon_tag,
         "finetuning_state": "never" if job is None else job.state,
+        "finetuning_phase": job.phase if job is not None and job.active else None,
+        "quality": loads(collection.live_quality) if collection.live_quality else None,
         "finetuning_error": {"code": job.error_code, "message": job.error_message} if job and failed else None,
     }

@@ -25,7 +25,7 @@ class GatewaySettings(ServiceSettings):
     qdrant_address: str = "127.0.0.1:6334"
     qdrant_api_key: SecretStr | None = None
     qdrant_tls: bool = False
-    qdrant_prefix: str = "similis"
+    vector_prefix: str = "similis"
     embedder_address: str = "127.0.0.1:9001"
     trainer_address: str = "127.0.0.1:9002"
 

@@ -85,11 +85,11 @@ def missing_image() -> InvalidRequest:
     return InvalidRequest("There is no image.", code="image_missing")
 
 
-def force(query: Mapping[str, str]) -> bool:
-    """Whether a finetune is wanted even if there is nothing new. Raises InvalidRequest, invalid_force."""
-    value = TRUTHS.get(query.get("force", "false").lower())
+def truth(query: Mapping[str, str], name: str) -> bool:
+    """A parameter that is true or false, and false where it is not given. Raises InvalidRequest, invalid_NAME."""
+    value = TRUTHS.get(query.get(name, "false").lower())
     if value is None:
-        raise InvalidRequest("The parameter force is true or false.", code="invalid_force")
+        raise InvalidRequest(f"The parameter {name} is true or false.", code=f"invalid_{name}")
     return value
 
 

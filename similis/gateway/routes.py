@@ -40,7 +40,7 @@ class Handlers:
 
 
 def api_routes(handlers: Handlers, *, request_seconds: float, upload_seconds: float) -> Iterable[Route]:
-    """The contract's ten routes."""
+    """The contract's ten routes, and what was added to them: cancelling, and what could not be indexed."""
     brief, long = request_seconds, upload_seconds
     one = "/api/collection/{id}"
     collections, contents = handlers.collections, handlers.contents
@@ -55,6 +55,8 @@ def api_routes(handlers: Handlers, *, request_seconds: float, upload_seconds: fl
         Route("POST", f"{one}/updatename", collections.update_name, writes=True, seconds=brief),
         Route("POST", f"{one}/updatecontent", contents.update, writes=True, seconds=long),
         Route("POST", f"{one}/finetune", collections.finetune, writes=True, seconds=brief),
+        Route("POST", f"{one}/finetune/cancel", collections.cancel, writes=True, seconds=brief),
+        Route("GET", f"{one}/failures", collections.failures, writes=False, seconds=brief),
         Route("POST", f"{one}/delete", collections.delete, writes=True, seconds=brief),
     )
 

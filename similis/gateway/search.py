@@ -32,11 +32,12 @@ class SearchRequest:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """One image found. score: cosine similarity."""
+    """One image found. score: cosine similarity; percentile: share of unrelated pairs that score lower, in percent."""
 
     image_url: str
     repo_url: str
     score: float
+    percentile: float | None
 
 
 class LiveIndexes(Protocol):
@@ -147,7 +148,11 @@ class Searches:
         with self._metrics.search_stage("rows"):
             rows = await self._images.by_id(index.collection_id, index.revision, [hit.image_id for hit in hits])
         found = ((rows.get(hit.image_id), hit.score) for hit in hits)
-        return [SearchResult(row.image_url, row.repo_url, score) for row, score in found if row is not None]
+        return [
+            SearchResult(row.image_url, row.repo_url, score, index.percentile(score))
+            for row, score in found
+            if row is not None
+        ]
 
     async def _tuned(self, index: Index, vector: Vector) -> Vector:
         base = vector[np.newaxis, :]

@@ -36,7 +36,7 @@ class Calibration:
         return await loop.run_in_executor(self._executor, unrelated_quantiles, projection.apply(sample), objects)
 
     async def _sample(self, vectors: StoredVectors, report: Report) -> tuple[Matrix, list[str]]:
-        """A uniform sample of the images, in one pass (Vitter, 1985, "Random Sampling with a Reservoir", Algorithm R)."""
+        """A uniform sample of the images, in one pass (Vitter, 1985, "Random Sampling with a Reservoir")."""
         random = np.random.default_rng(0)
         kept: list[tuple[Matrix, str]] = []
         seen = 0

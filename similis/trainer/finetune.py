@@ -139,7 +139,8 @@ class Finetune:
         if found is None or found.backbone != backbone.checksum or found.quality is None:
             return None
         quality: dict[str, object] = loads(found.quality)
-        since = quality.get("revision", 0)
+        revision = quality.get("revision")
+        since = revision if isinstance(revision, int) else 0
         changed = await self._patience.persist(
             self._stores.images.changed_share, job.collection_id, job.revision, since
         )

@@ -45,10 +45,10 @@ class LearnedAdapter:
         moment, count = await self._principal.moment(vectors, dim, report)
         sample = await self._gather(vectors, count, report)
         loop = asyncio.get_running_loop()
-        if sample.shown:
-            await loop.run_in_executor(
-                self._executor, accumulate, moment, np.concatenate(sample.views).reshape(-1, dim)
-            )
+        if not sample.groups:
+            return Fitted(Projection(principal_directions(moment, DIMENSION)), {"adapter": "pca", "images": count})
+        for views in sample.views:
+            await loop.run_in_executor(self._executor, accumulate, moment, views.reshape(-1, dim))
         basis = await loop.run_in_executor(self._executor, principal_directions, moment, REDUCED)
         data = await loop.run_in_executor(self._executor, sample.reduced, basis)
         start = None

@@ -1,4 +1,4 @@
-"""`python -m similis.trainer.learning LESSON HEAD`: learns what one file holds, writes another, prints the share done."""
+"""`python -m similis.trainer.learning LESSON HEAD`: learns what a file holds, writes another, prints progress."""
 
 import os
 import sys
