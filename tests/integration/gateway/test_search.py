@@ -216,6 +216,9 @@ async def test_an_image_that_is_too_large_is_a_413(serving: Api, collection: int
     small = await launch(max_image_bytes=1000)
     (await search(small, collection, b"x" * 1001)).refused(413, "image_too_large")
     (await search(small, collection, b"x" * 2_000_000)).refused(413, "too_large")
+    (await small.call("POST", f"/api/collection/{collection}/search", data=b"QUJD" * 400)).refused(
+        413, "image_too_large"
+    )
 
 
 async def test_before_the_first_finetune_search_is_refused(serving: Api) -> None:
@@ -339,7 +342,7 @@ async def test_more_searches_than_may_run_and_wait_are_told_to_come_back(
 
 
 async def test_large_bodies_together_are_bounded(launch: Launch, collection: int, embedder: RunningEmbedder) -> None:
-    api = await launch(embedder_address=embedder.target, body_memory_bytes=2000)
+    api = await launch(embedder_address=embedder.target, body_memory_bytes=4000)
     (await search(api, collection, b"x" * 3000)).refused(429, "overloaded")
     small = io.BytesIO()
     Picture.new("RGB", (32, 32), "red").save(small, "JPEG")
