@@ -7,6 +7,10 @@ from types import TracebackType
 from similis.embedder.embedding import Embedding
 from similis.embedder.item import Outcome
 from similis.proto.embedder.v1 import embedder_pb2
+from similis.servicekit.errors import ServiceError
+
+# Encoded images of one stream that are here at once, whatever their number.
+MAX_HELD_BYTES = 32 << 20
 
 Request = embedder_pb2.EmbedStreamRequest
 Response = embedder_pb2.EmbedStreamResponse
@@ -16,14 +20,17 @@ class ImageStream:
     """Iterate it for the responses. Leaving it drops what is still under way.
 
     The next request is read only when fewer than `in_flight` are unanswered, so that HTTP/2's flow control holds the
-    caller back. A request that is wrong in itself (checksum, views) ends the stream; a bad image does not.
+    caller back. A request that is wrong in itself (checksum, views) ends the stream; a bad image does not. The item of such
+    a request is answered first: a client that is still sending when a stream ends may not learn the stream's status.
     """
 
     def __init__(self, embedding: Embedding, in_flight: int, requests: AsyncIterator[Request]) -> None:
         self._embedding = embedding
         self._requests = requests
-        self._room = asyncio.Semaphore(in_flight)
-        self._done: asyncio.Queue[Response | Exception | None] = asyncio.Queue()
+        self._in_flight = in_flight
+        self._held: dict[int, int] = {}
+        self._freed = asyncio.Event()
+        self._done: asyncio.Queue[tuple[int, Response] | Exception | None] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> "ImageStream":
@@ -47,8 +54,10 @@ class ImageStream:
             raise StopAsyncIteration
         if isinstance(done, Exception):
             raise done
-        self._room.release()
-        return done
+        number, response = done
+        self._held.pop(number, None)
+        self._freed.set()
+        return response
 
     def _start(self, work: "asyncio._CoroutineLike[None]") -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -59,26 +68,44 @@ class ImageStream:
     async def _read(self) -> None:
         own = asyncio.current_task()
         try:
-            await self._room.acquire()
+            number = 0
             async for request in self._requests:
-                self._embedding.check_checksum(request.backbone_checksum)
-                self._embedding.check_views(request.views.count)
-                self._start(self._answer(request))
-                await self._room.acquire()
+                await self._check(request)
+                self._held[number] = len(request.image)
+                self._start(
+                    self._answer(number, request.item_id, request.image, request.views.count, request.views.seed)
+                )
+                number += 1
+                # Not held while the next one is awaited: it would be a second copy of the image.
+                del request
+                await self._room()
             while others := self._tasks - {own}:
                 await asyncio.wait(others)
             await self._done.put(None)
         except Exception as error:
             await self._done.put(error)
 
-    async def _answer(self, request: Request) -> None:
+    async def _check(self, request: Request) -> None:
         try:
-            views = request.views
-            outcome = await self._embedding.embed(request.image, "bulk", views=views.count, seed=views.seed)
+            self._embedding.check_checksum(request.backbone_checksum)
+            self._embedding.check_views(request.views.count)
+        except ServiceError as error:
+            outcome = Outcome(code=error.code, message=error.message)
+            await self._done.put((-1, _response(request.item_id, outcome)))
+            raise
+
+    async def _room(self) -> None:
+        while len(self._held) >= self._in_flight or sum(self._held.values()) >= MAX_HELD_BYTES:
+            self._freed.clear()
+            await self._freed.wait()
+
+    async def _answer(self, number: int, item_id: int, image: bytes, views: int, seed: int) -> None:
+        try:
+            outcome = await self._embedding.embed(image, "bulk", views=views, seed=seed)
         except Exception as error:
             await self._done.put(error)
         else:
-            await self._done.put(_response(request.item_id, outcome))
+            await self._done.put((number, _response(item_id, outcome)))
 
 
 def _response(item_id: int, outcome: Outcome) -> Response:
