@@ -149,6 +149,41 @@ async def test_a_postgres_that_is_down_is_a_503_until_it_is_back(launch: Launch,
         assert await api.csv(identifier) == ROW
 
 
+async def test_a_download_that_breaks_off_is_no_whole_file(launch: Launch, tmp_path: Path) -> None:
+    row = b"https://example.org/" + b"x" * 4000 + b",https://repo.example.org/1\n"
+    async with running_postgres(tmp_path / "data") as url:
+        async with Database.open(url) as database:
+            key = await ApiKeys(database).create("tests")
+        api = await launch(database_url=url)
+        api.key = key
+        identifier = await api.create()
+        (await api.upload_raw(identifier, row * 5000)).pushed()
+        download = await api.session.get(f"{api.url}/api/collection/{identifier}/csvfile")
+        assert download.status == 200
+        await download.content.readexactly(1000)
+    with pytest.raises(aiohttp.ClientError):
+        await download.read()
+    download.close()
+
+
+async def never_answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A server that accepts and says nothing."""
+    await reader.read()
+    writer.close()
+
+
+async def test_a_part_that_does_not_answer_costs_no_more_than_the_deadline(launch: Launch) -> None:
+    server = await asyncio.start_server(never_answers, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        api = await launch(database_url=f"postgresql://similis@127.0.0.1:{port}/x", request_seconds=0.3)
+        started = asyncio.get_running_loop().time()
+        for path in ("list", "1/info"):
+            (await api.get(f"/api/collection/{path}")).refused(504, "deadline_exceeded")
+        assert asyncio.get_running_loop().time() - started < 3
+        assert (await api.get("/healthz")).status == 200
+
+
 async def test_a_qdrant_that_is_down_is_seen_and_seen_again(launch: Launch, tmp_path: Path) -> None:
     async with running_qdrant(tmp_path / "qdrant") as server:
         address = f"{server.host}:{server.grpc_port}"

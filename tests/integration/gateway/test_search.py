@@ -362,6 +362,23 @@ async def test_an_embedder_that_dies_is_a_503_until_it_is_back(launch: Launch, c
             await answered(lambda: search(api, collection, picture(0)), 200)
 
 
+async def test_a_qdrant_that_is_down_is_a_503(launch: Launch, collection: int, embedder: RunningEmbedder) -> None:
+    api = await launch(embedder_address=embedder.target, qdrant_address=NOBODY)
+    (await search(api, collection, picture(0))).refused(503, "qdrant_unavailable")
+
+
+async def test_an_embedder_that_does_not_answer_is_a_504(launch: Launch, collection: int) -> None:
+    async def never_answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(never_answers, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        api = await launch(embedder_address=f"127.0.0.1:{port}", request_seconds=1.5)
+        (await search(api, collection, picture(0))).refused(504, "deadline_exceeded")
+        assert (await api.info(collection))["requires_finetuning"] is False
+
+
 async def test_a_finetune_that_failed_says_why(serving: Api, indexer: Indexer) -> None:
     identifier = await serving.create()
     await serving.upload(identifier, content(range(1)))
