@@ -1,6 +1,7 @@
 """One bulk stream: takes up so many images at once, answers each when it is done."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from types import TracebackType
 
@@ -11,6 +12,7 @@ from similis.servicekit.errors import ServiceError
 
 # Encoded images of one stream that are here at once, whatever their number.
 MAX_HELD_BYTES = 32 << 20
+PAUSE_SECONDS, DISCARD_SECONDS = 0.1, 2.0
 
 Request = embedder_pb2.EmbedStreamRequest
 Response = embedder_pb2.EmbedStreamResponse
@@ -20,8 +22,7 @@ class ImageStream:
     """Iterate it for the responses. Leaving it drops what is still under way.
 
     The next request is read only when fewer than `in_flight` are unanswered, so that HTTP/2's flow control holds the
-    caller back. A request that is wrong in itself (checksum, views) ends the stream; a bad image does not. The item of such
-    a request is answered first: a client that is still sending when a stream ends may not learn the stream's status.
+    caller back. A request that is wrong in itself (checksum, views) ends the stream; a bad image does not.
     """
 
     def __init__(self, embedding: Embedding, in_flight: int, requests: AsyncIterator[Request]) -> None:
@@ -70,7 +71,7 @@ class ImageStream:
         try:
             number = 0
             async for request in self._requests:
-                await self._check(request)
+                self._check(request)
                 self._held[number] = len(request.image)
                 self._start(
                     self._answer(number, request.item_id, request.image, request.views.count, request.views.seed)
@@ -82,17 +83,24 @@ class ImageStream:
             while others := self._tasks - {own}:
                 await asyncio.wait(others)
             await self._done.put(None)
+        except ServiceError as error:
+            with contextlib.suppress(StopAsyncIteration):
+                await self._discard()
+            await self._done.put(error)
         except Exception as error:
             await self._done.put(error)
 
-    async def _check(self, request: Request) -> None:
-        try:
-            self._embedding.check_checksum(request.backbone_checksum)
-            self._embedding.check_views(request.views.count)
-        except ServiceError as error:
-            outcome = Outcome(code=error.code, message=error.message)
-            await self._done.put((-1, _response(request.item_id, outcome)))
-            raise
+    def _check(self, request: Request) -> None:
+        self._embedding.check_checksum(request.backbone_checksum)
+        self._embedding.check_views(request.views.count)
+
+    async def _discard(self) -> None:
+        """Reads on until the caller pauses: one that is sending while its stream ends never learns the status."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DISCARD_SECONDS):
+                while True:
+                    async with asyncio.timeout(PAUSE_SECONDS):
+                        await anext(self._requests)
 
     async def _room(self) -> None:
         while len(self._held) >= self._in_flight or sum(self._held.values()) >= MAX_HELD_BYTES:
