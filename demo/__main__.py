@@ -87,6 +87,8 @@ def _filled(client: RestClient, views: Sequence[photographs.View], images: str) 
 
 def _finetune(client: RestClient, collection: int) -> None:
     console.print(client.finetune(collection))
+    if not client.info(collection)["requires_finetuning"]:
+        return
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
     deadline = time.monotonic() + FINETUNE_SECONDS
     with Progress(*columns, console=console) as bar:
@@ -107,29 +109,22 @@ def _finetune(client: RestClient, collection: int) -> None:
 def _search(client: RestClient, collection: int, views: Sequence[photographs.View]) -> None:
     copy = next(view for view in views if view.name == "coffee-whole.jpg")
     queries = (
-        Query("an exact copy of coffee-whole.jpg", copy.jpeg, copy.repo_url, is_copy=True),
-        Query("a turned, blurred crop of chelsea", photographs.distorted(), photographs.repo_url("chelsea")),
-        Query("a photograph that is not in the collection (rocket)", photographs.held_out(), None),
+        Query("An exact copy of coffee-whole.jpg", copy.jpeg, copy.repo_url, is_copy=True),
+        Query("A turned, blurred crop of chelsea", photographs.distorted(), photographs.repo_url("chelsea")),
+        Query("Rocket, which is not in the collection", photographs.held_out(), None),
     )
-    table = Table("Query", "Found", "Entry in the repository", "Score", "Time", title="Three searches")
     problems = []
     for query in queries:
         started = time.perf_counter()
         results = client.search(collection, query.image, num_results=3)
         milliseconds = 1000 * (time.perf_counter() - started)
         problems += _problems(query, results)
-        for rank, result in enumerate(results):
+        title = f"{query.title}: {milliseconds:.0f} ms"
+        table = Table("Score", "Found", "Entry in the repository", title=title, title_justify="left", min_width=78)
+        for result in results:
             found = result["image_url"].rpartition("/")[2]
-            first = rank == 0
-            table.add_row(
-                query.title if first else "",
-                found,
-                result["repo_url"],
-                f"{result['score']:.4f}",
-                f"{milliseconds:.0f} ms" if first else "",
-                end_section=rank == len(results) - 1,
-            )
-    console.print(table)
+            table.add_row(f"{result['score']:.4f}", found, result["repo_url"])
+        console.print(table)
     if problems:
         raise Wrong("; ".join(problems))
 

@@ -10,7 +10,7 @@ from importlib.resources import files
 
 from PIL import Image, ImageFilter
 
-REPOSITORY = "https://repository.example.org/objects"
+REPOSITORY = "https://repository.example.org"
 PACKAGES = {
     "skimage": (
         *("astronaut.png", "brick.png", "camera.png", "cell.png", "chelsea.png", "clock_motion.png", "coffee.png"),

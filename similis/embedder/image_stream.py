@@ -1,12 +1,18 @@
 """One bulk stream: takes up so many images at once, answers each when it is done."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from types import TracebackType
 
 from similis.embedder.embedding import Embedding
 from similis.embedder.item import Outcome
 from similis.proto.embedder.v1 import embedder_pb2
+from similis.servicekit.errors import ServiceError
+
+# Encoded images of one stream that are here at once, whatever their number.
+MAX_HELD_BYTES = 32 << 20
+PAUSE_SECONDS, DISCARD_SECONDS = 0.1, 2.0
 
 Request = embedder_pb2.EmbedStreamRequest
 Response = embedder_pb2.EmbedStreamResponse
@@ -22,8 +28,10 @@ class ImageStream:
     def __init__(self, embedding: Embedding, in_flight: int, requests: AsyncIterator[Request]) -> None:
         self._embedding = embedding
         self._requests = requests
-        self._room = asyncio.Semaphore(in_flight)
-        self._done: asyncio.Queue[Response | Exception | None] = asyncio.Queue()
+        self._in_flight = in_flight
+        self._held: dict[int, int] = {}
+        self._freed = asyncio.Event()
+        self._done: asyncio.Queue[tuple[int, Response] | Exception | None] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> "ImageStream":
@@ -47,8 +55,10 @@ class ImageStream:
             raise StopAsyncIteration
         if isinstance(done, Exception):
             raise done
-        self._room.release()
-        return done
+        number, response = done
+        self._held.pop(number, None)
+        self._freed.set()
+        return response
 
     def _start(self, work: "asyncio._CoroutineLike[None]") -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -59,26 +69,51 @@ class ImageStream:
     async def _read(self) -> None:
         own = asyncio.current_task()
         try:
-            await self._room.acquire()
+            number = 0
             async for request in self._requests:
-                self._embedding.check_checksum(request.backbone_checksum)
-                self._embedding.check_views(request.views.count)
-                self._start(self._answer(request))
-                await self._room.acquire()
+                self._check(request)
+                self._held[number] = len(request.image)
+                self._start(
+                    self._answer(number, request.item_id, request.image, request.views.count, request.views.seed)
+                )
+                number += 1
+                # Not held while the next one is awaited: it would be a second copy of the image.
+                del request
+                await self._room()
             while others := self._tasks - {own}:
                 await asyncio.wait(others)
             await self._done.put(None)
+        except ServiceError as error:
+            with contextlib.suppress(StopAsyncIteration):
+                await self._discard()
+            await self._done.put(error)
         except Exception as error:
             await self._done.put(error)
 
-    async def _answer(self, request: Request) -> None:
+    def _check(self, request: Request) -> None:
+        self._embedding.check_checksum(request.backbone_checksum)
+        self._embedding.check_views(request.views.count)
+
+    async def _discard(self) -> None:
+        """Reads on until the caller pauses: one that is sending while its stream ends never learns the status."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DISCARD_SECONDS):
+                while True:
+                    async with asyncio.timeout(PAUSE_SECONDS):
+                        await anext(self._requests)
+
+    async def _room(self) -> None:
+        while len(self._held) >= self._in_flight or sum(self._held.values()) >= MAX_HELD_BYTES:
+            self._freed.clear()
+            await self._freed.wait()
+
+    async def _answer(self, number: int, item_id: int, image: bytes, views: int, seed: int) -> None:
         try:
-            views = request.views
-            outcome = await self._embedding.embed(request.image, "bulk", views=views.count, seed=views.seed)
+            outcome = await self._embedding.embed(image, "bulk", views=views, seed=seed)
         except Exception as error:
             await self._done.put(error)
         else:
-            await self._done.put(_response(request.item_id, outcome))
+            await self._done.put((number, _response(item_id, outcome)))
 
 
 def _response(item_id: int, outcome: Outcome) -> Response:

@@ -12,11 +12,6 @@ WHITESPACE = b" \t\r\n"
 URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
 
-def decode(text: bytes) -> bytes:
-    """The bytes that the text stands for. Raises InvalidRequest, invalid_base64."""
-    return decode_standard(padded(normalised(strip_data_url(text))))
-
-
 def strip_data_url(text: bytes) -> bytes:
     """The text behind the head of a data URL, or the text itself. Raises InvalidRequest where it is not base64."""
     head = DATA_URL.match(text[:MAX_DATA_URL_HEAD])

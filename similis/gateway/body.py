@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 from aiohttp.web_protocol import RequestPayloadError
 
-from similis.gateway.gate import BodyAccount
 from similis.gateway.json_object import JsonObject, parse_object
 from similis.servicekit.errors import InvalidRequest, TooLarge
 
@@ -41,19 +40,9 @@ async def chunks(request: web.Request, limit: int) -> AsyncIterator[bytes]:
         raise InvalidRequest("The body is broken or incomplete.", code="invalid_body") from None
 
 
-async def read(request: web.Request, limit: int, account: BodyAccount | None = None) -> bytes:
-    """The whole body. Raises what `chunks` raises, and Overloaded when the account's budget is used up."""
-    pieces = []
-    async for chunk in chunks(request, limit):
-        if account is not None:
-            account.take(len(chunk))
-        pieces.append(chunk)
-    return b"".join(pieces)
-
-
 async def read_object(request: web.Request) -> JsonObject:
     """A small body that is a JSON object; an empty body is an empty object. Raises InvalidRequest, TooLarge."""
-    return parse_object(await read(request, SMALL_BODY_BYTES))
+    return parse_object(b"".join([piece async for piece in chunks(request, SMALL_BODY_BYTES)]))
 
 
 def media_type(request: web.Request) -> str:

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from similis.gateway.content_csv import copy_rows
-from similis.gateway.content_json import ContentExtractor
 from similis.gateway.heidicon_objects import nonsense, parse_page
+from similis.gateway.json_field import Base64Field
 from similis.servicekit.errors import InvalidRequest, TooLarge
 
 PIECE_BYTES = 1024 * 1024
+FIELD = "content"
 
 Answer = dict[str, object]
 
@@ -28,10 +29,11 @@ def extract_content(body: Path, target: Path, *, max_bytes: int) -> Answer:
             if output.tell() > max_bytes:
                 raise TooLarge(f"The CSV is larger than {max_bytes} bytes.")
 
-        extractor = ContentExtractor(write)
+        content = Base64Field(FIELD, write)
         while piece := source.read(PIECE_BYTES):
-            extractor.feed(piece)
-        extractor.finish()
+            content.feed(piece)
+        if content.finish().get(FIELD) is None:
+            raise InvalidRequest(f"The field {FIELD} is missing.", code="content_missing")
     return {}
 
 

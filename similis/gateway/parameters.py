@@ -5,10 +5,9 @@ import unicodedata
 from collections.abc import Mapping
 
 from similis.catalog.collections import not_found
-from similis.gateway import base64_text
 from similis.gateway.json_object import JsonObject
 from similis.gateway.search import SearchRequest
-from similis.servicekit.errors import InvalidRequest, TooLarge
+from similis.servicekit.errors import InvalidRequest
 
 COLLECTION_ID = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
 MAX_ID = 2**63 - 1
@@ -52,17 +51,15 @@ def heidicon_tag(body: JsonObject) -> str | None:
     return value.strip() or None
 
 
-def search_request(image: bytes, body: JsonObject, query: Mapping[str, str], max_bytes: int) -> SearchRequest:
+def search_request(image: bytes, body: JsonObject, query: Mapping[str, str]) -> SearchRequest:
     """A search for an image, with its parameters from the body or else from the query.
 
-    Raises InvalidRequest: invalid_num_results, invalid_threshold.
+    Raises InvalidRequest: image_missing, invalid_num_results, invalid_threshold.
     """
+    if not image:
+        raise InvalidRequest("There is no image.", code="image_missing")
     limit = _chosen("num_results", body, query)
     threshold = _chosen("threshold", body, query)
-    if not image:
-        raise missing_image()
-    if len(image) > max_bytes:
-        raise TooLarge(f"The image is larger than {max_bytes} bytes.", code="image_too_large")
     return SearchRequest(
         image,
         limit=DEFAULT_RESULTS if limit is None else _num_results(limit),

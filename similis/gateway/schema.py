@@ -7,9 +7,13 @@ from contextlib import asynccontextmanager
 from similis.catalog.database import Database
 from similis.catalog.migrate import wait_for_schema
 from similis.servicekit.errors import Unavailable
+from similis.servicekit.logs import get_logger
 from similis.servicekit.request_context import remaining
 
+log = get_logger(__name__)
+
 CHECK_SECONDS = 1.0
+RETRY_SECONDS = 1.0
 
 
 class SchemaWait:
@@ -22,7 +26,7 @@ class SchemaWait:
     @asynccontextmanager
     async def open(cls, database: Database) -> AsyncIterator["SchemaWait"]:
         """Waits while entered."""
-        task = asyncio.create_task(wait_for_schema(database), name="schema-wait")
+        task = asyncio.create_task(_wait(database), name="schema-wait")
         try:
             yield cls(task)
         finally:
@@ -35,4 +39,15 @@ class SchemaWait:
             await asyncio.wait({self._waiting}, timeout=remaining(CHECK_SECONDS))
         if not self._waiting.done():
             raise Unavailable("The database is not set up yet.", code="schema_missing")
-        self._waiting.result()
+
+
+async def _wait(database: Database) -> None:
+    while True:
+        try:
+            await wait_for_schema(database)
+        except Exception as error:
+            # A role or a database that is not there yet, a password that is just being changed: also reasons to wait.
+            log.error("schema_wait_failed", reason=repr(error))
+            await asyncio.sleep(RETRY_SECONDS)
+        else:
+            return

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -46,7 +47,7 @@ class RunningInstance:
     address: str
 
     @classmethod
-    def start(cls, data: Path, *arguments: str) -> "RunningInstance":
+    def start(cls, data: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> "RunningInstance":
         """Starts one on a free port and waits for its line. Fails when there is none."""
         log = (data.parent / f"{data.name}.stderr").open("a")
         with log:
@@ -55,6 +56,7 @@ class RunningInstance:
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
+                env={**os.environ, **(environment or {})},
             )
         assert process.stdout is not None
         word, _, address = process.stdout.readline().strip().partition(" ")
@@ -75,9 +77,14 @@ class RunningInstance:
     def child(self, marker: str) -> psutil.Process:
         """The direct child whose command line has `marker` in it."""
         for child in psutil.Process(self.process.pid).children():
-            if any(marker in word for word in child.cmdline()):
-                return child
+            with suppress(psutil.Error):
+                if any(marker in word for word in child.cmdline()):
+                    return child
         raise LookupError(marker)
+
+    def times_ready(self, name: str) -> int:
+        """How often the child `name` has become ready."""
+        return sum("child_ready" in line and f"child={name} " in line for line in self.said().splitlines())
 
     def get(self, path: str, *, method: str = "GET", key: str = "") -> int:
         """The status of one request; 0 when there is no answer."""

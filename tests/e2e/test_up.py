@@ -30,6 +30,14 @@ def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningInstan
     instance.stop()
 
 
+@pytest.fixture(scope="module")
+def used(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The data directory of an instance that ran before."""
+    instance = RunningInstance.start(tmp_path_factory.mktemp("used") / "data")
+    instance.stop()
+    return instance.data
+
+
 def admin_key(instance: RunningInstance) -> str:
     return (instance.data / "admin-key").read_text().strip()
 
@@ -84,16 +92,11 @@ def test_keys_of_a_running_instance(instance: RunningInstance) -> None:
 def test_a_child_that_is_killed_comes_back(instance: RunningInstance, name: str) -> None:
     victim = instance.child(CHILDREN[name])
     offspring = victim.children(recursive=True)
+    before = instance.times_ready(name)
     victim.kill()
     until(lambda: gone([victim, *offspring]))
-
-    def back() -> bool:
-        try:
-            return instance.child(CHILDREN[name]).pid != victim.pid and instance.get("/readyz") == 200
-        except LookupError:
-            return False
-
-    until(back)
+    until(lambda: instance.times_ready(name) == before + 1)
+    until(lambda: instance.get("/readyz") == 200)
     assert instance.get("/api/collection/list") == 200
 
 
@@ -106,37 +109,55 @@ def test_idle_it_uses_little_memory(instance: RunningInstance) -> None:
     assert anonymous < IDLE_BYTES
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_it_stops_clean_and_leaves_nothing_and_the_next_start_is_quick(tmp_path: Path, number: signal.Signals) -> None:
-    first = RunningInstance.start(tmp_path / "data")
-    key = admin_key(first)
-    family = first.family()
-    assert len(family) >= len(CHILDREN)
-    assert first.stop(number) == 0
-    assert gone(family)
-    assert not (tmp_path / "data" / "run").exists()
-
-    started = time.monotonic()
-    second = RunningInstance.start(tmp_path / "data")
-    try:
+def test_it_stops_clean_and_leaves_nothing_and_the_next_start_is_quick(used: Path) -> None:
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        started = time.monotonic()
+        instance = RunningInstance.start(used)
         assert time.monotonic() - started < SECOND_START_SECONDS
-        assert second.get("/api/verify", method="POST", key=key) == 200
-        assert second.said().count("api_key_created") == 1
-    finally:
-        second.stop()
+        family = instance.family()
+        assert len(family) >= len(CHILDREN)
+        assert instance.get("/api/verify", method="POST", key=admin_key(instance)) == 200
+        assert instance.stop(number) == 0
+        assert gone(family)
+        assert not (used / "run").exists()
+    assert instance.said().count("api_key_created") == 1
 
 
-def test_killed_itself_it_leaves_nothing_and_the_next_start_recovers(tmp_path: Path) -> None:
-    first = RunningInstance.start(tmp_path / "data")
-    key = admin_key(first)
+def test_killed_itself_it_leaves_nothing_and_the_next_start_recovers(used: Path) -> None:
+    first = RunningInstance.start(used)
     family = first.family()
     first.stop(signal.SIGKILL)
-    second = RunningInstance.start(tmp_path / "data")
+    second = RunningInstance.start(used)
     try:
         assert gone(family)
-        assert second.get("/api/verify", method="POST", key=key) == 200
+        assert second.get("/api/verify", method="POST", key=admin_key(second)) == 200
     finally:
         second.stop()
+
+
+def test_keys_of_a_stopped_instance(used: Path) -> None:
+    made = similis("keys", "create", "--name", "museum", "--data", str(used))
+    assert made.returncode == 0
+    assert "not running" in made.stderr
+    assert "museum" in similis("keys", "list", "--data", str(used)).stdout
+    # Nothing was left running, or this would wait for it and fail.
+    instance = RunningInstance.start(used)
+    try:
+        assert instance.get("/api/verify", method="POST", key=made.stdout.strip()) == 200
+    finally:
+        instance.stop()
+
+
+def test_the_end_of_the_terminal_is_not_the_end_under_nohup(used: Path) -> None:
+    command = ["nohup", *SIMILIS, "up", "--data", str(used), "--port", "0"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline().startswith(b"ready ")
+        process.send_signal(signal.SIGHUP)
+        assert similis("keys", "list", "--data", str(used)).returncode == 0
+        assert process.poll() is None
+        process.terminate()
+        assert process.wait(60) == 0
 
 
 def test_stopped_while_it_starts_it_leaves_nothing(tmp_path: Path) -> None:
@@ -149,19 +170,3 @@ def test_stopped_while_it_starts_it_leaves_nothing(tmp_path: Path) -> None:
         assert process.stdout is not None
         assert process.stdout.read() == b""
     assert gone(family)
-
-
-def test_keys_of_a_stopped_instance(tmp_path: Path) -> None:
-    instance = RunningInstance.start(tmp_path / "data")
-    instance.stop()
-    made = similis("keys", "create", "--name", "museum", "--data", str(tmp_path / "data"))
-    assert made.returncode == 0
-    assert "not running" in made.stderr
-    listed = similis("keys", "list", "--data", str(tmp_path / "data")).stdout
-    assert "museum" in listed
-    # Nothing was left running, or this would wait for it and fail.
-    second = RunningInstance.start(tmp_path / "data")
-    try:
-        assert second.get("/api/verify", method="POST", key=made.stdout.strip()) == 200
-    finally:
-        second.stop()

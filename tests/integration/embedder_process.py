@@ -30,6 +30,11 @@ class RunningEmbedder:
     description: embedder_pb2.DescribeResponse
     process: asyncio.subprocess.Process
 
+    def workers(self) -> list[int]:
+        """Process ids of its workers."""
+        pid = self.process.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+
     def stub(self, channel: grpc.aio.Channel) -> "embedder_pb2_grpc.EmbedderServiceAsyncStub":
         """The client's side of the service on an open channel."""
         return embedder_pb2_grpc.EmbedderServiceStub(channel)  # type: ignore[return-value]

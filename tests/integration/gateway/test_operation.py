@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import os
 import signal
 import socket
@@ -9,8 +10,10 @@ import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import aiohttp
+import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -18,9 +21,12 @@ from similis.catalog.api_keys import ApiKeys
 from similis.catalog.database import Database
 from similis.catalog.migrate import migrate
 from similis.gateway.config import GatewaySettings
+from similis.gateway.schema import SchemaWait
+from similis.servicekit.errors import DeadlineExceeded, Unavailable
 from similis.servicekit.process import StartupError
+from tests.eventually import eventually
 from tests.integration.databases import new_database
-from tests.integration.gateway.api import Api, answered
+from tests.integration.gateway.api import Api, answered, api_client
 from tests.integration.gateway.conftest import NOBODY, Launch, Parts
 from tests.integration.gateway.parts import running_postgres
 from tests.integration.qdrant_process import running_qdrant
@@ -143,6 +149,41 @@ async def test_a_postgres_that_is_down_is_a_503_until_it_is_back(launch: Launch,
         assert await api.csv(identifier) == ROW
 
 
+async def test_a_download_that_breaks_off_is_no_whole_file(launch: Launch, tmp_path: Path) -> None:
+    row = b"https://example.org/" + b"x" * 4000 + b",https://repo.example.org/1\n"
+    async with running_postgres(tmp_path / "data") as url:
+        async with Database.open(url) as database:
+            key = await ApiKeys(database).create("tests")
+        api = await launch(database_url=url)
+        api.key = key
+        identifier = await api.create()
+        (await api.upload_raw(identifier, row * 5000)).pushed()
+        download = await api.session.get(f"{api.url}/api/collection/{identifier}/csvfile")
+        assert download.status == 200
+        await download.content.readexactly(1000)
+    with pytest.raises(aiohttp.ClientError):
+        await download.read()
+    download.close()
+
+
+async def never_answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """A server that accepts and says nothing."""
+    await reader.read()
+    writer.close()
+
+
+async def test_a_part_that_does_not_answer_costs_no_more_than_the_deadline(launch: Launch) -> None:
+    server = await asyncio.start_server(never_answers, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        api = await launch(database_url=f"postgresql://similis@127.0.0.1:{port}/x", request_seconds=0.3)
+        started = asyncio.get_running_loop().time()
+        for path in ("list", "1/info"):
+            (await api.get(f"/api/collection/{path}")).refused(504, "deadline_exceeded")
+        assert asyncio.get_running_loop().time() - started < 3
+        assert (await api.get("/healthz")).status == 200
+
+
 async def test_a_qdrant_that_is_down_is_seen_and_seen_again(launch: Launch, tmp_path: Path) -> None:
     async with running_qdrant(tmp_path / "qdrant") as server:
         address = f"{server.host}:{server.grpc_port}"
@@ -216,13 +257,70 @@ async def test_a_request_under_way_is_finished_before_the_end(parts: Parts, tmp_
     assert not os.listdir(tmp_path)  # noqa: PTH208 (a path's own method is one that blocks, to the linter)
 
 
-async def test_a_wrong_setting_is_one_line_that_names_it(parts: Parts, tmp_path: Path) -> None:
-    for name, value in (("port", "x"), ("heidicon_url", "ftp://x"), ("max_image_bytes", "0")):
-        async with gateway_process(parts, tmp_path, **{name: value}) as process:
-            _, error = await process.communicate()
-            assert process.returncode == 78
-            assert error.decode().count("\n") == 1
-            assert f"SIMILIS_{name.upper()}" in error.decode()
+async def test_wrong_settings_are_one_line_that_names_them(parts: Parts, tmp_path: Path) -> None:
+    wrong = {"port": "x", "heidicon_url": "ftp://x", "max_image_bytes": "0"}
+    async with gateway_process(parts, tmp_path, **wrong) as process:
+        _, error = await process.communicate()
+    assert process.returncode == 78
+    assert error.decode().count("\n") == 1
+    assert all(f"SIMILIS_{name.upper()}" in error.decode() for name in wrong)
+
+
+async def test_a_killed_gateway_leaves_no_process_and_the_next_one_no_file(
+    parts: Parts, launch: Launch, tmp_path: Path
+) -> None:
+    port = free_port()
+    async with gateway_process(parts, tmp_path, port=str(port)) as process:
+        async with api_client(f"http://127.0.0.1:{port}", parts.key) as api:
+            identifier = await until_it_listens(api)
+            upload = asyncio.create_task(api.upload_raw(identifier, ROW * 400_000))
+            await eventually(lambda: bool(psutil.Process(process.pid).children()))
+            children = psutil.Process(process.pid).children()
+            process.kill()
+            with pytest.raises(aiohttp.ClientError):
+                await upload
+        await eventually(lambda: not any(child.is_running() for child in children))
+    assert spools(tmp_path) == 1
+    api = await launch()
+    assert spools(tmp_path) == 1
+    assert (await api.info(identifier))["number_of_images"] == 0
+
+
+async def until_it_listens(api: Api) -> int:
+    """A new collection, as soon as there is somebody to make it."""
+    async with asyncio.timeout(30):
+        while True:
+            with contextlib.suppress(aiohttp.ClientConnectionError):
+                return await api.create()
+            await asyncio.sleep(0.05)
+
+
+def spools(parent: Path) -> int:
+    """How many gateways have a folder there."""
+    return len(list(parent.glob("similis-gateway-*")))
+
+
+class Refusing(Database):
+    """A database that refuses first, in ways that are not all errors of ours."""
+
+    refusals: ClassVar[list[Exception]] = [DeadlineExceeded("Slow."), RuntimeError("role does not exist")]
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Any]:
+        if self.refusals:
+            raise self.refusals.pop()
+        async with super().connection() as connection:
+            yield connection
+
+
+async def test_waiting_for_the_schema_outlives_every_refusal(parts: Parts) -> None:
+    async with Refusing.open(parts.database_url) as database, SchemaWait.open(database) as schema:
+        async with asyncio.timeout(20):
+            while True:
+                with contextlib.suppress(Unavailable):
+                    await schema.check()
+                    break
+    assert not Refusing.refusals
 
 
 async def test_a_taken_port_is_one_line(parts: Parts, tmp_path: Path) -> None:

@@ -216,6 +216,9 @@ async def test_an_image_that_is_too_large_is_a_413(serving: Api, collection: int
     small = await launch(max_image_bytes=1000)
     (await search(small, collection, b"x" * 1001)).refused(413, "image_too_large")
     (await search(small, collection, b"x" * 2_000_000)).refused(413, "too_large")
+    (await small.call("POST", f"/api/collection/{collection}/search", data=b"QUJD" * 400)).refused(
+        413, "image_too_large"
+    )
 
 
 async def test_before_the_first_finetune_search_is_refused(serving: Api) -> None:
@@ -339,7 +342,7 @@ async def test_more_searches_than_may_run_and_wait_are_told_to_come_back(
 
 
 async def test_large_bodies_together_are_bounded(launch: Launch, collection: int, embedder: RunningEmbedder) -> None:
-    api = await launch(embedder_address=embedder.target, body_memory_bytes=2000)
+    api = await launch(embedder_address=embedder.target, body_memory_bytes=4000)
     (await search(api, collection, b"x" * 3000)).refused(429, "overloaded")
     small = io.BytesIO()
     Picture.new("RGB", (32, 32), "red").save(small, "JPEG")
@@ -357,6 +360,23 @@ async def test_an_embedder_that_dies_is_a_503_until_it_is_back(launch: Launch, c
         await answered(lambda: api.get("/readyz"), 503)
         async with running_embedder(workers="1", listen=first.target):
             await answered(lambda: search(api, collection, picture(0)), 200)
+
+
+async def test_a_qdrant_that_is_down_is_a_503(launch: Launch, collection: int, embedder: RunningEmbedder) -> None:
+    api = await launch(embedder_address=embedder.target, qdrant_address=NOBODY)
+    (await search(api, collection, picture(0))).refused(503, "qdrant_unavailable")
+
+
+async def test_an_embedder_that_does_not_answer_is_a_504(launch: Launch, collection: int) -> None:
+    async def never_answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+        writer.close()
+
+    async with await asyncio.start_server(never_answers, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        api = await launch(embedder_address=f"127.0.0.1:{port}", request_seconds=1.5)
+        (await search(api, collection, picture(0))).refused(504, "deadline_exceeded")
+        assert (await api.info(collection))["requires_finetuning"] is False
 
 
 async def test_a_finetune_that_failed_says_why(serving: Api, indexer: Indexer) -> None:

@@ -7,17 +7,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from similis.gateway.content_json import ContentExtractor
+from similis.gateway.json_field import Base64Field
 from similis.servicekit.errors import InvalidRequest
 
 
 def extracted(body: bytes, size: int = 7) -> bytes:
     """The content of a body that comes in pieces of `size` bytes."""
     written: list[bytes] = []
-    extractor = ContentExtractor(written.append)
+    content = Base64Field("content", written.append)
     for start in range(0, len(body), size):
-        extractor.feed(body[start : start + size])
-    extractor.finish()
+        content.feed(body[start : start + size])
+    content.finish()
     return b"".join(written)
 
 
@@ -75,10 +75,6 @@ def test_every_way_to_write_base64(size: int, encode: object) -> None:
 @pytest.mark.parametrize(
     ("body", "code"),
     [
-        ("", "content_missing"),
-        ("{}", "content_missing"),
-        ('{"Content": "QQ=="}', "content_missing"),
-        ('{"a": {"content": "QQ=="}}', "content_missing"),
         ('["content", "QQ=="]', "invalid_json"),
         ('{"content": "QQ=="', "invalid_json"),
         ('{"content": "QQ==', "invalid_json"),
@@ -87,7 +83,6 @@ def test_every_way_to_write_base64(size: int, encode: object) -> None:
         ('{"content": "QQ=="} x', "invalid_json"),
         ('{"content": "QQ==", "content": "QQ=="}', "invalid_json"),
         ('{"content": ["QQ=="]}', "invalid_base64"),
-        ('{"content": null}', "invalid_base64"),
         ('{"content": 5}', "invalid_base64"),
         ('{"content": "QQ=="}'.replace("Q", "é", 1), "invalid_base64"),
         ('{"content": "Q"}', "invalid_base64"),
@@ -104,6 +99,19 @@ def test_what_is_wrong_is_said(body: str, code: str, size: int) -> None:
     with pytest.raises(InvalidRequest) as error:
         extracted(body.encode(), size)
     assert error.value.code == code
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b'{"Content": "QQ=="}', b'{"a": {"content": "QQ=="}}'])
+def test_a_field_that_is_absent_is_left_so(body: bytes) -> None:
+    content = Base64Field("content", lambda _: pytest.fail("nothing is decoded"))
+    content.feed(body)
+    assert "content" not in content.finish()
+
+
+def test_the_rest_of_the_object_is_given() -> None:
+    content = Base64Field("image", lambda _: None)
+    content.feed(b'{"num_results": 3, "image": "QQ==", "threshold": [1]}')
+    assert content.finish() == {"num_results": 3, "image": "", "threshold": [1]}
 
 
 def test_other_fields_may_not_be_large() -> None:

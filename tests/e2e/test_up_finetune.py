@@ -1,0 +1,199 @@
+"""A finetune outlives the death of any process, the supervisor's included."""
+
+import base64
+import io
+import json
+import random
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from PIL import Image
+
+from .running_instance import RunningInstance, until
+
+IMAGES = 60
+COPY_SCORE = 0.99
+# A short lease, so that a job whose worker died is taken up soon.
+SETTINGS = {"SIMILIS_LEASE_SECONDS": "3", "SIMILIS_POLL_SECONDS": "0.5"}
+VICTIMS = {
+    "trainer": "similis.trainer",
+    "embedder": "similis.embedder",
+    "qdrant": "similis.standalone.qdrant",
+    "postgres": "bin/postgres",
+    "gateway": "similis.gateway",
+}
+
+
+def photograph(number: int) -> bytes:
+    """A small picture unlike the others: a few blurred colours."""
+    colours = random.Random(number)
+    image = Image.frombytes("RGB", (5, 5), colours.randbytes(75)).resize((160, 160), Image.Resampling.BICUBIC)
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=90)
+    return buffer.getvalue()
+
+
+class Museum:
+    """Serves photographs at /COLLECTION/NUMBER; may hold back the second half of a collection's until released."""
+
+    def __init__(self) -> None:
+        self.asked: Counter[str] = Counter()
+        self.released = threading.Event()
+        museum = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                museum.asked[self.path] += 1
+                number = int(self.path.rpartition("/")[2])
+                if number >= IMAGES // 2:
+                    museum.released.wait(60)
+                body = photograph(number)
+                self.send_response(200)
+                self.send_header("Content-Type", "image/jpeg")
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: object) -> None: ...
+
+        class Server(ThreadingHTTPServer):
+            daemon_threads = True
+            request_queue_size = 128
+
+            def handle_error(self, *_: object) -> None:
+                """A client that was killed is no error of the museum's."""
+
+        self.server = Server(("127.0.0.1", 0), Handler)
+        self.address = f"http://127.0.0.1:{self.server.server_port}"
+
+    def rows(self, collection: str) -> list[tuple[str, str]]:
+        return [(f"{self.address}/{collection}/{number}", f"https://example.org/{number}") for number in range(IMAGES)]
+
+
+class Client:
+    """The REST API, with the first key."""
+
+    def __init__(self, instance: RunningInstance) -> None:
+        self._instance = instance
+
+    def call(self, method: str, path: str, body: object = None) -> tuple[int, dict[str, Any]]:
+        """Status and body; (0, {}) when there is no answer."""
+        parts = urlsplit(self._instance.address)
+        connection = HTTPConnection(parts.hostname or "", parts.port, timeout=60)
+        key = (self._instance.data / "admin-key").read_text().strip()
+        try:
+            connection.request(
+                method,
+                f"/api/collection{path}",
+                json.dumps(body or {}),
+                {"API-Key": key, "Content-Type": "application/json"},
+            )
+            answer = connection.getresponse()
+            return answer.status, json.loads(answer.read())
+        except OSError:
+            return 0, {}
+        finally:
+            connection.close()
+
+    def good(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+        status, answer = self.call(method, path, body)
+        assert status == 200, answer
+        return answer
+
+    def filled(self, name: str, rows: list[tuple[str, str]]) -> int:
+        collection = int(self.good("POST", "/create", {"name": name})["id"])
+        csv = "".join(f"{image},{entry}\n" for image, entry in rows)
+        self.good("POST", f"/{collection}/updatecontent", {"content": base64.b64encode(csv.encode()).decode()})
+        return collection
+
+    def is_done(self, collection: int) -> bool:
+        status, info = self.call("GET", f"/{collection}/info")
+        if status != 200:
+            return False
+        assert info["finetuning_state"] != "failed", info
+        return not info["requires_finetuning"]
+
+    def search(self, collection: int, image: bytes, num_results: int) -> tuple[int, list[dict[str, Any]]]:
+        body = {"image": base64.b64encode(image).decode(), "num_results": num_results}
+        status, answer = self.call("POST", f"/{collection}/search", body)
+        return status, answer.get("results", [])
+
+
+@pytest.fixture(scope="module")
+def museum() -> Iterator[Museum]:
+    museum = Museum()
+    thread = threading.Thread(target=museum.server.serve_forever, daemon=True)
+    thread.start()
+    yield museum
+    museum.released.set()
+    museum.server.shutdown()
+    museum.server.server_close()
+    thread.join()
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RunningInstance]]:
+    """The instance that runs, last in the list: one that is killed is followed by the next."""
+    data = tmp_path_factory.mktemp("finetune") / "data"
+    instances = [RunningInstance.start(data, "--allow-private-addresses", environment=SETTINGS)]
+    yield instances
+    instances[-1].stop()
+
+
+def assert_each_is_indexed_once(client: Client, collection: int, rows: list[tuple[str, str]]) -> None:
+    status, results = client.search(collection, photograph(0), 1000)
+    assert status == 200
+    assert Counter(result["image_url"] for result in results) == Counter(image for image, _ in rows)
+    for number in (0, IMAGES // 2, IMAGES - 1):
+        _, (best, *_) = client.search(collection, photograph(number), 1)
+        assert (best["image_url"], best["repo_url"]) == rows[number]
+        assert best["score"] >= COPY_SCORE
+
+
+@pytest.fixture(scope="module")
+def earlier(started: list[RunningInstance], museum: Museum) -> int:
+    """A collection that was finetuned before anything was killed."""
+    client = Client(started[-1])
+    museum.released.set()
+    collection = client.filled("earlier", museum.rows("earlier"))
+    client.good("POST", f"/{collection}/finetune")
+    until(lambda: client.is_done(collection))
+    return collection
+
+
+@pytest.mark.parametrize("victim", [*VICTIMS, "supervisor"])
+def test_a_finetune_outlives_a_kill_and_indexes_each_image_once(
+    started: list[RunningInstance], museum: Museum, earlier: int, victim: str
+) -> None:
+    museum.released.clear()
+    client = Client(started[-1])
+    rows = museum.rows(victim)
+    collection = client.filled(victim, rows)
+    client.good("POST", f"/{collection}/finetune")
+    # The first half was given out, and what is in the second half is being waited for.
+    until(lambda: sum(count for path, count in museum.asked.items() if path.startswith(f"/{victim}/")) > IMAGES // 2)
+
+    if victim == "supervisor":
+        started[-1].stop(signal.SIGKILL)
+        museum.released.set()
+        started.append(RunningInstance.start(started[-1].data, "--allow-private-addresses", environment=SETTINGS))
+        client = Client(started[-1])
+    else:
+        started[-1].child(VICTIMS[victim]).kill()
+        status, results = client.search(earlier, photograph(1), 1)
+        assert status in {0, 200, 503, 504}
+        assert status != 200 or results[0]["repo_url"] == "https://example.org/1"
+        museum.released.set()
+
+    until(lambda: client.is_done(collection), 90)
+    assert_each_is_indexed_once(client, collection, rows)
+    assert_each_is_indexed_once(client, earlier, museum.rows("earlier"))

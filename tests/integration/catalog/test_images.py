@@ -1,0 +1,152 @@
+"""An image keeps its id for as long as its URL stays; what does not change is not written."""
+
+import random
+from collections import Counter
+
+import pytest
+
+from similis.catalog.images import Image
+from tests.integration.workplace import Workplace
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+Row = tuple[str, str]
+
+
+def rows(*names: str) -> list[Row]:
+    """Rows of images of these names."""
+    return [
+        (f"https://example.org/{name}/full/512,/0/default.jpg", f"https://repo.example.org/{name}") for name in names
+    ]
+
+
+async def stored(place: Workplace, collection: int, revision: int) -> dict[str, int]:
+    """Ids by name; occurrences of a URL count up."""
+    found: dict[str, int] = {}
+    seen: Counter[str] = Counter()
+    for image in await place.images.page(collection, revision, after=0, limit=1000):
+        name = image.image_url.split("/")[3]
+        seen[name] += 1
+        found[name if seen[name] == 1 else f"{name}.{seen[name]}"] = image.id
+    return found
+
+
+async def replaced(place: Workplace, collection: int, content: list[Row]) -> int:
+    return (await place.contents.replace(collection, place.staged(content))).revision
+
+
+async def test_ids_stay_when_rows_are_added_removed_and_moved(workplace: Workplace) -> None:
+    collection = await workplace.collections.create("coins")
+    first = await stored(workplace, collection, await replaced(workplace, collection, rows("a", "b", "c")))
+    second = await stored(workplace, collection, await replaced(workplace, collection, rows("c", "d", "a")))
+    assert {name: second[name] for name in "ac"} == {name: first[name] for name in "ac"}
+    assert second["d"] not in first.values()
+    # What is gone for a revision comes back under a new id: its vectors may have been removed.
+    third = await stored(workplace, collection, await replaced(workplace, collection, rows("b", "a")))
+    assert third["a"] == first["a"]
+    assert third["b"] not in first.values()
+
+
+async def test_equal_urls_are_rows_of_their_own_with_ids_of_their_own(workplace: Workplace) -> None:
+    collection = await workplace.collections.create("coins")
+    first = await stored(workplace, collection, await replaced(workplace, collection, rows("a", "a", "b")))
+    assert len(set(first.values())) == 3
+    second = await stored(workplace, collection, await replaced(workplace, collection, rows("b", "a", "a", "a")))
+    assert {name: second[name] for name in first} == first
+    third = await stored(workplace, collection, await replaced(workplace, collection, rows("a")))
+    assert third == {"a": first["a"]}
+
+
+async def test_a_new_repository_url_keeps_the_id_and_old_revisions_read_the_old_one(workplace: Workplace) -> None:
+    collection = await workplace.collections.create("coins")
+    await replaced(workplace, collection, rows("a", "b"))
+    before = await workplace.images.page(collection, 1, after=0, limit=10)
+    url = before[0].image_url
+    await replaced(workplace, collection, [(url, "https://repo.example.org/moved"), *rows("b")])
+    after = await workplace.images.page(collection, 2, after=0, limit=10)
+    assert after == [Image(before[0].id, url, "https://repo.example.org/moved"), before[1]]
+    assert await workplace.images.page(collection, 1, after=0, limit=10) == before
+    by_id = await workplace.images.by_id(collection, 1, [before[0].id, before[1].id, 10**9])
+    assert list(by_id.values()) == before
+
+
+async def test_adding_one_row_writes_one_row(workplace: Workplace) -> None:
+    collection = await workplace.collections.create("coins")
+    names = [str(number) for number in range(500)]
+    await replaced(workplace, collection, rows(*names))
+    await replaced(workplace, collection, rows("new", *names))
+    written = await workplace.rows("SELECT xmin::text, count(*) FROM images GROUP BY 1 ORDER BY 2")
+    assert [count for _, count in written] == [1, 500]
+
+
+async def test_the_same_bytes_again_change_nothing(workplace: Workplace) -> None:
+    collection = await workplace.collections.create("coins")
+    staged = workplace.staged(rows("a", "b"))
+    assert (await workplace.contents.replace(collection, staged)).changed
+    before = await workplace.collections.get(collection)
+    again = await workplace.contents.replace(collection, staged)
+    assert (again.revision, again.changed) == (1, False)
+    assert await workplace.collections.get(collection) == before
+
+
+async def test_pages_give_every_image_once_in_order(workplace: Workplace) -> None:
+    collection = await workplace.collections.create("coins")
+    await replaced(workplace, collection, rows(*(str(number) for number in range(25))))
+    whole = await workplace.images.page(collection, 1, after=0, limit=100)
+    paged: list[Image] = []
+    while page := await workplace.images.page(collection, 1, after=paged[-1].id if paged else 0, limit=10):
+        paged += page
+    assert paged == whole
+    assert await workplace.images.count(collection, 1) == 25
+
+
+async def test_any_history_of_contents_reads_back_as_it_was(workplace: Workplace) -> None:
+    chance = random.Random(5)
+    collection = await workplace.collections.create("coins")
+    history: dict[int, Counter[Row]] = {}
+    for _ in range(12):
+        content = [
+            (f"https://example.org/{chance.choice('abcdef')}", f"https://r.example.org/{chance.randint(1, 3)}")
+            for _ in range(chance.randint(1, 12))
+        ]
+        history[await replaced(workplace, collection, content)] = Counter(content)
+    for revision, content in history.items():
+        images = await workplace.images.page(collection, revision, after=0, limit=100)
+        assert Counter((image.image_url, image.repo_url) for image in images) == content
+        assert len({image.id for image in images}) == len(images)
+
+
+async def test_images_that_no_content_shows_are_told_and_removed_and_no_others(workplace: Workplace) -> None:
+    collection = await workplace.collections.create("coins")
+    await replaced(workplace, collection, rows("a", "b", "c"))
+    first = await stored(workplace, collection, 1)
+    url = rows("a")[0][0]
+    await replaced(workplace, collection, [(url, "https://repo.example.org/moved"), *rows("c")])
+    assert await workplace.images.unreferenced(collection, 10) == []
+    assert await workplace.images.collections_with_ended() == []
+    await workplace.contents.prune(0)
+    assert await workplace.images.collections_with_ended() == [collection]
+    assert await workplace.images.unreferenced(collection, 10) == [first["b"]]
+    await workplace.images.remove(collection, [first["b"]])
+    await workplace.images.remove_ended_spans(collection)
+    assert await workplace.images.collections_with_ended() == []
+    assert await workplace.rows("SELECT count(*) FROM images") == [(2,)]
+    assert await stored(workplace, collection, 2) == {name: first[name] for name in "ac"}
+
+
+async def test_a_content_reads_back_byte_for_byte_and_goes_only_when_nothing_pins_it(workplace: Workplace) -> None:
+    collection = await workplace.collections.create("coins")
+    staged = workplace.staged(rows(*(str(number) for number in range(20_000))))
+    assert staged.csv.stat().st_size > 1 << 20
+    await workplace.contents.replace(collection, staged)
+    assert b"".join([piece async for piece in workplace.contents.read(collection, 1)]) == staged.csv.read_bytes()
+    assert [piece async for piece in workplace.contents.read(collection, 0)] == []
+    job = await workplace.finetune(collection)
+    await replaced(workplace, collection, rows("a"))
+    for pinned in (True, False):
+        if not pinned:
+            await workplace.jobs.request_cancel(job.id)
+        await workplace.contents.prune(3600)
+        await workplace.contents.prune(0)
+        assert bool([piece async for piece in workplace.contents.read(collection, 1)]) is pinned
+    assert await workplace.rows("SELECT revision FROM contents") == [(2,)]

@@ -1,0 +1,117 @@
+"""Indexes: which may go and when, and failures that outlive the attempt that found them."""
+
+import pytest
+
+from similis.catalog.indexes import ImageFailure, Index
+from similis.catalog.jobs import Job, LeaseLost
+from tests.integration.workplace import Workplace
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+URLS = ["https://example.org/1.jpg", "https://example.org/2.jpg"]
+
+
+async def claimed(place: Workplace, collection: int) -> Job:
+    await place.jobs.enqueue(collection, backbone=None, force=True)
+    job = await place.jobs.claim("worker")
+    assert job is not None
+    return job
+
+
+async def names(place: Workplace, grace: float) -> list[str]:
+    return [index.qdrant_collection for index in await place.indexes.droppable(grace)]
+
+
+async def begun(place: Workplace, collection: int, backbone: str = "b") -> tuple[Job, Index]:
+    job = await claimed(place, collection)
+    return job, await place.indexes.begin(job, backbone)
+
+
+async def test_a_replaced_index_may_go_after_the_grace_period(workplace: Workplace) -> None:
+    collection = await workplace.collection(URLS)
+    first_job, first = await begun(workplace, collection)
+    assert await names(workplace, 0) == []
+    await workplace.jobs.publish(first_job, first.id, 2)
+    assert await names(workplace, 0) == []
+    second_job, second = await begun(workplace, collection)
+    await workplace.jobs.publish(second_job, second.id, 2)
+    assert await names(workplace, 60) == []
+    assert await names(workplace, 0) == [first.qdrant_collection]
+    await workplace.indexes.remove(first.id)
+    # The live one is not removed, whoever asks.
+    await workplace.indexes.remove(second.id)
+    assert [index.id for index in await workplace.indexes.of_collection(collection)] == [second.id]
+
+
+async def test_the_index_of_a_job_that_ended_otherwise_may_go(workplace: Workplace) -> None:
+    collection = await workplace.collection(URLS)
+    job, index = await begun(workplace, collection)
+    await workplace.jobs.fail(job, "no_space", "The disk is full.")
+    assert await names(workplace, 60) == [index.qdrant_collection]
+
+
+async def test_failures_wait_for_the_next_attempt_however_long_it_takes_to_begin(workplace: Workplace) -> None:
+    collection = await workplace.collection(URLS)
+    job, index = await begun(workplace, collection)
+    failures = [ImageFailure(1, "not_found", "status 404"), ImageFailure(2, "timeout", "")]
+    await workplace.indexes.add_failures(index, failures)
+    await workplace.rows("UPDATE jobs SET lease_until = now() - interval '1 second'")
+    heir = await workplace.jobs.claim("heir")
+    assert heir is not None
+    # The job has a new token, and no new index yet.
+    assert await names(workplace, 0) == []
+    second = await workplace.indexes.begin(heir, "b")
+    assert await workplace.indexes.failures(second.id) == failures
+    assert await workplace.indexes.failures(second.id, [2, 3]) == failures[1:]
+    assert await workplace.indexes.failure_counts(second.id) == {"not_found": 1, "timeout": 1}
+    assert await names(workplace, 0) == [index.qdrant_collection]
+    assert job.token < heir.token
+
+
+async def test_the_newest_reason_counts_and_a_removed_index_takes_none(workplace: Workplace) -> None:
+    _, index = await begun(workplace, await workplace.collection(URLS))
+    await workplace.indexes.add_failures(index, [ImageFailure(1, "timeout", "")])
+    await workplace.indexes.add_failures(index, [ImageFailure(1, "not_found", "")])
+    assert await workplace.indexes.failure_counts(index.id) == {"not_found": 1}
+    await workplace.indexes.remove(index.id)
+    with pytest.raises(LeaseLost):
+        await workplace.indexes.add_failures(index, [ImageFailure(1, "timeout", "")])
+
+
+async def test_an_adapter_goes_with_the_last_index_that_has_it(workplace: Workplace) -> None:
+    collection = await workplace.collection(URLS)
+    job, index = await begun(workplace, collection)
+    used = await workplace.adapters.add(collection, "b", b"weights", '{"adapter": "pca"}')
+    await workplace.indexes.set_adapter(index, used, 256, None)
+    unused = await workplace.adapters.add(collection, "b", b"other", None)
+    await workplace.adapters.remove_unused()
+    assert await workplace.adapters.get(unused) is not None, "a job is under way that may be about to use it"
+    await workplace.jobs.publish(job, index.id, 2)
+    await workplace.adapters.remove_unused()
+    assert await workplace.adapters.get(unused) is None
+    stored = await workplace.adapters.get(used)
+    assert stored is not None
+    assert stored.weights == b"weights"
+    _, live = await workplace.indexes.live(collection)
+    assert live is not None
+    assert (live.adapter_id, live.dim) == (used, 256)
+
+
+async def test_base_stores_are_needed_while_a_job_may_read_them(workplace: Workplace) -> None:
+    collection = await workplace.collection(URLS)
+
+    async def needed(backbone: str) -> bool:
+        return (await workplace.indexes.base_stores_needed()).covers(collection, backbone[:16])
+
+    old, new = "0" * 64, "1" * 64
+    assert await needed(old), "there is no index yet: what a failed job embedded is the next one's"
+    assert not (await workplace.indexes.base_stores_needed()).covers(collection + 1, old[:16])
+    job, index = await begun(workplace, collection, old)
+    await workplace.jobs.publish(job, index.id, 2)
+    assert (await needed(old), await needed(new)) == (True, False)
+    job, index = await begun(workplace, collection, new)
+    assert (await needed(old), await needed(new)) == (True, True)
+    await workplace.jobs.publish(job, index.id, 2)
+    for dropped in await workplace.indexes.droppable(0):
+        await workplace.indexes.remove(dropped.id)
+    assert (await needed(old), await needed(new)) == (False, True)

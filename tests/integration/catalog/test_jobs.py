@@ -1,0 +1,231 @@
+"""The queue: one active job for a collection, one worker for a job, and nothing written under an old token."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from similis.catalog.indexes import Index
+from similis.catalog.jobs import Job, JobState, LeaseLost
+from similis.servicekit.errors import InvalidRequest, NotFound
+from tests.integration.workplace import Workplace
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+URLS = ["https://example.org/1.jpg", "https://example.org/2.jpg"]
+
+
+async def claimed(place: Workplace) -> Job:
+    job = await place.jobs.claim("worker")
+    assert job is not None
+    return job
+
+
+async def published(place: Workplace, collection: int, backbone: str = "b") -> Index:
+    """A finetune that went well."""
+    await place.jobs.enqueue(collection, backbone=None, force=True)
+    job = await claimed(place)
+    index = await place.indexes.begin(job, backbone)
+    await place.jobs.publish(job, index.id, 2)
+    return index
+
+
+async def expire_lease(place: Workplace) -> None:
+    await place.rows("UPDATE jobs SET lease_until = now() - interval '1 second' WHERE state = 'running'")
+
+
+async def test_however_many_ask_there_is_one_job(workplace: Workplace) -> None:
+    collection = await workplace.collection(URLS)
+    answers = await asyncio.gather(*(workplace.jobs.enqueue(collection, backbone=None, force=True) for _ in range(8)))
+    assert len({job.id for job, _ in answers if job}) == 1
+    assert sorted(new for _, new in answers) == [False] * 7 + [True]
+    running = await claimed(workplace)
+    again, new = await workplace.jobs.enqueue(collection, backbone=None, force=True)
+    assert again is not None
+    assert (again.id, again.state, new) == (running.id, JobState.RUNNING, False)
+
+
+async def test_an_empty_or_missing_collection_has_nothing_to_finetune(workplace: Workplace) -> None:
+    empty = await workplace.collections.create("empty")
+    for collection, code in ((empty, "collection_empty"), (empty + 1, "collection_not_found")):
+        with pytest.raises(InvalidRequest) as caught:
+            await workplace.jobs.enqueue(collection, backbone=None, force=False)
+        assert caught.value.code == code
+
+
+async def test_nothing_new_to_learn_starts_no_job_unless_forced(workplace: Workplace) -> None:
+    collection = await workplace.collection(URLS)
+    await published(workplace, collection, backbone="b")
+    assert await workplace.jobs.enqueue(collection, backbone="b", force=False) == (None, False)
+    assert await workplace.jobs.enqueue(collection, backbone=None, force=False) == (None, False)
+    for backbone, force in (("b", True), ("other", False)):
+        job, new = await workplace.jobs.enqueue(collection, backbone=backbone, force=force)
+        assert job is not None
+        assert new
+        await workplace.jobs.request_cancel(job.id)
+    await workplace.fill(collection, URLS[:1])
+    _, new = await workplace.jobs.enqueue(collection, backbone="b", force=False)
+    assert new
+
+
+async def test_each_job_is_claimed_by_one_worker_the_oldest_first(workplace: Workplace) -> None:
+    jobs = [await workplace.finetune(await workplace.collection(URLS)) for _ in range(6)]
+    first = await claimed(workplace)
+    rest = await asyncio.gather(*(workplace.jobs.claim(f"worker-{number}") for number in range(10)))
+    assert first.id == jobs[0].id
+    assert (first.state, first.token, first.attempts) == (JobState.RUNNING, 1, 1)
+    assert sorted(job.id for job in rest if job) == [job.id for job in jobs[1:]]
+
+
+async def test_a_job_whose_lease_ran_out_is_claimed_anew_and_one_whose_lease_holds_is_not(
+    workplace: Workplace,
+) -> None:
+    await workplace.finetune(await workplace.collection(URLS))
+    first = await claimed(workplace)
+    assert await workplace.jobs.claim("other") is None
+    await expire_lease(workplace)
+    second = await workplace.jobs.claim("other")
+    assert second is not None
+    assert (second.id, second.token, second.attempts) == (first.id, 2, 2)
+    assert not await workplace.jobs.heartbeat(second, "fetching", 10.0)
+    with pytest.raises(LeaseLost):
+        await workplace.jobs.heartbeat(first, "fetching", 50.0)
+    assert (await workplace.jobs.get(first.id)).progress == 10.0
+
+
+async def test_a_heartbeat_keeps_the_lease_though_it_had_run_out(workplace: Workplace) -> None:
+    await workplace.finetune(await workplace.collection(URLS))
+    job = await claimed(workplace)
+    await expire_lease(workplace)
+    assert not await workplace.jobs.heartbeat(job, "fetching", 1.0)
+    assert await workplace.jobs.claim("other") is None
+
+
+async def test_progress_never_falls(workplace: Workplace) -> None:
+    await workplace.finetune(await workplace.collection(URLS))
+    job = await claimed(workplace)
+    for told, shown in ((30.0, 30.0), (10.0, 30.0), (31.0, 31.0)):
+        await workplace.jobs.heartbeat(job, "fetching", told)
+        assert (await workplace.jobs.get(job.id)).progress == shown
+
+
+Ending = Callable[[Workplace, Job, Index], Awaitable[None]]
+ENDINGS: dict[JobState, Ending] = {
+    JobState.DONE: lambda place, job, index: place.jobs.publish(job, index.id, 2),
+    JobState.FAILED: lambda place, job, _: place.jobs.fail(job, "no_space", "The disk is full."),
+    JobState.CANCELLED: lambda place, job, _: place.jobs.cancelled(job),
+}
+
+
+@pytest.mark.parametrize("state", ENDINGS)
+async def test_a_job_ends_once_and_stays_as_it_ended(workplace: Workplace, state: JobState) -> None:
+    collection = await workplace.collection(URLS)
+    await workplace.finetune(collection)
+    job = await claimed(workplace)
+    index = await workplace.indexes.begin(job, "b")
+    await ENDINGS[state](workplace, job, index)
+    ended = await workplace.jobs.get(job.id)
+    assert (ended.state, ended.state.ended) == (state, True)
+    for end in ENDINGS.values():
+        with pytest.raises(LeaseLost):
+            await end(workplace, job, index)
+    with pytest.raises(LeaseLost):
+        await workplace.jobs.heartbeat(job, "fetching", 1.0)
+    await workplace.jobs.release(job)
+    assert await workplace.jobs.request_cancel(job.id) == ended
+    assert await workplace.jobs.claim("worker") is None
+    found = await workplace.collections.get(collection)
+    assert found.job is not None
+    assert (found.job.state, found.job.active) == (state.value, False)
+    assert found.job.error_code == ("no_space" if state is JobState.FAILED else None)
+    assert (found.last_finetuned is not None) == (state is JobState.DONE)
+    _, new = await workplace.jobs.enqueue(collection, backbone=None, force=True)
+    assert new
+
+
+async def test_nothing_ends_or_publishes_under_an_old_token(workplace: Workplace) -> None:
+    collection = await workplace.collection(URLS)
+    before = await published(workplace, collection)
+    await workplace.jobs.enqueue(collection, backbone=None, force=True)
+    zombie = await claimed(workplace)
+    stale = await workplace.indexes.begin(zombie, "b")
+    await expire_lease(workplace)
+    heir = await claimed(workplace)
+    index = await workplace.indexes.begin(heir, "b")
+    for end in ENDINGS.values():
+        with pytest.raises(LeaseLost):
+            await end(workplace, zombie, stale)
+    # Nor does the heir's token publish what the zombie wrote.
+    with pytest.raises(LeaseLost):
+        await workplace.jobs.publish(heir, stale.id, 2)
+    await workplace.jobs.release(zombie)
+    assert (await workplace.jobs.get(heir.id)).state is JobState.RUNNING
+    assert (await workplace.indexes.live(collection))[1] == before
+    await workplace.jobs.publish(heir, index.id, 2)
+    assert (await workplace.indexes.live(collection))[1] == index
+
+
+async def test_a_publish_moves_everything_or_nothing(workplace: Workplace) -> None:
+    collection = await workplace.collection(URLS)
+    before = await published(workplace, collection)
+    await workplace.jobs.enqueue(collection, backbone=None, force=True)
+    job = await claimed(workplace)
+    # There is no such index: the job must not end, nor the old one be given up.
+    with pytest.raises(LeaseLost):
+        await workplace.jobs.publish(job, 10**9, 2)
+    assert (await workplace.jobs.get(job.id)).state is JobState.RUNNING
+    assert (await workplace.indexes.live(collection))[1] == before
+    assert await workplace.indexes.droppable(0) == []
+
+
+async def test_a_released_job_waits_again_and_costs_no_attempt(workplace: Workplace) -> None:
+    await workplace.finetune(await workplace.collection(URLS))
+    job = await claimed(workplace)
+    await workplace.jobs.release(job)
+    waiting = await workplace.jobs.get(job.id)
+    assert (waiting.state, waiting.attempts) == (JobState.QUEUED, 0)
+    again = await claimed(workplace)
+    assert (again.id, again.token) == (job.id, 2)
+
+
+async def test_a_queued_job_is_cancelled_at_once_and_a_running_one_is_told(workplace: Workplace) -> None:
+    await workplace.finetune(await workplace.collection(URLS))
+    running = await claimed(workplace)
+    queued = await workplace.finetune(await workplace.collection(URLS))
+    assert (await workplace.jobs.request_cancel(queued.id)).state is JobState.CANCELLED
+    told = await workplace.jobs.request_cancel(running.id)
+    assert (told.state, told.cancel_requested) == (JobState.RUNNING, True)
+    assert await workplace.jobs.heartbeat(running, "fetching", 1.0)
+    with pytest.raises(NotFound):
+        await workplace.jobs.request_cancel(10**9)
+
+
+async def test_a_deletion_takes_the_job_from_its_worker(workplace: Workplace) -> None:
+    collection = await workplace.collection(URLS)
+    await workplace.finetune(collection)
+    job = await claimed(workplace)
+    index = await workplace.indexes.begin(job, "b")
+    await workplace.collections.mark_deleting(collection)
+    with pytest.raises(LeaseLost):
+        await workplace.jobs.heartbeat(job, "fetching", 1.0)
+    with pytest.raises(LeaseLost):
+        await workplace.jobs.publish(job, index.id, 2)
+    with pytest.raises(InvalidRequest):
+        await workplace.collections.mark_deleting(collection)
+    await workplace.collections.remove(collection)
+    for act in (
+        workplace.adapters.add(collection, "b", b"weights", None),
+        workplace.indexes.begin(job, "b"),
+    ):
+        with pytest.raises(LeaseLost):
+            await act
+    assert await workplace.rows("SELECT count(*) FROM jobs") == [(0,)]
+
+
+async def test_the_queue_is_counted_by_state(workplace: Workplace) -> None:
+    for _ in range(3):
+        await workplace.finetune(await workplace.collection(URLS))
+    await claimed(workplace)
+    counts, age = await workplace.jobs.counts()
+    assert (counts["queued"], counts["running"], counts["done"]) == (2, 1, 0)
+    assert age >= 0

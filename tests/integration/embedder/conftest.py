@@ -1,0 +1,21 @@
+"""An embedder that all tests of a module share."""
+
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest_asyncio
+
+from similis.servicekit.grpc_channel import open_channel
+from tests.integration.embedder_process import RunningEmbedder, running_embedder
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def embedder() -> AsyncIterator[RunningEmbedder]:
+    async with running_embedder(metrics_port="0") as running:
+        yield running
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def channel(embedder: RunningEmbedder) -> AsyncIterator[grpc.aio.Channel]:
+    async with open_channel(embedder.target) as opened:
+        yield opened

@@ -1,0 +1,176 @@
+# ruff: noqa: ASYNC240 - files of /proc and of the test itself
+"""The embedder as a process: how it starts, what it costs, how it ends."""
+
+import asyncio
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import grpc
+import psutil
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from similis.proto.embedder.v1 import embedder_pb2 as pb
+from similis.servicekit.grpc_channel import open_channel
+from tests.eventually import eventually
+from tests.integration.embedder_process import MODEL_CACHE, running_embedder
+from tests.unit.embedder.photographs import encoded, photograph
+
+IMAGE = encoded(photograph().resize((300, 300)), "JPEG")
+SERVICE = "similis.embedder.v1.EmbedderService"
+
+
+def is_gone(pid: int) -> bool:
+    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+
+
+async def failed_start(**settings: str) -> tuple[int, str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "similis.embedder"),
+        stderr=asyncio.subprocess.PIPE,
+        env={
+            **os.environ,
+            "SIMILIS_LISTEN": "127.0.0.1:0",
+            "SIMILIS_MODEL_CACHE": str(MODEL_CACHE),
+            "HF_HUB_OFFLINE": "1",
+            **{f"SIMILIS_{name.upper()}": value for name, value in settings.items()},
+        },
+    )
+    async with asyncio.timeout(60):
+        _, stderr = await process.communicate()
+    return process.returncode or 0, stderr.decode()
+
+
+@pytest.mark.parametrize("backbone", ["/no/such/folder", "nonsense", "facebook/dinov2-base"])
+async def test_a_wrong_backbone_ends_the_start_with_one_line(backbone: str) -> None:
+    status, said = await failed_start(backbone=backbone)
+    assert status == 1
+    lines = said.strip().splitlines()
+    assert len(lines) == 1
+    assert backbone in lines[0]
+    assert "Traceback" not in said
+
+
+async def test_a_wrong_setting_is_named() -> None:
+    status, said = await failed_start(workers="many")
+    assert status == 78
+    assert "SIMILIS_WORKERS" in said
+
+
+async def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    status, said = await failed_start(model_cache=str(blocked / "cache"))
+    assert status == 1
+    assert "model cache" in said
+
+
+async def test_a_second_start_is_quick_small_and_without_torch() -> None:
+    async with running_embedder(workers="2"):
+        pass
+    began = time.perf_counter()
+    async with running_embedder(workers="2") as running:
+        assert time.perf_counter() - began < 5
+        await eventually(lambda: len(running.workers()) == 2)
+        async with open_channel(running.target) as channel:
+            await running.stub(channel).Embed(pb.EmbedRequest(image=IMAGE))
+        family = [running.process.pid, *running.workers()]
+        assert sum(anonymous_bytes(pid) for pid in family) < 450 << 20
+        assert not any("libtorch" in Path(f"/proc/{pid}/maps").read_text() for pid in family)
+
+
+def anonymous_bytes(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Anonymous:"))
+
+
+async def test_a_damaged_converted_model_is_made_anew(tmp_path: Path) -> None:
+    async with running_embedder(tmp_path, workers="1"):
+        pass
+    model = next(tmp_path.glob("*/model.onnx"))
+    model.write_bytes(model.read_bytes()[:1000])
+    async with running_embedder(tmp_path, workers="1") as running:
+        assert running.description.dimension == 1280
+    assert [path.name for path in tmp_path.iterdir()] == [model.parent.name]
+
+
+async def test_workers_end_with_a_front_process_that_is_killed() -> None:
+    async with running_embedder(workers="2") as running:
+        await eventually(lambda: len(running.workers()) == 2)
+        workers = running.workers()
+        running.process.kill()
+        await running.process.wait()
+        await eventually(lambda: all(is_gone(pid) for pid in workers), 5)
+
+
+async def test_it_is_not_serving_while_no_worker_lives_and_serving_again_after() -> None:
+    async with running_embedder(workers="1", canary_seconds="0.5") as running, open_channel(running.target) as channel:
+        health = health_pb2_grpc.HealthStub(channel)
+        watch = health.Watch(health_pb2.HealthCheckRequest(service=SERVICE))
+        states = []
+        async with asyncio.timeout(30):
+            async for answer in watch:
+                states.append(answer.status)
+                if len(states) == 1:
+                    # A worker that is stopped is there and does not work.
+                    os.kill(running.workers()[0], signal.SIGSTOP)
+                if len(states) == 2:
+                    os.kill(running.workers()[0], signal.SIGCONT)
+                if len(states) == 3:
+                    break
+        watch.cancel()
+    serving, not_serving = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+    assert states == [serving, not_serving, serving]
+
+
+async def test_an_image_that_kills_its_worker_twice_fails_alone() -> None:
+    async with (
+        running_embedder(workers="1", item_seconds="1") as running,
+        open_channel(running.target) as channel,
+    ):
+        stub = running.stub(channel)
+        os.kill(running.workers()[0], signal.SIGSTOP)
+        held = asyncio.create_task(_embed(stub))
+        first = running.workers()[0]
+        await eventually(lambda: first not in running.workers() and len(running.workers()) == 1)
+        await held
+        answer = await stub.Embed(pb.EmbedRequest(image=IMAGE))
+        assert len(answer.vector) == 5120
+
+
+async def _embed(stub: object) -> None:
+    answer = await stub.Embed(pb.EmbedRequest(image=IMAGE), timeout=30)  # type: ignore[attr-defined]
+    assert len(answer.vector) == 5120
+
+
+async def test_workers_are_replaced_by_age_without_a_gap() -> None:
+    async with (
+        running_embedder(workers="2", worker_images="20") as running,
+        open_channel(running.target) as channel,
+    ):
+        stub = running.stub(channel)
+        first = set(running.workers())
+
+        async def requests():  # type: ignore[no-untyped-def]
+            for number in range(120):
+                yield pb.EmbedStreamRequest(item_id=number, image=IMAGE)
+
+        answers = [response async for response in stub.EmbedStream(requests())]
+        assert len(answers) == 120
+        assert all(response.HasField("embedding") for response in answers)
+        await eventually(lambda: not first & set(running.workers()))
+
+
+async def test_a_stop_lets_calls_under_way_finish() -> None:
+    async with running_embedder(workers="1") as running, open_channel(running.target) as channel:
+        calls = [asyncio.create_task(_embed(running.stub(channel))) for _ in range(8)]
+        await asyncio.sleep(0)
+        while not any(call.done() for call in calls):  # noqa: ASYNC110 - the first answer proves that all have arrived
+            await asyncio.sleep(0.001)
+        running.process.send_signal(signal.SIGTERM)
+        results = await asyncio.gather(*calls, return_exceptions=True)
+        assert [type(result) for result in results if not isinstance(result, grpc.aio.AioRpcError)] == [type(None)] * 8
+        assert await running.process.wait() == 0
