@@ -67,21 +67,6 @@ def search_request(image: bytes, body: JsonObject, query: Mapping[str, str]) -> 
     )
 
 
-def image_of(body: JsonObject) -> bytes:
-    """The bytes of the field `image`. Raises InvalidRequest: image_missing, invalid_base64."""
-    value = body.get("image")
-    if value is None or value == "":
-        raise missing_image()
-    if not isinstance(value, str) or not value.isascii():
-        raise base64_text.invalid()
-    return base64_text.decode(value.encode("ascii"))
-
-
-def missing_image() -> InvalidRequest:
-    """The refusal of a search for nothing."""
-    return InvalidRequest("There is no image.", code="image_missing")
-
-
 def truth(query: Mapping[str, str], name: str) -> bool:
     """A parameter that is true or false, and false where it is not given. Raises InvalidRequest, invalid_NAME."""
     value = TRUTHS.get(query.get(name, "false").lower())

@@ -132,7 +132,9 @@ def _worker(number: int, parts: _Parts, settings: TrainerSettings) -> Worker:
     limits = FetchLimits(settings.download_concurrency, settings.downloads_per_host)
     steps = FinetuneSteps(
         fetching=Fetching(parts.images, parts.indexes, parts.downloads, limits, patience, parts.metrics),
-        fit=LearnedAdapter(parts.numerics, threads=settings.learning_threads or len(os.sched_getaffinity(0))),
+        fit=LearnedAdapter(
+            parts.numerics, threads=settings.learning_threads or max(1, len(os.sched_getaffinity(0)) // 2)
+        ),
         calibration=Calibration(parts.numerics),
         indexing=Indexing(parts.generations, patience, parts.numerics),
     )

@@ -38,7 +38,7 @@ class TrainerSettings(ServiceSettings):
     # A job fails when more than this share of its rows failed for reasons that may pass.
     max_transient_failures: Share = 0.5
 
-    # For learning an adapter; None: all that the process may use.
+    # For learning an adapter; None: half of the cores that the process may use, the embedder has the others.
     learning_threads: Count | None = None
 
     allow_private_addresses: bool = False

@@ -11,7 +11,7 @@ from similis.catalog.images import Image
 from similis.catalog.projection import Projection, normalised
 from similis.servicekit.logs import get_logger
 from similis.trainer.fitting import DIMENSION, Fitted, PrincipalComponents, Report, accumulate, principal_directions
-from similis.trainer.learning.training_set import UNGROUPED, Matrix, TrainingSet, usable_groups
+from similis.trainer.learning.training_set import MIN_IMAGES, UNGROUPED, Matrix, TrainingSet, usable_groups
 from similis.trainer.learning_process import Lesson, learn_apart
 from similis.trainer.stored_vectors import StoredVectors
 
@@ -24,7 +24,8 @@ MAX_SAMPLE = 100_000
 # An adapter that has learnt from all but so many of the rows is kept as it is, and one from all but so many begun with.
 KEPT_SHARE = 0.05
 CONTINUED_SHARE = 0.5
-MIN_STEPS, MAX_STEPS = 400, 1500
+# Steps of training: as many as images in a small collection, fewer for each in a large one.
+MIN_STEPS, SMALL_STEPS, MAX_STEPS = 100, 400, 1500
 IMAGES_PER_STEP = 8
 
 
@@ -45,8 +46,10 @@ class LearnedAdapter:
         moment, count = await self._principal.moment(vectors, dim, report)
         sample = await self._gather(vectors, count, report)
         loop = asyncio.get_running_loop()
-        if not sample.groups:
-            return Fitted(Projection(principal_directions(moment, DIMENSION)), {"adapter": "pca", "images": count})
+        if len(sample.groups) < MIN_IMAGES:
+            reason = f"there are fewer than {MIN_IMAGES} images"
+            directions = await loop.run_in_executor(self._executor, principal_directions, moment, DIMENSION)
+            return Fitted(Projection(directions), {"adapter": "pca", "reason": reason, "images": count})
         for views in sample.views:
             await loop.run_in_executor(self._executor, accumulate, moment, views.reshape(-1, dim))
         basis = await loop.run_in_executor(self._executor, principal_directions, moment, REDUCED)
@@ -54,8 +57,7 @@ class LearnedAdapter:
         start = None
         if previous is not None and _changed(previous) <= CONTINUED_SHARE:
             start = basis.T @ previous.projection.matrix
-        steps = min(max(MIN_STEPS, len(data) // IMAGES_PER_STEP), MAX_STEPS)
-        lesson = Lesson(data, start, min(DIMENSION, dim), steps, self._threads)
+        lesson = Lesson(data, start, min(DIMENSION, dim), _steps(len(data)), self._threads)
         learned = await learn_apart(lesson, lambda share: report(round(share * 2 * count)))
         quality = learned.quality | {"images": count, "sample": len(data), "continued": start is not None}
         return Fitted(Projection(np.ascontiguousarray(basis @ learned.head, dtype=np.float32)), quality)
@@ -108,6 +110,11 @@ class _Sample:
             np.concatenate(views) if views else np.zeros((0, 1, size), np.float32),
             np.array(self.shown, dtype=np.int64),
         )
+
+
+def _steps(images: int) -> int:
+    small = min(max(images, MIN_STEPS), SMALL_STEPS)
+    return min(max(small, images // IMAGES_PER_STEP), MAX_STEPS)
 
 
 def _hash(text: str) -> int:

@@ -10,9 +10,8 @@ from similis.catalog.projection import Matrix
 from similis.trainer.learning.gate import Examination, Verdict, judge
 from similis.trainer.learning.head import OBSERVED_EVERY, Hyperparameters, train_head
 from similis.trainer.learning.holdout import Holdout, folds
-from similis.trainer.learning.training_set import TrainingSet
+from similis.trainer.learning.training_set import MIN_IMAGES, TrainingSet
 
-MIN_IMAGES = 8
 # How firmly unlabelled images are held to the frozen space: the second is for where the first does harm.
 PULL_WEIGHTS = (3000.0, 6000.0)
 

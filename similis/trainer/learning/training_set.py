@@ -12,6 +12,8 @@ Mask = npt.NDArray[np.bool_]
 # A group that covers more of a collection than this says nothing about what belongs together.
 MAX_GROUP_SHARE = 0.5
 UNGROUPED = -1
+# With fewer images than this nothing can be measured, so nothing is learnt.
+MIN_IMAGES = 40
 
 
 @dataclass(frozen=True)
