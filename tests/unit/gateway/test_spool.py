@@ -19,6 +19,11 @@ async def pieces(*given: bytes) -> AsyncIterator[bytes]:
         yield piece
 
 
+def files(folder: Path) -> list[str]:
+    """Names of all files in a folder and those below."""
+    return [path.name for path in folder.rglob("*") if path.is_file()]
+
+
 @pytest.mark.parametrize("size", [10, 3_000_000])
 async def test_a_full_disk_is_no_space(size: int) -> None:
     with pytest.raises(NoSpace):
@@ -46,8 +51,8 @@ async def test_folders_go_with_what_they_hold(tmp_path: Path) -> None:
     with Spool.open(tmp_path) as spool:
         with pytest.raises(RuntimeError, match="stop"):
             await fail(spool)
-        assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["lock"]
-    assert not list(tmp_path.glob("*"))
+        assert files(tmp_path) == ["lock"]
+    assert not files(tmp_path)
 
 
 def test_folders_of_others_that_run_are_left_alone(tmp_path: Path) -> None:
