@@ -1,7 +1,9 @@
 """Advisory locks: what only one process at a time should do, whichever it is."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+
+import asyncpg
 
 from similis.catalog.database import Database
 
@@ -19,6 +21,10 @@ async def try_lock(database: Database, number: int) -> AsyncIterator[bool]:
         got: bool = await connection.fetchval("SELECT pg_try_advisory_lock($1)", number)
         try:
             yield got
-        finally:
-            if got and not connection.is_closed():
-                await connection.execute("SELECT pg_advisory_unlock($1)", number)
+        except BaseException:
+            # Ends the lock too, without waiting for a database that may be what went wrong.
+            with suppress(asyncpg.InterfaceError):
+                connection.terminate()
+            raise
+        if got:
+            await connection.execute("SELECT pg_advisory_unlock($1)", number)

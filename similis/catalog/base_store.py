@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import grpc
 import numpy as np
 import numpy.typing as npt
 from qdrant_client import AsyncQdrantClient, models
@@ -25,8 +26,11 @@ class BaseStore:
     async def ensure(self, dim: int) -> None:
         """Makes the store if it is not there: on disk, without a graph, since it is only read by id."""
         with translated():
-            if await self.client.collection_exists(self.name):
-                return
+            if not await self.client.collection_exists(self.name):
+                await self._create(dim)
+
+    async def _create(self, dim: int) -> None:
+        try:
             await self.client.create_collection(
                 self.name,
                 vectors_config=models.VectorParams(
@@ -38,6 +42,10 @@ class BaseStore:
                 ),
                 optimizers_config=models.OptimizersConfigDiff(indexing_threshold=0),
             )
+        except grpc.aio.AioRpcError:
+            # Somebody else made it meanwhile, or we did and never heard of it.
+            if not await self.client.collection_exists(self.name):
+                raise
 
     async def known(self, ids: Sequence[int]) -> set[int]:
         """Those of the images whose vector is there."""

@@ -1,7 +1,7 @@
 """Connections to Postgres, and what its errors mean to us."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TypeAlias
 
 import asyncpg
@@ -66,7 +66,7 @@ class Database:
             except (asyncpg.PostgresError, ServiceError):
                 raise
             except BaseException:
-                connection.terminate()
+                _drop(connection)
                 raise
             finally:
                 await self._pool.release(connection, timeout=ACQUIRE_SECONDS)
@@ -74,13 +74,28 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
         """A connection inside of a transaction, committed on leaving without an error. Raises as `connection` does."""
-        async with self.connection() as connection, connection.transaction():
-            yield connection
+        async with self.connection() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                yield connection
+            except (asyncpg.PostgresError, ServiceError):
+                with suppress(asyncpg.InterfaceError):
+                    await transaction.rollback()
+                raise
+            # Anything else, a cancellation above all, drops the connection: a rollback could wait, or hide it.
+            await transaction.commit()
 
     async def ping(self) -> None:
         """Raises what `connection` raises unless Postgres answers a statement."""
         async with self.connection() as connection:
             await connection.execute("SELECT 1", timeout=remaining(ACQUIRE_SECONDS))
+
+
+def _drop(connection: Connection) -> None:
+    # One that broke meanwhile is the pool's again, and says so instead of ending.
+    with suppress(asyncpg.InterfaceError):
+        connection.terminate()
 
 
 class _translated:  # noqa: N801 (a context manager that is written like a function)

@@ -2,23 +2,28 @@
 
 import asyncio
 import contextlib
+import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 
 from prometheus_client import CollectorRegistry
 
 from similis.embedder.backbones.resolve import resolve_backbone
 from similis.embedder.backbones.source import BackboneError, BackboneSource
+from similis.embedder.batching import Batching
 from similis.embedder.config import EmbedderSettings, worker_environment
 from similis.embedder.dispatcher import Dispatcher
 from similis.embedder.embedding import Embedding, RequestLimits, Served
 from similis.embedder.engines.model_cache import converted_model
-from similis.embedder.hardware import Hardware, chosen_hardware
+from similis.embedder.forwarding import Forwarding, InPlace
+from similis.embedder.hardware import Hardware, HardwareError, chosen_hardware, has_cuda
 from similis.embedder.lane import Lane
 from similis.embedder.metrics import EmbedderMetrics
 from similis.embedder.readiness import Readiness
 from similis.embedder.servicer import SERVICE, EmbedderServicer
+from similis.embedder.workers.arena import arena_bytes, open_arena
 from similis.embedder.workers.pool import PoolLimits, WorkerPool
 from similis.embedder.workers.process import WorkerGone, WorkerUnfit
 from similis.embedder.workers.wire import WorkerOrders
@@ -30,6 +35,8 @@ from similis.servicekit.process import StartupError
 log = get_logger(__name__)
 
 START_SECONDS = 60.0
+# Loading torch, and capturing graphs of every batch size.
+ENGINE_SECONDS = 300.0
 
 
 @asynccontextmanager
@@ -40,18 +47,56 @@ async def embedder(settings: EmbedderSettings) -> AsyncIterator[RunningServer]:
     async with contextlib.AsyncExitStack() as stack:
         try:
             source = await asyncio.to_thread(resolve_backbone, settings.backbone, settings.backbone_revision)
-            hardware = chosen_hardware(settings)
-            orders = await _orders(settings, source, hardware)
-            pool = WorkerPool(orders, worker_environment(), _pool_limits(settings, hardware), metrics)
-            await stack.enter_async_context(pool)
-        except (BackboneError, WorkerUnfit, WorkerGone) as error:
+            hardware = chosen_hardware(settings, await has_cuda(settings.device, worker_environment()))
+            workers = await stack.enter_async_context(_workers(settings, source, hardware, metrics))
+        except (BackboneError, HardwareError, WorkerUnfit, WorkerGone) as error:
             raise StartupError(str(error)) from error
-        dispatcher = Dispatcher(pool, *_lanes(settings, metrics), source.dimension, metrics)
-        embedding = Embedding(_served(source, pool), dispatcher, _request_limits(settings))
+        dispatcher = Dispatcher(
+            workers.decoding, workers.forwarding, *_lanes(settings, metrics), source.dimension, metrics
+        )
+        embedding = Embedding(_served(source, workers.inferring), dispatcher, _request_limits(settings))
         running = await stack.enter_async_context(_serving(settings, hardware, embedding, registry))
-        readiness = Readiness(dispatcher, lambda: bool(pool.usable), _tell(running), settings.canary_seconds, metrics)
+        readiness = Readiness(dispatcher, workers.usable, _tell(running), settings.canary_seconds, metrics)
         stack.push_async_callback(_cancelled, asyncio.create_task(readiness.watch()))
         yield running
+
+
+@dataclass(frozen=True)
+class Workers:
+    """The pools that decode and that infer, which may be one and the same, and what lies between."""
+
+    decoding: WorkerPool
+    inferring: WorkerPool
+    forwarding: Forwarding
+
+    def usable(self) -> bool:
+        """Whether each step has a worker."""
+        return bool(self.decoding.usable and self.inferring.usable)
+
+
+@asynccontextmanager
+async def _workers(
+    settings: EmbedderSettings, source: BackboneSource, hardware: Hardware, metrics: EmbedderMetrics
+) -> AsyncIterator[Workers]:
+    orders = await _orders(settings, source, hardware)
+    environment = worker_environment()
+    limits = _pool_limits(settings, hardware)
+    async with contextlib.AsyncExitStack() as stack:
+        if not hardware.staged:
+            pool = await stack.enter_async_context(WorkerPool(orders, environment, limits, metrics))
+            yield Workers(pool, pool, InPlace())
+            return
+        arena = open_arena(arena_bytes(hardware.slots, source.preprocessing))
+        stack.callback(os.close, arena)
+        # The engine keeps its memory for as long as it lives: only its death replaces it.
+        one = replace(limits, workers=1, images=sys.maxsize, memory_bytes=sys.maxsize, start_seconds=ENGINE_SECONDS)
+        engine = WorkerPool(replace(orders, role="engine"), environment, one, metrics, arena)
+        decoders = WorkerPool(replace(orders, role="decoder"), environment, limits, metrics, arena)
+        await stack.enter_async_context(engine)
+        await stack.enter_async_context(decoders)
+        age = settings.batch_age_ms / 1000
+        batching = Batching(engine, hardware.slots, hardware.max_batch, age, source.dimension, metrics)
+        yield Workers(decoders, engine, batching)
 
 
 async def _orders(settings: EmbedderSettings, source: BackboneSource, hardware: Hardware) -> WorkerOrders:
@@ -60,6 +105,7 @@ async def _orders(settings: EmbedderSettings, source: BackboneSource, hardware: 
         converted = await converted_model(source, settings.model_cache, worker_environment())
         model, canary = str(converted.model), str(converted.canary)
     return WorkerOrders(
+        role="fused",
         source=asdict(source),
         model=model,
         canary=canary,
@@ -68,6 +114,8 @@ async def _orders(settings: EmbedderSettings, source: BackboneSource, hardware: 
         max_pixels=settings.max_image_pixels,
         memory_bytes=settings.decode_memory_bytes,
         engine=hardware.engine,
+        device=hardware.device,
+        max_batch=hardware.max_batch,
     )
 
 

@@ -5,13 +5,14 @@ import itertools
 import time
 from collections import deque
 
+from similis.embedder.forwarding import Answer, Forwarding
 from similis.embedder.item import Item, Outcome
 from similis.embedder.lane import Lane
 from similis.embedder.metrics import EmbedderMetrics
 from similis.embedder.workers.pool import WorkerPool
 from similis.embedder.workers.process import WorkerGone, WorkerProcess
 from similis.embedder.workers.wire import Job, Result
-from similis.servicekit.errors import DeadlineExceeded, Unavailable
+from similis.servicekit.errors import DeadlineExceeded
 from similis.servicekit.logs import get_logger
 
 log = get_logger(__name__)
@@ -25,9 +26,16 @@ class Dispatcher:
     """The one queue in front of a pool. Everything happens on the event loop, whenever something changes."""
 
     def __init__(
-        self, pool: WorkerPool, interactive: Lane, bulk: Lane, dimension: int, metrics: EmbedderMetrics
+        self,
+        pool: WorkerPool,
+        forwarding: Forwarding,
+        interactive: Lane,
+        bulk: Lane,
+        dimension: int,
+        metrics: EmbedderMetrics,
     ) -> None:
         self._pool = pool
+        self._forwarding = forwarding
         self._lanes = {"interactive": interactive, "bulk": bulk}
         self._interactive = interactive
         self._bulk = bulk
@@ -80,18 +88,27 @@ class Dispatcher:
         worker = min(self._pool.usable, key=lambda one: one.outstanding, default=None)
         if worker is None or worker.outstanding:
             return False
-        self._start(worker, self._suspects.popleft())
+        slots = self._forwarding.reserve(1 + self._suspects[0].views)
+        if slots is None:
+            return False
+        self._start(worker, self._suspects.popleft(), slots)
         return True
 
     def _give(self, lane: Lane) -> bool:
         worker = self._worker_for(lane)
         if worker is None:
             return False
-        item = lane.take()
+        item = lane.first()
         if item is None:
             return False
+        slots = self._forwarding.reserve(1 + item.views)
+        if slots is None:
+            return False
+        lane.take()
         if self._is_due(item):
-            self._start(worker, item)
+            self._start(worker, item, slots)
+        else:
+            self._forwarding.release(slots)
         return True
 
     def _is_due(self, item: Item) -> bool:
@@ -113,7 +130,7 @@ class Dispatcher:
         # Of the busy ones, that which began longest ago is likely to end first.
         return min(free, key=lambda one: (one.urgent, one.outstanding > 0, one.progressed_at), default=None)
 
-    def _start(self, worker: WorkerProcess, item: Item) -> None:
+    def _start(self, worker: WorkerProcess, item: Item, slots: list[int]) -> None:
         now = time.monotonic()
         self._metrics.queue_wait.labels(item.lane).observe(now - item.arrived)
         idle = all(one.outstanding == 0 for one in self._pool.workers)
@@ -125,21 +142,28 @@ class Dispatcher:
             views=item.views,
             seed=item.seed,
             canary=item.canary,
+            slots=slots,
         )
         worker.holds_suspect = item.alone
-        task = asyncio.create_task(self._follow(worker, item, worker.give(job, item.image)))
+        task = asyncio.create_task(self._follow(worker, item, slots, worker.give(job, item.image)))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def _follow(self, worker: WorkerProcess, item: Item, answer: asyncio.Future[tuple[Result, bytes]]) -> None:
+    async def _follow(
+        self, worker: WorkerProcess, item: Item, slots: list[int], answer: asyncio.Future[Answer]
+    ) -> None:
         try:
             result, vectors = await answer
+            if result.code is None:
+                urgent = item.lane == "interactive"
+                result, vectors = await self._forwarding.vectors(slots, (result, vectors), urgent=urgent)
         except WorkerGone:
             self._worker_died_with(item)
         else:
             self._settle(item, result, vectors)
         if item.alone:
             worker.holds_suspect = False
+        self._forwarding.release(slots)
         self.pump()
 
     def _worker_died_with(self, item: Item) -> None:
@@ -166,8 +190,3 @@ class Dispatcher:
         self._metrics.batch_size.observe(result.batch)
         size = self._vector_bytes
         item.settle(Outcome(tuple(vectors[start : start + size] for start in range(0, len(vectors), size))))
-
-
-def unavailable() -> Unavailable:
-    """What a caller is told while no worker lives."""
-    return Unavailable("The embedder is not ready.", code="embedder_not_ready")

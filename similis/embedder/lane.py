@@ -45,6 +45,10 @@ class Lane:
         self._add(item)
         self._wake()
 
+    def first(self) -> Item | None:
+        """The oldest item, which stays; None when there is none."""
+        return self._items[0] if self._items else None
+
     def take(self) -> Item | None:
         """The oldest item; None when there is none."""
         if not self._items:

@@ -39,5 +39,5 @@ class EmbedderMetrics:
         self.worker_ends = Counter(
             "embedder_worker_ends", "Workers replaced, by reason.", ["reason"], registry=registry
         )
-        self.workers = Gauge("embedder_workers_ready", "Workers that take images.", registry=registry)
+        self.workers = Gauge("embedder_workers_ready", "Workers by role.", ["role"], registry=registry)
         self.ready = Gauge("embedder_ready", "1 when images are embedded, else 0.", registry=registry)

@@ -1,15 +1,22 @@
 """Adapters in memory: the few that searches use most recently."""
 
 from collections import OrderedDict
+from typing import Protocol
 
-from similis.catalog.adapters import Adapters
+from similis.catalog.adapters import StoredAdapter
 from similis.catalog.projection import Projection
+
+
+class AdapterStore(Protocol):
+    """Keeps adapters."""
+
+    async def get(self, adapter_id: int) -> StoredAdapter | None: ...
 
 
 class AdapterCache:
     """Projections by adapter id, least recently used first out. An adapter never changes, so none goes stale."""
 
-    def __init__(self, adapters: Adapters, *, max_bytes: int) -> None:
+    def __init__(self, adapters: AdapterStore, *, max_bytes: int) -> None:
         self._adapters = adapters
         self._max_bytes = max_bytes
         self._cached: OrderedDict[int, Projection] = OrderedDict()

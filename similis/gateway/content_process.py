@@ -8,6 +8,7 @@ it go, and when the gateway dies.
 import errno
 import json
 import os
+import signal
 import sys
 
 from similis.gateway.content_commands import COMMANDS, Answer
@@ -34,6 +35,8 @@ def answer(line: str) -> Answer:
 def main() -> int:
     """Serves until standard input ends."""
     os.nice(NICENESS)
+    # Ctrl-C is for the gateway, which lets its uploads end first.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     for line in sys.stdin:
         sys.stdout.write(json.dumps(answer(line)) + "\n")
         sys.stdout.flush()

@@ -3,9 +3,11 @@
 import itertools
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from urllib.parse import urlsplit
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
+import psutil
 
 _numbers = itertools.count(1)
 
@@ -23,6 +25,15 @@ async def new_database(url: str, *, migrated: bool = True) -> AsyncIterator[str]
         yield parts._replace(path=f"/{name}").geturl()
     finally:
         await _administer(url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+
+
+def kill_postgres(url: str) -> None:
+    """Kills the server, a child of this process, that serves the database at `url`; its supervisor starts it again."""
+    sockets = Path(parse_qs(urlsplit(url).query)["host"][0]).resolve()
+    servers = [child for child in psutil.Process().children() if child.name() == "postgres"]
+    ours = [server for server in servers if Path(server.cwd()) == sockets]
+    assert len(ours) == 1, (sockets, [server.cwd() for server in servers])
+    ours[0].kill()
 
 
 async def _administer(url: str, statement: str) -> None:

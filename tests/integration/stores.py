@@ -1,5 +1,6 @@
 """Fixtures: one Postgres and one Qdrant for all tests of a folder, and a place of its own for each test."""
 
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest_asyncio
 
 from tests.integration.databases import new_database
 from tests.integration.gateway.parts import running_postgres
-from tests.integration.qdrant_process import QdrantProcess, running_qdrant
+from tests.integration.qdrant_process import running_qdrant
 from tests.integration.workplace import Workplace, open_workplace
 
 
@@ -20,15 +21,17 @@ async def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
-async def qdrant(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[QdrantProcess]:
-    """The one-machine Qdrant."""
+async def qdrant_address(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """Host and gRPC port of the one-machine Qdrant, or of the server that SIMILIS_TEST_QDRANT names."""
+    if given := os.environ.get("SIMILIS_TEST_QDRANT"):
+        yield given
+        return
     async with running_qdrant(tmp_path_factory.mktemp("stores-qdrant")) as server:
-        yield server
+        yield f"{server.host}:{server.grpc_port}"
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def workplace(postgres_url: str, qdrant: QdrantProcess, tmp_path: Path) -> AsyncIterator[Workplace]:
+async def workplace(postgres_url: str, qdrant_address: str, tmp_path: Path) -> AsyncIterator[Workplace]:
     """A database of the test's own, and its own names in Qdrant."""
-    address = f"{qdrant.host}:{qdrant.grpc_port}"
-    async with new_database(postgres_url) as url, open_workplace(url, address, tmp_path) as place:
+    async with new_database(postgres_url) as url, open_workplace(url, qdrant_address, tmp_path) as place:
         yield place

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from uuid import uuid4
 
 from qdrant_client import AsyncQdrantClient
 
@@ -106,10 +107,13 @@ class Workplace:
 
 @asynccontextmanager
 async def open_workplace(database_url: str, qdrant_address: str, folder: Path) -> AsyncIterator[Workplace]:
-    """A workplace while entered, with names in Qdrant that no other has."""
-    prefix = f"test{next(_numbers)}"
+    """A workplace while entered, with names in Qdrant that no other has, and that are gone afterwards."""
+    prefix = f"similis-test-{uuid4().hex[:12]}"
     async with (
         Database.open(database_url) as database,
         open_qdrant(QdrantAddress.parse(qdrant_address)) as client,
     ):
-        yield Workplace(database_url, qdrant_address, prefix, folder, database, client)
+        place = Workplace(database_url, qdrant_address, prefix, folder, database, client)
+        yield place
+        for found in await place.vectors.list():
+            await place.generations.drop(found.name)

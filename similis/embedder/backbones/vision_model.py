@@ -22,14 +22,20 @@ class PixelsToVectors(nn.Module):
     def __init__(self, features: nn.Module, preprocessing: Preprocessing) -> None:
         super().__init__()
         self.features = features
+        self.precision = torch.float32
         self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1))
         self.register_buffer("scale", 1 / torch.tensor(preprocessing.std).view(1, 3, 1, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """The vectors, as the backbone gives them."""
-        x = pixels.permute(0, 3, 1, 2).to(self.mean.dtype)
-        vectors: Tensor = self.features((x - self.mean) * self.scale)
+        x = (pixels.permute(0, 3, 1, 2).float() - self.mean) * self.scale
+        vectors: Tensor = self.features(x.to(self.precision))
         return vectors.float()
+
+    def set_precision(self, dtype: torch.dtype) -> None:
+        """Runs the backbone, not the normalisation, in `dtype`. Rounded weights stay rounded."""
+        self.precision = dtype
+        self.features.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
 class TransformersFeatures(nn.Module):

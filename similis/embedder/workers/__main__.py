@@ -1,4 +1,7 @@
-"""A worker process: `python -m similis.embedder.workers SOCKET PARENT`; started by the embedder only."""
+"""A worker process: `python -m similis.embedder.workers SOCKET PARENT ARENA`; started by the embedder only.
+
+ARENA is the descriptor of the shared memory, -1 where the worker needs none.
+"""
 
 import signal
 import socket
@@ -10,12 +13,12 @@ from similis.embedder.workers.worker import work
 
 def main() -> int:
     """Works until the other end of the socket is closed."""
-    descriptor, parent = int(sys.argv[1]), int(sys.argv[2])
+    descriptor, parent, arena = (int(argument) for argument in sys.argv[1:4])
     die_with_parent(parent)
     # Ctrl-C reaches the whole terminal's group; the serving process decides when its workers stop.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(fileno=descriptor) as connection:
-        work(connection)
+        work(connection, arena)
     return 0
 
 

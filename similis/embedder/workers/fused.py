@@ -39,7 +39,7 @@ class FusedWork:
         try:
             vectors = np.concatenate([self._engine.embed(part, wide=job.wide) for part in _parts(pixels)])
             if job.canary:
-                self.check(vectors)
+                check_canary(vectors, self._expected)
         except (EngineError, RuntimeError, MemoryError) as error:
             return Result(job.id, "embedding_failed", type(error).__name__, memory_bytes=resident_bytes()), b""
         result = Result(
@@ -51,14 +51,6 @@ class FusedWork:
         )
         return result, vectors.astype("<f4", copy=False).tobytes()
 
-    def check(self, vectors: Vectors) -> None:
-        """Raises EngineError when the canary's vector is not what the source model gives."""
-        if self._expected is None:
-            if not np.isfinite(vectors).all() or not vectors.any():
-                raise EngineError("the engine gives no finite vectors")
-        elif (found := cosine(vectors[0], self._expected)) < MIN_COSINE:
-            raise EngineError(f"the engine gives other vectors than the source model: cosine {found:.4f}")
-
     def _pixels(self, job: Job, image: bytes) -> Pixels:
         decoded = self._decoder.decode(image)
         views = augmented_views(decoded, job.views, job.seed) if job.views else []
@@ -68,3 +60,12 @@ class FusedWork:
 def _parts(pixels: Pixels) -> Iterator[Pixels]:
     for start in range(0, len(pixels), MAX_FORWARD):
         yield pixels[start : start + MAX_FORWARD]
+
+
+def check_canary(vectors: Vectors, expected: NDArray[np.float32] | None) -> None:
+    """Raises EngineError when the canary's vector is not `expected`, or nonsense where nothing is expected."""
+    if expected is None:
+        if not np.isfinite(vectors).all() or not vectors.any():
+            raise EngineError("the engine gives no finite vectors")
+    elif (found := cosine(vectors[0], expected)) < MIN_COSINE:
+        raise EngineError(f"the engine gives other vectors than the source model: cosine {found:.4f}")

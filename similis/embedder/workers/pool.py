@@ -37,8 +37,14 @@ class WorkerPool:
     """Enter it to start the workers; entering waits until one of them works, or raises WorkerUnfit or WorkerGone."""
 
     def __init__(
-        self, orders: WorkerOrders, environment: dict[str, str], limits: PoolLimits, metrics: EmbedderMetrics
+        self,
+        orders: WorkerOrders,
+        environment: dict[str, str],
+        limits: PoolLimits,
+        metrics: EmbedderMetrics,
+        arena: int = -1,
     ) -> None:
+        self._arena = arena
         self._orders = orders
         self._environment = environment
         self._limits = limits
@@ -106,7 +112,8 @@ class WorkerPool:
 
     async def _started(self) -> WorkerProcess | None:
         try:
-            worker = await WorkerProcess.start(self._orders, self._environment, self._limits.start_seconds)
+            seconds = self._limits.start_seconds
+            worker = await WorkerProcess.start(self._orders, self._environment, seconds, self._arena)
         except (WorkerUnfit, WorkerGone, OSError) as error:
             log.error("worker_start_failed", reason=str(error))
             if not self._first.done():
@@ -150,7 +157,7 @@ class WorkerPool:
         self._changed()
 
     def _changed(self) -> None:
-        self._metrics.workers.set(len(self.usable))
+        self._metrics.workers.labels(self._orders.role).set(len(self.usable))
         self.on_change()
 
     async def _watch(self) -> None:

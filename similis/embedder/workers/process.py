@@ -59,8 +59,10 @@ class WorkerProcess:
         self._reading = asyncio.create_task(self._read())
 
     @classmethod
-    async def start(cls, orders: WorkerOrders, environment: dict[str, str], seconds: float) -> "WorkerProcess":
-        """A worker that has embedded the canary.
+    async def start(
+        cls, orders: WorkerOrders, environment: dict[str, str], seconds: float, arena: int = -1
+    ) -> "WorkerProcess":
+        """A worker that has embedded the canary. `arena` is the descriptor of the shared memory, if it needs any.
 
         Raises WorkerUnfit when it says that it cannot work, WorkerGone when it ended or took longer than `seconds`.
         """
@@ -69,8 +71,8 @@ class WorkerProcess:
             end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
         with theirs:
             process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", MODULE, str(theirs.fileno()), str(os.getpid())),
-                pass_fds=(theirs.fileno(),),
+                *(sys.executable, "-m", MODULE, str(theirs.fileno()), str(os.getpid()), str(arena)),
+                pass_fds=(theirs.fileno(), *((arena,) if arena >= 0 else ())),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
                 env=environment,

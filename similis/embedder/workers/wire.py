@@ -7,6 +7,9 @@ import json
 import socket
 import struct
 from dataclasses import asdict, dataclass, field
+from typing import Literal
+
+Role = Literal["fused", "decoder", "engine"]
 
 LENGTHS = struct.Struct("<II")
 RECEIVE_BYTES = 1 << 20
@@ -14,7 +17,10 @@ RECEIVE_BYTES = 1 << 20
 
 @dataclass(frozen=True)
 class Job:
-    """One image to embed; its encoded bytes are the frame's body. `canary`: the worker's own image, no body."""
+    """One image to embed; its encoded bytes are the frame's body. `canary`: the worker's own image, no body.
+
+    `slots` of the arena: those that a decoder fills, or the batch that an engine reads (which has no body).
+    """
 
     id: int
     urgent: bool = False
@@ -22,6 +28,7 @@ class Job:
     views: int = 0
     seed: int = 0
     canary: bool = False
+    slots: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -32,6 +39,7 @@ class Result:
     code: str | None = None
     message: str = ""
     decode_seconds: float = 0.0
+    copy_seconds: float = 0.0
     forward_seconds: float = 0.0
     batch: int = 0
     memory_bytes: int = 0
@@ -48,8 +56,12 @@ class Ready:
 
 @dataclass(frozen=True)
 class WorkerOrders:
-    """The first frame to a worker: what it is to be."""
+    """The first frame to a worker: what it is to be.
 
+    "fused" decodes and infers, "decoder" fills slots of the arena, "engine" infers batches of slots.
+    """
+
+    role: Role
     source: dict[str, object]
     model: str
     canary: str
@@ -57,8 +69,9 @@ class WorkerOrders:
     wide_threads: int
     max_pixels: int
     memory_bytes: int
-    engine: str = "onnxruntime"
-    extra: dict[str, object] = field(default_factory=dict)
+    engine: str
+    device: str
+    max_batch: int
 
 
 Message = Job | Result | Ready | WorkerOrders

@@ -1,9 +1,10 @@
-"""The loop of a worker: one thread, so that nothing ever competes with the decoder for Python's lock."""
+"""What a worker does: takes orders, gets ready, answers jobs. One thread, so that nothing competes with the decoder."""
 
 import json
 import socket
 from collections import deque
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -12,39 +13,62 @@ from similis.embedder.canary import canary_image
 from similis.embedder.decoding.decode import Decoder
 from similis.embedder.decoding.fit import fit
 from similis.embedder.decoding.header import prepare_pillow
+from similis.embedder.engines.batch_engine import BatchEngine, ImmediateBatches
 from similis.embedder.engines.engine import Engine, EngineError
-from similis.embedder.workers.fused import FusedWork
+from similis.embedder.workers.arena import Arena
+from similis.embedder.workers.batch_work import BatchWork
+from similis.embedder.workers.decoding_work import DecodingWork
+from similis.embedder.workers.fused import FusedWork, check_canary
 from similis.embedder.workers.lifeline import limit_memory
-from similis.embedder.workers.wire import FrameReceiver, Job, Ready, WorkerOrders, encode
+from similis.embedder.workers.wire import FrameReceiver, Job, Ready, Result, WorkerOrders, encode
 
 
-def work(connection: socket.socket) -> None:
+class OneByOne(Protocol):
+    """Work that is done a job at a time."""
+
+    def answer(self, job: Job, image: bytes) -> tuple[Result, bytes]:
+        """The outcome of a job, and its vectors as bytes."""
+        ...
+
+
+def work(connection: socket.socket, arena: int) -> None:
     """Takes orders, says when it is ready, then answers jobs until the other side is gone."""
     frames = FrameReceiver(connection)
     try:
         header, _ = frames.next()[0]
         orders = WorkerOrders(**json.loads(header))
         try:
-            answers = _prepare(orders, connection)
+            ready, work = _prepared(orders, arena)
         except (BackboneError, EngineError, OSError, RuntimeError) as error:
-            connection.sendall(encode(Ready(failure=f"{error}".strip() or type(error).__name__)))
+            connection.sendall(encode(Ready(failure=" ".join(str(error).split()) or type(error).__name__)))
             return
-        _answer_jobs(frames, connection, answers)
+        connection.sendall(encode(ready))
+        if isinstance(work, BatchWork):
+            work.serve(frames, connection)
+        else:
+            _answer_jobs(frames, connection, work)
     except (EOFError, ConnectionError):
         return
 
 
-def _prepare(orders: WorkerOrders, connection: socket.socket) -> FusedWork:
+def _prepared(orders: WorkerOrders, arena: int) -> tuple[Ready, OneByOne | BatchWork]:
     source = BackboneSource.from_json(json.dumps(orders.source))
     decoder = Decoder(prepare_pillow(), orders.max_pixels, source.preprocessing)
+    canary = fit(decoder.decode(canary_image()), source.preprocessing)
+    expected = np.load(orders.canary) if orders.canary else None
+    if orders.role == "decoder":
+        limit_memory(orders.memory_bytes)
+        return Ready(orders.device, orders.engine), DecodingWork(decoder, Arena(arena, source.preprocessing))
+    if orders.role == "engine":
+        batches = _batch_engine(source, orders)
+        vectors = batches.begin(lambda pixels: np.copyto(pixels, canary), 1).collect()
+        check_canary(vectors, expected)
+        return Ready(batches.device, batches.name), BatchWork(batches, Arena(arena, source.preprocessing))
     engine = _engine(source, orders)
-    fused = FusedWork(decoder, engine, np.load(orders.canary) if orders.canary else None)
-    pixels = fit(decoder.decode(canary_image()), source.preprocessing)[np.newaxis]
     for wide in (False, True):
-        fused.check(engine.embed(pixels, wide=wide))
+        check_canary(engine.embed(canary[np.newaxis], wide=wide), expected)
     limit_memory(orders.memory_bytes)
-    connection.sendall(encode(Ready(device=engine.device, engine=engine.name)))
-    return fused
+    return Ready(engine.device, engine.name), FusedWork(decoder, engine, expected)
 
 
 def _engine(source: BackboneSource, orders: WorkerOrders) -> Engine:
@@ -57,7 +81,16 @@ def _engine(source: BackboneSource, orders: WorkerOrders) -> Engine:
     return OnnxEngine(Path(orders.model), threads=orders.threads, wide_threads=orders.wide_threads)
 
 
-def _answer_jobs(frames: FrameReceiver, connection: socket.socket, answers: FusedWork) -> None:
+def _batch_engine(source: BackboneSource, orders: WorkerOrders) -> BatchEngine:
+    if orders.device != "cpu":
+        from similis.embedder.engines.cuda_engine import CudaEngine
+
+        return CudaEngine(source, orders.max_batch)
+    shape = (source.preprocessing.crop_height, source.preprocessing.crop_width, 3)
+    return ImmediateBatches(_engine(source, orders), shape, orders.max_batch)
+
+
+def _answer_jobs(frames: FrameReceiver, connection: socket.socket, answers: OneByOne) -> None:
     """Urgent jobs overtake the others that wait here."""
     urgent: deque[tuple[Job, bytes]] = deque()
     others: deque[tuple[Job, bytes]] = deque()

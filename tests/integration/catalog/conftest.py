@@ -1,5 +1,5 @@
 """The stores that the catalog stands on."""
 
-from tests.integration.stores import postgres_url, qdrant, workplace
+from tests.integration.stores import postgres_url, qdrant_address, workplace
 
-__all__ = ["postgres_url", "qdrant", "workplace"]
+__all__ = ["postgres_url", "qdrant_address", "workplace"]

@@ -18,6 +18,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from similis.catalog.api_keys import ApiKeys
+from similis.catalog.collections import Collections
 from similis.catalog.database import Database
 from similis.catalog.migrate import migrate
 from similis.gateway.config import GatewaySettings
@@ -118,6 +119,16 @@ async def test_origins_can_be_restricted(launch: Launch) -> None:
             answer = await api.call(method, path, headers={"Origin": origin})
             assert answer.headers.get("Access-Control-Allow-Origin") == allowed
             assert "Origin" in answer.headers["Vary"]
+
+
+async def test_a_defect_is_a_500_that_tells_nothing(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(_: Collections) -> None:
+        raise RuntimeError("SELECT secret FROM /etc/passwd")
+
+    monkeypatch.setattr(Collections, "names", broken)
+    answer = await api.get("/api/collection/list")
+    answer.refused(500, "internal")
+    assert b"secret" not in answer.body
 
 
 async def test_a_secret_is_in_no_log(launch: Launch, capsys: Any, caplog: Any) -> None:

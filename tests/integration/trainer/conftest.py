@@ -11,12 +11,12 @@ from similis.catalog.jobs import Job
 from similis.servicekit.errors import ServiceError
 from similis.trainer.app import RunningTrainer, trainer
 from similis.trainer.config import TrainerSettings
-from tests.integration.stores import postgres_url, qdrant, workplace
+from tests.integration.stores import postgres_url, qdrant_address, workplace
 from tests.integration.trainer.image_host import ImageHost, image_host
 from tests.integration.trainer.pixel_embedder import PixelEmbedder, pixel_embedder
 from tests.integration.workplace import Workplace
 
-__all__ = ["postgres_url", "qdrant", "workplace"]
+__all__ = ["postgres_url", "qdrant_address", "workplace"]
 
 
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20.0) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import signal
 from collections.abc import Callable
 
 import psutil
@@ -10,6 +9,7 @@ import pytest
 
 from similis.catalog.jobs import Job, JobState
 from tests.eventually import eventually
+from tests.integration.databases import kill_postgres
 from tests.integration.trainer.conftest import Trainers
 from tests.integration.trainer.faults import status
 from tests.integration.trainer.image_host import ImageHost
@@ -153,9 +153,7 @@ async def killed_once(
 async def test_a_killed_postgres_is_waited_for(
     trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
 ) -> None:
-    servers = [child for child in psutil.Process().children() if child.name() == "postgres"]
-    assert len(servers) == 1
-    await killed_once(trainers, workplace, host, embedder, lambda: servers[0].send_signal(signal.SIGKILL))
+    await killed_once(trainers, workplace, host, embedder, lambda: kill_postgres(workplace.database_url))
 
 
 async def test_a_killed_writer_of_qdrant_is_waited_for(

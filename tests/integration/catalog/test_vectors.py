@@ -1,0 +1,129 @@
+"""Base stores and generations over the network, on the one-machine Qdrant or a server."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from similis.catalog.base_store import BaseStore
+from similis.catalog.generations import GenerationIncomplete
+from similis.catalog.projection import normalised
+from similis.catalog.vector_collections import VectorCollection
+from similis.catalog.vectors import QdrantAddress, VectorsMissing, open_qdrant
+from similis.servicekit.errors import DeadlineExceeded, Unavailable
+from tests.integration.workplace import Workplace
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+DIM = 32
+
+
+def vectors(count: int, seed: int = 0) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":
+    """Unit vectors [count, DIM], none like another."""
+    return normalised(np.random.default_rng(seed).normal(size=(count, DIM)).astype(np.float32))
+
+
+async def new_store(place: Workplace) -> BaseStore:
+    store = place.base_stores.of(1, "0123456789abcdef" * 4)
+    await store.ensure(DIM)
+    return store
+
+
+async def test_base_vectors_come_back_as_they_were_put(workplace: Workplace) -> None:
+    store = await new_store(workplace)
+    # Not of length 1: the store must not normalise.
+    put = vectors(600) * np.linspace(0.1, 90, 600, dtype=np.float32)[:, None]
+    ids = list(range(10, 610))
+    await store.put(ids[:300], put[:300])
+    await store.put(ids[300:], put[300:])
+    assert await store.known([5, 10, 609, 610]) == {10, 609}
+    asked = [609, 7, 10, 300]
+    present, read = await store.read(asked)
+    assert present == [609, 10, 300]
+    np.testing.assert_array_equal(read, put[[599, 0, 290]])
+    await store.put([10], put[5:6])
+    np.testing.assert_array_equal((await store.read([10]))[1], put[5:6])
+    await store.remove([10, 609, 12345])
+    assert await store.known([10, 11, 609]) == {11}
+
+
+async def test_reading_nothing_gives_nothing(workplace: Workplace) -> None:
+    store = await new_store(workplace)
+    assert await store.known([1, 2]) == set()
+    present, read = await store.read([1, 2])
+    assert present == []
+    assert len(read) == 0
+
+
+async def test_a_store_can_be_made_again_by_many_and_keeps_what_it_has(workplace: Workplace) -> None:
+    store = await new_store(workplace)
+    await store.put([1], vectors(1))
+    await asyncio.gather(*(store.ensure(DIM) for _ in range(5)))
+    assert await store.known([1]) == {1}
+    other = workplace.base_stores.of(2, "f" * 64)
+    await asyncio.gather(*(other.ensure(DIM) for _ in range(5)))
+
+
+async def test_a_generation_is_searched_when_it_is_settled(workplace: Workplace) -> None:
+    name = f"{workplace.prefix}-c1-g1"
+    written = vectors(2000)
+    await workplace.generations.create(name, DIM)
+    for start in range(0, 2000, 500):
+        await workplace.generations.put(name, list(range(start + 1, start + 501)), written[start : start + 500])
+    async with asyncio.timeout(60):
+        await workplace.generations.settle(name, 2000)
+    for number in (0, 999, 1999):
+        hits = await workplace.generations.query(name, written[number], 10, None)
+        assert (len(hits), hits[0].image_id) == (10, number + 1)
+        assert 0.99 <= hits[0].score <= 1.0
+        assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+        exact = written @ written[number]
+        assert abs(hits[1].score - np.sort(exact)[-2]) < 1e-3
+        above = await workplace.generations.query(name, written[number], 10, 0.9)
+        assert [hit.image_id for hit in above] == [number + 1]
+
+
+async def test_a_generation_that_lacks_images_does_not_go_live(workplace: Workplace) -> None:
+    name = f"{workplace.prefix}-c1-g1"
+    await workplace.generations.create(name, DIM)
+    await workplace.generations.put(name, [1, 2], vectors(2))
+    with pytest.raises(GenerationIncomplete):
+        await workplace.generations.settle(name, 3)
+
+
+async def test_collections_are_known_by_their_names_and_others_are_left_alone(workplace: Workplace) -> None:
+    store = await new_store(workplace)
+    generation = f"{workplace.prefix}-c12-g34"
+    strange = f"{workplace.prefix}-c12-x1"
+    for name in (generation, strange, f"other-{workplace.prefix}-c1-g1"):
+        await workplace.generations.create(name, DIM)
+    found = sorted(await workplace.vectors.list(), key=lambda collection: collection.collection_id)
+    assert found == [
+        VectorCollection(store.name, 1, "0123456789abcdef"),
+        VectorCollection(generation, 12, None),
+    ]
+    await workplace.generations.drop(generation)
+    await workplace.generations.drop(generation)
+    assert [collection.name for collection in await workplace.vectors.list()] == [store.name]
+
+
+async def test_what_is_not_there_is_said_to_be_missing(workplace: Workplace) -> None:
+    store = workplace.base_stores.of(1, "0" * 64)
+    for call in (
+        store.known([1]),
+        store.put([1], vectors(1)),
+        workplace.generations.put("nothing", [1], vectors(1)),
+        workplace.generations.query("nothing", vectors(1)[0], 1, None),
+        workplace.generations.settle("nothing", 1),
+    ):
+        with pytest.raises(VectorsMissing):
+            await call
+    await store.drop()
+
+
+async def test_a_qdrant_that_is_away_is_unavailable() -> None:
+    async with open_qdrant(QdrantAddress.parse("127.0.0.1:1")) as client:
+        store = BaseStore(client, "store")
+        for call in (store.known([1]), store.put([1], vectors(1)), store.ensure(DIM), store.drop()):
+            with pytest.raises((Unavailable, DeadlineExceeded)):
+                await call

@@ -1,0 +1,143 @@
+"""What nobody needs goes, what somebody may need stays, and rounds may run beside anything."""
+
+import asyncio
+
+import numpy as np
+import pytest
+from prometheus_client import CollectorRegistry
+
+from similis.catalog.jobs import JobState
+from similis.trainer.janitor import Janitor
+from similis.trainer.leftovers import Leftovers, LeftoverStores
+from similis.trainer.metrics import TrainerMetrics
+from tests.eventually import eventually
+from tests.integration.trainer.conftest import Trainers
+from tests.integration.trainer.image_host import ImageHost
+from tests.integration.trainer.pixel_embedder import DIMENSION, PixelEmbedder
+from tests.integration.workplace import Workplace
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+def janitor(place: Workplace, *, grace: float = 0.0) -> Janitor:
+    stores = LeftoverStores(
+        collections=place.collections,
+        contents=place.contents,
+        images=place.images,
+        indexes=place.indexes,
+        adapters=place.adapters,
+        generations=place.generations,
+        base_stores=place.base_stores,
+        vectors=place.vectors,
+    )
+    leftovers = Leftovers(stores, TrainerMetrics(CollectorRegistry()), index_grace=grace, content_grace=grace)
+    return Janitor(place.database, leftovers.tasks(), seconds=60.0)
+
+
+async def names(place: Workplace) -> set[str]:
+    """The Qdrant collections that there are."""
+    return {found.name for found in await place.vectors.list()}
+
+
+async def test_a_round_removes_what_was_replaced_and_keeps_what_is_live(
+    trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
+) -> None:
+    collection = await workplace.collection(host.picture_urls(5))
+    assert (await trainers.finetuned(collection, janitor_seconds=60.0)).state is JobState.DONE
+    _, old = await workplace.indexes.live(collection)
+    gone = [image.id for image in await workplace.images.page(collection, 1, after=0, limit=3)]
+    await workplace.fill(collection, host.picture_urls(4, first=3))
+    assert (await trainers.finetuned(collection, janitor_seconds=60.0)).state is JobState.DONE
+    _, live = await workplace.indexes.live(collection)
+    assert old is not None
+    assert live is not None
+    store = workplace.base_stores.of(collection, embedder.checksum)
+    assert await names(workplace) == {old.qdrant_collection, live.qdrant_collection, store.name}
+    assert await janitor(workplace, grace=60.0).round()
+    assert await names(workplace) == {old.qdrant_collection, live.qdrant_collection, store.name}
+    assert await store.known(gone) == set(gone)
+    assert await janitor(workplace).round()
+    assert await names(workplace) == {live.qdrant_collection, store.name}
+    assert await store.known(gone) == set()
+    assert await workplace.images.count(collection, 2) == 4
+    for table, count in (("images", 4), ("indexes", 1), ("adapters", 1), ("contents", 1)):
+        assert await workplace.rows(f"SELECT count(*) FROM {table}") == [(count,)], table  # noqa: S608
+    assert live.dim is not None
+    hits = await workplace.generations.query(live.qdrant_collection, np.ones(live.dim, np.float32), 10, None)
+    assert len(hits) == 4
+
+
+async def test_what_no_row_names_goes_and_what_is_not_ours_stays(workplace: Workplace) -> None:
+    collection = await workplace.collection(["https://example.org/1.jpg"])
+    job = await workplace.finetune(collection)
+    claimed = await workplace.jobs.claim("worker")
+    assert claimed is not None
+    index = await workplace.indexes.begin(claimed, "b" * 64)
+    kept = workplace.base_stores.of(collection, "b" * 64)
+    await kept.ensure(DIMENSION)
+    other = f"{workplace.prefix}-x-c1-g1"
+    for name in (index.qdrant_collection, f"{workplace.prefix}-c{collection}-g999", other):
+        await workplace.generations.create(name, 8)
+    await workplace.base_stores.of(collection + 1, "b" * 64).ensure(DIMENSION)
+    try:
+        assert await janitor(workplace).round()
+        assert await names(workplace) == {index.qdrant_collection, kept.name}
+        listed = [found.name for found in (await workplace.client.get_collections()).collections]
+        assert other in listed
+    finally:
+        await workplace.generations.drop(other)
+    assert job.id == claimed.id
+
+
+async def test_rounds_beside_running_jobs_harm_none(
+    trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
+) -> None:
+    collections = [await workplace.collection(host.picture_urls(12, first=100 * number)) for number in range(3)]
+    rounds = janitor(workplace)
+    stop = asyncio.Event()
+
+    async def clean() -> None:
+        while not stop.is_set():
+            await rounds.round()
+
+    async with trainers.running(janitor_seconds=0.05, index_grace_seconds=0.0, concurrent_jobs=2):
+        cleaning = asyncio.create_task(clean())
+        for _ in range(3):
+            jobs = [await workplace.finetune(collection, force=True) for collection in collections]
+            assert {(await trainers.ended(job)).state for job in jobs} == {JobState.DONE}
+        stop.set()
+        await cleaning
+    assert set(embedder.embedded.values()) == {1}
+    for collection in collections:
+        _, live = await workplace.indexes.live(collection)
+        assert live is not None
+        assert live.qdrant_collection in await names(workplace)
+
+
+async def test_one_replica_does_the_round(workplace: Workplace) -> None:
+    blocked, going = asyncio.Event(), asyncio.Event()
+
+    async def wait() -> None:
+        going.set()
+        await blocked.wait()
+
+    first = Janitor(workplace.database, {"wait": wait}, seconds=60.0)
+    running = asyncio.create_task(first.round())
+    await going.wait()
+    assert not await janitor(workplace).round()
+    blocked.set()
+    assert await running
+    assert await janitor(workplace).round()
+
+
+async def test_a_task_that_fails_keeps_no_other_from_running(workplace: Workplace) -> None:
+    done = []
+
+    async def fail() -> None:
+        raise RuntimeError("a defect")
+
+    async def work() -> None:
+        done.append(True)
+
+    async with Janitor(workplace.database, {"fail": fail, "work": work}, seconds=0.01).running():
+        await eventually(lambda: len(done) >= 2)

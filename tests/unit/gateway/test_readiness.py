@@ -1,0 +1,43 @@
+"""Readiness tells which part fails, whatever way it fails in."""
+
+import asyncio
+
+import pytest
+
+from similis.gateway import readiness
+from similis.gateway.readiness import Readiness
+from similis.servicekit.errors import Unavailable
+
+
+async def fine() -> None:
+    """A part that answers."""
+
+
+async def down() -> None:
+    raise Unavailable("It is down.")
+
+
+async def odd() -> None:
+    raise RuntimeError("password=secret")
+
+
+async def hangs() -> None:
+    await asyncio.Event().wait()
+
+
+async def test_every_part_says_how_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(readiness, "CHECK_SECONDS", 0.05)
+    parts = await Readiness({"a": fine, "b": down, "c": odd, "d": hangs}).parts()
+    assert parts == {"a": "ok", "b": "It is down.", "c": "answers wrongly", "d": "does not answer"}
+
+
+async def test_many_who_ask_at_once_cost_one_check() -> None:
+    asked = 0
+
+    async def counted() -> None:
+        nonlocal asked
+        asked += 1
+
+    checked = Readiness({"a": counted})
+    await asyncio.gather(*(checked.parts() for _ in range(50)))
+    assert asked == 1
