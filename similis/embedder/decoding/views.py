@@ -6,11 +6,13 @@ import math
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
-CROP_AREA = (0.4, 1.0)
+CROP_AREA = (0.2, 1.0)
 CROP_ASPECT = (3 / 4, 4 / 3)
-ROTATION_DEGREES = 15.0
-COLOUR_STRENGTH = 0.3
-JPEG_QUALITY = (15, 60)
+ROTATION_DEGREES = 35.0
+COLOUR_STRENGTH = 0.4
+JPEG_QUALITY = (10, 60)
+# Radius on an image of 224 pixels.
+BLUR_RADIUS = (0.5, 3.0)
 
 
 def augmented_views(image: Image.Image, count: int, seed: int) -> list[Image.Image]:
@@ -19,17 +21,17 @@ def augmented_views(image: Image.Image, count: int, seed: int) -> list[Image.Ima
 
 
 def _view(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    view = _rotated(image, rng) if rng.random() < 0.3 else image
+    view = _rotated(image, rng) if rng.random() < 0.5 else image
     view = _cropped(view, rng)
     if rng.random() < 0.5:
         view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     if rng.random() < 0.6:
         view = _coloured(view, rng)
-    if rng.random() < 0.15:
+    if rng.random() < 0.25:
         view = view.convert("L").convert("RGB")
-    if rng.random() < 0.2:
-        view = view.filter(ImageFilter.GaussianBlur(max(view.size) / 224 * rng.uniform(0.5, 1.5)))
-    if rng.random() < 0.3:
+    if rng.random() < 0.35:
+        view = view.filter(ImageFilter.GaussianBlur(max(view.size) / 224 * rng.uniform(*BLUR_RADIUS)))
+    if rng.random() < 0.4:
         view = _as_jpeg(view, int(rng.integers(*JPEG_QUALITY)))
     return view
 

@@ -1,0 +1,244 @@
+"""What fine-tuning is worth, through the real services, from upload to search.
+
+    python -m bench.quality --data FOLDER [--seed N] [--scenario NAME ...] [--json FILE]
+
+FOLDER has one sub-folder for each object, or loose images that are all different. Scenarios for objects: `grouped` (every
+object is known), `half` (the images of every second object are uploaded as single ones), `shuffled` (the groups are
+noise). For loose images: `single`; each is searched with three distorted versions of itself:
+  crop    a part with 20 to 45 % of the area, JPEG quality 40
+  turn    turned by 15 to 35 degrees, in grey, JPEG quality 30
+  blur    a part with 50 to 80 % of the area, Gaussian blur with a radius of 0.8 % of the longer side, JPEG quality 30
+A fifth of each object's images are queries and are not uploaded. `frozen` and `pca` are computed from the embedder's vectors,
+`tuned` is what search answers. mAP is over the whole ranking, or its first 1000 places.
+"""
+
+import argparse
+import asyncio
+import io
+import json
+import random
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageFilter, ImageOps
+
+from demo.image_server import image_server
+from demo.instance import instance
+from demo.rest_client import RestClient
+from similis.catalog.projection import Matrix, normalised
+from similis.trainer.fitting import accumulate, principal_directions
+from similis.trainer.learning.retrieval import retrieve
+from tests.integration.embedder_process import running_embedder
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+QUERY_SHARE = 0.2
+MAX_RESULTS = 1000
+POLL_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """An image of the data. label: what counts as found; uploaded_as: its repository URL's end."""
+
+    name: str
+    data: bytes
+    label: int
+    uploaded_as: str
+
+
+@dataclass(frozen=True)
+class Task:
+    """What is uploaded, and what is asked, in parts."""
+
+    database: list[Photograph]
+    queries: dict[str, list[Photograph]]
+
+
+def crop(image: Image.Image, chance: random.Random, low: float, high: float) -> Image.Image:
+    """A random part with the image's proportions and from `low` to `high` of its area."""
+    side = chance.uniform(low, high) ** 0.5
+    width, height = round(image.width * side), round(image.height * side)
+    left, top = chance.randint(0, image.width - width), chance.randint(0, image.height - height)
+    return image.crop((left, top, left + width, top + height))
+
+
+def jpeg(image: Image.Image, quality: int) -> bytes:
+    """The image encoded."""
+    out = io.BytesIO()
+    image.convert("RGB").save(out, "JPEG", quality=quality)
+    return out.getvalue()
+
+
+def distorted(data: bytes, chance: random.Random) -> dict[str, bytes]:
+    """The three queries that are made of one image."""
+    image = Image.open(io.BytesIO(data)).convert("RGB")
+    angle = chance.choice((-1, 1)) * chance.uniform(15, 35)
+    turned = ImageOps.grayscale(image.rotate(angle, expand=True, resample=Image.Resampling.BICUBIC))
+    blurred = crop(image, chance, 0.5, 0.8).filter(ImageFilter.GaussianBlur(0.008 * max(image.size)))
+    return {"crop": jpeg(crop(image, chance, 0.2, 0.45), 40), "turn": jpeg(turned, 30), "blur": jpeg(blurred, 30)}
+
+
+def images_of(folder: Path) -> list[Path]:
+    """The images of a folder, by name."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+
+
+def object_task(folder: Path, seed: int, scenario: str) -> Task:
+    """Objects with several views each, some of which are the queries."""
+    chance = random.Random(seed)
+    objects = sorted(path for path in folder.iterdir() if path.is_dir())
+    single = set(chance.sample(range(len(objects)), len(objects) // 2)) if scenario == "half" else set()
+    database: list[Photograph] = []
+    queries: dict[str, list[Photograph]] = {}
+    for label, found in enumerate(objects):
+        paths = chance.sample(images_of(found), len(images_of(found)))
+        asked = round(QUERY_SHARE * len(paths))
+        part = "unseen" if label in single else "seen"
+        for position, path in enumerate(paths):
+            name = f"{label}-{path.name}"
+            photograph = Photograph(name, path.read_bytes(), label, name if label in single else found.name)
+            (queries.setdefault(part, []) if position < asked else database).append(photograph)
+    if scenario == "shuffled":
+        ends = chance.sample([photograph.uploaded_as for photograph in database], len(database))
+        database = [
+            Photograph(each.name, each.data, each.label, end) for each, end in zip(database, ends, strict=True)
+        ]
+    return Task(database, queries)
+
+
+def single_task(folder: Path, seed: int) -> Task:
+    """Images that are all different, asked for by distorted versions."""
+    chance = random.Random(seed)
+    database = [
+        Photograph(path.name, path.read_bytes(), label, path.name) for label, path in enumerate(images_of(folder))
+    ]
+    queries: dict[str, list[Photograph]] = {}
+    for photograph in database:
+        for kind, data in distorted(photograph.data, chance).items():
+            queries.setdefault(kind, []).append(Photograph(photograph.name, data, photograph.label, ""))
+    return Task(database, queries)
+
+
+async def embed(photographs: Sequence[Photograph]) -> Matrix:
+    """The frozen backbone's vectors [n, dim], from the real service."""
+    from similis.servicekit.grpc_channel import open_channel
+    from similis.trainer.embedder_client import EmbedderClient
+
+    async with running_embedder() as embedder, open_channel(embedder.target) as channel:
+        client = EmbedderClient(channel)
+        stream = client.stream(await client.describe(), patience_seconds=30)
+        places = asyncio.Semaphore(64)
+
+        async def one(photograph: Photograph) -> Matrix:
+            async with places:
+                return (await stream.embed(photograph.data)).vector
+
+        async with stream.connected():
+            return np.stack(await asyncio.gather(*(one(photograph) for photograph in photographs)))
+
+
+def figures(rank: Callable[[list[Photograph]], tuple[Matrix, Matrix]], task: Task) -> dict[str, dict[str, float]]:
+    """Recall and mAP of a space, by part of the queries and over all of them."""
+    labels = np.array([photograph.label for photograph in task.database])
+    parts = {name: rank(asked) for name, asked in task.queries.items()}
+    found = {
+        name: retrieve(queries, np.array([each.label for each in task.queries[name]]), database, labels)
+        for name, (queries, database) in parts.items()
+    }
+    every = type(next(iter(found.values()))).join(list(found.values()))
+    return {name: answers.means() for name, answers in {**found, "all": every}.items()}
+
+
+def measure_frozen_and_pca(task: Task) -> dict[str, dict[str, dict[str, float]]]:
+    """The figures of the frozen space and of the plain PCA."""
+    asked = [photograph for queries in task.queries.values() for photograph in queries]
+    vectors = normalised(asyncio.run(embed([*task.database, *asked])))
+    of = {id(photograph): vector for photograph, vector in zip([*task.database, *asked], vectors, strict=True)}
+    database = vectors[: len(task.database)]
+    moment = np.zeros((vectors.shape[1], vectors.shape[1]))
+    accumulate(moment, database)
+    basis = principal_directions(moment, 256)
+    result = {}
+    for space, projection in {"frozen": None, "pca": basis}.items():
+
+        def rank(queries: list[Photograph], projection: Matrix | None = projection) -> tuple[Matrix, Matrix]:
+            given = np.stack([of[id(photograph)] for photograph in queries])
+            if projection is None:
+                return given, database
+            return normalised(given @ projection), normalised(database @ projection)
+
+        result[space] = figures(rank, task)
+    return result
+
+
+def measure_tuned(task: Task, client: RestClient, images: str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The figures of search after a finetune, and what `info` says of the collection."""
+    collection = client.create(name)
+    rows = [f'"{images}{photograph.name}","https://repository.example.org/{photograph.uploaded_as}"' for photograph in task.database]
+    client.upload(collection, "\n".join(rows))
+    began = time.perf_counter()
+    client.finetune(collection)
+    while (info := client.info(collection))["finetuning_state"] in ("queued", "running"):
+        time.sleep(POLL_SECONDS)
+    if info["finetuning_state"] != "done":
+        raise SystemExit(f"the finetune of {name} ended as {info['finetuning_state']}: {info['finetuning_error']}")
+    info["finetune_seconds"] = round(time.perf_counter() - began, 1)
+    position = {f"{images}{photograph.name}": number for number, photograph in enumerate(task.database)}
+
+    def rank(queries: list[Photograph]) -> tuple[Matrix, Matrix]:
+        scores = np.full((len(queries), len(task.database)), -2.0, np.float32)
+        for row, photograph in enumerate(queries):
+            found = client.search(collection, photograph.data, num_results=min(MAX_RESULTS, len(task.database)))
+            for result in found:
+                scores[row, position[result["image_url"]]] = result["score"]
+        # As vectors whose products with the unit vectors are the scores.
+        return scores, np.eye(len(task.database), dtype=np.float32)
+
+    return figures(rank, task), info
+
+
+def show(name: str, spaces: dict[str, dict[str, dict[str, float]]]) -> None:
+    """Prints a table."""
+    print(f"\n{name:<22}{'recall@1':>10}{'recall@10':>11}{'mAP@10':>9}{'mAP':>9}")
+    for part in next(iter(spaces.values())):
+        for space, parts in spaces.items():
+            row = parts[part]
+            label = f"{part} {space}"
+            print(
+                f"{label:<22}{row['recall_at_1']:>10.4f}{row['recall_at_10']:>11.4f}"
+                f"{row['map_at_10']:>9.4f}{row['map']:>9.4f}"
+            )
+
+
+def main() -> None:
+    """Runs the scenarios and prints their figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--scenario", nargs="*", choices=("grouped", "half", "shuffled", "single"))
+    parser.add_argument("--json", type=Path)
+    options = parser.parse_args()
+    has_objects = any(path.is_dir() for path in options.data.iterdir())
+    scenarios = options.scenario or (["grouped", "half", "shuffled"] if has_objects else ["single"])
+    everything: dict[str, object] = {}
+    with tempfile.TemporaryDirectory() as folder, instance(Path(folder), 0) as address:
+        client = RestClient(address, (Path(folder) / "admin-key").read_text(encoding="ascii").strip())
+        for scenario in scenarios:
+            task = single_task(options.data, options.seed) if scenario == "single" else object_task(options.data, options.seed, scenario)
+            with image_server({photograph.name: photograph.data for photograph in task.database}) as images:
+                tuned, info = measure_tuned(task, client, images, scenario)
+            spaces = {**measure_frozen_and_pca(task), "tuned": tuned}
+            show(scenario, spaces)
+            print(f"adapter: {info['quality']['adapter']}, {info['quality']['reason']}; finetune {info['finetune_seconds']} s")
+            everything[scenario] = {"figures": spaces, "quality": info["quality"], "seconds": info["finetune_seconds"]}
+    if options.json:
+        options.json.write_text(json.dumps(everything, indent=2), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
