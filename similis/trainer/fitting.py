@@ -71,5 +71,6 @@ def principal_components(moment: Moment, count: int) -> Fitted:
 
 
 def _accumulate(moment: Moment, vectors: Matrix) -> None:
-    unit = normalised(vectors).astype(np.float64)
+    unit = normalised(vectors)
+    # A page's product loses nothing that matters in single precision; a million pages' sum would.
     moment += unit.T @ unit
