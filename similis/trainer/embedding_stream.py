@@ -40,10 +40,16 @@ class EmbeddingStream:
     """Embeds images, as many at once as are waited for; the caller bounds them."""
 
     def __init__(
-        self, stub: "embedder_pb2_grpc.EmbedderServiceAsyncStub", checksum: str, *, patience_seconds: float
+        self,
+        stub: "embedder_pb2_grpc.EmbedderServiceAsyncStub",
+        checksum: str,
+        dimension: int,
+        *,
+        patience_seconds: float,
     ) -> None:
         self._stub = stub
         self._checksum = checksum
+        self._dimension = dimension
         self._patience_seconds = patience_seconds
         self._numbers = itertools.count(1)
         self._items: dict[int, _Item] = {}
@@ -156,7 +162,11 @@ class EmbeddingStream:
         if item is None or item.answer.done():
             return
         if response.WhichOneof("outcome") == "embedding":
-            item.answer.set_result(np.frombuffer(response.embedding.vector, dtype="<f4"))
+            vector = np.frombuffer(response.embedding.vector, dtype="<f4")
+            if len(vector) == self._dimension and np.isfinite(vector).all():
+                item.answer.set_result(vector)
+            else:
+                item.answer.set_exception(ImageFailed(Reason.EMBEDDING_FAILED, "the vector is not usable"))
         else:
             item.answer.set_exception(_image_failed(response.error.code, response.error.message))
 
