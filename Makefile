@@ -31,7 +31,8 @@ demo: $(STAMP) ## show it with free photographs; ARGS=--exit ends after the sear
 test: check ## everything: 'make check' and all other tests
 	pytest --ignore=tests/unit --ignore=tests/architecture
 
-check: check-style check-types check-proto check-fast ## format, lint, types, generated code, fast tests
+check: $(STAMP) ## format, lint, types, generated code, fast tests
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check-style check-proto check-types check-fast
 
 check-style: $(STAMP)
 	ruff format --check .

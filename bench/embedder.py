@@ -25,8 +25,10 @@ from similis.embedder.backbones.resolve import resolve_backbone
 from similis.embedder.config import EmbedderSettings, worker_environment
 from similis.embedder.cores import usable_cores
 from similis.embedder.engines.model_cache import converted_model
+from similis.embedder.hardware import chosen_hardware, has_cuda
 
 BATCH = 8
+CUDA_BATCH = 64
 CONCURRENCY = (1, 2, 4, 8, 16)
 # What the contract with the hardware is, for the processor: the ratio, and on which side of the bound it must lie.
 BOUNDS = {
@@ -35,6 +37,10 @@ BOUNDS = {
     "interactive_p50_over_bare_ms": (4.0, "most"),
     "interactive_p99_under_bulk_vs_idle": (3.0, "most"),
     "memory_10000_vs_1000": (1.05, "most"),
+    "dinov2-base_service_vs_bare": (0.8, "least"),
+    "siglip2-base_service_vs_bare": (0.8, "least"),
+    "dinov2-base_decoded_vs_bf16_forward": (0.85, "least"),
+    "siglip2-base_decoded_vs_bf16_forward": (0.85, "least"),
 }
 
 
@@ -107,6 +113,40 @@ def measure(rounds: Rounds, options: argparse.Namespace) -> None:
             memory(rounds, bulk, pid)
         for process in (eager, wide, *loops, bulk, callers):
             process.close()
+
+
+def measure_cuda(rounds: Rounds, options: argparse.Namespace) -> None:
+    """The service, the bare loop and the bare forward pass on a GPU, for each of the shapes."""
+    from random_backbones import save_backbone
+
+    folder = str(options.images or "")
+    for kind in ("dinov2-base", "siglip2-base"):
+        with tempfile.TemporaryDirectory() as scratch:
+            path = save_backbone(kind, Path(scratch) / kind)
+            source = resolve_backbone(str(path), None)
+            hardware = chosen_hardware(EmbedderSettings(device="cuda", max_batch=CUDA_BATCH), cuda=True)
+            bare = MeasuringProcess("cuda_loop.py", source.to_json(), str(CUDA_BATCH), str(hardware.workers), folder)
+            told = {"SIMILIS_DEVICE": "cuda", "SIMILIS_BACKBONE": str(path), "SIMILIS_MAX_BATCH": str(CUDA_BATCH)}
+            with service(told) as (target, _):
+                load = MeasuringProcess("service_load.py", target, folder)
+                load.ask(do="stream", seconds=1.0)
+                for _ in range(options.rounds):
+                    compare_cuda(rounds, kind, bare, load, options.seconds)
+                load.close()
+            bare.close()
+
+
+def compare_cuda(rounds: Rounds, kind: str, bare: MeasuringProcess, load: MeasuringProcess, seconds: float) -> None:
+    """One round of one shape."""
+    bound = float(bare.ask(do="bound", seconds=seconds)["best"])
+    decoded = rate(bare.ask(do="decoded", seconds=seconds))
+    loop = rate(bare.ask(do="loop", seconds=seconds))
+    stream = rate(load.ask(do="stream", seconds=seconds))
+    figures = {"bf16_forward": bound, "engine_from_decoded": decoded, "bare_loop": loop, "service_stream": stream}
+    for name, value in figures.items():
+        rounds.add(f"{kind}_{name}_images_per_second", value)
+    rounds.add(f"{kind}_service_vs_bare", stream / loop)
+    rounds.add(f"{kind}_decoded_vs_bf16_forward", decoded / bound)
 
 
 def compare_engines(rounds: Rounds, eager: MeasuringProcess, wide: MeasuringProcess, seconds: float) -> None:
@@ -222,8 +262,10 @@ def main() -> None:
     parser.add_argument("--images", type=Path, metavar="DIR", help="images to embed instead of the shipped ones")
     options = parser.parse_args()
     options.rounds, options.seconds = (3, 1.2) if options.quick else (5, 3.0)
+    if options.device == "cuda" and not asyncio.run(has_cuda("cuda", worker_environment())):
+        raise SystemExit("torch finds no GPU that it can use")
     rounds = Rounds()
-    measure(rounds, options)
+    (measure_cuda if options.device == "cuda" else measure)(rounds, options)
     show(rounds)
     if options.json:
         options.json.write_text(json.dumps(as_json(rounds), indent=2) + "\n", encoding="utf-8")

@@ -2,14 +2,14 @@
 
     python -m bench.quality --data FOLDER [--seed N] [--scenario NAME ...] [--json FILE]
 
-FOLDER has one sub-folder for each object, or loose images that are all different. Scenarios for objects: `grouped` (every
-object is known), `half` (the images of every second object are uploaded as single ones), `shuffled` (the groups are
-noise). For loose images: `single`; each is searched with three distorted versions of itself:
+FOLDER has one sub-folder for each object, or loose images that are all different. Scenarios for objects: `grouped`
+(every object is known), `half` (the images of half of the objects are uploaded as single ones), `shuffled` (the groups
+are noise). For loose images: `single`; each is searched with three distorted versions of itself:
   crop    a part with 20 to 45 % of the area, JPEG quality 40
   turn    turned by 15 to 35 degrees, in grey, JPEG quality 30
   blur    a part with 50 to 80 % of the area, Gaussian blur with a radius of 0.8 % of the longer side, JPEG quality 30
-A fifth of each object's images are queries and are not uploaded. `frozen` and `pca` are computed from the embedder's vectors,
-`tuned` is what search answers. mAP is over the whole ranking, or its first 1000 places.
+A fifth of each object's images are queries and are not uploaded. `frozen` and `pca` are computed from the embedder's
+vectors, `tuned` is what search answers. mAP is over the whole ranking, or its first 1000 places.
 """
 
 import argparse
@@ -105,9 +105,7 @@ def object_task(folder: Path, seed: int, scenario: str) -> Task:
             (queries.setdefault(part, []) if position < asked else database).append(photograph)
     if scenario == "shuffled":
         ends = chance.sample([photograph.uploaded_as for photograph in database], len(database))
-        database = [
-            Photograph(each.name, each.data, each.label, end) for each, end in zip(database, ends, strict=True)
-        ]
+        database = [Photograph(each.name, each.data, each.label, end) for each, end in zip(database, ends, strict=True)]
     return Task(database, queries)
 
 
@@ -179,7 +177,10 @@ def measure_frozen_and_pca(task: Task) -> dict[str, dict[str, dict[str, float]]]
 def measure_tuned(task: Task, client: RestClient, images: str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
     """The figures of search after a finetune, and what `info` says of the collection."""
     collection = client.create(name)
-    rows = [f'"{images}{photograph.name}","https://repository.example.org/{photograph.uploaded_as}"' for photograph in task.database]
+    rows = [
+        f'"{images}{photograph.name}","https://repository.example.org/{photograph.uploaded_as}"'
+        for photograph in task.database
+    ]
     client.upload(collection, "\n".join(rows))
     began = time.perf_counter()
     client.finetune(collection)
@@ -229,12 +230,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder, instance(Path(folder), 0) as address:
         client = RestClient(address, (Path(folder) / "admin-key").read_text(encoding="ascii").strip())
         for scenario in scenarios:
-            task = single_task(options.data, options.seed) if scenario == "single" else object_task(options.data, options.seed, scenario)
+            task = (
+                single_task(options.data, options.seed)
+                if scenario == "single"
+                else object_task(options.data, options.seed, scenario)
+            )
             with image_server({photograph.name: photograph.data for photograph in task.database}) as images:
                 tuned, info = measure_tuned(task, client, images, scenario)
             spaces = {**measure_frozen_and_pca(task), "tuned": tuned}
             show(scenario, spaces)
-            print(f"adapter: {info['quality']['adapter']}, {info['quality']['reason']}; finetune {info['finetune_seconds']} s")
+            print(
+                f"adapter: {info['quality']['adapter']}, {info['quality']['reason']}; "
+                f"finetune {info['finetune_seconds']} s"
+            )
             everything[scenario] = {"figures": spaces, "quality": info["quality"], "seconds": info["finetune_seconds"]}
     if options.json:
         options.json.write_text(json.dumps(everything, indent=2), encoding="utf-8")

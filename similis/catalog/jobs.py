@@ -11,7 +11,7 @@ from similis.catalog.database import Database
 from similis.servicekit.errors import InvalidRequest, NotFound, ServiceError
 
 LEASE_SECONDS = 30.0
-# A job whose workers died this often is given up: something in it kills them.
+# A job whose workers died this often without coming further is given up: something in it kills them.
 MAX_ATTEMPTS = 10
 
 ACTIVE = "SELECT * FROM jobs WHERE collection_id = $1 AND state IN ('queued', 'running')"
@@ -27,7 +27,9 @@ RETURNING *
 """
 
 HEARTBEAT = """
-UPDATE jobs SET lease_until = now() + make_interval(secs => $3), phase = $4, progress = greatest(progress, $5)
+UPDATE jobs SET lease_until = now() + make_interval(secs => $3), phase = $4, progress = greatest(progress, $5),
+    -- Only attempts that came no further count towards giving up.
+    attempts = CASE WHEN $5 >= progress + 1 THEN 1 ELSE attempts END
 WHERE id = $1 AND token = $2 AND state = 'running'
 RETURNING cancel_requested
 """

@@ -84,7 +84,7 @@ async def _workers(
     async with contextlib.AsyncExitStack() as stack:
         if not hardware.staged:
             pool = await stack.enter_async_context(WorkerPool(orders, environment, limits, metrics))
-            yield Workers(pool, pool, InPlace())
+            yield Workers(pool, pool, InPlace(metrics))
             return
         arena = open_arena(arena_bytes(hardware.slots, source.preprocessing))
         stack.callback(os.close, arena)

@@ -128,6 +128,8 @@ class Batching:
         self._with_engine -= len(batch)
         if result.code is None:
             self._metrics.copy.observe(result.copy_seconds)
+            self._metrics.forward.observe(result.forward_seconds)
+            self._metrics.batch_size.observe(result.batch)
             self._hand_out(batch, result, vectors)
         elif len(batch) > 1 or not batch[0].alone:
             self._once_more(batch)

@@ -186,7 +186,5 @@ class Dispatcher:
             return
         self.succeeded_at = time.monotonic()
         self._metrics.decode.observe(result.decode_seconds)
-        self._metrics.forward.observe(result.forward_seconds)
-        self._metrics.batch_size.observe(result.batch)
         size = self._vector_bytes
         item.settle(Outcome(tuple(vectors[start : start + size] for start in range(0, len(vectors), size))))

@@ -2,6 +2,7 @@
 
 from typing import Protocol
 
+from similis.embedder.metrics import EmbedderMetrics
 from similis.embedder.workers.wire import Result
 
 Answer = tuple[Result, bytes]
@@ -26,6 +27,9 @@ class Forwarding(Protocol):
 class InPlace:
     """Workers that decode and infer: their answer has the vectors."""
 
+    def __init__(self, metrics: EmbedderMetrics) -> None:
+        self._metrics = metrics
+
     def reserve(self, count: int) -> list[int] | None:  # noqa: ARG002
         """No place is needed."""
         return []
@@ -35,4 +39,6 @@ class InPlace:
 
     async def vectors(self, slots: list[int], answer: Answer, *, urgent: bool) -> Answer:  # noqa: ARG002
         """They are there."""
+        self._metrics.forward.observe(answer[0].forward_seconds)
+        self._metrics.batch_size.observe(answer[0].batch)
         return answer

@@ -27,6 +27,7 @@ from similis.gateway.embedder_client import IDEMPOTENT, EmbedderClient
 from similis.gateway.gate import ByteBudget, Gate
 from similis.gateway.heidicon import Heidicon
 from similis.gateway.heidicon_client import HeidiconClient, heidicon_session
+from similis.gateway.http_server import ProblemRunner
 from similis.gateway.metrics import GatewayMetrics
 from similis.gateway.middlewares import mark_answers, observed, translated
 from similis.gateway.readiness import Readiness
@@ -196,7 +197,7 @@ def _uploads(parts: _Parts, contents: Contents, settings: GatewaySettings, metri
 async def _listen(
     stack: AsyncExitStack, settings: GatewaySettings, application: web.Application, drain: Drain
 ) -> tuple[str, int]:
-    runner = web.AppRunner(
+    runner = ProblemRunner(
         application,
         access_log=None,
         handler_cancellation=True,

@@ -15,10 +15,8 @@ SMALL_BODY_BYTES = 64 * 1024
 ZLIB_WINDOW = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 
 
-async def expect_nothing(request: web.Request) -> None:
+async def expect_nothing(_: web.Request) -> None:
     """Stands in for aiohttp's handler of `Expect`, which would ask for the body before the key was checked."""
-    if request.headers.get("Expect", "").lower() != "100-continue":
-        raise web.HTTPExpectationFailed
 
 
 async def chunks(request: web.Request, limit: int) -> AsyncIterator[bytes]:
@@ -28,7 +26,7 @@ async def chunks(request: web.Request, limit: int) -> AsyncIterator[bytes]:
     """
     if request.content_length is not None and request.content_length > limit:
         raise too_large(limit)
-    await _ask_for_body(request)
+    _ask_for_body(request)
     size = 0
     try:
         async for chunk in _decoded(request):
@@ -55,8 +53,9 @@ def too_large(limit: int) -> TooLarge:
     return TooLarge(f"The body is larger than {limit} bytes.")
 
 
-async def _ask_for_body(request: web.Request) -> None:
-    if request.headers.get("Expect") and request.transport is not None and not request.content.at_eof():
+def _ask_for_body(request: web.Request) -> None:
+    expects = request.headers.get("Expect", "").lower() == "100-continue"
+    if expects and request.transport is not None and not request.content.at_eof():
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 

@@ -7,6 +7,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from similis.gateway.cors import Cors
 from similis.gateway.drain import Drain
+from similis.gateway.http_server import ID_HEADER, SERVER
 from similis.gateway.metrics import GatewayMetrics
 from similis.gateway.problems import http_problem, internal_problem, service_problem
 from similis.servicekit.errors import ServiceError
@@ -15,7 +16,6 @@ from similis.servicekit.request_context import accepted_request_id, request_scop
 
 log = get_logger(__name__)
 
-ID_HEADER = "X-Request-Id"
 REQUEST_ID = web.RequestKey("request_id", str)
 UNMATCHED = "unmatched"
 QUIET_ROUTES = ("/healthz", "/readyz", "/metrics")
@@ -74,6 +74,7 @@ def mark_answers(application: web.Application, cors: Cors, drain: Drain) -> None
     async def mark(request: web.Request, response: web.StreamResponse) -> None:
         response.headers[ID_HEADER] = request.get(REQUEST_ID, "")
         response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Server"] = SERVER
         cors.allow(request, response)
         drain.mark(response)
 

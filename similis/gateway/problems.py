@@ -30,7 +30,6 @@ DEFAULT_RETRY_SECONDS = 1.0
 CODE_OF_STATUS = {
     HTTPStatus.NOT_FOUND: "route_not_found",
     HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
-    HTTPStatus.EXPECTATION_FAILED: "expectation_failed",
     HTTPStatus.UNSUPPORTED_MEDIA_TYPE: "unsupported_encoding",
 }
 

@@ -9,7 +9,6 @@ import socket
 from typing import TypeAlias
 
 import aiohttp
-from aiohttp.typedefs import StrOrURL
 from yarl import URL
 
 IPv4: TypeAlias = ipaddress.IPv4Address
@@ -105,11 +104,18 @@ def open_connector(*, allow_private_addresses: bool, limit: int) -> aiohttp.TCPC
     )
 
 
-def checked_url(url: StrOrURL) -> URL:
-    """The URL in the form that is requested. Raises ValueError unless it is http(s) and names a host."""
-    if len(str(url)) > MAX_URL_CHARACTERS:
+def checked_url(url: str, *, base: URL | None = None) -> URL:
+    """The URL in the form that is requested; it may be relative where there is a base.
+
+    Raises ValueError unless it is http(s) and names a host.
+    """
+    if len(url) > MAX_URL_CHARACTERS:
         raise ValueError("the URL is too long")
-    parsed = URL(url)
+    try:
+        parsed = URL(url) if base is None else base.join(URL(url))
+    except Exception as error:
+        # The parser answers some texts with an IndexError.
+        raise ValueError("the URL cannot be understood") from error
     if parsed.scheme not in ("http", "https"):
         raise ValueError("the URL is not http or https")
     if not parsed.host:

@@ -49,6 +49,11 @@ class DataDirectory:
         return self.root / "models"
 
     @property
+    def spool(self) -> Path:
+        """Uploads under way."""
+        return self.root / "spool"
+
+    @property
     def logs(self) -> Path:
         """One log for each child."""
         return self.root / "logs"
@@ -74,7 +79,7 @@ async def opened(root: Path, *, min_free_bytes: int) -> AsyncIterator[DataDirect
             _check_mark(root)
             _check_space(root, min_free_bytes)
             data = DataDirectory(root, children.descriptor)
-            for directory in (data.postgres, data.qdrant, data.models, data.logs):
+            for directory in (data.postgres, data.qdrant, data.models, data.spool, data.logs):
                 directory.mkdir(mode=0o700, exist_ok=True)
             yield data
     except OSError as error:

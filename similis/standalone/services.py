@@ -87,6 +87,8 @@ class Services:
         told = {
             "HOST": self._addresses.host,
             "PORT": str(self._addresses.port),
+            # Here, where the space was checked, and not in a /tmp that may lie in memory.
+            "SPOOL_DIRECTORY": str(self._data.spool),
             "TRAINER_ADDRESS": f"unix:{self._addresses.trainer}",
             **self._upstreams(),
         }

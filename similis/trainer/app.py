@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import Executor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -36,6 +36,7 @@ from similis.trainer.janitor import Janitor
 from similis.trainer.learned_adapter import LearnedAdapter
 from similis.trainer.leftovers import Leftovers, LeftoverStores
 from similis.trainer.metrics import TrainerMetrics
+from similis.trainer.numerics import numerics_executor
 from similis.trainer.patience import Patience
 from similis.trainer.servicer import SERVICE, TrainerServicer
 from similis.trainer.worker import Worker
@@ -122,7 +123,7 @@ async def _connect(stack: AsyncExitStack, settings: TrainerSettings) -> _Parts:
         vectors=VectorCollections(qdrant, settings.vector_prefix),
         embedder=EmbedderClient(channel),
         downloads=await stack.enter_async_context(Downloads.open(limits, allow_private_addresses=private)),
-        numerics=stack.enter_context(ThreadPoolExecutor(max_workers=1, thread_name_prefix="numerics")),
+        numerics=stack.enter_context(numerics_executor()),
         metrics=TrainerMetrics(new_registry("trainer")),
     )
 

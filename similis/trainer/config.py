@@ -26,7 +26,8 @@ class TrainerSettings(ServiceSettings):
     qdrant_address: str = "127.0.0.1:6334"
     qdrant_api_key: SecretStr | None = None
     qdrant_tls: bool = False
-    # What the names of our collections in Qdrant begin with.
+    # What the names of our collections in Qdrant begin with. The janitor removes those of this prefix that no row of
+    # the database names: installations that share a Qdrant need different ones.
     vector_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "similis"
     embedder_address: str = "127.0.0.1:9001"
 

@@ -8,12 +8,15 @@ from dataclasses import dataclass
 import aiohttp
 from yarl import URL
 
+from similis.servicekit.logs import get_logger
 from similis.servicekit.network_guard import checked_url, open_connector
 from similis.servicekit.version import VERSION
 from similis.trainer.byte_budget import ByteBudget
 from similis.trainer.download_errors import failure_of, refusal
 from similis.trainer.failure import ImageFailed, Reason
 from similis.trainer.patience import jittered
+
+log = get_logger(__name__)
 
 # A body that grows larger than this takes its size out of a budget that all large bodies share.
 SMALL_BYTES = 1024 * 1024
@@ -113,6 +116,12 @@ class Downloads:
                     url = _target(response)
             except (aiohttp.ClientError, OSError, ValueError) as error:
                 raise failure_of(error) from error
+            except ImageFailed:
+                raise
+            except Exception as error:
+                # Whatever a host brings about in the client costs its own image only.
+                log.error("download_failed", exc_info=error)
+                raise ImageFailed(Reason.HTTP_ERROR, type(error).__name__) from error
         raise ImageFailed(Reason.TOO_MANY_REDIRECTS, f"more than {self._limits.max_redirects}")
 
     async def _body(self, response: aiohttp.ClientResponse, clock: asyncio.Timeout, held: AsyncExitStack) -> bytes:
@@ -150,7 +159,7 @@ def _target(response: aiohttp.ClientResponse) -> URL:
     location = response.headers.get("Location")
     if not location:
         raise ImageFailed(Reason.HTTP_ERROR, f"status {response.status} without a location")
-    return checked_url(response.url.join(URL(location)))
+    return checked_url(location, base=response.url)
 
 
 def _too_long(pause: float, clock: asyncio.Timeout) -> bool:

@@ -40,4 +40,4 @@ class EmbedderClient:
 
     def stream(self, backbone: Backbone, *, patience_seconds: float) -> EmbeddingStream:
         """A stream that embeds with this backbone and no other."""
-        return EmbeddingStream(self._stub, backbone.checksum, patience_seconds=patience_seconds)
+        return EmbeddingStream(self._stub, backbone.checksum, backbone.dimension, patience_seconds=patience_seconds)

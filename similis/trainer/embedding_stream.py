@@ -51,10 +51,16 @@ class EmbeddingStream:
     """Embeds images, as many at once as are waited for; the caller bounds them."""
 
     def __init__(
-        self, stub: "embedder_pb2_grpc.EmbedderServiceAsyncStub", checksum: str, *, patience_seconds: float
+        self,
+        stub: "embedder_pb2_grpc.EmbedderServiceAsyncStub",
+        checksum: str,
+        dimension: int,
+        *,
+        patience_seconds: float,
     ) -> None:
         self._stub = stub
         self._checksum = checksum
+        self._dimension = dimension
         self._patience_seconds = patience_seconds
         self._numbers = itertools.count(1)
         self._items: dict[int, _Item] = {}
@@ -170,7 +176,11 @@ class EmbeddingStream:
         if item is None or item.answer.done():
             return
         if response.WhichOneof("outcome") == "embedding":
-            item.answer.set_result(_embedded(response.embedding))
+            embedded = _embedded(response.embedding, item.views)
+            if embedded.vector.shape == (self._dimension,):
+                item.answer.set_result(embedded)
+            else:
+                item.answer.set_exception(ImageFailed(Reason.EMBEDDING_FAILED, "the vector is not usable"))
         else:
             item.answer.set_exception(_image_failed(response.error.code, response.error.message))
 
@@ -181,10 +191,13 @@ class EmbeddingStream:
                 item.answer.set_exception(error)
 
 
-def _embedded(answer: embedder_pb2.Embedding) -> Embedded:
-    vector = np.frombuffer(answer.vector, dtype="<f4")
-    views = np.frombuffer(b"".join(answer.views), dtype="<f4").reshape(len(answer.views), len(vector))
-    return Embedded(vector, views)
+def _embedded(answer: embedder_pb2.Embedding, views: int) -> Embedded:
+    """The answer's vector [dim] and its views [views, dim]; empty ones if it is not of that form or not finite."""
+    rows = [np.frombuffer(row, dtype="<f4") for row in (answer.vector, *answer.views)]
+    usable = len(rows) == 1 + views and len({len(row) for row in rows}) == 1
+    if not usable or not all(np.isfinite(row).all() for row in rows):
+        return Embedded(np.zeros(0, np.float32), np.zeros((0, 0), np.float32))
+    return Embedded(rows[0], np.stack(rows)[1:])
 
 
 def _broken() -> ServiceError:

@@ -19,6 +19,7 @@ from similis.trainer.progress import Progress
 VECTORS_AT_ONCE = 128
 FAILURES_AT_ONCE = 256
 FAILURES_WAITING = 1024
+DETAIL_CHARACTERS = 300
 
 
 @dataclass
@@ -32,6 +33,11 @@ class Risk:
         """What became of the images (rows); the place is free when it is kept."""
         self.taken = True
         self.outcomes.add(ids, embedded)
+
+
+def storable(detail: str) -> str:
+    """A detail as the database takes it: hosts send what is no text, and more of it than anybody reads."""
+    return detail[:DETAIL_CHARACTERS].encode("utf-8", "replace").decode("utf-8").replace("\0", "?")
 
 
 class Outcomes:
@@ -125,7 +131,7 @@ class Outcomes:
     async def _keep_failures(self) -> None:
         batch = [self._failures.popleft() for _ in range(min(len(self._failures), FAILURES_AT_ONCE))]
         rows = [
-            ImageFailure(identifier, failure.reason.value, failure.detail[:500])
+            ImageFailure(identifier, failure.reason.value, storable(failure.detail))
             for images, failure in batch
             for identifier in images
         ]

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
-from .running_instance import RunningInstance, until
+from .running_instance import RunningInstance, gone, until
 
 IMAGES = 60
 COPY_SCORE = 0.99
@@ -183,9 +183,11 @@ def test_a_finetune_outlives_a_kill_and_indexes_each_image_once(
     until(lambda: sum(count for path, count in museum.asked.items() if path.startswith(f"/{victim}/")) > IMAGES // 2)
 
     if victim == "supervisor":
+        family = started[-1].family()
         started[-1].stop(signal.SIGKILL)
         museum.released.set()
         started.append(RunningInstance.start(started[-1].data, "--allow-private-addresses", environment=SETTINGS))
+        assert gone(family)
         client = Client(started[-1])
     else:
         started[-1].child(VICTIMS[victim]).kill()

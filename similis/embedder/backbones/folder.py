@@ -8,7 +8,8 @@ from similis.embedder.backbones.processor import preprocessing_of
 from similis.embedder.backbones.source import BackboneError, BackboneSource, Pooling, checksum_of
 
 # Which output is the vector, by model_type. Text and image share the space of a projection; a class token or a mean of
-# patches is what the authors of the others evaluate.
+# patches is what the authors of the others evaluate. SigLIP 2 with a fixed resolution has the type "siglip"; its NaFlex
+# variants ("siglip2") take inputs of any shape, which cannot be batched, and are left out.
 POOLING: dict[str, Pooling] = {
     "vit": "cls",
     "dinov2": "cls",
@@ -19,10 +20,8 @@ POOLING: dict[str, Pooling] = {
     "convnextv2": "pooled",
     "clip": "projection",
     "siglip": "projection",
-    "siglip2": "projection",
     "clip_vision_model": "cls",
     "siglip_vision_model": "pooled",
-    "siglip2_vision_model": "pooled",
 }
 
 

@@ -1,5 +1,6 @@
 """The seam to engines that work on one batch while the next one is prepared."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -42,6 +43,8 @@ class ImmediateBatches:
 
     def begin(self, fill: Callable[[Pixels], None], count: int) -> Pending:
         """See `BatchEngine`."""
+        began = time.perf_counter()
         fill(self._input[:count])
+        copied = time.perf_counter()
         vectors = self._engine.embed(self._input[:count])
-        return Pending(lambda: vectors)
+        return Pending(lambda: vectors, copied - began, time.perf_counter() - copied)

@@ -10,7 +10,7 @@ import numpy as np
 
 from similis.trainer.learning.training_set import UNGROUPED, Labels, Mask, Matrix, TrainingSet
 
-FOLDS = 4
+FOLDS = 3
 # From this size on one fold has questions enough.
 LARGE = 4000
 MAX_QUERIES = 1000

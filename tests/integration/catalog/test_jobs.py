@@ -229,3 +229,14 @@ async def test_the_queue_is_counted_by_state(workplace: Workplace) -> None:
     counts, age = await workplace.jobs.counts()
     assert (counts["queued"], counts["running"], counts["done"]) == (2, 1, 0)
     assert age >= 0
+
+
+async def test_attempts_that_come_further_are_not_counted_and_those_that_do_not_are(workplace: Workplace) -> None:
+    await workplace.finetune(await workplace.collection(URLS))
+    attempts = []
+    for progress in (10.0, 10.0, 10.5, 40.0, 40.0):
+        await expire_lease(workplace)
+        job = await claimed(workplace)
+        await workplace.jobs.heartbeat(job, "fetching", progress)
+        attempts.append((await workplace.jobs.get(job.id)).attempts)
+    assert attempts == [1, 2, 3, 1, 2]

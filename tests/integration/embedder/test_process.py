@@ -6,18 +6,22 @@ import os
 import signal
 import sys
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
+import numpy as np
 import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from similis.embedder.canary import cosine
 from similis.proto.embedder.v1 import embedder_pb2 as pb
 from similis.servicekit.grpc_channel import open_channel
 from tests.eventually import eventually
 from tests.integration.embedder_process import MODEL_CACHE, running_embedder
-from tests.unit.embedder.photographs import encoded, photograph
+from tests.unit.embedder.checkpoints import save_checkpoint
+from tests.unit.embedder.photographs import NAMES, encoded, photograph
 
 IMAGE = encoded(photograph().resize((300, 300)), "JPEG")
 SERVICE = "similis.embedder.v1.EmbedderService"
@@ -174,3 +178,45 @@ async def test_a_stop_lets_calls_under_way_finish() -> None:
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(result) for result in results if not isinstance(result, grpc.aio.AioRpcError)] == [type(None)] * 8
         assert await running.process.wait() == 0
+
+
+async def test_decoding_and_inference_in_stages_give_the_same_vectors(tmp_path: Path) -> None:
+    """How a GPU is used, shown on the processor: shared memory, batches, views, bad images, a killed engine."""
+    images = [encoded(photograph(name).resize((300, 280)), "JPEG") for name in NAMES] * 10
+    images[5] = images[5][:200]
+    fused, staged = await embedded(images), await embedded(images, pipeline="staged", max_batch="32")
+    assert fused[5].error.code == staged[5].error.code == "decode_error"
+    for number in set(range(len(images))) - {5}:
+        one, other = fused[number].embedding, staged[number].embedding
+        assert len(other.views) == len(one.views) == 2
+        for a, b in zip((one.vector, *one.views), (other.vector, *other.views), strict=True):
+            assert cosine(np.frombuffer(a, "<f4"), np.frombuffer(b, "<f4")) > 0.9999
+
+
+async def embedded(images: list[bytes], **settings: str) -> dict[int, pb.EmbedStreamResponse]:
+    """The outcomes of a stream during which one of the workers is killed."""
+    async with running_embedder(**settings) as running, open_channel(running.target) as channel:
+
+        async def requests() -> AsyncIterator[pb.EmbedStreamRequest]:
+            for number, image in enumerate(images):
+                yield pb.EmbedStreamRequest(item_id=number, image=image, views=pb.Views(count=2, seed=1))
+
+        found = {}
+        async for response in running.stub(channel).EmbedStream(requests()):
+            if not found:
+                os.kill(running.workers()[0], signal.SIGKILL)
+            found[response.item_id] = response
+        assert len(found) == len(images)
+        assert len((await running.stub(channel).Embed(pb.EmbedRequest(image=images[0]))).vector) == 5120
+        return found
+
+
+async def test_a_checkpoint_of_transformers_is_served(tmp_path: Path) -> None:
+    folder = save_checkpoint("clip", tmp_path / "model")
+    async with (
+        running_embedder(tmp_path / "cache", backbone=str(folder), workers="1") as running,
+        open_channel(running.target) as channel,
+    ):
+        assert (running.description.dimension, running.description.pooling) == (24, "projection")
+        answer = await running.stub(channel).Embed(pb.EmbedRequest(image=IMAGE))
+        assert len(answer.vector) == 4 * 24

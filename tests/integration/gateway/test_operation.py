@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -129,6 +130,31 @@ async def test_a_defect_is_a_500_that_tells_nothing(api: Api, monkeypatch: pytes
     answer = await api.get("/api/collection/list")
     answer.refused(500, "internal")
     assert b"secret" not in answer.body
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"garbage\r\n\r\n",
+        b"GET /" + b"x" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nA: " + b"x" * 9000 + b"\r\n\r\n",
+        b"POST /api/verify HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+    ],
+)
+async def test_what_is_no_http_is_a_problem_too(api: Api, raw: bytes, caplog: Any) -> None:
+    host, _, port = api.url.removeprefix("http://").rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(raw)
+    async with asyncio.timeout(10):
+        head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    assert head.startswith((b"HTTP/1.0 400 ", b"HTTP/1.1 400 "))
+    assert b"application/problem+json" in head
+    problem = json.loads(body)
+    assert problem["code"] == "invalid_http"
+    assert problem["request_id"].encode() in head
+    assert b"aiohttp" not in head
+    assert "Traceback" not in caplog.text
 
 
 async def test_a_secret_is_in_no_log(launch: Launch, capsys: Any, caplog: Any) -> None:

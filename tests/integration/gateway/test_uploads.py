@@ -186,6 +186,10 @@ async def test_without_a_key_the_body_is_not_asked_for(api: Api) -> None:
     assert b"100 Continue" not in answer
     writer.close()
     identifier = await api.create()
+    odd = head.replace("100-continue", "miracles")
+    answer, writer = await raw_request(api, odd + "\n")
+    assert answer.startswith(b"HTTP/1.1 403 ")
+    writer.close()
     valid = f"{head}API-Key: {api.key}\n\n".replace("/1/", f"/{identifier}/").replace("900000000", str(len(ROW)))
     answer, writer = await raw_request(api, valid)
     assert answer == b"HTTP/1.1 100 Continue\r\n\r\n"

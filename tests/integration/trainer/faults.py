@@ -1,6 +1,7 @@
 """Answers of hosts that are wrong in every way that hosts are."""
 
 import asyncio
+import gzip
 import io
 from collections.abc import Awaitable, Callable
 
@@ -10,6 +11,8 @@ from PIL import Image
 from tests.integration.trainer.image_host import Answer, ImageHost, picture
 
 PIECE = b"x" * 65536
+# 100 MB when it is unpacked.
+BOMB = gzip.compress(b"\0" * 100_000_000, 1)
 
 
 def status(number: int, **headers: str) -> Answer:
@@ -58,9 +61,9 @@ def raw(write: Callable[[asyncio.Transport], Awaitable[None]]) -> Answer:
     return answer
 
 
-def head(length: int | None) -> bytes:
+def head(length: int | None, more: str = "") -> bytes:
     """The head of an answer that says it has this length."""
-    told = "" if length is None else f"Content-Length: {length}\r\n"
+    told = more if length is None else f"Content-Length: {length}\r\n{more}"
     return f"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n{told}Connection: close\r\n\r\n".encode()
 
 
@@ -95,6 +98,20 @@ async def _nonsense(transport: asyncio.Transport) -> None:
     transport.write(b"\x00\xff this is no HTTP\r\n\r\n")
 
 
+async def _redirect_to_nonsense(transport: asyncio.Transport) -> None:
+    transport.write(
+        b"HTTP/1.1 302 Found\r\nLocation: http://example.org:\xff\xfe/\xc3\x28\r\nContent-Length: 0\r\n\r\n"
+    )
+
+
+async def _bomb(transport: asyncio.Transport) -> None:
+    transport.write(head(len(BOMB), "Content-Encoding: gzip\r\n") + BOMB)
+
+
+async def _unknown_encoding(transport: asyncio.Transport) -> None:
+    transport.write(head(4, "Content-Encoding: sdch\r\n") + b"xxxx")
+
+
 async def _silent(_: asyncio.Transport) -> None:
     await asyncio.sleep(3600)
 
@@ -127,6 +144,9 @@ def faulty(host: ImageHost) -> dict[str, str]:
         "redirect-to-nowhere": status(302),
         "redirect-to-file": redirect("file:///etc/passwd"),
         "redirect-to-gone": redirect("gone"),
+        "redirect-to-nonsense": raw(_redirect_to_nonsense),
+        "bomb": raw(_bomb),
+        "unknown-encoding": raw(_unknown_encoding),
         "empty": body(b""),
         "page": body(b"<html>Not found</html>", "text/html"),
         "half": body(half_a_jpeg()),
@@ -151,6 +171,9 @@ def faulty(host: ImageHost) -> dict[str, str]:
         "redirect-to-nowhere": "http_error",
         "redirect-to-file": "invalid_url",
         "redirect-to-gone": "not_found",
+        "redirect-to-nonsense": "invalid_url",
+        "bomb": "too_large",
+        "unknown-encoding": "not_an_image",
         "empty": "not_an_image",
         "page": "not_an_image",
         "half": "decode_error",

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 
 import grpc
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, UnidentifiedImageError
 from prometheus_client import CollectorRegistry
 
@@ -29,6 +30,8 @@ class PixelEmbedder(embedder_pb2_grpc.EmbedderServiceServicer):
         self.target = ""
         self.checksum = "pixels-1-" + "0" * 55
         self.embedded: Counter[str] = Counter()
+        # What is answered for the images with these digests, in place of their pixels.
+        self.vectors: dict[str, npt.NDArray[np.float32]] = {}
         self.streams = 0
         # Seconds that an image takes.
         self.delay = 0.0
@@ -61,7 +64,8 @@ class PixelEmbedder(embedder_pb2_grpc.EmbedderServiceServicer):
             yield self._outcome(request)
 
     def _outcome(self, request: embedder_pb2.EmbedStreamRequest) -> embedder_pb2.EmbedStreamResponse:
-        self.embedded[hashlib.sha256(request.image).hexdigest()] += 1
+        digest = hashlib.sha256(request.image).hexdigest()
+        self.embedded[digest] += 1
         try:
             with Image.open(io.BytesIO(request.image)) as image:
                 pixels = image.convert("RGB").resize((SIDE, SIDE))
@@ -71,9 +75,13 @@ class PixelEmbedder(embedder_pb2_grpc.EmbedderServiceServicer):
         except OSError:
             error = embedder_pb2.ItemError(code="decode_error", message="the image is damaged")
             return embedder_pb2.EmbedStreamResponse(item_id=request.item_id, error=error)
-        vector = np.asarray(pixels, dtype="<f4").ravel().tobytes()
+        vector = self.vectors.get(digest, np.asarray(pixels, dtype="<f4").ravel()).tobytes()
+        views = [pixels.rotate(10.0 * number) for number in range(1, request.views.count + 1)]
         return embedder_pb2.EmbedStreamResponse(
-            item_id=request.item_id, embedding=embedder_pb2.Embedding(vector=vector)
+            item_id=request.item_id,
+            embedding=embedder_pb2.Embedding(
+                vector=vector, views=[np.asarray(view, dtype="<f4").ravel().tobytes() for view in views]
+            ),
         )
 
 

@@ -2,12 +2,14 @@
 
 import asyncio
 import dataclasses
+import random
 from typing import Any
 
 import pytest
 
 from similis.servicekit import network_guard
-from similis.trainer.downloads import LARGE_BYTES, DownloadLimits, Downloads
+from similis.trainer import downloads as downloads_module
+from similis.trainer.downloads import DownloadLimits, Downloads
 from similis.trainer.failure import ImageFailed, Reason
 from tests.integration.trainer.faults import body, faulty, in_turn, redirect, status
 from tests.integration.trainer.image_host import ImageHost, picture
@@ -122,10 +124,13 @@ async def test_downloads_at_once_are_bounded(host: ImageHost) -> None:
     assert host.most_under_way == LIMITS.concurrency
 
 
-async def test_large_bodies_wait_for_memory_and_the_wait_is_not_their_hosts(host: ImageHost) -> None:
-    limits = dataclasses.replace(LIMITS, max_bytes=LARGE_BYTES, total_seconds=1.0)
+async def test_large_bodies_wait_for_memory_and_the_wait_is_not_their_hosts(
+    host: ImageHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(downloads_module, "LARGE_BYTES", 4_000_000)
+    limits = dataclasses.replace(LIMITS, total_seconds=1.0)
     host.answers["large"] = body(b"x" * 2_000_000)
-    host.answers["huge"] = body(b"x" * (LARGE_BYTES - 1_000_000))
+    host.answers["huge"] = body(b"x" * 3_000_000)
     async with Downloads.open(limits, allow_private_addresses=True) as downloads:
         async with downloads.image(host.url("huge")):
             waiting = asyncio.create_task(_size(downloads, host.url("large")))
@@ -137,3 +142,31 @@ async def test_large_bodies_wait_for_memory_and_the_wait_is_not_their_hosts(host
 async def _size(downloads: Downloads, url: str) -> int:
     async with downloads.image(url) as data:
         return len(data)
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_no_url_is_anything_but_an_image_or_a_failure(host: ImageHost, seed: int) -> None:
+    chance = random.Random(seed)
+    pieces = [
+        *"/:@?#%[]\\ .&=",
+        "\t",
+        "é",
+        "%00",
+        "%2f",
+        "\u202e",
+        "１",
+        "http://",
+        "127.0.0.1",
+        str(host.port),
+        "a" * 70,
+    ]
+    limits = dataclasses.replace(LIMITS, attempts=1, total_seconds=2.0)
+    async with Downloads.open(limits, allow_private_addresses=True) as downloads:
+        for _ in range(150):
+            tail = "".join(chance.choice(pieces) for _ in range(chance.randint(0, 8)))
+            start = chance.choice([host.url(""), "http://127.0.0.1", "http://127.0.0.1:", "https://[::1]", "http:", ""])
+            try:
+                async with downloads.image(start + tail):
+                    pass
+            except ImageFailed:
+                pass

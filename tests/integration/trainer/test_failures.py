@@ -1,12 +1,17 @@
 """Bad images cost their own rows; a job that cannot succeed says why."""
 
+import hashlib
+from pathlib import Path
+
+import numpy as np
 import pytest
 
 from similis.catalog.jobs import JobState
+from tests.integration.qdrant_process import running_qdrant
 from tests.integration.trainer.conftest import Trainers
 from tests.integration.trainer.faults import faulty, status
-from tests.integration.trainer.image_host import ImageHost
-from tests.integration.trainer.pixel_embedder import PixelEmbedder
+from tests.integration.trainer.image_host import ImageHost, picture
+from tests.integration.trainer.pixel_embedder import DIMENSION, PixelEmbedder
 from tests.integration.workplace import Workplace
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -103,3 +108,26 @@ async def test_a_host_gets_no_more_downloads_at_once_than_allowed(
     job = await trainers.finetuned(collection, downloads_per_host=3)
     assert job.state is JobState.DONE
     assert host.most_under_way == 3
+
+
+async def test_a_vector_that_is_not_usable_costs_its_row(
+    trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
+) -> None:
+    urls = host.picture_urls(6)
+    embedder.vectors |= {
+        hashlib.sha256(picture(1)).hexdigest(): np.full(DIMENSION, np.nan, np.float32),
+        hashlib.sha256(picture(2)).hexdigest(): np.ones(DIMENSION - 1, np.float32),
+        hashlib.sha256(picture(3)).hexdigest(): np.zeros(DIMENSION, np.float32),
+    }
+    collection = await workplace.collection(urls)
+    assert (await trainers.finetuned(collection)).state is JobState.DONE
+    assert await reasons(workplace, collection) == {urls[1]: "embedding_failed", urls[2]: "embedding_failed"}
+
+
+async def test_a_full_disk_fails_the_job_with_its_reason(
+    trainers: Trainers, workplace: Workplace, host: ImageHost, tmp_path: Path
+) -> None:
+    collection = await workplace.collection(host.picture_urls(3))
+    async with running_qdrant(tmp_path / "full", "--min-free-mb", str(1 << 30)) as full:
+        job = await trainers.finetuned(collection, qdrant_address=f"{full.host}:{full.grpc_port}")
+    assert (job.state, job.error_code) == (JobState.FAILED, "no_space")

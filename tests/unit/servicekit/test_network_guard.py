@@ -234,6 +234,9 @@ async def test_a_name_that_resolves_to_a_private_address_is_blocked(secret_port:
         "http://example.org:port/a.jpg",
         "http://[::1/a.jpg",
         "",
+        "http://[]/a.jpg",
+        "http://:80",
+        "http://@",
         "http://example.org/" + "a" * 9000,
     ],
 )

@@ -15,7 +15,7 @@ from similis.standalone.data_directory import DataDirectory, existing, in_use, o
 
 async def test_it_is_made_with_room_for_everything_and_closed_to_others(tmp_path: Path) -> None:
     async with opened(tmp_path / "deep" / "data", min_free_bytes=0) as data:
-        for directory in (data.root, data.postgres, data.qdrant, data.models, data.logs):
+        for directory in (data.root, data.postgres, data.qdrant, data.models, data.spool, data.logs):
             assert stat.S_IMODE(directory.stat().st_mode) == 0o700
     async with opened(tmp_path / "deep" / "data", min_free_bytes=0) as again:
         assert again.root == data.root
