@@ -52,12 +52,13 @@ async def test_a_round_removes_what_was_replaced_and_keeps_what_is_live(
     assert old is not None
     assert live is not None
     store = workplace.base_stores.of(collection, embedder.checksum)
-    assert await names(workplace) == {old.qdrant_collection, live.qdrant_collection, store.name}
+    views = workplace.base_stores.views_of(collection, embedder.checksum)
+    assert await names(workplace) == {old.qdrant_collection, live.qdrant_collection, store.name, views.name}
     assert await janitor(workplace, grace=60.0).round()
-    assert await names(workplace) == {old.qdrant_collection, live.qdrant_collection, store.name}
+    assert await names(workplace) == {old.qdrant_collection, live.qdrant_collection, store.name, views.name}
     assert await store.known(gone) == set(gone)
     assert await janitor(workplace).round()
-    assert await names(workplace) == {live.qdrant_collection, store.name}
+    assert await names(workplace) == {live.qdrant_collection, store.name, views.name}
     assert await store.known(gone) == set()
     assert await workplace.images.count(collection, 2) == 4
     for table, count in (("images", 4), ("indexes", 1), ("adapters", 1), ("contents", 1)):
