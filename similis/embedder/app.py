@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 
@@ -21,7 +21,7 @@ from similis.embedder.forwarding import Forwarding, InPlace
 from similis.embedder.hardware import Hardware, HardwareError, chosen_hardware, has_cuda
 from similis.embedder.lane import Lane
 from similis.embedder.metrics import EmbedderMetrics
-from similis.embedder.readiness import Readiness
+from similis.embedder.readiness import Readiness, Tell
 from similis.embedder.servicer import SERVICE, EmbedderServicer
 from similis.embedder.workers.arena import arena_bytes, open_arena
 from similis.embedder.workers.pool import PoolLimits, WorkerPool
@@ -54,10 +54,11 @@ async def embedder(settings: EmbedderSettings) -> AsyncIterator[RunningServer]:
         dispatcher = Dispatcher(
             workers.decoding, workers.forwarding, *_lanes(settings, metrics), source.dimension, metrics
         )
-        embedding = Embedding(_served(source, workers.inferring), dispatcher, _request_limits(settings))
+        readiness = Readiness(dispatcher, workers.usable, settings.canary_seconds, metrics)
+        served = _served(source, workers.inferring)
+        embedding = Embedding(served, dispatcher, _request_limits(settings), lambda: readiness.serving)
         running = await stack.enter_async_context(_serving(settings, hardware, embedding, registry))
-        readiness = Readiness(dispatcher, workers.usable, _tell(running), settings.canary_seconds, metrics)
-        stack.push_async_callback(_cancelled, asyncio.create_task(readiness.watch()))
+        stack.push_async_callback(_cancelled, asyncio.create_task(readiness.watch(_tell(running))))
         yield running
 
 
@@ -142,7 +143,7 @@ def _served(source: BackboneSource, pool: WorkerPool) -> Served:
 
 
 def _request_limits(settings: EmbedderSettings) -> RequestLimits:
-    return RequestLimits(settings.max_image_bytes, settings.max_views, settings.request_seconds)
+    return RequestLimits(settings.max_image_bytes, settings.max_views, settings.request_seconds, settings.bulk_seconds)
 
 
 @asynccontextmanager
@@ -170,7 +171,7 @@ async def _serving(
         yield running
 
 
-def _tell(running: RunningServer) -> Callable[[bool], Awaitable[None]]:
+def _tell(running: RunningServer) -> Tell:
     async def tell(serving: bool) -> None:
         for service in ("", SERVICE):
             await running.set_serving(service, serving)

@@ -53,6 +53,7 @@ class EmbedderSettings(ServiceSettings):
     bulk_queue_bytes: Count = 64 * MIB
     stream_in_flight: Annotated[int, Field(ge=0)] = 0
     request_seconds: Seconds = 60.0
+    bulk_seconds: Seconds = 600.0
 
     worker_images: Count = 20_000
     worker_memory_bytes: Count = 1024 * MIB

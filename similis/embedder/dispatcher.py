@@ -54,13 +54,13 @@ class Dispatcher:
         DeadlineExceeded when its time is over before a worker began.
         """
         lane = self._lanes[item.lane]
-        if item.lane == "interactive":
-            lane.put(item)
-        else:
-            await lane.put_in_turn(item)
-        self.pump()
         try:
             async with asyncio.timeout(max(0.0, item.deadline - time.monotonic())):
+                if item.lane == "interactive":
+                    lane.put(item)
+                else:
+                    await lane.put_in_turn(item)
+                self.pump()
                 return await item.outcome
         except TimeoutError:
             raise DeadlineExceeded("The image was not embedded in time.") from None

@@ -2,6 +2,7 @@
 
 import hashlib
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from similis.embedder.dispatcher import Dispatcher
@@ -24,18 +25,22 @@ class Served:
 
 @dataclass(frozen=True)
 class RequestLimits:
-    """What a request may ask for."""
+    """What a request may ask for, and the seconds that an image may wait and take in each lane."""
 
     max_image_bytes: int
     max_views: int
     seconds: float
+    bulk_seconds: float
 
 
 class Embedding:
     """Checks requests and has them embedded."""
 
-    def __init__(self, served: Served, dispatcher: Dispatcher, limits: RequestLimits) -> None:
+    def __init__(
+        self, served: Served, dispatcher: Dispatcher, limits: RequestLimits, is_ready: Callable[[], bool]
+    ) -> None:
         self.served = served
+        self._is_ready = is_ready
         self._dispatcher = dispatcher
         self._limits = limits
 
@@ -52,7 +57,7 @@ class Embedding:
     async def embed(self, image: bytes, lane: LaneName, *, views: int = 0, seed: int = 0) -> Outcome:
         """The outcome of an image.
 
-        Raises Overloaded (interactive lane only), DeadlineExceeded.
+        Raises Overloaded and Unavailable (interactive lane only), DeadlineExceeded.
         """
         if len(image) > self._limits.max_image_bytes:
             megabytes = self._limits.max_image_bytes / (1 << 20)
@@ -60,7 +65,9 @@ class Embedding:
         if views:
             # Two images with one seed get different views, the same image always the same.
             seed = int.from_bytes(hashlib.sha256(image + seed.to_bytes(8, "little")).digest()[:8], "little")
-        seconds = remaining(self._limits.seconds)
+        if lane == "interactive" and not self._is_ready():
+            raise Unavailable("The embedder is not ready.", code="embedder_not_ready")
+        seconds = remaining(self._limits.seconds if lane == "interactive" else self._limits.bulk_seconds)
         return await self._dispatcher.embed(Item(image, lane, time.monotonic() + seconds, views=views, seed=seed))
 
 

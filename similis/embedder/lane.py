@@ -17,7 +17,7 @@ class Lane:
         self._max_bytes = max_bytes
         self._items: deque[Item] = deque()
         self._bytes = 0
-        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._waiting: deque[tuple[asyncio.Future[None], Item]] = deque()
         self._length = metrics.queue_items.labels(name)
         self._size = metrics.queue_bytes.labels(name)
 
@@ -31,19 +31,18 @@ class Lane:
         self._add(item)
 
     async def put_in_turn(self, item: Item) -> None:
-        """Adds an item as soon as there is room, in the order of the callers."""
-        while not self._has_room(len(item.image)) or any(not turn.done() for turn in self._waiting):
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append(turn)
-            try:
-                await turn
-            except asyncio.CancelledError:
-                self._wake()
-                raise
-            if self._has_room(len(item.image)):
-                break
-        self._add(item)
-        self._wake()
+        """Adds an item as soon as there is room, in the order of the callers. One that is cancelled adds nothing."""
+        if not self._waiting and self._has_room(len(item.image)):
+            self._add(item)
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((turn, item))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            self.drop(item)
+            self._admit()
+            raise
 
     def first(self) -> Item | None:
         """The oldest item, which stays; None when there is none."""
@@ -75,17 +74,18 @@ class Lane:
         self._bytes -= len(item.image)
         self._length.set(len(self._items))
         self._size.set(self._bytes)
-        self._wake()
+        self._admit()
 
     def _has_room(self, size: int) -> bool:
         return not self._items or (len(self._items) < self._max_items and self._bytes + size <= self._max_bytes)
 
-    def _wake(self) -> None:
-        """Lets the first of those that wait for room look again."""
+    def _admit(self) -> None:
+        """Adds the items of those that wait, as far as there is room."""
         while self._waiting:
-            if self._waiting[0].done():
-                self._waiting.popleft()
-                continue
-            if self._has_room(0):
-                self._waiting.popleft().set_result(None)
-            return
+            turn, item = self._waiting[0]
+            if not turn.done():
+                if not self._has_room(len(item.image)):
+                    return
+                self._add(item)
+                turn.set_result(None)
+            self._waiting.popleft()

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from similis.embedder.engines.engine import Pixels, Vectors
+from similis.embedder.engines.engine import EngineError, Pixels, Vectors
 
 INPUT, OUTPUT = "pixels", "vectors"
 # Models above this are loaded once: a second session for lone requests would double their memory.
@@ -29,7 +29,11 @@ class OnnxEngine:
     def embed(self, pixels: Pixels, *, wide: bool = False) -> Vectors:
         """See `Engine`."""
         session = self._wide if wide else self._session
-        vectors: Vectors = session.run([OUTPUT], {INPUT: np.ascontiguousarray(pixels)})[0]
+        try:
+            vectors: Vectors = session.run([OUTPUT], {INPUT: np.ascontiguousarray(pixels)})[0]
+        except Exception as error:
+            # The runtime's exceptions have no common base of their own.
+            raise EngineError(f"ONNX Runtime failed: {type(error).__name__}") from error
         return vectors
 
 
@@ -40,4 +44,7 @@ def _session(model: Path, threads: int) -> onnxruntime.InferenceSession:
     options.log_severity_level = 3
     # A thread that spins while it waits takes the processor from another worker.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    try:
+        return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+    except Exception as error:
+        raise EngineError(f"ONNX Runtime cannot load the model: {type(error).__name__}") from error

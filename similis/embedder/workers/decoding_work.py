@@ -4,9 +4,8 @@ import time
 
 from similis.embedder.canary import canary_image
 from similis.embedder.decoding.decode import Decoder
-from similis.embedder.decoding.fit import fit
 from similis.embedder.decoding.image_error import ImageError
-from similis.embedder.decoding.views import augmented_views
+from similis.embedder.decoding.inputs import inputs_of
 from similis.embedder.workers.arena import Arena
 from similis.embedder.workers.lifeline import resident_bytes
 from similis.embedder.workers.wire import Job, Result
@@ -24,11 +23,11 @@ class DecodingWork:
         """The outcome of decoding; no vectors."""
         started = time.perf_counter()
         try:
-            decoded = self._decoder.decode(self._canary if job.canary else image)
-            views = augmented_views(decoded, job.views, job.seed) if job.views else []
-            for slot, view in zip(job.slots, (decoded, *views), strict=True):
-                self._arena.write(slot, fit(view, self._decoder.preprocessing))
+            encoded = self._canary if job.canary else image
+            inputs = inputs_of(self._decoder, encoded, job.views, job.seed)
         except ImageError as error:
             return Result(job.id, error.code, error.message, memory_bytes=resident_bytes()), b""
+        for slot, pixels in zip(job.slots, inputs, strict=True):
+            self._arena.write(slot, pixels)
         seconds = time.perf_counter() - started
         return Result(job.id, decode_seconds=seconds, memory_bytes=resident_bytes()), b""

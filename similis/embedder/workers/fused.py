@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 
 from similis.embedder.canary import MIN_COSINE, canary_image, cosine
 from similis.embedder.decoding.decode import Decoder
-from similis.embedder.decoding.fit import fit
 from similis.embedder.decoding.image_error import ImageError
-from similis.embedder.decoding.views import augmented_views
+from similis.embedder.decoding.inputs import inputs_of
 from similis.embedder.engines.engine import Engine, EngineError, Pixels, Vectors
 from similis.embedder.workers.lifeline import resident_bytes
 from similis.embedder.workers.wire import Job, Result
@@ -32,7 +31,8 @@ class FusedWork:
         """The outcome of a job, and its vectors as bytes. Raises nothing that an image or the engine can cause."""
         started = time.perf_counter()
         try:
-            pixels = self._pixels(job, self._canary if job.canary else image)
+            encoded = self._canary if job.canary else image
+            pixels = np.stack(inputs_of(self._decoder, encoded, job.views, job.seed))
         except ImageError as error:
             return Result(job.id, error.code, error.message, memory_bytes=resident_bytes()), b""
         decoded = time.perf_counter()
@@ -50,11 +50,6 @@ class FusedWork:
             memory_bytes=resident_bytes(),
         )
         return result, vectors.astype("<f4", copy=False).tobytes()
-
-    def _pixels(self, job: Job, image: bytes) -> Pixels:
-        decoded = self._decoder.decode(image)
-        views = augmented_views(decoded, job.views, job.seed) if job.views else []
-        return np.stack([fit(view, self._decoder.preprocessing) for view in (decoded, *views)])
 
 
 def _parts(pixels: Pixels) -> Iterator[Pixels]:

@@ -15,6 +15,8 @@ from similis.servicekit.logs import get_logger
 log = get_logger(__name__)
 
 WATCH_SECONDS = 0.25
+# What a large backbone may take for an image on a small machine, beyond the silence that is allowed.
+SECONDS_AN_IMAGE = 1.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
 
 
@@ -22,7 +24,8 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
 class PoolLimits:
     """How many workers, and when one is replaced.
 
-    start_seconds: until it must be ready. silence_seconds: without an answer although it has a job. images and
+    start_seconds: until it must be ready. silence_seconds: without an answer although it has a job
+    (and a second more for each image of it). images and
     memory_bytes: a worker that has done or holds more is replaced by a new one, without a gap.
     """
 
@@ -166,6 +169,7 @@ class WorkerPool:
             await asyncio.sleep(WATCH_SECONDS)
             for worker in self.workers:
                 silent = time.monotonic() - worker.progressed_at
-                if worker.alive and worker.outstanding and silent > self._limits.silence_seconds:
+                patience = self._limits.silence_seconds + worker.images * SECONDS_AN_IMAGE
+                if worker.alive and worker.outstanding and silent > patience:
                     log.warning("worker_silent", pid=worker.pid, seconds=round(silent, 1))
                     worker.kill()

@@ -32,6 +32,7 @@ class WorkerUnfit(Exception):
 class _Given:
     answer: asyncio.Future[tuple[Result, bytes]]
     urgent: bool
+    images: int
 
 
 class WorkerProcess:
@@ -105,6 +106,11 @@ class WorkerProcess:
         return len(self._given)
 
     @property
+    def images(self) -> int:
+        """Images and views in those jobs."""
+        return sum(given.images for given in self._given.values())
+
+    @property
     def urgent(self) -> int:
         """Urgent ones among them."""
         return sum(given.urgent for given in self._given.values())
@@ -114,7 +120,7 @@ class WorkerProcess:
         if not self._given:
             self.progressed_at = time.monotonic()
         answer: asyncio.Future[tuple[Result, bytes]] = asyncio.get_running_loop().create_future()
-        self._given[job.id] = _Given(answer, job.urgent)
+        self._given[job.id] = _Given(answer, job.urgent, max(1 + job.views, len(job.slots)))
         if self.alive:
             self._writer.write(encode(job, len(image)))
             self._writer.write(image)

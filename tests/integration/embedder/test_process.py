@@ -5,7 +5,6 @@ import asyncio
 import os
 import signal
 import sys
-import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -75,13 +74,13 @@ async def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 async def test_a_second_start_is_quick_small_and_without_torch() -> None:
     async with running_embedder(workers="2"):
         pass
-    began = time.perf_counter()
     async with running_embedder(workers="2") as running:
-        assert time.perf_counter() - began < 5
         await eventually(lambda: len(running.workers()) == 2)
         async with open_channel(running.target) as channel:
             await running.stub(channel).Embed(pb.EmbedRequest(image=IMAGE))
         family = [running.process.pid, *running.workers()]
+        # The processor's time and not the clock's: what else runs on the machine is not ours.
+        assert sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in family) < 5
         assert sum(anonymous_bytes(pid) for pid in family) < 450 << 20
         assert not any("libtorch" in Path(f"/proc/{pid}/maps").read_text() for pid in family)
 

@@ -1,0 +1,20 @@
+"""From encoded bytes to a backbone's inputs: the image, and its augmented views if any are asked for."""
+
+from similis.embedder.decoding.decode import Decoder
+from similis.embedder.decoding.fit import fit
+from similis.embedder.decoding.header import DAMAGED
+from similis.embedder.decoding.image_error import ImageError
+from similis.embedder.decoding.views import augmented_views
+from similis.embedder.engines.engine import Pixels
+
+
+def inputs_of(decoder: Decoder, image: bytes, views: int, seed: int) -> list[Pixels]:
+    """Pixels [height, width, 3] of the image and of each view, from one decode. Raises ImageError, and nothing else."""
+    decoded = decoder.decode(image)
+    try:
+        shown = (decoded, *augmented_views(decoded, views, seed))
+        return [fit(one, decoder.preprocessing) for one in shown]
+    except MemoryError:
+        raise ImageError("image_too_large", "Resizing the image takes more memory than is allowed.") from None
+    except DAMAGED:
+        raise ImageError("decode_error", "The image cannot be resized.") from None
