@@ -82,7 +82,7 @@ async def test_an_adapter_goes_with_the_last_index_that_has_it(workplace: Workpl
     collection = await workplace.collection(URLS)
     job, index = await begun(workplace, collection)
     used = await workplace.adapters.add(collection, "b", b"weights", '{"adapter": "pca"}')
-    await workplace.indexes.set_adapter(index, used, 256, None)
+    await workplace.indexes.set_adapter(index, used, 256, None, [0.0, 0.5, 1.0])
     unused = await workplace.adapters.add(collection, "b", b"other", None)
     await workplace.adapters.remove_unused()
     assert await workplace.adapters.get(unused) is not None, "a job is under way that may be about to use it"

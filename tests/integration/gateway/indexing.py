@@ -62,7 +62,7 @@ class Indexer:
         matrix = np.linalg.qr(random.normal(size=(base.shape[1], DIM)))[0].astype(np.float32)
         adapter = Projection(matrix)
         stored = await Adapters(self.database).add(collection_id, index.backbone, adapter.to_bytes(), None)
-        await indexes.set_adapter(index, stored, DIM, None)
+        await indexes.set_adapter(index, stored, DIM, None, [number / 1000 for number in range(-1000, 1001, 2)])
         await self.generations.create(index.qdrant_collection, DIM)
         await self.generations.put(index.qdrant_collection, [image.id for image in images], adapter.apply(base))
         await self.generations.settle(index.qdrant_collection, len(images))

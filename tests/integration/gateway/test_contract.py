@@ -44,7 +44,9 @@ async def test_info_of_a_new_collection(api: Api) -> None:
         "finetuning_progess": None,
         "heidicon_tag": None,
         "finetuning_state": "never",
+        "finetuning_phase": None,
         "finetuning_error": None,
+        "quality": None,
     }
     assert datetime.fromisoformat(modified).utcoffset() == timedelta(0)
 

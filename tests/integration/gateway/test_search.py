@@ -58,7 +58,8 @@ async def test_a_copy_of_an_indexed_image_is_found_first(serving: Api, collectio
     assert set(answer.json) == {"results"}
     results = answer.json["results"]
     assert len(results) == 5
-    assert all(set(result) == {"image_url", "repo_url", "score"} for result in results)
+    assert all(set(result) == {"image_url", "repo_url", "score", "percentile"} for result in results)
+    assert all(result["percentile"] == pytest.approx(50 * (1 + result["score"]), abs=0.3) for result in results)
     assert (results[0]["image_url"], results[0]["repo_url"]) == (image_url(7), "https://repo.example.org/7")
     assert 0.99 <= results[0]["score"] <= 1.0
     scores = [result["score"] for result in results]
