@@ -121,7 +121,8 @@ async def _replace(connection: Connection, collection_id: int, staged: StagedCon
 
 
 async def _store_bytes(connection: Connection, collection_id: int, revision: int, csv: Path) -> None:
-    with await asyncio.to_thread(csv.open, "rb") as file:
+    # Opened here, not in a thread: nobody would close what a thread opens for a request that is cancelled meanwhile.
+    with csv.open("rb") as file:
         ordinal = 0
         while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
             await connection.execute(

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import asyncpg
 from asyncpg.pool import PoolConnectionProxy
 
-from similis.servicekit.errors import DeadlineExceeded, NoSpace, ServiceError, Unavailable
+from similis.servicekit.errors import DeadlineExceeded, NoSpace, Overloaded, ServiceError, Unavailable
 from similis.servicekit.request_context import remaining
 
 Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
@@ -56,11 +56,11 @@ class Database:
     async def connection(self) -> AsyncIterator[Connection]:
         """A connection in autocommit mode.
 
-        Raises Unavailable when Postgres does not answer, DeadlineExceeded when the request's time is over, NoSpace
-        when its disk is full.
+        Raises Unavailable when Postgres does not answer, Overloaded when all connections are taken, DeadlineExceeded
+        when the request's time is over, NoSpace when its disk is full.
         """
         with _translated():
-            connection = await self._pool.acquire(timeout=remaining(ACQUIRE_SECONDS))
+            connection = await self._acquired()
             try:
                 yield connection
             except (asyncpg.PostgresError, ServiceError):
@@ -70,6 +70,15 @@ class Database:
                 raise
             finally:
                 await self._pool.release(connection, timeout=ACQUIRE_SECONDS)
+
+    async def _acquired(self) -> Connection:
+        seconds = remaining(ACQUIRE_SECONDS)
+        try:
+            return await self._pool.acquire(timeout=seconds)
+        except TimeoutError:
+            if self._pool.get_idle_size() or self._pool.get_size() < self._pool.get_max_size():
+                raise
+            raise Overloaded("Too many requests wait for the database.") from None
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:

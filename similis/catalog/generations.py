@@ -13,6 +13,8 @@ from similis.servicekit.errors import ServiceError
 from similis.servicekit.request_context import remaining
 
 OVERSAMPLING = 2.0
+# What float32 may take from the cosine similarity of equal vectors.
+ROUNDING = 1e-6
 POLL_SECONDS = 0.25
 QUERY_SECONDS = 10.0
 
@@ -102,5 +104,5 @@ class Generations:
 
 
 def _just_below(threshold: float) -> float:
-    """Qdrant leaves out what equals its threshold; what equals ours stays."""
-    return float(np.nextafter(np.float32(threshold), np.float32(-2)))
+    """Qdrant leaves out what equals its threshold, and rounding lowers the score of a copy; ours keeps both."""
+    return threshold - ROUNDING

@@ -8,7 +8,7 @@ from importlib import resources
 import asyncpg
 
 from similis.catalog.database import Database
-from similis.servicekit.errors import Unavailable
+from similis.servicekit.errors import ServiceError
 from similis.servicekit.logs import get_logger
 
 log = get_logger(__name__)
@@ -87,7 +87,7 @@ async def wait_for_schema(database: Database) -> None:
     while True:
         try:
             version = await schema_version(database)
-        except Unavailable as error:
+        except ServiceError as error:
             log.warning("schema_wait", reason=error.message)
         else:
             if version >= wanted:

@@ -56,7 +56,8 @@ class Spool:
 
 async def write_file(path: Path, pieces: AsyncIterable[bytes]) -> None:
     """Writes pieces to a new file, away from the event loop. Raises NoSpace, and what the pieces raise."""
-    with disk_errors(), await asyncio.to_thread(path.open, "wb") as file:
+    # Opened here, not in a thread: nobody would close what a thread opens for a request that is cancelled meanwhile.
+    with disk_errors(), path.open("wb") as file:
         buffer = bytearray()
         async for piece in pieces:
             buffer += piece

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from json import dumps, loads
 
 from similis.catalog.adapters import Adapters
-from similis.catalog.base_store import BaseStore, BaseStores
+from similis.catalog.base_store import BaseStores
 from similis.catalog.images import Images
 from similis.catalog.indexes import Index, Indexes
 from similis.catalog.jobs import Job, Jobs
@@ -80,16 +80,20 @@ class Finetune:
         """Returns when the job's index is live. Raises LeaseLost, and another ServiceError that says why it failed."""
         for restart in range(RESTARTS):
             try:
-                return await self._attempt(job, progress)
+                # What a refresh has embedded itself is not thrown away when it goes on.
+                return await self._attempt(job, progress, start_over=job.refresh and job.token == 1 and restart == 0)
             except (FailedPrecondition, VectorsMissing) as error:
                 log.warning("finetune_restarted", code=error.code, restart=restart)
                 await asyncio.sleep(RESTART_SECONDS * restart)
-        return await self._attempt(job, progress)
+        return await self._attempt(job, progress, start_over=False)
 
-    async def _attempt(self, job: Job, progress: Progress) -> None:
+    async def _attempt(self, job: Job, progress: Progress, *, start_over: bool) -> None:
         backbone = await self._patience.persist(self._embedder.describe)
         index = await self._patience.persist(self._stores.indexes.begin, job, backbone.checksum)
         total = await self._patience.persist(self._stores.images.count, job.collection_id, job.revision)
+        if start_over:
+            await self._patience.persist(self._stores.base_stores.of(job.collection_id, backbone.checksum).drop)
+            await self._patience.persist(self._stores.base_stores.views_of(job.collection_id, backbone.checksum).drop)
         vectors = await self._fetch(job, index, backbone, progress, total)
         failures = await self._patience.persist(self._stores.indexes.failure_counts, index.id)
         judge(failures, total, max_transient=self._max_transient_failures)
@@ -105,19 +109,11 @@ class Finetune:
         views = self._stores.base_stores.views_of(job.collection_id, backbone.checksum)
         stream = self._embedder.stream(backbone, patience_seconds=self._patience.seconds)
         with self._phase(progress, Phase.FETCHING, total):
-            if job.refresh:
-                await self._start_over(job, store, views)
             await self._patience.persist(store.ensure, backbone.dimension)
             await self._patience.persist(views.ensure, backbone.dimension * VIEWS)
             async with stream.connected():
                 await self._steps.fetching.run(job, index, FetchStores(store, views), stream, progress, total)
         return StoredVectors(self._stores.images, store, views, job, self._patience)
-
-    async def _start_over(self, job: Job, store: BaseStore, views: BaseStore) -> None:
-        # Once for a job: what this job has embedded itself is not thrown away by its next attempt.
-        if job.attempts == 1:
-            await self._patience.persist(store.drop)
-            await self._patience.persist(views.drop)
 
     async def _fit(
         self, job: Job, index: Index, vectors: StoredVectors, backbone: Backbone, progress: Progress, total: int

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 
@@ -58,7 +59,7 @@ class LearnedAdapter:
         if previous is not None and _changed(previous) <= CONTINUED_SHARE:
             start = basis.T @ previous.projection.matrix
         lesson = Lesson(data, start, min(DIMENSION, dim), _steps(len(data)), self._threads)
-        learned = await learn_apart(lesson, lambda share: report(round(share * 2 * count)))
+        learned = await learn_apart(lesson, _in_rows(report, 2 * count))
         quality = learned.quality | {"images": count, "sample": len(data), "continued": start is not None}
         return Fitted(Projection(np.ascontiguousarray(basis @ learned.head, dtype=np.float32)), quality)
 
@@ -110,6 +111,19 @@ class _Sample:
             np.concatenate(views) if views else np.zeros((0, 1, size), np.float32),
             np.array(self.shown, dtype=np.int64),
         )
+
+
+def _in_rows(report: Report, rows: int) -> Callable[[float], None]:
+    """A report of shares, 0 to 1, as one of so many rows."""
+    reported = 0
+
+    def share_done(share: float) -> None:
+        nonlocal reported
+        done = int(share * rows)
+        report(done - reported)
+        reported = done
+
+    return share_done
 
 
 def _steps(images: int) -> int:

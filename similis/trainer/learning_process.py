@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Callable
@@ -63,16 +64,15 @@ class LearnedHead:
 
 
 async def learn_apart(lesson: Lesson, report: Callable[[float], None]) -> LearnedHead:
-    """Learns in a child process. report: told the share done since it was told last.
+    """Learns in a child process. report: told the share done, 0 to 1.
 
     Raises LearningFailed when the child dies. Cancelled, it ends the child.
     """
     with tempfile.TemporaryDirectory(prefix="similis-learning-") as folder:
         given, made = Path(folder, "lesson.npz"), Path(folder, "head.npz")
         await asyncio.to_thread(lesson.save, given)
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "similis.trainer.learning", str(given), str(made), stdout=asyncio.subprocess.PIPE
-        )
+        command = (sys.executable, "-m", "similis.trainer.learning", str(given), str(made), str(os.getpid()))
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
         try:
             await _follow(process, report)
             if await process.wait() != 0:
@@ -87,8 +87,5 @@ async def learn_apart(lesson: Lesson, report: Callable[[float], None]) -> Learne
 
 async def _follow(process: asyncio.subprocess.Process, report: Callable[[float], None]) -> None:
     assert process.stdout is not None, "it is a pipe"  # noqa: S101
-    done = 0.0
     async for line in process.stdout:
-        share = float(line)
-        report(share - done)
-        done = share
+        report(float(line))

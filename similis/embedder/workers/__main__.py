@@ -7,8 +7,8 @@ import signal
 import socket
 import sys
 
-from similis.embedder.workers.lifeline import die_with_parent
 from similis.embedder.workers.worker import work
+from similis.servicekit.lifeline import die_with_parent
 
 
 def main() -> int:

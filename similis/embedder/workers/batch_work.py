@@ -7,7 +7,7 @@ from collections import deque
 from similis.embedder.engines.batch_engine import BatchEngine, Pending
 from similis.embedder.engines.engine import EngineError
 from similis.embedder.workers.arena import Arena
-from similis.embedder.workers.lifeline import resident_bytes
+from similis.embedder.workers.memory import resident_bytes
 from similis.embedder.workers.wire import FrameReceiver, Job, Result, encode
 
 UNDER_WAY = 2

@@ -7,7 +7,7 @@ from similis.embedder.decoding.decode import Decoder
 from similis.embedder.decoding.image_error import ImageError
 from similis.embedder.decoding.inputs import inputs_of
 from similis.embedder.workers.arena import Arena
-from similis.embedder.workers.lifeline import resident_bytes
+from similis.embedder.workers.memory import resident_bytes
 from similis.embedder.workers.wire import Job, Result
 
 

@@ -11,7 +11,7 @@ from similis.embedder.decoding.decode import Decoder
 from similis.embedder.decoding.image_error import ImageError
 from similis.embedder.decoding.inputs import inputs_of
 from similis.embedder.engines.engine import Engine, EngineError, Pixels, Vectors
-from similis.embedder.workers.lifeline import resident_bytes
+from similis.embedder.workers.memory import resident_bytes
 from similis.embedder.workers.wire import Job, Result
 
 # Images of one forward pass. More of them are no faster on processors, and a search would wait for all.

@@ -19,7 +19,7 @@ from similis.embedder.workers.arena import Arena
 from similis.embedder.workers.batch_work import BatchWork
 from similis.embedder.workers.decoding_work import DecodingWork
 from similis.embedder.workers.fused import FusedWork, check_canary
-from similis.embedder.workers.lifeline import limit_memory
+from similis.embedder.workers.memory import limit_memory
 from similis.embedder.workers.wire import FrameReceiver, Job, Ready, Result, WorkerOrders, encode
 
 

@@ -5,17 +5,16 @@ a plain blocking loop: the engine keeps the interpreter lock anyway.
 """
 
 import argparse
-import ctypes
 import gc
 import os
 import signal
 import socket
-import sys
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
 
+from similis.servicekit.lifeline import die_with_parent
 from similis.standalone.qdrant.directory import DataDirectory
 from similis.standalone.qdrant.shard import Shard
 from similis.standalone.qdrant.specification import specify
@@ -30,7 +29,6 @@ from similis.standalone.qdrant.wire import (
     encode_reply,
 )
 
-_PR_SET_PDEATHSIG = 1
 # What the engine says, in words only, when files are locked and when the disk is full.
 _LOCKED = "WouldBlock"
 _NO_SPACE = "No space left on device"
@@ -119,13 +117,6 @@ def serve(connection: socket.socket, shards: OpenShards) -> None:
             connection.sendall(encode_reply(answer(shards, decode_request(body))))
 
 
-def _end_with_parent(parent: int) -> None:
-    """Have the kernel end this process when the router is gone, however busy the engine is."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        sys.exit(0)
-
-
 def main() -> None:
     """Run an engine process."""
     parser = argparse.ArgumentParser(prog="similis.standalone.qdrant.engine")
@@ -135,7 +126,7 @@ def main() -> None:
     parser.add_argument("--indexing-threads", type=int, required=True)
     parser.add_argument("--nice", type=int, required=True)
     arguments = parser.parse_args()
-    _end_with_parent(arguments.parent)
+    die_with_parent(arguments.parent)
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.SIG_IGN)
     os.nice(arguments.nice)

@@ -1,28 +1,26 @@
-"""`python -m similis.trainer.learning LESSON HEAD`: learns what a file holds, writes another, prints progress."""
+"""`python -m similis.trainer.learning LESSON HEAD PARENT`: learns, and prints how far it is."""
 
-import os
 import sys
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from similis.servicekit.lifeline import die_with_parent
 from similis.trainer.learning.finetuning import learn
 from similis.trainer.learning.head import Hyperparameters
 from similis.trainer.learning_process import Lesson
 
 
-def main(given: Path, made: Path) -> None:
-    """Reads a lesson and writes the head with its quality."""
-    parent = os.getppid()
+def main(given: Path, made: Path, parent: int) -> None:
+    """Reads a lesson and writes the head with its quality. parent: id of the process that this one ends with."""
+    die_with_parent(parent)
     lesson = Lesson.load(given)
     torch.set_num_threads(lesson.threads)
     torch.use_deterministic_algorithms(True)
     start = np.eye(lesson.data.vectors.shape[1], lesson.dim, dtype=np.float32) if lesson.start is None else lesson.start
 
     def report(share: float) -> None:
-        if os.getppid() != parent:
-            sys.exit("the trainer is gone")
         sys.stdout.write(f"{share:.4f}\n")
         sys.stdout.flush()
 
@@ -31,4 +29,4 @@ def main(given: Path, made: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))

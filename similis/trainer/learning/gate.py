@@ -10,9 +10,9 @@ from similis.trainer.learning.holdout import Holdout, Part
 from similis.trainer.learning.retrieval import Retrieval, retrieve
 from similis.trainer.learning.training_set import Matrix
 
-# Better on the whole by this much, and by more than chance would give.
+# Better on the whole by this much, and by more than chance would give to the best of several checkpoints.
 MIN_GAIN = 0.005
-STANDARD_ERRORS = 2.0
+STANDARD_ERRORS = 3.0
 # Worse on no part by more than this, give or take one standard error of the comparison.
 MAX_LOSS = 0.02
 

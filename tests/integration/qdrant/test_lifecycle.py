@@ -193,7 +193,7 @@ async def test_a_writer_killed_while_it_optimizes_is_replaced_and_finishes(
     unfinished = tmp_path / "data" / "collections" / "c" / "shard" / "temp_segments"
     for _ in range(2):
         writer = await the_writer(own)
-        await until(lambda: any(unfinished.iterdir()))
+        await until(lambda: unfinished.is_dir() and any(unfinished.iterdir()))
         os.kill(writer, signal.SIGKILL)
         assert await status(client, "c") is YELLOW
     await settled(client, "c")

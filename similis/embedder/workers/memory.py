@@ -1,19 +1,9 @@
-"""Binds a process to the one that started it."""
+"""The memory of this process: how much it has, and how much more it may take."""
 
-import ctypes
 import os
 import resource
-import signal
 
-PR_SET_PDEATHSIG = 1
 PAGE = os.sysconf("SC_PAGE_SIZE")
-
-
-def die_with_parent(parent: int) -> None:
-    """Asks the kernel to kill this process when `parent` dies; ends it at once if that has happened already."""
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:
-        raise SystemExit(0)
 
 
 def resident_bytes() -> int:

@@ -1,0 +1,124 @@
+"""What a finetune learns, on points whose truth is known: it helps where it can, and is refused where it would harm."""
+
+import numpy as np
+import pytest
+
+from similis.trainer.learning.finetuning import Learned, learn
+from similis.trainer.learning.gate import Examination, judge
+from similis.trainer.learning.head import Hyperparameters
+from similis.trainer.learning.holdout import FOLDS, folds
+from similis.trainer.learning.retrieval import retrieve
+from similis.trainer.learning.training_set import MIN_IMAGES, UNGROUPED, Labels, Matrix, TrainingSet, usable_groups
+
+DIM = 24
+OBJECTS = 16
+EACH = 10
+VIEWS = 2
+
+
+def objects(seed: int, groups: Labels | None = None) -> TrainingSet:
+    """Images of objects: a few directions tell which object, all the others and louder ones mean nothing."""
+    random = np.random.default_rng(seed)
+    truth = np.repeat(np.arange(OBJECTS), EACH)
+    signal = random.normal(size=(OBJECTS, 4))[truth]
+    noise = random.normal(size=(len(truth), DIM - 4)) * 1.2
+
+    def seen(strength: float) -> Matrix:
+        changed = noise + strength * random.normal(size=noise.shape)
+        return np.concatenate([signal + 0.1 * random.normal(size=signal.shape), changed], axis=1).astype(np.float32)
+
+    def unit(rows: Matrix) -> Matrix:
+        lengths: Matrix = np.linalg.norm(rows, axis=1, keepdims=True)
+        return (rows / lengths).astype(np.float32)
+
+    views = np.stack([unit(seen(2.5)) for _ in range(VIEWS)], axis=1)
+    return TrainingSet(unit(seen(0.0)), truth if groups is None else groups, views, np.arange(len(truth)))
+
+
+def learnt(data: TrainingSet, steps: int = 100) -> Learned:
+    start = np.eye(DIM, 16, dtype=np.float32)
+    return learn(data, start, 16, Hyperparameters(steps=steps, batch_size=128, learning_rate=0.01), lambda _: None)
+
+
+def shuffled(seed: int) -> Labels:
+    return np.random.default_rng(seed).permutation(np.repeat(np.arange(OBJECTS), EACH))
+
+
+def test_groups_that_mean_something_are_learnt() -> None:
+    found = learnt(objects(1))
+    assert found.verdict.adopted, found.verdict.reason
+    assert found.verdict.gain > 0.1
+    assert found.steps > 0
+
+
+def test_what_was_learnt_helps_on_images_that_were_not_there() -> None:
+    data, head = objects(1), learnt(objects(1)).head
+    fresh = objects(1).views[:, 0]
+    before = retrieve(fresh, data.groups, data.vectors, data.groups).means()["map"]
+    tuned = [rows @ head / np.linalg.norm(rows @ head, axis=1, keepdims=True) for rows in (fresh, data.vectors)]
+    assert retrieve(tuned[0], data.groups, tuned[1], data.groups).means()["map"] > before + 0.1
+
+
+def test_views_alone_are_learnt_from() -> None:
+    found = learnt(objects(2, np.full(OBJECTS * EACH, UNGROUPED)))
+    assert found.verdict.adopted, found.verdict.reason
+    assert set(found.verdict.parts) == {"views"}
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_groups_that_are_noise_are_refused(seed: int) -> None:
+    found = learnt(objects(seed, shuffled(seed)))
+    assert not found.verdict.adopted
+    np.testing.assert_array_equal(found.head, np.eye(DIM, 16, dtype=np.float32))
+
+
+def test_too_few_images_are_not_learnt_from() -> None:
+    data = objects(1)
+    few = data.without(np.arange(len(data)) >= MIN_IMAGES - 1)
+    assert not learnt(few).verdict.adopted
+
+
+def test_a_seed_gives_the_same_head() -> None:
+    np.testing.assert_array_equal(learnt(objects(1), 50).head, learnt(objects(1), 50).head)
+
+
+def test_half_of_the_groups_unknown_are_asked_about() -> None:
+    half = np.where(np.repeat(np.arange(OBJECTS), EACH) % 2, UNGROUPED, np.repeat(np.arange(OBJECTS), EACH))
+    assert {part.name for split in folds(objects(1, half), 0) for part in split.parts} == {
+        "groups_seen",
+        "groups_unseen",
+        "views",
+    }
+
+
+def test_no_question_is_in_the_training() -> None:
+    data = objects(3)
+    for split in folds(data, 0):
+        known = {row.tobytes() for row in split.training.vectors}
+        for part in split.parts:
+            assert not known & {row.tobytes() for row in part.queries}
+            assert set(part.answers.tolist()) <= set(part.labels.tolist())
+
+
+def test_every_grouped_image_is_a_question_once() -> None:
+    data = objects(3)
+    asked = [row.tobytes() for split in folds(data, 0) for part in split.parts for row in part.queries]
+    assert len(asked) == len(set(asked)) == len(data)
+    assert len(list(folds(data, 0))) == FOLDS
+
+
+def test_a_group_of_one_or_of_most_images_is_none() -> None:
+    groups = np.array([1, 2, 2, 3, 3, 3, 3, 3, 3])
+    assert usable_groups(groups).tolist() == [UNGROUPED, 2, 2, *[UNGROUPED] * 6]
+
+
+def test_retrieval_is_measured_as_the_field_does() -> None:
+    database = np.eye(4, dtype=np.float32)
+    query = np.array([[0.9, 0.8, 0.7, 0.1]], dtype=np.float32)
+    found = retrieve(query, np.array([7]), database, np.array([5, 7, 5, 7]))
+    # Right ones on places 2 and 4: (1/2 + 2/4) / 2.
+    assert found.means() == {"map": 0.5, "map_at_10": 0.5, "recall_at_1": 0.0, "recall_at_10": 1.0}
+
+
+def test_nothing_held_out_is_a_refusal() -> None:
+    assert not judge(Examination(), "adapter").adopted
