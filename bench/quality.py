@@ -31,6 +31,8 @@ from demo.image_server import image_server
 from demo.instance import instance
 from demo.rest_client import RestClient
 from similis.catalog.projection import Matrix, normalised
+from similis.servicekit.grpc_channel import open_channel
+from similis.trainer.embedder_client import EmbedderClient
 from similis.trainer.fitting import accumulate, principal_directions
 from similis.trainer.learning.retrieval import retrieve
 from tests.integration.embedder_process import running_embedder
@@ -124,9 +126,6 @@ def single_task(folder: Path, seed: int) -> Task:
 
 async def embed(photographs: Sequence[Photograph]) -> Matrix:
     """The frozen backbone's vectors [n, dim], from the real service."""
-    from similis.servicekit.grpc_channel import open_channel
-    from similis.trainer.embedder_client import EmbedderClient
-
     async with running_embedder() as embedder, open_channel(embedder.target) as channel:
         client = EmbedderClient(channel)
         stream = client.stream(await client.describe(), patience_seconds=30)

@@ -1,0 +1,119 @@
+"""What searches in one collection feel of another one's finetune, through the whole of `similis up`.
+
+    python -m bench.search_beside_finetune --data FOLDER [--images 20000] [--seconds 900]
+
+FOLDER has photographs. They are collection A, each of which must find itself with a score of at least 0.99. Collection B
+has the same photographs over and over, under other addresses, until there are `--images` rows. While B is finetuned, A is
+searched, one search after the other; the times are told by B's phase, beside those with nothing else to do.
+"""
+
+import argparse
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from bench.quality import images_of
+from demo.image_server import image_server
+from demo.instance import instance
+from demo.rest_client import RestClient
+
+COPY_SCORE = 0.99
+IDLE_SEARCHES = 200
+PAUSE_SECONDS = 0.05
+INFO_EVERY = 10
+
+
+class Repeated(Mapping[str, bytes]):
+    """Photographs by name, and under any number before the name."""
+
+    def __init__(self, photographs: dict[str, bytes]) -> None:
+        self._photographs = photographs
+
+    def __getitem__(self, name: str) -> bytes:
+        return self._photographs[name.rpartition("/")[2]]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._photographs)
+
+    def __len__(self) -> int:
+        return len(self._photographs)
+
+
+def finetuned(client: RestClient, collection: int) -> None:
+    """Finetunes and waits."""
+    client.finetune(collection)
+    while (state := client.info(collection)["finetuning_state"]) in ("queued", "running"):
+        time.sleep(0.5)
+    if state != "done":
+        raise SystemExit(f"the finetune ended as {state}")
+
+
+def filled(client: RestClient, name: str, urls: list[str]) -> int:
+    """A collection with these images, each an object of its own."""
+    collection = client.create(name)
+    client.upload(collection, "\n".join(f"{url},https://repository.example.org/{n}" for n, url in enumerate(urls)))
+    return collection
+
+
+def timed_search(client: RestClient, collection: int, image: bytes) -> float:
+    """Milliseconds of one search."""
+    began = time.perf_counter()
+    client.search(collection, image, num_results=5)
+    return 1000 * (time.perf_counter() - began)
+
+
+def shown(name: str, times: list[float]) -> str:
+    """A line of the table."""
+    p50, p95, p99 = np.percentile(times, (50, 95, 99))
+    return f"{name:<12}{len(times):>9}{p50:>9.1f}{p95:>9.1f}{p99:>9.1f}{max(times):>9.1f}"
+
+
+def main() -> None:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--images", type=int, default=20_000)
+    parser.add_argument("--seconds", type=float, default=900.0)
+    options = parser.parse_args()
+    photographs = {path.name: path.read_bytes() for path in images_of(options.data)}
+    names = list(photographs)
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        instance(Path(folder), 0) as address,
+        image_server(Repeated(photographs)) as images,
+    ):
+        client = RestClient(address, (Path(folder) / "admin-key").read_text(encoding="ascii").strip())
+        searched = filled(client, "A", [f"{images}{name}" for name in names])
+        finetuned(client, searched)
+        wrong = 0
+        for name, image in photographs.items():
+            best = client.search(searched, image, num_results=1)[0]
+            wrong += best["image_url"] != f"{images}{name}" or best["score"] < COPY_SCORE
+        print(f"{len(names)} photographs searched, {wrong} did not find themselves first with {COPY_SCORE}")
+        times: dict[str, list[float]] = defaultdict(list)
+        for number in range(IDLE_SEARCHES):
+            times["idle"].append(timed_search(client, searched, photographs[names[number % len(names)]]))
+            time.sleep(PAUSE_SECONDS)
+        other = filled(client, "B", [f"{images}{n}/{names[n % len(names)]}" for n in range(options.images)])
+        client.finetune(other)
+        end, number = time.monotonic() + options.seconds, 0
+        info = client.info(other)
+        while info["finetuning_state"] in ("queued", "running") and time.monotonic() < end:
+            phase = str(info["finetuning_phase"])
+            times[phase].append(timed_search(client, searched, photographs[names[number % len(names)]]))
+            number += 1
+            if number % INFO_EVERY == 0:
+                info = client.info(other)
+            time.sleep(PAUSE_SECONDS)
+        print(f"B ended as {info['finetuning_state']}")
+    print(f"\n{'ms':<12}{'searches':>9}{'p50':>9}{'p95':>9}{'p99':>9}{'max':>9}")
+    for name, found in times.items():
+        print(shown(name, found))
+
+
+if __name__ == "__main__":
+    main()
