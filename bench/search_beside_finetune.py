@@ -2,9 +2,9 @@
 
     python -m bench.search_beside_finetune --data FOLDER [--images 20000] [--seconds 900]
 
-FOLDER has photographs. They are collection A, each of which must find itself with a score of at least 0.99. Collection B
-has the same photographs over and over, under other addresses, until there are `--images` rows. While B is finetuned, A is
-searched, one search after the other; the times are told by B's phase, beside those with nothing else to do.
+FOLDER has photographs. They are collection A, each of which must find itself with a score of at least 0.99. Collection
+B has the same photographs over and over, under other addresses, until there are `--images` rows. While B is finetuned,
+A is searched, one search after the other; the times are told by B's phase, beside those with nothing else to do.
 """
 
 import argparse
