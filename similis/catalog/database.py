@@ -76,7 +76,8 @@ class Database:
         try:
             return await self._pool.acquire(timeout=seconds)
         except TimeoutError:
-            if self._pool.get_idle_size() or self._pool.get_size() < self._pool.get_max_size():
+            all_taken = not self._pool.get_idle_size() and self._pool.get_size() == self._pool.get_max_size()
+            if seconds < ACQUIRE_SECONDS or not all_taken:
                 raise
             raise Overloaded("Too many requests wait for the database.") from None
 
