@@ -16,7 +16,7 @@ from similis.embedder.engines.engine import Engine
 
 
 class BareLoop:
-    """`kind`: "onnxruntime", or "torch" for torch as it comes. Images are numbered from `offset` in steps of one."""
+    """`kind`: "openvino", or "torch" for torch as it comes. Images are numbered from `offset` in steps of one."""
 
     def __init__(self, kind: str, source: BackboneSource, model: str, threads: int, folder: str) -> None:
         self._images = images_of(Path(folder) if folder else None)
@@ -65,9 +65,9 @@ def _engine(kind: str, source: BackboneSource, model: Path, threads: int) -> Eng
         from similis.embedder.engines.torch_engine import TorchEngine
 
         return TorchEngine(source, threads=threads)
-    from similis.embedder.engines.onnx_engine import OnnxEngine
+    from similis.embedder.engines.openvino_engine import OpenVinoEngine
 
-    return OnnxEngine(model, threads=threads, wide_threads=threads)
+    return OpenVinoEngine(model, threads=threads, wide_threads=threads)
 
 
 if __name__ == "__main__":

@@ -94,9 +94,9 @@ def measure(rounds: Rounds, options: argparse.Namespace) -> None:
     folder = str(options.images or "")
     single = {**worker_environment(), "OMP_NUM_THREADS": str(cores)}
     eager = MeasuringProcess("bare_loop.py", "torch", source.to_json(), model, str(cores), folder, env=single)
-    wide = MeasuringProcess("bare_loop.py", "onnxruntime", source.to_json(), model, str(cores), folder)
+    wide = MeasuringProcess("bare_loop.py", "openvino", source.to_json(), model, str(cores), folder)
     loops = [
-        MeasuringProcess("bare_loop.py", "onnxruntime", source.to_json(), model, "1", folder, env=worker_environment())
+        MeasuringProcess("bare_loop.py", "openvino", source.to_json(), model, "1", folder, env=worker_environment())
         for _ in range(cores)
     ]
     with service({}) as (target, pid):

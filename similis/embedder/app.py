@@ -84,6 +84,7 @@ async def _workers(
     limits = _pool_limits(settings, hardware)
     async with contextlib.AsyncExitStack() as stack:
         if not hardware.staged:
+            limits = replace(limits, reserved=settings.interactive_workers)
             pool = await stack.enter_async_context(WorkerPool(orders, environment, limits, metrics))
             yield Workers(pool, pool, InPlace(metrics))
             return
@@ -102,7 +103,7 @@ async def _workers(
 
 async def _orders(settings: EmbedderSettings, source: BackboneSource, hardware: Hardware) -> WorkerOrders:
     model = canary = ""
-    if hardware.engine == "onnxruntime":
+    if hardware.engine == "openvino":
         converted = await converted_model(source, settings.model_cache, worker_environment())
         model, canary = str(converted.model), str(converted.canary)
     return WorkerOrders(

@@ -31,12 +31,14 @@ class EmbedderSettings(ServiceSettings):
     backbone: str = "efficientnet-lite0"
     backbone_revision: str | None = None
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    engine: Literal["auto", "onnxruntime", "torch"] = "auto"
+    engine: Literal["auto", "openvino", "torch"] = "auto"
     # "fused": every worker decodes and infers. "staged": workers decode, one process infers in batches.
     pipeline: Literal["auto", "fused", "staged"] = "auto"
     model_cache: Path = Field(default_factory=default_model_cache)
 
     workers: Annotated[int, Field(ge=0)] = 0
+    # Further workers of the fused pipeline that only searches use. 0: searches overtake in the others.
+    interactive_workers: Annotated[int, Field(ge=0)] = 1
     threads: Annotated[int, Field(ge=0)] = 0
     max_batch: Annotated[int, Field(ge=0)] = 0
     batch_age_ms: Annotated[float, Field(ge=0)] = 4.0

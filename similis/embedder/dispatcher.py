@@ -19,6 +19,7 @@ log = get_logger(__name__)
 
 # A worker is given its next image while it works on one, so that it never waits for us.
 DEPTH = 2
+BULK_AHEAD = 1.5
 FLOAT_BYTES = 4
 
 
@@ -85,7 +86,7 @@ class Dispatcher:
             self._suspects.popleft()
         if not self._suspects:
             return False
-        worker = min(self._pool.usable, key=lambda one: one.outstanding, default=None)
+        worker = min(self._pool.usable, key=lambda one: (one.outstanding, one.reserved), default=None)
         if worker is None or worker.outstanding:
             return False
         slots = self._forwarding.reserve(1 + self._suspects[0].views)
@@ -124,21 +125,22 @@ class Dispatcher:
         if lane.name == "bulk":
             if self._suspects:
                 return None
-            free = [worker for worker in usable if worker.outstanding < DEPTH]
+            free = [worker for worker in usable if worker.outstanding < DEPTH and not worker.reserved]
             return min(free, key=lambda one: one.outstanding, default=None)
         free = [worker for worker in usable if worker.urgent < DEPTH]
         # Of the busy ones, that which began longest ago is likely to end first.
-        return min(free, key=lambda one: (one.urgent, one.outstanding > 0, one.progressed_at), default=None)
+        return min(free, key=lambda one: (_ahead(one), not one.reserved, one.progressed_at), default=None)
 
     def _start(self, worker: WorkerProcess, item: Item, slots: list[int]) -> None:
         now = time.monotonic()
         self._metrics.queue_wait.labels(item.lane).observe(now - item.arrived)
-        idle = all(one.outstanding == 0 for one in self._pool.workers)
         urgent = item.lane == "interactive"
+        # Nobody is slowed by it who does not step back.
+        lone = all(one.urgent == 0 if worker.reserved else one.outstanding == 0 for one in self._pool.workers)
         job = Job(
             id=next(self._ids),
             urgent=urgent,
-            wide=urgent and idle,
+            wide=urgent and lone,
             views=item.views,
             seed=item.seed,
             canary=item.canary,
@@ -188,3 +190,8 @@ class Dispatcher:
         self._metrics.decode.observe(result.decode_seconds)
         size = self._vector_bytes
         item.settle(Outcome(tuple(vectors[start : start + size] for start in range(0, len(vectors), size))))
+
+
+def _ahead(worker: WorkerProcess) -> float:
+    """How long an urgent image would wait there, in images. A bulk image under way is in a worker that steps back."""
+    return worker.urgent + (BULK_AHEAD if worker.outstanding > worker.urgent else 0.0)

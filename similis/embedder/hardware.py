@@ -57,14 +57,14 @@ def chosen_hardware(settings: EmbedderSettings, cuda: bool, cores: int | None = 
     if settings.device == "cuda" and not cuda:
         raise HardwareError("SIMILIS_DEVICE is cuda, but torch finds no GPU that it can use")
     on_gpu = cuda and settings.device != "cpu"
-    if on_gpu and (settings.engine == "onnxruntime" or settings.pipeline == "fused"):
+    if on_gpu and (settings.engine == "openvino" or settings.pipeline == "fused"):
         raise HardwareError("on CUDA the engine is torch and the pipeline staged: set SIMILIS_DEVICE=cpu for others")
     cores = usable_cores() if cores is None else cores
     staged = on_gpu or settings.pipeline == "staged"
     most = min(max(1, cores - 1), MAX_DECODERS) if staged else min(cores, MAX_FUSED_WORKERS)
     workers = settings.workers or most
     threads = settings.threads or (cores if staged else max(1, cores // workers))
-    engine = settings.engine if settings.engine != "auto" else "torch" if on_gpu else "onnxruntime"
+    engine = settings.engine if settings.engine != "auto" else "torch" if on_gpu else "openvino"
     # An image and all of its views go into one batch.
     max_batch = max(settings.max_batch or STAGED_BATCH, 1 + settings.max_views)
     return Hardware(

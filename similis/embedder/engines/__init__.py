@@ -1,1 +1,1 @@
-"""What runs a backbone: ONNX Runtime on processors, torch on CUDA."""
+"""What runs a backbone: OpenVINO on processors, torch on CUDA."""

@@ -18,7 +18,7 @@ from similis.embedder.decoding.decode import Decoder
 from similis.embedder.decoding.fit import fit
 from similis.embedder.decoding.header import prepare_pillow
 from similis.embedder.engines.engine import EngineError, Pixels, Vectors
-from similis.embedder.engines.onnx_engine import INPUT, OUTPUT, OnnxEngine
+from similis.embedder.engines.openvino_engine import INPUT, OUTPUT, OpenVinoEngine
 
 MODEL, CANARY = "model.onnx", "canary.npy"
 OPSET = 17
@@ -44,7 +44,7 @@ def export(source: BackboneSource, folder: Path) -> None:
         output_names=[OUTPUT],
         dynamic_axes={INPUT: {0: "n"}, OUTPUT: {0: "n"}},
     )
-    found = OnnxEngine(folder / MODEL, threads=1, wide_threads=1).embed(example)
+    found = OpenVinoEngine(folder / MODEL, threads=1, wide_threads=1).embed(example)
     worst = min(cosine(a, b) for a, b in zip(expected, found, strict=True))
     if worst < MIN_EXPORT_COSINE:
         raise EngineError(f"the converted model differs from torch: cosine {worst:.6f}")

@@ -32,7 +32,7 @@ class ConvertedModel:
 
 
 async def converted_model(source: BackboneSource, cache: Path, environment: dict[str, str]) -> ConvertedModel:
-    """The model of `source` for ONNX Runtime: from `cache`, or converted now (seconds to a minute).
+    """The model of `source` for OpenVINO: from `cache`, or converted now (seconds to a minute).
 
     A damaged copy is made anew. Raises BackboneError when the model cannot be converted or the folder not written.
     """
@@ -56,7 +56,7 @@ async def converted_model(source: BackboneSource, cache: Path, environment: dict
 
 
 def _key(source: BackboneSource) -> str:
-    versions = f"{CONVERSION} {version('torch')} {version('onnxruntime')} {version('transformers')}"
+    versions = f"{CONVERSION} {version('torch')} {version('openvino')} {version('transformers')}"
     return f"onnx-{source.checksum[:24]}-{hashlib.sha256(versions.encode()).hexdigest()[:8]}"
 
 

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import TracebackType
 
 from similis.embedder.metrics import EmbedderMetrics
@@ -18,13 +18,16 @@ WATCH_SECONDS = 0.25
 # What a large backbone may take for an image on a small machine, beyond the silence that is allowed.
 SECONDS_AN_IMAGE = 1.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
+# A tenth of a processor's time while something of nice 0 wants it, all of it otherwise.
+BULK_NICENESS = 10
 
 
 @dataclass(frozen=True)
 class PoolLimits:
     """How many workers, and when one is replaced.
 
-    start_seconds: until it must be ready. silence_seconds: without an answer although it has a job
+    reserved: workers beside those that take interactive images only; the others then step back for all processes that
+    a search needs. start_seconds: until it must be ready. silence_seconds: without an answer although it has a job
     (and a second more for each image of it). images and
     memory_bytes: a worker that has done or holds more is replaced by a new one, without a gap.
     """
@@ -34,6 +37,7 @@ class PoolLimits:
     silence_seconds: float
     images: int
     memory_bytes: int
+    reserved: int = 0
 
 
 class WorkerPool:
@@ -68,7 +72,9 @@ class WorkerPool:
         return [worker for worker in self.workers if worker.alive and not worker.retiring]
 
     async def __aenter__(self) -> "WorkerPool":
-        self._tasks = [asyncio.create_task(self._keep_one(slot)) for slot in range(self._limits.workers)]
+        self._tasks = [
+            asyncio.create_task(self._keep_one(slot)) for slot in range(self._limits.reserved + self._limits.workers)
+        ]
         try:
             await self._first
         except BaseException:
@@ -93,7 +99,7 @@ class WorkerPool:
         worker: WorkerProcess | None = None
         try:
             while True:
-                fresh = await self._started()
+                fresh = await self._started(reserved=slot < self._limits.reserved)
                 if fresh is None:
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, LONGEST_PAUSE)
@@ -113,15 +119,17 @@ class WorkerPool:
             if worker is not None:
                 await self._retire(worker)
 
-    async def _started(self) -> WorkerProcess | None:
+    async def _started(self, *, reserved: bool) -> WorkerProcess | None:
+        steps_back = self._limits.reserved and not reserved
+        orders = replace(self._orders, niceness=BULK_NICENESS if steps_back else 0)
         try:
-            seconds = self._limits.start_seconds
-            worker = await WorkerProcess.start(self._orders, self._environment, seconds, self._arena)
+            worker = await WorkerProcess.start(orders, self._environment, self._limits.start_seconds, self._arena)
         except (WorkerUnfit, WorkerGone, OSError) as error:
             log.error("worker_start_failed", reason=str(error))
             if not self._first.done():
                 self._first.set_exception(error)
             return None
+        worker.reserved = reserved
         if not self._first.done():
             self._first.set_result(worker)
         return worker

@@ -50,6 +50,8 @@ class WorkerProcess:
         self.memory_bytes = 0
         self.retiring = False
         self.alive = True
+        # For interactive images only.
+        self.reserved = False
         self.holds_suspect = False
         self.progressed_at = time.monotonic()
         self.on_change: Callable[[WorkerProcess], None] = lambda _: None

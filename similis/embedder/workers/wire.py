@@ -58,7 +58,8 @@ class Ready:
 class WorkerOrders:
     """The first frame to a worker: what it is to be.
 
-    "fused" decodes and infers, "decoder" fills slots of the arena, "engine" infers batches of slots.
+    "fused" decodes and infers, "decoder" fills slots of the arena, "engine" infers batches of slots. niceness: how far
+    it steps back for other processes, as `nice` has it.
     """
 
     role: Role
@@ -72,6 +73,7 @@ class WorkerOrders:
     engine: str
     device: str
     max_batch: int
+    niceness: int = 0
 
 
 Message = Job | Result | Ready | WorkerOrders

@@ -1,6 +1,7 @@
 """What a worker does: takes orders, gets ready, answers jobs. One thread, so that nothing competes with the decoder."""
 
 import json
+import os
 import socket
 from collections import deque
 from pathlib import Path
@@ -37,6 +38,7 @@ def work(connection: socket.socket, arena: int) -> None:
     try:
         header, _ = frames.next()[0]
         orders = WorkerOrders(**json.loads(header))
+        os.nice(orders.niceness)
         try:
             ready, work = _prepared(orders, arena)
         except (BackboneError, EngineError, OSError, RuntimeError) as error:
@@ -76,9 +78,9 @@ def _engine(source: BackboneSource, orders: WorkerOrders) -> Engine:
         from similis.embedder.engines.torch_engine import TorchEngine
 
         return TorchEngine(source, threads=orders.threads)
-    from similis.embedder.engines.onnx_engine import OnnxEngine
+    from similis.embedder.engines.openvino_engine import OpenVinoEngine
 
-    return OnnxEngine(Path(orders.model), threads=orders.threads, wide_threads=orders.wide_threads)
+    return OpenVinoEngine(Path(orders.model), threads=orders.threads, wide_threads=orders.wide_threads)
 
 
 def _batch_engine(source: BackboneSource, orders: WorkerOrders) -> BatchEngine:

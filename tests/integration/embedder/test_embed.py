@@ -73,7 +73,7 @@ async def ended_stream(embedder: RunningEmbedder, channel: grpc.aio.Channel, **f
 async def test_describe_says_what_is_served(embedder: RunningEmbedder) -> None:
     served = embedder.description
     assert (served.backbone, served.dimension, served.device) == ("efficientnet-lite0", 1280, "cpu")
-    assert (served.engine, served.pooling, len(served.checksum)) == ("onnxruntime", "pooled", 64)
+    assert (served.engine, served.pooling, len(served.checksum)) == ("openvino", "pooled", 64)
 
 
 async def test_an_image_gives_one_vector_however_it_is_asked_for(

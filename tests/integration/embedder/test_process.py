@@ -75,7 +75,7 @@ async def test_a_second_start_is_quick_small_and_without_torch() -> None:
     async with running_embedder(workers="2"):
         pass
     async with running_embedder(workers="2") as running:
-        await eventually(lambda: len(running.workers()) == 2)
+        await eventually(lambda: len(running.workers()) == 3)
         async with open_channel(running.target) as channel:
             await running.stub(channel).Embed(pb.EmbedRequest(image=IMAGE))
         family = [running.process.pid, *running.workers()]
@@ -102,7 +102,7 @@ async def test_a_damaged_converted_model_is_made_anew(tmp_path: Path) -> None:
 
 async def test_workers_end_with_a_front_process_that_is_killed() -> None:
     async with running_embedder(workers="2") as running:
-        await eventually(lambda: len(running.workers()) == 2)
+        await eventually(lambda: len(running.workers()) == 3)
         workers = running.workers()
         running.process.kill()
         await running.process.wait()
@@ -110,7 +110,10 @@ async def test_workers_end_with_a_front_process_that_is_killed() -> None:
 
 
 async def test_it_is_not_serving_while_no_worker_lives_and_serving_again_after() -> None:
-    async with running_embedder(workers="1", canary_seconds="0.5") as running, open_channel(running.target) as channel:
+    async with (
+        running_embedder(workers="1", interactive_workers="0", canary_seconds="0.5") as running,
+        open_channel(running.target) as channel,
+    ):
         health = health_pb2_grpc.HealthStub(channel)
         watch = health.Watch(health_pb2.HealthCheckRequest(service=SERVICE))
         states = []
@@ -131,7 +134,7 @@ async def test_it_is_not_serving_while_no_worker_lives_and_serving_again_after()
 
 async def test_an_image_that_kills_its_worker_twice_fails_alone() -> None:
     async with (
-        running_embedder(workers="1", item_seconds="1") as running,
+        running_embedder(workers="1", interactive_workers="0", item_seconds="1") as running,
         open_channel(running.target) as channel,
     ):
         stub = running.stub(channel)
@@ -151,7 +154,7 @@ async def _embed(stub: object) -> None:
 
 async def test_workers_are_replaced_by_age_without_a_gap() -> None:
     async with (
-        running_embedder(workers="2", worker_images="20") as running,
+        running_embedder(workers="2", interactive_workers="0", worker_images="20") as running,
         open_channel(running.target) as channel,
     ):
         stub = running.stub(channel)
@@ -165,6 +168,27 @@ async def test_workers_are_replaced_by_age_without_a_gap() -> None:
         assert len(answers) == 120
         assert all(response.HasField("embedding") for response in answers)
         await eventually(lambda: not first & set(running.workers()))
+
+
+async def test_bulk_workers_step_back_for_the_one_that_only_searches_use() -> None:
+    async with running_embedder(workers="2") as running, open_channel(running.target) as channel:
+        await eventually(lambda: len(running.workers()) == 3)
+        workers = [psutil.Process(pid) for pid in running.workers()]
+        assert sorted(worker.nice() for worker in workers) == [0, 10, 10]
+        reserved = next(worker for worker in workers if worker.nice() == 0)
+        before = sum(reserved.cpu_times()[:2])
+        stub = running.stub(channel)
+
+        async def requests() -> AsyncIterator[pb.EmbedStreamRequest]:
+            for number in range(100):
+                yield pb.EmbedStreamRequest(item_id=number, image=IMAGE)
+
+        assert len([response async for response in stub.EmbedStream(requests())]) == 100
+        # No image of the stream was given to it: its processor's time is that of the canary at most.
+        assert sum(reserved.cpu_times()[:2]) - before < 0.1
+        for _ in range(20):
+            await stub.Embed(pb.EmbedRequest(image=IMAGE))
+        assert sum(reserved.cpu_times()[:2]) - before > 0.1
 
 
 async def test_a_stop_lets_calls_under_way_finish() -> None:

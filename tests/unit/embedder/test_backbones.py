@@ -1,6 +1,8 @@
 """Backbones: the right files, preprocessing, output and checksum, and one clear line for what cannot be served."""
 
 import json
+import subprocess
+import sys
 import warnings
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +22,7 @@ from similis.embedder.canary import cosine
 from similis.embedder.decoding.fit import fit
 from similis.embedder.engines.export import export
 from similis.embedder.engines.model_cache import MODEL
-from similis.embedder.engines.onnx_engine import OnnxEngine
+from similis.embedder.engines.openvino_engine import OpenVinoEngine
 from similis.embedder.engines.torch_engine import TorchEngine
 from tests.unit.embedder.checkpoints import CHECKPOINTS, save_checkpoint
 from tests.unit.embedder.photographs import NAMES, photograph
@@ -51,7 +53,7 @@ def test_a_converted_checkpoint_equals_torch_on_photographs(kind: str, tmp_path:
     export(source, tmp_path)
     pixels = photographs(source)
     expected = TorchEngine(source, threads=1).embed(pixels)
-    found = OnnxEngine(tmp_path / MODEL, threads=1, wide_threads=1).embed(pixels)
+    found = OpenVinoEngine(tmp_path / MODEL, threads=1, wide_threads=1).embed(pixels)
     assert found.shape == (len(NAMES), source.dimension)
     assert min(cosine(a, b) for a, b in zip(expected, found, strict=True)) > 0.9999
     # The vectors tell photographs apart: it is no constant that agrees.
@@ -63,8 +65,22 @@ def test_the_built_in_backbone_equals_torch_on_photographs(tmp_path: Path) -> No
     export(source, tmp_path)
     pixels = photographs(source)
     expected = TorchEngine(source, threads=2).embed(pixels)
-    found = OnnxEngine(tmp_path / MODEL, threads=1, wide_threads=2).embed(pixels, wide=True)
+    found = OpenVinoEngine(tmp_path / MODEL, threads=1, wide_threads=2).embed(pixels, wide=True)
     assert min(cosine(a, b) for a, b in zip(expected, found, strict=True)) > 0.9999
+
+
+def test_the_runtime_reaches_for_no_network(tmp_path: Path) -> None:
+    """Its package brings one for telemetry, which only its own converter uses, and we do not."""
+    export(builtin_source(), tmp_path)
+    program = (
+        "import sys; calls = []; sys.addaudithook(lambda event, _: calls.append(event) if event == 'socket.connect' "
+        "or event == 'socket.getaddrinfo' or event == 'urllib.Request' else None); from pathlib import Path; "
+        "import numpy; from similis.embedder.engines.openvino_engine import OpenVinoEngine; "
+        "engine = OpenVinoEngine(Path(sys.argv[1]), threads=1, wide_threads=1); "
+        "engine.embed(numpy.zeros((1, 224, 224, 3), numpy.uint8)); print(len(calls))"
+    )
+    command = (sys.executable, "-c", program, str(tmp_path / MODEL))
+    assert subprocess.run(command, capture_output=True, check=True, text=True).stdout == "0\n"
 
 
 @pytest.mark.parametrize("kind", PIL_PROCESSORS)

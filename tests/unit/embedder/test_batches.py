@@ -77,7 +77,7 @@ def test_a_gpu_is_taken_in_stages_and_a_processor_is_not() -> None:
     gpu = chosen_hardware(EmbedderSettings(), cuda=True, cores=16)
     assert (gpu.device, gpu.engine, gpu.staged, gpu.workers) == ("cuda", "torch", True, 15)
     processor = chosen_hardware(EmbedderSettings(), cuda=False, cores=16)
-    assert (processor.device, processor.engine, processor.staged) == ("cpu", "onnxruntime", False)
+    assert (processor.device, processor.engine, processor.staged) == ("cpu", "openvino", False)
     assert (processor.workers, processor.threads) == (8, 2)
 
 

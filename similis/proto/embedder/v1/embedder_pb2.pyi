@@ -52,7 +52,7 @@ class DescribeResponse(_message.Message):
     device: _builtins.str
     """Where it runs: "cpu" or "cuda:0"."""
     engine: _builtins.str
-    """What runs it: "onnxruntime", "openvino", "torch"."""
+    """What runs it: "openvino", "torch"."""
     pooling: _builtins.str
     """Which output of the model is the vector: "pooled", "cls", "projection"."""
     def __init__(
