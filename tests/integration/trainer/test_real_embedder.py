@@ -17,7 +17,7 @@ from tests.integration.workplace import Workplace
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-IMAGES = 100
+IMAGES = 60
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
