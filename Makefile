@@ -6,7 +6,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 pyth
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 PROTO := similis/proto
 # Whole instances wait more than they compute: two processes use two cores. A file stays in one of them, for what it
-# starts to serve all its tests; files begin in the order of their names, with the long ones of e2e.
+# starts to serve all its tests; files begin in the order of tests/conftest.py.
 PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
