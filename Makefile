@@ -5,6 +5,9 @@ STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 PROTO := similis/proto
+# Whole instances wait more than they compute: two processes use two cores. A file stays in one of them, for what it
+# starts to serve all its tests; files begin in the order of tests/conftest.py.
+PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
@@ -29,7 +32,7 @@ demo: $(STAMP) ## show it with free photographs; ARGS=--exit ends after the sear
 	@python -m demo $(ARGS)
 
 test: check ## everything: 'make check' and all other tests
-	pytest --ignore=tests/unit --ignore=tests/architecture
+	pytest $(PARALLEL) --ignore=tests/unit --ignore=tests/architecture
 
 check: $(STAMP) ## format, lint, types, generated code, fast tests
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check-style check-proto check-types check-fast

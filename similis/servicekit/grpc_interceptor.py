@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import AbstractContextManager, aclosing
@@ -19,6 +20,8 @@ log = get_logger(__name__)
 
 # Health and reflection are the libraries' own: their calls are neither timed nor translated.
 OWN_PREFIX = "/similis."
+# Between the failure of a write and the news that the caller has left: milliseconds on a machine that is not busy.
+LEAVING_SECONDS = 2.0
 
 Req = TypeVar("Req")
 Res = TypeVar("Res")
@@ -93,11 +96,21 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
                 try:
                     async with aclosing(inner(request, context)) as responses:
                         async for response in responses:
-                            await context.write(response)
+                            await _write(context, response)
                 except Exception as error:
                     await observed.refuse(error)
 
         return call
+
+
+async def _write(context: Context, response: object) -> None:
+    """Sends a response. Is cancelled when the caller has left."""
+    try:
+        await context.write(response)
+    except grpc.aio.InternalError:
+        # A write that was under way when the caller left may fail before this call is cancelled for it.
+        await asyncio.sleep(LEAVING_SECONDS)
+        raise
 
 
 def _scope(context: Context) -> AbstractContextManager[None]:

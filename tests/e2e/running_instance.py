@@ -1,18 +1,22 @@
 """`similis up` as an operator runs it: a process of its own, with its output read."""
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
+
+from similis.standalone.data_directory import opened
+from tests.integration.embedder_process import MODEL_CACHE
 
 SIMILIS = (sys.executable, "-m", "similis.standalone")
 STOP_SECONDS = 60.0
@@ -50,7 +54,7 @@ class RunningInstance:
     def start(cls, data: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> "RunningInstance":
         """Starts one on a free port and waits for its line. Fails when there is none."""
         log = (data.parent / f"{data.name}.stderr").open("a")
-        with log:
+        with log, _heeded(signal.SIGHUP):
             process = subprocess.Popen(
                 [*SIMILIS, "up", "--data", str(data), "--port", "0", *arguments],
                 stdout=subprocess.PIPE,
@@ -99,12 +103,43 @@ class RunningInstance:
             connection.close()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Sends it a signal and waits; gives its exit status. Nothing happens when it is gone."""
+        """Sends it a signal and waits; gives its exit status. Nothing happens when it is gone.
+
+        One that does not stop is killed, so that it is no neighbour to other tests, and the test fails.
+        """
         self.process.send_signal(number)
-        status = self.process.wait(STOP_SECONDS)
+        try:
+            status = self.process.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
+            raise
         if self.process.stdout is not None:
             self.process.stdout.close()
         return status
+
+
+@contextmanager
+def _heeded(number: signal.Signals) -> Iterator[None]:
+    """Processes started meanwhile do not ignore the signal, also where the tests run under nohup."""
+    before = signal.signal(number, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
+
+
+def data_with_shared_models(root: Path) -> Path:
+    """A new data directory at `root` whose converted models are those that all tests of a machine share."""
+
+    async def make() -> None:
+        async with opened(root, min_free_bytes=0) as data:
+            MODEL_CACHE.mkdir(parents=True, exist_ok=True)
+            data.models.rmdir()
+            data.models.symlink_to(MODEL_CACHE)
+
+    asyncio.run(make())
+    return root
 
 
 def gone(processes: list[psutil.Process]) -> bool:

@@ -16,9 +16,10 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
-from .running_instance import RunningInstance, gone, until
+from .running_instance import RunningInstance, data_with_shared_models, gone, until
 
-IMAGES = 60
+# Enough to learn from, and few where only the kill matters.
+LEARNT, KILLED = 60, 24
 COPY_SCORE = 0.99
 # A short lease, so that a job whose worker died is taken up soon.
 SETTINGS = {"SIMILIS_LEASE_SECONDS": "3", "SIMILIS_POLL_SECONDS": "0.5"}
@@ -41,7 +42,7 @@ def photograph(number: int) -> bytes:
 
 
 class Museum:
-    """Serves photographs at /COLLECTION/NUMBER; may hold back the second half of a collection's until released."""
+    """Serves photographs at /COLLECTION/NUMBER; may hold back those from KILLED / 2 on until released."""
 
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()
@@ -54,7 +55,7 @@ class Museum:
             def do_GET(self) -> None:
                 museum.asked[self.path] += 1
                 number = int(self.path.rpartition("/")[2])
-                if number >= IMAGES // 2:
+                if number >= KILLED // 2:
                     museum.released.wait(60)
                 body = photograph(number)
                 self.send_response(200)
@@ -75,8 +76,8 @@ class Museum:
         self.server = Server(("127.0.0.1", 0), Handler)
         self.address = f"http://127.0.0.1:{self.server.server_port}"
 
-    def rows(self, collection: str) -> list[tuple[str, str]]:
-        return [(f"{self.address}/{collection}/{number}", f"https://example.org/{number}") for number in range(IMAGES)]
+    def rows(self, collection: str, images: int) -> list[tuple[str, str]]:
+        return [(f"{self.address}/{collection}/{number}", f"https://example.org/{number}") for number in range(images)]
 
 
 class Client:
@@ -143,7 +144,7 @@ def museum() -> Iterator[Museum]:
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RunningInstance]]:
     """The instance that runs, last in the list: one that is killed is followed by the next."""
-    data = tmp_path_factory.mktemp("finetune") / "data"
+    data = data_with_shared_models(tmp_path_factory.mktemp("finetune") / "data")
     instances = [RunningInstance.start(data, "--allow-private-addresses", environment=SETTINGS)]
     yield instances
     instances[-1].stop()
@@ -153,7 +154,7 @@ def assert_each_is_indexed_once(client: Client, collection: int, rows: list[tupl
     status, results = client.search(collection, photograph(0), 1000)
     assert status == 200
     assert Counter(result["image_url"] for result in results) == Counter(image for image, _ in rows)
-    for number in (0, IMAGES // 2, IMAGES - 1):
+    for number in (0, len(rows) // 2, len(rows) - 1):
         _, (best, *_) = client.search(collection, photograph(number), 1)
         assert (best["image_url"], best["repo_url"]) == rows[number]
         assert best["score"] >= COPY_SCORE
@@ -164,7 +165,7 @@ def earlier(started: list[RunningInstance], museum: Museum) -> int:
     """A collection that was finetuned before anything was killed."""
     client = Client(started[-1])
     museum.released.set()
-    collection = client.filled("earlier", museum.rows("earlier"))
+    collection = client.filled("earlier", museum.rows("earlier", LEARNT))
     client.good("POST", f"/{collection}/finetune")
     until(lambda: client.is_done(collection))
     return collection
@@ -176,11 +177,11 @@ def test_a_finetune_outlives_a_kill_and_indexes_each_image_once(
 ) -> None:
     museum.released.clear()
     client = Client(started[-1])
-    rows = museum.rows(victim)
+    rows = museum.rows(victim, KILLED)
     collection = client.filled(victim, rows)
     client.good("POST", f"/{collection}/finetune")
     # The first half was given out, and what is in the second half is being waited for.
-    until(lambda: sum(count for path, count in museum.asked.items() if path.startswith(f"/{victim}/")) > IMAGES // 2)
+    until(lambda: sum(count for path, count in museum.asked.items() if path.startswith(f"/{victim}/")) > KILLED // 2)
 
     if victim == "supervisor":
         family = started[-1].family()
@@ -198,4 +199,4 @@ def test_a_finetune_outlives_a_kill_and_indexes_each_image_once(
 
     until(lambda: client.is_done(collection), 90)
     assert_each_is_indexed_once(client, collection, rows)
-    assert_each_is_indexed_once(client, earlier, museum.rows("earlier"))
+    assert_each_is_indexed_once(client, earlier, museum.rows("earlier", LEARNT))

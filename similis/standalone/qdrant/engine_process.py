@@ -117,6 +117,10 @@ class EngineProcess:
     async def stop(self) -> None:
         """Let the process finish its queue, flush and end; kill it when that takes too long."""
         self._stopping = True
+        if not self._alive:
+            # Nobody would answer.
+            await self.ended()
+            return
         with contextlib.suppress(StatusError, TimeoutError):
             async with asyncio.timeout(_STOP_SECONDS):
                 last = self._enqueue(Request(Operation.CLOSE, ""))

@@ -197,7 +197,7 @@ async def test_without_a_key_the_body_is_not_asked_for(api: Api) -> None:
 
 
 async def test_a_body_that_does_not_come_is_a_504(launch: Launch, tmp_path: Path) -> None:
-    api = await launch(upload_seconds=0.3, request_seconds=0.2)
+    api = await launch(upload_seconds=0.5, request_seconds=0.5)
     identifier = await api.create()
     for path in (f"{identifier}/updatecontent", f"{identifier}/updatename", f"{identifier}/search"):
         head = f"POST /api/collection/{path} HTTP/1.1\nHost: x\nAPI-Key: {api.key}\nContent-Type: text/csv\n"

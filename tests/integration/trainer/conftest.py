@@ -5,10 +5,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any
 
+import pytest
 import pytest_asyncio
 
 from similis.catalog.jobs import Job
 from similis.servicekit.errors import ServiceError
+from similis.trainer import learned_adapter
 from similis.trainer.app import RunningTrainer, trainer
 from similis.trainer.config import TrainerSettings
 from tests.integration.stores import postgres_url, qdrant_address, workplace
@@ -54,7 +56,7 @@ class Trainers:
         """A trainer in this process while entered."""
         return trainer(self.settings(**given))
 
-    async def ended(self, job: Job, seconds: float = 30.0) -> Job:
+    async def ended(self, job: Job, seconds: float = 60.0) -> Job:
         """The job when it has ended."""
         async with asyncio.timeout(seconds):
             while not (found := await self.workplace.jobs.get(job.id)).state.ended:  # noqa: ASYNC110
@@ -87,6 +89,12 @@ async def host() -> AsyncIterator[ImageHost]:
 async def embedder() -> AsyncIterator[PixelEmbedder]:
     async with pixel_embedder() as embedder:
         yield embedder
+
+
+@pytest.fixture
+def nothing_to_learn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every collection is too small to learn from: trainers in this process publish the PCA, which takes no time."""
+    monkeypatch.setattr(learned_adapter, "MIN_IMAGES", 1_000_000)
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -30,14 +30,14 @@ async def test_each_bad_image_has_its_reason_and_the_rest_is_indexed(
     trainers: Trainers, workplace: Workplace, host: ImageHost
 ) -> None:
     expected = faulty(host)
-    good = host.picture_urls(60)
+    good = host.picture_urls(39)
     urls = [url for pair in zip(good, [*expected, *good], strict=False) for url in pair][: len(expected) * 2]
     collection = await workplace.collection([*urls, *good[len(expected) :]])
     job = await trainers.finetuned(collection, download_seconds=1.0, max_image_bytes=1_000_000)
     assert (job.state, job.error_message) == (JobState.DONE, None)
     assert await reasons(workplace, collection) == expected
     rows = await workplace.rows("SELECT image_count FROM indexes WHERE published_at IS NOT NULL")
-    assert rows == [(60,)]
+    assert rows == [(39,)]
 
 
 async def test_a_private_address_costs_its_row(trainers: Trainers, workplace: Workplace, host: ImageHost) -> None:
@@ -104,7 +104,7 @@ async def test_a_host_gets_no_more_downloads_at_once_than_allowed(
     trainers: Trainers, workplace: Workplace, host: ImageHost
 ) -> None:
     host.delay = 0.02
-    collection = await workplace.collection(host.picture_urls(60))
+    collection = await workplace.collection(host.picture_urls(39))
     job = await trainers.finetuned(collection, downloads_per_host=3)
     assert job.state is JobState.DONE
     assert host.most_under_way == 3

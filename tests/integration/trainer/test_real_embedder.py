@@ -17,7 +17,7 @@ from tests.integration.workplace import Workplace
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-IMAGES = 100
+IMAGES = 60
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
@@ -54,7 +54,7 @@ async def test_bad_images_cost_their_rows_and_a_killed_embedder_only_time(
             first.process.kill()
             await first.process.wait()
             async with running_embedder(workers="1", listen=first.target) as second:
-                job = await trainers.ended(job, 60.0)
+                job = await trainers.ended(job)
                 backbone = second.description.checksum
         finally:
             await context.__aexit__(None, None, None)

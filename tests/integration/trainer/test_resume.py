@@ -59,6 +59,7 @@ async def test_a_killed_trainer_loses_next_to_nothing(
     assert await workplace.rows("SELECT reason FROM image_failures") == [("not_found",)]
 
 
+@pytest.mark.usefixtures("nothing_to_learn")
 async def test_a_trainer_that_is_killed_again_and_again_comes_to_an_end(
     trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
 ) -> None:
@@ -78,6 +79,7 @@ async def test_a_trainer_that_is_killed_again_and_again_comes_to_an_end(
     assert repeated(embedder.embedded) <= 2 * TWICE
 
 
+@pytest.mark.usefixtures("nothing_to_learn")
 async def test_a_trainer_that_is_told_to_stop_gives_its_job_back_at_once(
     trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
 ) -> None:
@@ -93,6 +95,7 @@ async def test_a_trainer_that_is_told_to_stop_gives_its_job_back_at_once(
     assert repeated(embedder.embedded) <= TWICE
 
 
+@pytest.mark.usefixtures("nothing_to_learn")
 async def test_a_stream_that_breaks_is_mended(
     trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
 ) -> None:
@@ -105,6 +108,7 @@ async def test_a_stream_that_breaks_is_mended(
     assert set(host.pictures_served.values()) == {1}
 
 
+@pytest.mark.usefixtures("nothing_to_learn")
 async def test_an_embedder_that_is_away_for_a_while_is_waited_for(
     trainers: Trainers, workplace: Workplace, host: ImageHost
 ) -> None:
@@ -150,12 +154,14 @@ async def killed_once(
     assert repeated(embedder.embedded) <= TWICE
 
 
+@pytest.mark.usefixtures("nothing_to_learn")
 async def test_a_killed_postgres_is_waited_for(
     trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
 ) -> None:
     await killed_once(trainers, workplace, host, embedder, lambda: kill_postgres(workplace.database_url))
 
 
+@pytest.mark.usefixtures("nothing_to_learn")
 async def test_a_killed_writer_of_qdrant_is_waited_for(
     trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
 ) -> None:

@@ -114,7 +114,8 @@ def test_large_images_are_reduced_band_by_band_without_a_seam(decoder: Decoder) 
     large = photograph("coffee.png").resize((3601, 2803))
     for mode in ("RGB", "RGBA", "L", "P"):
         image = large.convert(mode)
-        assert difference(decoder, encoded(image, "BMP" if mode == "RGB" else "PNG"), image.convert("RGB")) < 2
+        data = encoded(image, "BMP" if mode == "RGB" else "PNG", compress_level=1)
+        assert difference(decoder, data, image.convert("RGB")) < 2
 
 
 @pytest.mark.parametrize("name", hostile_files.NO_IMAGE)

@@ -2,9 +2,9 @@
 """What surrounds every RPC, over a real server and a real channel. The embedder's protocol serves as the example."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
@@ -16,10 +16,12 @@ from similis.proto.embedder.v1 import embedder_pb2 as pb
 from similis.proto.embedder.v1 import embedder_pb2_grpc
 from similis.servicekit import errors
 from similis.servicekit.grpc_channel import call_metadata, open_channel
+from similis.servicekit.grpc_interceptor import Context, ServiceInterceptor
 from similis.servicekit.grpc_server import RunningServer, grpc_server
 from similis.servicekit.grpc_status import STATUS_OF, from_rpc_error
 from similis.servicekit.metrics import RpcServerMetrics
 from similis.servicekit.request_context import remaining, request_id, request_scope
+from tests.eventually import eventually
 
 SERVICE = "similis.embedder.v1.EmbedderService"
 
@@ -78,9 +80,10 @@ async def serving(example: Example) -> AsyncIterator[tuple[RunningServer, grpc.a
         yield running, channel, registry
 
 
-def calls(registry: CollectorRegistry, method: str, status: str) -> float | None:
+async def counted_once(registry: CollectorRegistry, method: str, status: str) -> None:
+    """Returns when one such call is counted, which is after its caller has the answer."""
     labels = {"rpc_service": SERVICE, "rpc_method": method, "rpc_grpc_status_code": status}
-    return registry.get_sample_value("rpc_server_duration_seconds_count", labels)
+    await eventually(lambda: registry.get_sample_value("rpc_server_duration_seconds_count", labels) == 1)
 
 
 @pytest.mark.parametrize("kind", STATUS_OF, ids=lambda kind: kind.__name__)
@@ -91,7 +94,7 @@ async def test_an_error_of_the_tree_arrives_as_itself(kind: type[errors.ServiceE
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await embedder_pb2_grpc.EmbedderServiceStub(channel).Describe(pb.DescribeRequest())
         assert refused.value.code() is STATUS_OF[kind]
-        assert calls(registry, "Describe", STATUS_OF[kind].name) == 1
+        await counted_once(registry, "Describe", STATUS_OF[kind].name)
         error = from_rpc_error(refused.value, upstream="embedder")
     assert type(error) is kind
     assert error.code == "example_code"
@@ -107,7 +110,7 @@ async def test_a_defect_is_internal_and_never_echoed() -> None:
             await stub.Describe(pb.DescribeRequest())
         assert refused.value.code() is grpc.StatusCode.INTERNAL
         assert "secret" not in str(refused.value.details())
-        assert calls(registry, "Describe", "INTERNAL") == 1
+        await counted_once(registry, "Describe", "INTERNAL")
         error = from_rpc_error(refused.value, upstream="embedder")
     assert isinstance(error, errors.Unavailable)
 
@@ -120,7 +123,7 @@ async def test_an_error_ends_a_stream_with_its_status() -> None:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await stream.read()
         assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
-        assert calls(registry, "EmbedStream", "FAILED_PRECONDITION") == 1
+        await counted_once(registry, "EmbedStream", "FAILED_PRECONDITION")
 
 
 async def test_a_stream_answers_every_request() -> None:
@@ -128,7 +131,7 @@ async def test_a_stream_answers_every_request() -> None:
         requests = [pb.EmbedStreamRequest(item_id=number) for number in range(20)]
         stream = embedder_pb2_grpc.EmbedderServiceStub(channel).EmbedStream(iter(requests))
         assert [response.item_id async for response in stream] == list(range(20))
-        assert calls(registry, "EmbedStream", "OK") == 1
+        await counted_once(registry, "EmbedStream", "OK")
 
 
 async def test_the_request_id_travels_and_a_missing_one_is_made() -> None:
@@ -145,7 +148,7 @@ async def test_the_caller_s_deadline_is_the_handler_s() -> None:
     async with serving(example) as (_, channel, _registry):
         stub = embedder_pb2_grpc.EmbedderServiceStub(channel)
         await stub.Describe(pb.DescribeRequest(), timeout=30)
-        assert 20 < example.remaining <= 30
+        assert 20 < example.remaining <= 31
         await stub.Describe(pb.DescribeRequest())
         assert example.remaining == 1000
 
@@ -169,8 +172,45 @@ async def test_a_stream_that_its_caller_leaves_while_it_is_held_back_is_closed_i
         await stream.read()
         stream.cancel()
         await asyncio.wait_for(example.left.wait(), 5)
-    assert calls(registry, "EmbedStream", "CANCELLED") == 1
+    await counted_once(registry, "EmbedStream", "CANCELLED")
     assert complaints == []
+
+
+class LeavingCaller:
+    """The context of a call whose caller leaves during a write: gRPC may say so of the write first."""
+
+    def __init__(self) -> None:
+        self.failed = asyncio.Event()
+
+    def invocation_metadata(self) -> tuple[()]:
+        return ()
+
+    def time_remaining(self) -> None:
+        return None
+
+    async def write(self, _: object) -> None:
+        self.failed.set()
+        raise grpc.aio.InternalError("execute_batch")
+
+
+async def test_a_write_that_fails_as_its_caller_leaves_is_a_cancelled_call_and_no_defect() -> None:
+    registry, context, closed = CollectorRegistry(), LeavingCaller(), asyncio.Event()
+
+    async def responses(*_: object) -> AsyncGenerator[object, None]:
+        try:
+            yield pb.EmbedStreamResponse()
+        finally:
+            closed.set()
+
+    handler = ServiceInterceptor(RpcServerMetrics(registry))._streaming(f"/{SERVICE}/EmbedStream", responses)
+    call = asyncio.ensure_future(handler(None, cast("Context", context)))
+    await context.failed.wait()
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert closed.is_set()
+    await counted_once(registry, "EmbedStream", "CANCELLED")
 
 
 async def test_health_is_what_was_told() -> None:
