@@ -3,13 +3,13 @@
     python -m bench.quality --data FOLDER [--seed N] [--scenario NAME ...] [--json FILE]
 
 FOLDER has one sub-folder for each object, or loose images that are all different. Scenarios for objects: `grouped`
-(every object is known), `half` (the images of half of the objects are uploaded as single ones), `shuffled` (the groups
+(every object is known), `half` (the objects of a random half, B, are uploaded as single images), `shuffled` (the groups
 are noise). For loose images: `single`; each is searched with three distorted versions of itself:
   crop    a part with 20 to 45 % of the area, JPEG quality 40
   turn    turned by 15 to 35 degrees, in grey, JPEG quality 30
   blur    a part with 50 to 80 % of the area, Gaussian blur with a radius of 0.8 % of the longer side, JPEG quality 30
-A fifth of each object's images are queries and are not uploaded. `frozen` and `pca` are computed from the embedder's
-vectors, `tuned` is what search answers. mAP is over the whole ranking, or its first 1000 places.
+Every fifth image of an object, from the seed's one on, is a query and is not uploaded. `frozen` and `pca` are computed
+from the embedder's vectors, `tuned` is what search answers. mAP is over the whole ranking, or its first 1000 places.
 """
 
 import argparse
@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 
+from bench.photographs import images_of
 from demo.image_server import image_server
 from demo.instance import instance
 from demo.rest_client import RestClient
@@ -37,9 +38,11 @@ from similis.trainer.fitting import accumulate, principal_directions
 from similis.trainer.learning.retrieval import retrieve
 from tests.integration.embedder_process import running_embedder
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
-QUERY_SHARE = 0.2
+# One image in so many is a query and is not uploaded.
+QUERY_EVERY = 5
 MAX_RESULTS = 1000
+# Figures by space (frozen, pca, tuned), part of the queries, and metric.
+Spaces = dict[str, dict[str, dict[str, float]]]
 POLL_SECONDS = 0.5
 
 
@@ -85,26 +88,21 @@ def distorted(data: bytes, chance: random.Random) -> dict[str, bytes]:
     return {"crop": jpeg(crop(image, chance, 0.2, 0.45), 40), "turn": jpeg(turned, 30), "blur": jpeg(blurred, 30)}
 
 
-def images_of(folder: Path) -> list[Path]:
-    """The images of a folder, by name."""
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-
-
 def object_task(folder: Path, seed: int, scenario: str) -> Task:
     """Objects with several views each, some of which are the queries."""
     chance = random.Random(seed)
     objects = sorted(path for path in folder.iterdir() if path.is_dir())
-    single = set(chance.sample(range(len(objects)), len(objects) // 2)) if scenario == "half" else set()
+    half = set(chance.sample(range(len(objects)), len(objects) // 2))
+    single = half if scenario == "half" else set()
     database: list[Photograph] = []
     queries: dict[str, list[Photograph]] = {}
     for label, found in enumerate(objects):
-        paths = chance.sample(images_of(found), len(images_of(found)))
-        asked = round(QUERY_SHARE * len(paths))
-        part = "unseen" if label in single else "seen"
-        for position, path in enumerate(paths):
+        part = "objects B" if label in half else "objects A"
+        for position, path in enumerate(images_of(found)):
             name = f"{label}-{path.name}"
             photograph = Photograph(name, path.read_bytes(), label, name if label in single else found.name)
-            (queries.setdefault(part, []) if position < asked else database).append(photograph)
+            asked = position % QUERY_EVERY == seed % QUERY_EVERY
+            (queries.setdefault(part, []) if asked else database).append(photograph)
     if scenario == "shuffled":
         ends = chance.sample([photograph.uploaded_as for photograph in database], len(database))
         database = [Photograph(each.name, each.data, each.label, end) for each, end in zip(database, ends, strict=True)]
@@ -151,7 +149,7 @@ def figures(rank: Callable[[list[Photograph]], tuple[Matrix, Matrix]], task: Tas
     return {name: answers.means() for name, answers in {**found, "all": every}.items()}
 
 
-def measure_frozen_and_pca(task: Task) -> dict[str, dict[str, dict[str, float]]]:
+def measure_frozen_and_pca(task: Task) -> Spaces:
     """The figures of the frozen space and of the plain PCA."""
     asked = [photograph for queries in task.queries.values() for photograph in queries]
     vectors = normalised(asyncio.run(embed([*task.database, *asked])))
@@ -202,7 +200,7 @@ def measure_tuned(task: Task, client: RestClient, images: str, name: str) -> tup
     return figures(rank, task), info
 
 
-def show(name: str, spaces: dict[str, dict[str, dict[str, float]]]) -> None:
+def show(name: str, spaces: Spaces) -> None:
     """Prints a table."""
     print(f"\n{name:<22}{'recall@1':>10}{'recall@10':>11}{'mAP@10':>9}{'mAP':>9}")
     for part in next(iter(spaces.values())):
@@ -213,6 +211,15 @@ def show(name: str, spaces: dict[str, dict[str, dict[str, float]]]) -> None:
                 f"{label:<22}{row['recall_at_1']:>10.4f}{row['recall_at_10']:>11.4f}"
                 f"{row['map_at_10']:>9.4f}{row['map']:>9.4f}"
             )
+
+
+def share_kept(found: dict[str, Spaces]) -> float:
+    """What grouping half of the objects brings them, as a share of what grouping all of them does."""
+
+    def gain(spaces: Spaces) -> float:
+        return spaces["tuned"]["objects A"]["map"] - spaces["frozen"]["objects A"]["map"]
+
+    return gain(found["half"]) / gain(found["grouped"])
 
 
 def main() -> None:
@@ -226,6 +233,7 @@ def main() -> None:
     has_objects = any(path.is_dir() for path in options.data.iterdir())
     scenarios = options.scenario or (["grouped", "half", "shuffled"] if has_objects else ["single"])
     everything: dict[str, object] = {}
+    found: dict[str, Spaces] = {}
     with tempfile.TemporaryDirectory() as folder, instance(Path(folder), 0) as address:
         client = RestClient(address, (Path(folder) / "admin-key").read_text(encoding="ascii").strip())
         for scenario in scenarios:
@@ -243,6 +251,9 @@ def main() -> None:
                 f"finetune {info['finetune_seconds']} s"
             )
             everything[scenario] = {"figures": spaces, "quality": info["quality"], "seconds": info["finetune_seconds"]}
+            found[scenario] = spaces
+    if {"grouped", "half"} <= found.keys():
+        print(f"\nof the gain in mAP of objects A, {share_kept(found):.1%} is kept when B is not grouped")
     if options.json:
         options.json.write_text(json.dumps(everything, indent=2), encoding="utf-8")
 

@@ -11,13 +11,12 @@ import argparse
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from bench.quality import images_of
-from demo.image_server import image_server
+from bench.image_host import image_host
+from bench.photographs import images_of
 from demo.instance import instance
 from demo.rest_client import RestClient
 
@@ -25,22 +24,6 @@ COPY_SCORE = 0.99
 IDLE_SEARCHES = 200
 PAUSE_SECONDS = 0.05
 INFO_EVERY = 10
-
-
-class Repeated(Mapping[str, bytes]):
-    """Photographs by name, and under any number before the name."""
-
-    def __init__(self, photographs: dict[str, bytes]) -> None:
-        self._photographs = photographs
-
-    def __getitem__(self, name: str) -> bytes:
-        return self._photographs[name.rpartition("/")[2]]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._photographs)
-
-    def __len__(self) -> int:
-        return len(self._photographs)
 
 
 def finetuned(client: RestClient, collection: int) -> None:
@@ -84,7 +67,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         instance(Path(folder), 0) as address,
-        image_server(Repeated(photographs)) as images,
+        image_host(options.data) as images,
     ):
         client = RestClient(address, (Path(folder) / "admin-key").read_text(encoding="ascii").strip())
         searched = filled(client, "A", [f"{images}{name}" for name in names])

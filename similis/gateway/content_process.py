@@ -7,12 +7,12 @@ it go, and when the gateway dies.
 
 import errno
 import json
-import os
 import signal
 import sys
 
 from similis.gateway.content_commands import COMMANDS, Answer
 from similis.servicekit import errors
+from similis.servicekit.priority import step_back
 
 # Searches come first.
 NICENESS = 5
@@ -34,7 +34,7 @@ def answer(line: str) -> Answer:
 
 def main() -> int:
     """Serves until standard input ends."""
-    os.nice(NICENESS)
+    step_back(NICENESS)
     # Ctrl-C is for the gateway, which lets its uploads end first.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     for line in sys.stdin:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
 from similis.servicekit.logs import configure_logging, get_logger
+from similis.servicekit.priority import step_back
 from similis.servicekit.settings import S, SettingsError, load_settings
 
 log = get_logger(__name__)
@@ -30,6 +31,7 @@ def run_service(name: str, settings: type[S], build: Callable[[S], AbstractAsync
     except (SettingsError, ValueError) as error:
         sys.stderr.write(f"{name}: {error}\n")
         return EXIT_CONFIG
+    step_back(loaded.niceness)
     try:
         asyncio.run(_serve(name, build(loaded)))
     except StartupError as error:

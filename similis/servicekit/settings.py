@@ -7,9 +7,9 @@ names, so that a secret need not stand in the environment.
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Annotated, Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from similis.servicekit.logs import LogFormat
@@ -29,6 +29,8 @@ class ServiceSettings(BaseSettings):
     log_level: str = "info"
     log_format: LogFormat = "json"
     shutdown_grace_seconds: float = 20.0
+    # How far the process steps back for others of its machine, as `nice` has it.
+    niceness: Annotated[int, Field(ge=0, le=19)] = 0
 
 
 S = TypeVar("S", bound=ServiceSettings)

@@ -14,6 +14,8 @@ from similis.standalone.supervisor import ChildSpec
 
 # What a service needs after its own grace period to end.
 MARGIN_SECONDS = 5.0
+# Searches share the machine with finetunes, and come first.
+TRAINER_NICENESS = 10
 # For a Qdrant server, as ours takes no key; for a machine of its own, as two children cannot share a port.
 NOT_OURS = frozenset({"SIMILIS_QDRANT_API_KEY", "SIMILIS_QDRANT_API_KEY_FILE", "SIMILIS_METRICS_PORT"})
 
@@ -78,6 +80,7 @@ class Services:
         told = {
             "LISTEN": f"unix:{self._addresses.trainer}",
             "ALLOW_PRIVATE_ADDRESSES": "true" if self._allow_private_addresses else "false",
+            "NICENESS": str(TRAINER_NICENESS),
             **self._upstreams(),
         }
         return self._spec("trainer", "similis.trainer", accepts_unix(self._addresses.trainer), told)

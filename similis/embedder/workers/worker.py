@@ -1,7 +1,6 @@
 """What a worker does: takes orders, gets ready, answers jobs. One thread, so that nothing competes with the decoder."""
 
 import json
-import os
 import socket
 from collections import deque
 from pathlib import Path
@@ -22,6 +21,7 @@ from similis.embedder.workers.decoding_work import DecodingWork
 from similis.embedder.workers.fused import FusedWork, check_canary
 from similis.embedder.workers.memory import limit_memory
 from similis.embedder.workers.wire import FrameReceiver, Job, Ready, Result, WorkerOrders, encode
+from similis.servicekit.priority import step_back
 
 
 class OneByOne(Protocol):
@@ -38,7 +38,7 @@ def work(connection: socket.socket, arena: int) -> None:
     try:
         header, _ = frames.next()[0]
         orders = WorkerOrders(**json.loads(header))
-        os.nice(orders.niceness)
+        step_back(orders.niceness)
         try:
             ready, work = _prepared(orders, arena)
         except (BackboneError, EngineError, OSError, RuntimeError) as error:

@@ -6,7 +6,6 @@ a plain blocking loop: the engine keeps the interpreter lock anyway.
 
 import argparse
 import gc
-import os
 import signal
 import socket
 import traceback
@@ -15,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from similis.servicekit.lifeline import die_with_parent
+from similis.servicekit.priority import step_back
 from similis.standalone.qdrant.directory import DataDirectory
 from similis.standalone.qdrant.shard import Shard
 from similis.standalone.qdrant.specification import specify
@@ -129,7 +129,7 @@ def main() -> None:
     die_with_parent(arguments.parent)
     for stop in (signal.SIGINT, signal.SIGTERM):
         signal.signal(stop, signal.SIG_IGN)
-    os.nice(arguments.nice)
+    step_back(arguments.nice)
     gc.freeze()
     shards = OpenShards(DataDirectory(arguments.data), arguments.open, arguments.indexing_threads)
     with socket.socket(fileno=0) as connection:
