@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 from qdrant_client import AsyncQdrantClient
@@ -22,20 +23,28 @@ class VectorsMissing(Unavailable):
 
 @dataclass(frozen=True)
 class QdrantAddress:
-    """Where Qdrant's gRPC API is."""
+    """Where Qdrant's gRPC API is. authorities: PEM, who may have signed its certificate; None: the public ones."""
 
     host: str
     grpc_port: int
     tls: bool = False
     api_key: str | None = None
+    authorities: bytes | None = None
 
     @classmethod
-    def parse(cls, text: str, *, tls: bool = False, api_key: str | None = None) -> "QdrantAddress":
-        """From "host" or "host:port". Raises ValueError for a port that is none."""
+    def parse(
+        cls, text: str, *, tls: bool = False, api_key: str | None = None, ca_file: Path | None = None
+    ) -> "QdrantAddress":
+        """From "host" or "host:port".
+
+        ca_file: PEM, who may have signed the certificate; None: the public authorities. Raises ValueError for a port
+        that is none, and OSError for a file that cannot be read.
+        """
+        authorities = None if ca_file is None else ca_file.read_bytes()
         host, colon, port = text.rpartition(":")
         if not colon:
-            return cls(text, DEFAULT_PORT, tls, api_key)
-        return cls(host, int(port), tls, api_key)
+            return cls(text, DEFAULT_PORT, tls, api_key, authorities)
+        return cls(host, int(port), tls, api_key, authorities)
 
 
 @asynccontextmanager
@@ -49,6 +58,7 @@ async def open_qdrant(address: QdrantAddress) -> AsyncIterator[AsyncQdrantClient
         api_key=address.api_key,
         check_compatibility=False,
         timeout=CALL_SECONDS,
+        grpc_options=None if address.authorities is None else {"root_certificates": address.authorities},
     )
     try:
         yield client

@@ -27,7 +27,7 @@ from similis.embedder.workers.arena import arena_bytes, open_arena
 from similis.embedder.workers.pool import PoolLimits, WorkerPool
 from similis.embedder.workers.process import WorkerGone, WorkerUnfit
 from similis.embedder.workers.wire import WorkerOrders
-from similis.servicekit.grpc_server import RunningServer, grpc_server
+from similis.servicekit.grpc_server import RunningServer, ServerPlan, grpc_server
 from similis.servicekit.logs import get_logger
 from similis.servicekit.metrics import RpcServerMetrics, metrics_endpoint, new_registry
 from similis.servicekit.process import StartupError
@@ -158,16 +158,16 @@ async def _serving(
                 port = await stack.enter_async_context(endpoint)
                 log.info("metrics_served", host=settings.metrics_host, port=port)
             server = grpc_server(
-                settings.listen,
+                ServerPlan.of(settings, settings.listen),
                 services=[SERVICE],
                 register=servicer.register,
                 metrics=RpcServerMetrics(registry),
-                grace_seconds=settings.shutdown_grace_seconds,
             )
             running = await stack.enter_async_context(server)
         except OSError as error:
             raise StartupError(f"cannot listen: {error}") from error
-        log.info("embedder_listening", listen=settings.listen, port=running.port, **asdict(embedding.served))
+        ports = {"port": running.port, "health_port": running.health_port}
+        log.info("embedder_listening", listen=settings.listen, **ports, **asdict(embedding.served))
         yield running
 
 

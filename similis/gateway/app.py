@@ -10,7 +10,7 @@ from similis.catalog.adapters import Adapters
 from similis.catalog.api_keys import ApiKeys
 from similis.catalog.collections import Collections
 from similis.catalog.contents import Contents
-from similis.catalog.database import Database
+from similis.catalog.database import Database, verified_url
 from similis.catalog.generations import Generations
 from similis.catalog.images import Images
 from similis.catalog.indexes import Indexes
@@ -89,17 +89,13 @@ async def _connect(stack: AsyncExitStack, settings: GatewaySettings) -> _Parts:
         spool = stack.enter_context(Spool.open(settings.spool_directory))
     except OSError as error:
         raise StartupError(f"no folder for temporary files: {error.strerror}") from error
-    try:
-        key = None if settings.qdrant_api_key is None else settings.qdrant_api_key.get_secret_value()
-        address = QdrantAddress.parse(settings.qdrant_address, tls=settings.qdrant_tls, api_key=key)
-    except ValueError:
-        raise StartupError("SIMILIS_QDRANT_ADDRESS is not host:port") from None
-    database = await stack.enter_async_context(
-        Database.open(settings.database_url.get_secret_value(), max_connections=settings.database_connections)
+    url = verified_url(settings.database_url.get_secret_value(), settings.database_ca_file)
+    database = await stack.enter_async_context(Database.open(url, max_connections=settings.database_connections))
+    qdrant = await stack.enter_async_context(open_qdrant(_qdrant_address(settings)))
+    embedder = await stack.enter_async_context(
+        open_channel(settings.embedder_address, idempotent=IDEMPOTENT, tls=settings.tls)
     )
-    qdrant = await stack.enter_async_context(open_qdrant(address))
-    embedder = await stack.enter_async_context(open_channel(settings.embedder_address, idempotent=IDEMPOTENT))
-    trainer = await stack.enter_async_context(open_channel(settings.trainer_address))
+    trainer = await stack.enter_async_context(open_channel(settings.trainer_address, tls=settings.tls))
     return _Parts(
         database=database,
         vectors=Generations(qdrant),
@@ -109,6 +105,18 @@ async def _connect(stack: AsyncExitStack, settings: GatewaySettings) -> _Parts:
         spool=spool,
         schema=await stack.enter_async_context(SchemaWait.open(database)),
     )
+
+
+def _qdrant_address(settings: GatewaySettings) -> QdrantAddress:
+    key = None if settings.qdrant_api_key is None else settings.qdrant_api_key.get_secret_value()
+    try:
+        return QdrantAddress.parse(
+            settings.qdrant_address, tls=settings.qdrant_tls, api_key=key, ca_file=settings.qdrant_ca_file
+        )
+    except ValueError:
+        raise StartupError("SIMILIS_QDRANT_ADDRESS is not host:port") from None
+    except OSError as error:
+        raise StartupError(f"SIMILIS_QDRANT_CA_FILE cannot be read: {error.strerror}") from error
 
 
 def _application(parts: _Parts, settings: GatewaySettings, drain: Drain) -> web.Application:

@@ -7,14 +7,33 @@ import grpc
 
 from similis.servicekit.grpc_server import MAX_MESSAGE_BYTES
 from similis.servicekit.request_context import REQUEST_ID_KEY, request_id
+from similis.servicekit.settings import TlsFiles
+from similis.servicekit.tls import CertificateFiles, Certificates, channel_credentials
+from similis.servicekit.tls_channel import RenewingChannel
 
 
-def open_channel(target: str, *, idempotent: Sequence[tuple[str, str]] = ()) -> grpc.aio.Channel:
+def open_channel(
+    target: str, *, idempotent: Sequence[tuple[str, str]] = (), tls: TlsFiles | None = None
+) -> grpc.aio.Channel:
     """A channel to `target` ("dns:///embedder:9000", "127.0.0.1:9000", "unix:/run/embedder.sock").
 
     Calls are balanced over all addresses that the name has. `idempotent` names (service, method) pairs that are
-    sent again when the upstream was UNAVAILABLE. The caller closes the channel.
+    sent again when the upstream was UNAVAILABLE. tls: we show a certificate and demand one. The caller closes the
+    channel. Raises StartupError when the TLS files cannot be used.
     """
+    options = _options(idempotent)
+    if tls is None:
+        return grpc.aio.insecure_channel(target, options=options)
+    if tls.server_name is not None:
+        options = (*options, ("grpc.ssl_target_name_override", tls.server_name))
+
+    def make(certificates: Certificates) -> grpc.aio.Channel:
+        return grpc.aio.secure_channel(target, channel_credentials(certificates), options=options)
+
+    return RenewingChannel(CertificateFiles(tls), make)
+
+
+def _options(idempotent: Sequence[tuple[str, str]]) -> tuple[tuple[str, str | int], ...]:
     retried = [{"service": service, "method": method} for service, method in idempotent]
     config: dict[str, object] = {"loadBalancingConfig": [{"round_robin": {}}]}
     if retried:
@@ -26,7 +45,7 @@ def open_channel(target: str, *, idempotent: Sequence[tuple[str, str]] = ()) -> 
             "retryableStatusCodes": ["UNAVAILABLE"],
         }
         config["methodConfig"] = [{"name": retried, "retryPolicy": policy}]
-    options = (
+    return (
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
         ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
         ("grpc.service_config", json.dumps(config)),
@@ -35,7 +54,6 @@ def open_channel(target: str, *, idempotent: Sequence[tuple[str, str]] = ()) -> 
         ("grpc.max_reconnect_backoff_ms", 2_000),
         ("grpc.enable_http_proxy", 0),
     )
-    return grpc.aio.insecure_channel(target, options=options)
 
 
 def call_metadata() -> tuple[tuple[str, str], ...]:

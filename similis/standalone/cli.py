@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from similis.catalog.database import verified_url
 from similis.servicekit.logs import configure_logging
 from similis.servicekit.process import EXIT_CONFIG, StartupError
 from similis.servicekit.settings import SettingsError, load_settings
@@ -77,9 +78,9 @@ async def _delete_key(options: argparse.Namespace, settings: StandaloneSettings)
 @asynccontextmanager
 async def _database(options: argparse.Namespace, settings: StandaloneSettings) -> AsyncIterator[str]:
     if options.database_url is not None:
-        yield options.database_url
+        yield verified_url(options.database_url, settings.database_ca_file)
     elif options.data is None and settings.database_url is not None:
-        yield settings.database_url.get_secret_value()
+        yield verified_url(settings.database_url.get_secret_value(), settings.database_ca_file)
     else:
         async with instance_database((options.data or Path(DEFAULT_DATA)).absolute()) as url:
             yield url

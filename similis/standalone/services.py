@@ -14,8 +14,22 @@ from similis.standalone.supervisor import ChildSpec
 
 # What a service needs after its own grace period to end.
 MARGIN_SECONDS = 5.0
-# For a Qdrant server, as ours takes no key; for a machine of its own, as two children cannot share a port.
-NOT_OURS = frozenset({"SIMILIS_QDRANT_API_KEY", "SIMILIS_QDRANT_API_KEY_FILE", "SIMILIS_METRICS_PORT"})
+# For servers elsewhere, as our own are reached over sockets and without a key; for machines of their own, as two
+# children cannot share a port.
+NOT_OURS = frozenset(
+    f"SIMILIS_{name}"
+    for name in (
+        "QDRANT_API_KEY",
+        "QDRANT_API_KEY_FILE",
+        "QDRANT_CA_FILE",
+        "DATABASE_CA_FILE",
+        "TLS_CERT_FILE",
+        "TLS_KEY_FILE",
+        "TLS_CA_FILE",
+        "METRICS_PORT",
+        "HEALTH_PORT",
+    )
+)
 
 
 @dataclass(frozen=True)

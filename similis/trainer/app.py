@@ -12,7 +12,7 @@ from similis.catalog.adapters import Adapters
 from similis.catalog.base_store import BaseStores
 from similis.catalog.collections import Collections
 from similis.catalog.contents import Contents
-from similis.catalog.database import Database
+from similis.catalog.database import Database, verified_url
 from similis.catalog.generations import Generations
 from similis.catalog.images import Images
 from similis.catalog.indexes import Indexes
@@ -21,7 +21,7 @@ from similis.catalog.migrate import wait_for_schema
 from similis.catalog.vector_collections import VectorCollections
 from similis.catalog.vectors import QdrantAddress, open_qdrant
 from similis.servicekit.grpc_channel import open_channel
-from similis.servicekit.grpc_server import RunningServer, grpc_server
+from similis.servicekit.grpc_server import RunningServer, ServerPlan, grpc_server
 from similis.servicekit.logs import get_logger
 from similis.servicekit.metrics import metrics_endpoint, new_registry
 from similis.servicekit.process import StartupError
@@ -87,21 +87,17 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[RunningTrainer]:
         stack.callback(servicer.stop)
         metrics_port = await _show_metrics(stack, settings, parts.metrics)
         await stack.enter_async_context(_working(parts.database, working, server))
-        log.info("trainer_listening", listen=settings.listen, port=server.port)
+        log.info("trainer_listening", listen=settings.listen, port=server.port, health_port=server.health_port)
         yield RunningTrainer(server.port, metrics_port)
 
 
 async def _connect(stack: AsyncExitStack, settings: TrainerSettings) -> _Parts:
-    try:
-        key = None if settings.qdrant_api_key is None else settings.qdrant_api_key.get_secret_value()
-        address = QdrantAddress.parse(settings.qdrant_address, tls=settings.qdrant_tls, api_key=key)
-    except ValueError:
-        raise StartupError("SIMILIS_QDRANT_ADDRESS is not host:port") from None
-    database = await stack.enter_async_context(
-        Database.open(settings.database_url.get_secret_value(), max_connections=settings.database_connections)
+    url = verified_url(settings.database_url.get_secret_value(), settings.database_ca_file)
+    database = await stack.enter_async_context(Database.open(url, max_connections=settings.database_connections))
+    qdrant = await stack.enter_async_context(open_qdrant(_qdrant_address(settings)))
+    channel = await stack.enter_async_context(
+        open_channel(settings.embedder_address, idempotent=IDEMPOTENT, tls=settings.tls)
     )
-    qdrant = await stack.enter_async_context(open_qdrant(address))
-    channel = await stack.enter_async_context(open_channel(settings.embedder_address, idempotent=IDEMPOTENT))
     limits = DownloadLimits(
         max_bytes=settings.max_image_bytes,
         concurrency=settings.download_concurrency,
@@ -126,6 +122,18 @@ async def _connect(stack: AsyncExitStack, settings: TrainerSettings) -> _Parts:
         numerics=stack.enter_context(numerics_executor()),
         metrics=TrainerMetrics(new_registry("trainer")),
     )
+
+
+def _qdrant_address(settings: TrainerSettings) -> QdrantAddress:
+    key = None if settings.qdrant_api_key is None else settings.qdrant_api_key.get_secret_value()
+    try:
+        return QdrantAddress.parse(
+            settings.qdrant_address, tls=settings.qdrant_tls, api_key=key, ca_file=settings.qdrant_ca_file
+        )
+    except ValueError:
+        raise StartupError("SIMILIS_QDRANT_ADDRESS is not host:port") from None
+    except OSError as error:
+        raise StartupError(f"SIMILIS_QDRANT_CA_FILE cannot be read: {error.strerror}") from error
 
 
 def _worker(number: int, parts: _Parts, settings: TrainerSettings) -> Worker:
@@ -183,11 +191,10 @@ async def _listen(
     try:
         server = await stack.enter_async_context(
             grpc_server(
-                settings.listen,
+                ServerPlan.of(settings, settings.listen),
                 services=(SERVICE,),
                 register=servicer.register,
                 metrics=metrics.rpc,
-                grace_seconds=settings.shutdown_grace_seconds,
             )
         )
     except OSError as error:
