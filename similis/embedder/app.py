@@ -29,7 +29,7 @@ from similis.embedder.workers.process import WorkerGone, WorkerUnfit
 from similis.embedder.workers.wire import WorkerOrders
 from similis.servicekit.grpc_server import RunningServer, ServerPlan, grpc_server
 from similis.servicekit.logs import get_logger
-from similis.servicekit.metrics import RpcServerMetrics, metrics_endpoint, new_registry
+from similis.servicekit.metrics import RpcServerMetrics, metrics_endpoint, new_registry, show_free_disk
 from similis.servicekit.process import StartupError
 
 log = get_logger(__name__)
@@ -44,6 +44,7 @@ async def embedder(settings: EmbedderSettings) -> AsyncIterator[RunningServer]:
     """The service, serving while entered. Raises StartupError with one line when it cannot."""
     registry = new_registry("embedder")
     metrics = EmbedderMetrics(registry)
+    show_free_disk(registry, {"models": settings.model_cache})
     async with contextlib.AsyncExitStack() as stack:
         try:
             source = await asyncio.to_thread(resolve_backbone, settings.backbone, settings.backbone_revision)

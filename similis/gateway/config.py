@@ -19,6 +19,9 @@ class GatewaySettings(RpcSettings):
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    metrics_host: str = "127.0.0.1"
+    # None: `/metrics` is a route of the port above. With a port (0: a free one) it is there, and nowhere else.
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
 
     # May say `sslmode=verify-full`; with a file of authorities it is so unless the URL says something else.
     database_url: SecretStr
@@ -62,6 +65,10 @@ class GatewaySettings(RpcSettings):
     upload_queue_seconds: Seconds = 20.0
     # None: the system's folder for temporary files.
     spool_directory: Path | None = None
+    # Where the databases keep their data, if that is on this machine: with less free there, uploads and finetunes are
+    # refused.
+    data_directory: Path | None = None
+    min_free_disk_bytes: Annotated[int, Field(ge=0)] = 1 << 30
     adapter_cache_bytes: Count = 64 * MIB
 
     @field_validator("heidicon_url")

@@ -50,7 +50,9 @@ async def _awaited(command: Awaitable[None]) -> None:
 
 
 async def _up(options: argparse.Namespace, settings: StandaloneSettings) -> None:
-    asked = UpOptions(options.data.absolute(), options.host, options.port, options.allow_private_addresses)
+    asked = UpOptions(
+        options.data.absolute(), options.host, options.port, options.allow_private_addresses, options.metrics_port
+    )
     await up(asked, settings)
 
 
@@ -121,6 +123,13 @@ def _add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         "--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1, this machine only)"
     )
     parser.add_argument("--port", type=_port, default=8080, help="port to listen on, 0 for a free one (default: 8080)")
+    parser.add_argument(
+        "--metrics-port",
+        type=_port,
+        metavar="PORT",
+        help="show the metrics of all processes at http://HOST:PORT/metrics, 0 for a free port (default: only the "
+        "gateway's, at /metrics of the API)",
+    )
     parser.add_argument(
         "--allow-private-addresses",
         action="store_true",

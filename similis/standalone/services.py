@@ -26,6 +26,7 @@ NOT_OURS = frozenset(
         "TLS_CERT_FILE",
         "TLS_KEY_FILE",
         "TLS_CA_FILE",
+        "METRICS_HOST",
         "METRICS_PORT",
         "HEALTH_PORT",
     )
@@ -55,6 +56,10 @@ class Addresses:
         """The trainer's socket."""
         return self.run_directory / "trainer.sock"
 
+    def metrics(self, service: str) -> Path:
+        """The socket at which a service shows its metrics, where they are gathered."""
+        return self.run_directory / f"{service}-metrics.sock"
+
 
 class Services:
     """Makes the specifications of the children of one instance; `endpoint` is where it says whether it is ready."""
@@ -67,13 +72,18 @@ class Services:
         environment: Mapping[str, str],
         grace_seconds: float,
         allow_private_addresses: bool,
+        gather_metrics: bool = False,
     ) -> None:
-        """`environment` is the operator's; `grace_seconds` is the time that a service gives its requests to end."""
+        """`environment` is the operator's; `grace_seconds` is the time that a service gives its requests to end.
+
+        gather_metrics: each service shows its metrics at a socket, for who puts them together.
+        """
         self._data = data
         self._addresses = addresses
         self._environment = environment
         self._grace_seconds = grace_seconds
         self._allow_private_addresses = allow_private_addresses
+        self._gather_metrics = gather_metrics
         self.endpoint = ReadyEndpoint(addresses.host, addresses.port)
 
     def qdrant(self) -> ChildSpec:
@@ -84,7 +94,11 @@ class Services:
 
     def embedder(self) -> ChildSpec:
         """The embedder; models are kept in the data directory."""
-        told = {"LISTEN": f"unix:{self._addresses.embedder}", "MODEL_CACHE": str(self._data.models)}
+        told = {
+            "LISTEN": f"unix:{self._addresses.embedder}",
+            "MODEL_CACHE": str(self._data.models),
+            **self._shown("embedder"),
+        }
         return self._spec("embedder", "similis.embedder", accepts_unix(self._addresses.embedder), told)
 
     def trainer(self) -> ChildSpec:
@@ -92,6 +106,7 @@ class Services:
         told = {
             "LISTEN": f"unix:{self._addresses.trainer}",
             "ALLOW_PRIVATE_ADDRESSES": "true" if self._allow_private_addresses else "false",
+            **self._shown("trainer"),
             **self._upstreams(),
         }
         return self._spec("trainer", "similis.trainer", accepts_unix(self._addresses.trainer), told)
@@ -103,10 +118,17 @@ class Services:
             "PORT": str(self._addresses.port),
             # Here, where the space was checked, and not in a /tmp that may lie in memory.
             "SPOOL_DIRECTORY": str(self._data.spool),
+            "DATA_DIRECTORY": str(self._data.root),
+            **self._shown("gateway"),
             "TRAINER_ADDRESS": f"unix:{self._addresses.trainer}",
             **self._upstreams(),
         }
         return self._spec("gateway", "similis.gateway", self.endpoint.is_green, told)
+
+    def _shown(self, service: str) -> dict[str, str]:
+        if not self._gather_metrics:
+            return {}
+        return {"METRICS_HOST": f"unix:{self._addresses.metrics(service)}", "METRICS_PORT": "0"}
 
     def _upstreams(self) -> dict[str, str]:
         return {

@@ -3,10 +3,12 @@
 import asyncio
 import os
 import socket
+import tempfile
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from similis.catalog.adapters import Adapters
 from similis.catalog.base_store import BaseStores
@@ -18,13 +20,15 @@ from similis.catalog.images import Images
 from similis.catalog.indexes import Indexes
 from similis.catalog.jobs import Jobs
 from similis.catalog.migrate import wait_for_schema
+from similis.catalog.statistics import Statistics
 from similis.catalog.vector_collections import VectorCollections
 from similis.catalog.vectors import QdrantAddress, open_qdrant
 from similis.servicekit.grpc_channel import open_channel
 from similis.servicekit.grpc_server import RunningServer, ServerPlan, grpc_server
 from similis.servicekit.logs import get_logger
-from similis.servicekit.metrics import metrics_endpoint, new_registry
+from similis.servicekit.metrics import metrics_endpoint, new_registry, show_free_disk
 from similis.servicekit.process import StartupError
+from similis.servicekit.upstreams import watched_upstreams
 from similis.trainer.calibration import Calibration
 from similis.trainer.config import TrainerSettings
 from similis.trainer.downloads import DownloadLimits, Downloads
@@ -86,6 +90,7 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[RunningTrainer]:
         server = await _listen(stack, settings, servicer, parts.metrics)
         stack.callback(servicer.stop)
         metrics_port = await _show_metrics(stack, settings, parts.metrics)
+        await _watch(stack, parts)
         await stack.enter_async_context(_working(parts.database, working, server))
         log.info("trainer_listening", listen=settings.listen, port=server.port, health_port=server.health_port)
         yield RunningTrainer(server.port, metrics_port)
@@ -108,6 +113,9 @@ async def _connect(stack: AsyncExitStack, settings: TrainerSettings) -> _Parts:
         read_seconds=settings.download_read_seconds,
     )
     private = settings.allow_private_addresses
+    metrics = TrainerMetrics(new_registry("trainer"))
+    # Where what is learnt from is written.
+    show_free_disk(metrics.registry, {"temporary": Path(tempfile.gettempdir())})
     return _Parts(
         database=database,
         jobs=Jobs(database, lease_seconds=settings.lease_seconds),
@@ -117,10 +125,10 @@ async def _connect(stack: AsyncExitStack, settings: TrainerSettings) -> _Parts:
         generations=Generations(qdrant),
         base_stores=BaseStores(qdrant, settings.vector_prefix),
         vectors=VectorCollections(qdrant, settings.vector_prefix),
-        embedder=EmbedderClient(channel),
+        embedder=EmbedderClient(channel, metrics.rpc_client),
         downloads=await stack.enter_async_context(Downloads.open(limits, allow_private_addresses=private)),
         numerics=stack.enter_context(numerics_executor()),
-        metrics=TrainerMetrics(new_registry("trainer")),
+        metrics=metrics,
     )
 
 
@@ -211,6 +219,16 @@ async def _show_metrics(stack: AsyncExitStack, settings: TrainerSettings, metric
         return await stack.enter_async_context(endpoint)
     except OSError as error:
         raise StartupError(f"cannot show metrics on port {settings.metrics_port}: {error.strerror}") from error
+
+
+async def _watch(stack: AsyncExitStack, parts: _Parts) -> None:
+    upstreams = {
+        "postgres": parts.database.ping,
+        "qdrant": parts.generations.ping,
+        "embedder": parts.embedder.describe,
+    }
+    await stack.enter_async_context(watched_upstreams(upstreams, parts.metrics.upstreams))
+    await stack.enter_async_context(parts.metrics.catalog.refreshed(Statistics(parts.database)))
 
 
 @asynccontextmanager
