@@ -70,6 +70,16 @@ async def test_without_a_schema_the_api_is_unavailable_until_it_is_there(launch:
         await answered(lambda: api.get("/api/collection/list"), 200)
 
 
+async def test_a_schema_that_a_later_release_left_is_served(launch: Launch, parts: Parts) -> None:
+    async with new_database(parts.database_url, migrated=False) as url:
+        await migrate(url)
+        async with Database.open(url) as database, database.connection() as connection:
+            await connection.execute("INSERT INTO schema_migrations VALUES (9999, 'of_a_later_release')")
+            await connection.execute("ALTER TABLE collections ADD COLUMN later int")
+        api = await launch(database_url=url)
+        assert (await api.get("/api/collection/list")).status == 200
+
+
 async def test_metrics_count_requests_by_the_template_of_their_route(api: Api) -> None:
     identifier = await api.create()
     await api.info(identifier)
