@@ -165,6 +165,7 @@ async def _serving(
                 metrics=RpcServerMetrics(registry),
             )
             running = await stack.enter_async_context(server)
+            stack.callback(servicer.stop)
         except OSError as error:
             raise StartupError(f"cannot listen: {error}") from error
         ports = {"port": running.port, "health_port": running.health_port}

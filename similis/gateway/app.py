@@ -155,7 +155,7 @@ def _application(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetri
     cors = Cors(settings.origins)
     application = web.Application(middlewares=[observed(metrics, drain), translated(cors)])
     mark_answers(application, cors, drain)
-    handlers = _handlers(parts, settings, metrics)
+    handlers = _handlers(parts, settings, metrics, drain)
     routes = api_routes(handlers, request_seconds=settings.request_seconds, upload_seconds=settings.upload_seconds)
     access = Access(ApiKeys(parts.database), read_key_required=settings.read_key_required)
     add_routes(application, routes, access, parts.schema)
@@ -163,17 +163,18 @@ def _application(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetri
     return application
 
 
-def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics) -> Handlers:
+def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics, drain: Drain) -> Handlers:
     collections, contents = Collections(parts.database), Contents(parts.database)
     disk = DataDisk(settings.data_directory, settings.min_free_disk_bytes)
     uploads = _uploads(parts, contents, disk, settings, metrics)
     readiness = Readiness(
+        drain.check,
         {
             "postgres": parts.database.ping,
             "schema": parts.schema.check,
             "qdrant": parts.vectors.ping,
             "embedder": parts.embedder.check,
-        }
+        },
     )
     return Handlers(
         collections=CollectionHandlers(
@@ -262,4 +263,5 @@ async def _listen(
     host, port = runner.addresses[0][:2]
     stack.push_async_callback(drain.wait, settings.shutdown_grace_seconds)
     stack.push_async_callback(site.stop)
+    stack.push_async_callback(drain.announce, settings.drain_seconds)
     return host, port

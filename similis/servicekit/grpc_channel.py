@@ -15,9 +15,11 @@ from similis.servicekit.tls_channel import RenewingChannel
 def open_channel(
     target: str, *, idempotent: Sequence[tuple[str, str]] = (), tls: TlsFiles | None = None
 ) -> grpc.aio.Channel:
-    """A channel to `target` ("dns:///embedder:9000", "127.0.0.1:9000", "unix:/run/embedder.sock").
+    """A channel to `target`.
 
-    Calls are balanced over all addresses that the name has. `idempotent` names (service, method) pairs that are
+    "dns:///embedder:9001" stands for all addresses that the name has, "ipv4:10.0.0.1:9001,10.0.0.2:9001" for these;
+    "127.0.0.1:9001" and "unix:/run/embedder.sock" for one. Calls are dealt out, in turn, to those whose health service
+    says that they serve. `idempotent` names (service, method) pairs that are
     sent again when the upstream was UNAVAILABLE. tls: we show a certificate and demand one. The caller closes the
     channel. Raises StartupError when the TLS files cannot be used.
     """
@@ -35,10 +37,14 @@ def open_channel(
 
 def _options(idempotent: Sequence[tuple[str, str]]) -> tuple[tuple[str, str | int], ...]:
     retried = [{"service": service, "method": method} for service, method in idempotent]
-    config: dict[str, object] = {"loadBalancingConfig": [{"round_robin": {}}]}
+    config: dict[str, object] = {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        "healthCheckConfig": {"serviceName": ""},
+    }
     if retried:
         policy = {
-            "maxAttempts": 3,
+            # About two seconds in all: what a new replica takes to be found, and nobody waits long for nothing.
+            "maxAttempts": 5,
             "initialBackoff": "0.1s",
             "maxBackoff": "1s",
             "backoffMultiplier": 3,
@@ -51,7 +57,9 @@ def _options(idempotent: Sequence[tuple[str, str]]) -> tuple[tuple[str, str | in
         ("grpc.service_config", json.dumps(config)),
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.initial_reconnect_backoff_ms", 200),
-        ("grpc.max_reconnect_backoff_ms", 2_000),
+        ("grpc.max_reconnect_backoff_ms", 1_000),
+        # After replicas were replaced, the names of the new ones are asked for at once and not half a minute later.
+        ("grpc.dns_min_time_between_resolutions_ms", 1_000),
         ("grpc.enable_http_proxy", 0),
     )
 

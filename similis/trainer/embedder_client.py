@@ -43,4 +43,6 @@ class EmbedderClient:
 
     def stream(self, backbone: Backbone, *, patience_seconds: float) -> EmbeddingStream:
         """A stream that embeds with this backbone and no other."""
-        return EmbeddingStream(self._stub, backbone.checksum, backbone.dimension, patience_seconds=patience_seconds)
+        return EmbeddingStream(
+            self._stub, self._calls, backbone.checksum, backbone.dimension, patience_seconds=patience_seconds
+        )
