@@ -1,5 +1,6 @@
 """The vectors' store: one client of Qdrant, and what its errors mean to us."""
 
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from qdrant_client import AsyncQdrantClient
 from qdrant_client.common.client_exceptions import QdrantException
 
 from similis.servicekit.errors import DeadlineExceeded, NoSpace, Overloaded, Unavailable
+from similis.servicekit.tracing import database_call
 
 DEFAULT_PORT = 6334
 CALL_SECONDS = 60
@@ -64,6 +66,20 @@ async def open_qdrant(address: QdrantAddress) -> AsyncIterator[AsyncQdrantClient
         yield client
     finally:
         await client.close()
+
+
+@contextmanager
+def traced(operation: str) -> Iterator[None]:
+    """A call to the store, for the trace that goes on: its name and its time, not what is asked."""
+    began, failure = time.perf_counter(), None
+    try:
+        yield
+    except BaseException as error:
+        failure = type(error).__name__
+        raise
+    finally:
+        attributes = {"db.system.name": "qdrant", "db.operation.name": operation}
+        database_call(f"qdrant {operation}", attributes, time.perf_counter() - began, failure)
 
 
 @contextmanager

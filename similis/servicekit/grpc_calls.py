@@ -9,6 +9,7 @@ import grpc
 
 from similis.servicekit.grpc_channel import call_metadata
 from similis.servicekit.metrics import RpcClientMetrics
+from similis.servicekit.tracing import Kind, rpc_attributes, tracer
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -26,7 +27,8 @@ class RpcCalls:
         """One call, or one stream, is made while entered; gives its metadata."""
         status, began = grpc.StatusCode.OK, time.perf_counter()
         try:
-            yield call_metadata()
+            with tracer().inside(f"{self._service}/{method}", Kind.CLIENT, rpc_attributes(self._service, method)):
+                yield (*call_metadata(), *tracer().headers())
         except grpc.aio.AioRpcError as error:
             status = error.code()
             raise

@@ -30,6 +30,8 @@ class ServiceSettings(BaseSettings):
 
     log_level: str = "info"
     log_format: LogFormat = "json"
+    # Traces, over OTLP; OpenTelemetry's own OTEL_ variables say where to. Needs the extra "tracing".
+    tracing: bool = False
     # On SIGTERM a service first says that it is not ready, and takes new calls for so long as those who balance over
     # several of it need to see that; then what is under way has the grace period.
     drain_seconds: Annotated[float, Field(ge=0)] = 0.0

@@ -143,7 +143,8 @@ class Services:
     ) -> ChildSpec:
         command = Command(
             arguments=(sys.executable, "-m", module, *arguments),
-            environment=child_environment(self._environment, {**told, "LOG_FORMAT": "json"}),
+            # Nobody balances over the processes of one machine, so none of them waits to be left.
+            environment=child_environment(self._environment, {**told, "LOG_FORMAT": "json", "DRAIN_SECONDS": "0"}),
             directory=Path.cwd(),
         )
         grace = self._grace_seconds + MARGIN_SECONDS

@@ -2,17 +2,14 @@
 
 import asyncio
 import base64
-import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import aiohttp
-import grpc
 import pytest
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client import CollectorRegistry
 from qdrant_client import AsyncQdrantClient
 
@@ -24,7 +21,7 @@ from similis.servicekit.grpc_channel import open_channel
 from similis.servicekit.metrics import RpcClientMetrics
 from similis.servicekit.settings import TlsFiles
 from tests.certificates import Authority
-from tests.e2e.service_process import ServiceProcess
+from tests.e2e.service_process import ServiceProcess, free_ports, gateway_ready, is_ready, serves
 from tests.integration.embedder_process import MODEL_CACHE
 from tests.integration.gateway.api import api_client
 from tests.integration.gateway.indexing import Indexer, content, picture
@@ -89,42 +86,6 @@ class Load:
         async with asyncio.timeout(30):
             while self.answers.total() < wanted:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
-
-
-async def is_ready(session: aiohttp.ClientSession, url: str) -> bool:
-    try:
-        async with session.get(f"{url}/readyz", headers={"Connection": "close"}) as answer:
-            return answer.status == 200
-    except aiohttp.ClientError:
-        return False
-
-
-def gateway_ready(url: str) -> Callable[[], Awaitable[bool]]:
-    async def ready() -> bool:
-        async with aiohttp.ClientSession() as session:
-            return await is_ready(session, url)
-
-    return ready
-
-
-def serves(port: int) -> Callable[[], Awaitable[bool]]:
-    """Whether a service says so at its plain port, as a kubelet asks."""
-
-    async def ready() -> bool:
-        try:
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-                answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=2)
-        except grpc.aio.AioRpcError:
-            return False
-        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
-
-    return ready
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [free.getsockname()[1] for free in sockets]
 
 
 @dataclass
