@@ -18,6 +18,9 @@ from similis.servicekit.tls import CertificateFiles, server_credentials
 
 # An encoded image of 20 MiB and what surrounds it.
 MAX_MESSAGE_BYTES = 24 * 1024 * 1024
+# The service that health checks name who only ask whether the process answers: it serves from the start, and while what
+# the process needs is away.
+LIVENESS = "liveness"
 # Checks at once on the plain port; those of the kubelet come one at a time.
 MAX_HEALTH_CHECKS = 32
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
@@ -102,6 +105,7 @@ async def grpc_server(
     register(server)
     servicer = health_aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
+    await servicer.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
     reflection.enable_server_reflection((*services, HEALTH_SERVICE, reflection.SERVICE_NAME), server)
     port = _bind(server, plan.listen, plan.tls)
     async with AsyncExitStack() as stack:

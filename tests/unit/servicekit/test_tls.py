@@ -161,6 +161,7 @@ async def test_the_health_port_is_plain_and_answers_nothing_but_health(tmp_path:
         for says, status in ((True, serving_status), (False, not_serving)):
             await running.set_serving("", says)
             assert (await check(health_pb2.HealthCheckRequest())).status == status
+            assert (await check(health_pb2.HealthCheckRequest(service="liveness"))).status == serving_status
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await caller_seen(channel)
         assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
