@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFilter, ImageOps
+from prometheus_client import CollectorRegistry
 
 from bench.photographs import images_of
 from demo.image_server import image_server
@@ -33,6 +34,7 @@ from demo.instance import instance
 from demo.rest_client import RestClient
 from similis.catalog.projection import Matrix, normalised
 from similis.servicekit.grpc_channel import open_channel
+from similis.servicekit.metrics import RpcClientMetrics
 from similis.trainer.embedder_client import EmbedderClient
 from similis.trainer.fitting import accumulate, principal_directions
 from similis.trainer.learning.retrieval import retrieve
@@ -125,7 +127,7 @@ def single_task(folder: Path, seed: int) -> Task:
 async def embed(photographs: Sequence[Photograph]) -> Matrix:
     """The frozen backbone's vectors [n, dim], from the real service."""
     async with running_embedder() as embedder, open_channel(embedder.target) as channel:
-        client = EmbedderClient(channel)
+        client = EmbedderClient(channel, RpcClientMetrics(CollectorRegistry()))
         stream = client.stream(await client.describe(), patience_seconds=30)
         places = asyncio.Semaphore(64)
 

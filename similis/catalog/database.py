@@ -1,14 +1,20 @@
 """Connections to Postgres, and what its errors mean to us."""
 
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
 from typing import TypeAlias
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 import asyncpg
+from asyncpg.connection import LoggedQuery
 from asyncpg.pool import PoolConnectionProxy
 
 from similis.servicekit.errors import DeadlineExceeded, NoSpace, Overloaded, ServiceError, Unavailable
 from similis.servicekit.request_context import remaining
+from similis.servicekit.tracing import database_call, is_tracing
 
 Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 
@@ -25,6 +31,23 @@ _TRANSIENT = (
     asyncpg.DeadlockDetectedError,
     asyncpg.LockNotAvailableError,
 )
+
+
+def verified_url(dsn: str, ca_file: Path | None) -> str:
+    """The URL with `ca_file` (PEM) as the authorities that the server's certificate may come from.
+
+    The file is read at every connect. Nothing changes without a file, nor in what the URL says itself.
+    """
+    if ca_file is None:
+        return dsn
+    parts = urlsplit(dsn)
+    said = dict(parse_qsl(parts.query, keep_blank_values=True))
+    query = urlencode({"sslmode": "verify-full", "sslrootcert": str(ca_file), **said}, quote_via=quote)
+    return parts._replace(query=query).geturl()
+
+
+_VERB = re.compile(r"^\s*([A-Za-z]+)")
+_TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE|TABLE|JOIN)\s+([a-z_]+)")
 
 
 class Database:
@@ -44,6 +67,7 @@ class Database:
             command_timeout=STATEMENT_SECONDS,
             timeout=ACQUIRE_SECONDS,
             max_inactive_connection_lifetime=60.0,
+            init=_traced if is_tracing() else None,
             server_settings={"application_name": "similis", "TimeZone": "UTC"},
         )
         await pool
@@ -100,6 +124,27 @@ class Database:
         """Raises what `connection` raises unless Postgres answers a statement."""
         async with self.connection() as connection:
             await connection.execute("SELECT 1", timeout=remaining(ACQUIRE_SECONDS))
+
+
+async def _traced(connection: "asyncpg.Connection[asyncpg.Record]", /) -> None:
+    connection.add_query_logger(_show)
+
+
+def _show(query: LoggedQuery) -> None:
+    # The pool's own, when a connection comes back.
+    if "pg_advisory_unlock_all" in query.query:
+        return
+    name = _statement_name(query.query)
+    failure = None if query.exception is None else type(query.exception).__name__
+    attributes = {"db.system.name": "postgresql", "db.query.summary": name}
+    database_call(name, attributes, query.elapsed, failure)
+
+
+@lru_cache(maxsize=512)
+def _statement_name(statement: str) -> str:
+    """What a statement does, and to which table first: "SELECT collections"."""
+    verb, table = _VERB.search(statement), _TABLE.search(statement)
+    return " ".join(found[1] for found in (verb, table) if found is not None)
 
 
 def _drop(connection: Connection) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 from qdrant_client import AsyncQdrantClient, models
 
-from similis.catalog.vectors import translated
+from similis.catalog.vectors import traced, translated
 from similis.servicekit.errors import ServiceError
 from similis.servicekit.request_context import remaining
 
@@ -72,7 +72,7 @@ class Generations:
 
     async def query(self, name: str, vector: npt.NDArray[np.float32], limit: int, threshold: float | None) -> list[Hit]:
         """The `limit` images nearest to `vector` [dim], best first, those below `threshold` left out."""
-        with translated():
+        with traced("query_points"), translated():
             answer = await self._client.query_points(
                 name,
                 query=vector.tolist(),

@@ -18,7 +18,7 @@ ACTIVE = "SELECT * FROM jobs WHERE collection_id = $1 AND state IN ('queued', 'r
 
 CLAIM = """
 UPDATE jobs SET state = 'running', token = token + 1, attempts = attempts + 1, worker = $1,
-    lease_until = now() + make_interval(secs => $2), started_at = coalesce(started_at, now())
+    lease_until = now() + make_interval(secs => $2), started_at = coalesce(started_at, now()), progressed_at = now()
 WHERE id = (
     SELECT id FROM jobs
     WHERE state = 'queued' OR (state = 'running' AND lease_until < now())
@@ -28,6 +28,7 @@ RETURNING *
 
 HEARTBEAT = """
 UPDATE jobs SET lease_until = now() + make_interval(secs => $3), phase = $4, progress = greatest(progress, $5),
+    progressed_at = CASE WHEN phase <> $4 OR $5 > progress THEN now() ELSE progressed_at END,
     -- Only attempts that came no further count towards giving up.
     attempts = CASE WHEN $5 >= progress + 1 THEN 1 ELSE attempts END
 WHERE id = $1 AND token = $2 AND state = 'running'
@@ -206,17 +207,6 @@ class Jobs:
         if row is None:
             raise NotFound(f"There is no job {job_id}.", code="job_not_found")
         return _job(row)
-
-    async def counts(self) -> tuple[dict[str, int], float]:
-        """How many jobs are in each state, and for how many seconds the oldest queued one has waited."""
-        async with self._database.connection() as connection:
-            rows = await connection.fetch("SELECT state, count(*) AS n FROM jobs GROUP BY state")
-            age: float = await connection.fetchval(
-                "SELECT coalesce(extract(epoch FROM now() - min(created_at)), 0)::float8 FROM jobs "
-                "WHERE state = 'queued'"
-            )
-        counted = {row["state"]: row["n"] for row in rows}
-        return {state.value: counted.get(state.value, 0) for state in JobState}, age
 
     async def _end(self, job: Job, state: JobState, code: str | None, message: str | None) -> None:
         async with self._database.connection() as connection:

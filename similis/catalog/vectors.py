@@ -1,14 +1,17 @@
 """The vectors' store: one client of Qdrant, and what its errors mean to us."""
 
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import grpc
 from qdrant_client import AsyncQdrantClient
 from qdrant_client.common.client_exceptions import QdrantException
 
 from similis.servicekit.errors import DeadlineExceeded, NoSpace, Overloaded, Unavailable
+from similis.servicekit.tracing import database_call
 
 DEFAULT_PORT = 6334
 CALL_SECONDS = 60
@@ -22,20 +25,28 @@ class VectorsMissing(Unavailable):
 
 @dataclass(frozen=True)
 class QdrantAddress:
-    """Where Qdrant's gRPC API is."""
+    """Where Qdrant's gRPC API is. authorities: PEM, who may have signed its certificate; None: the public ones."""
 
     host: str
     grpc_port: int
     tls: bool = False
     api_key: str | None = None
+    authorities: bytes | None = None
 
     @classmethod
-    def parse(cls, text: str, *, tls: bool = False, api_key: str | None = None) -> "QdrantAddress":
-        """From "host" or "host:port". Raises ValueError for a port that is none."""
+    def parse(
+        cls, text: str, *, tls: bool = False, api_key: str | None = None, ca_file: Path | None = None
+    ) -> "QdrantAddress":
+        """From "host" or "host:port".
+
+        ca_file: PEM, who may have signed the certificate; None: the public authorities. Raises ValueError for a port
+        that is none, and OSError for a file that cannot be read.
+        """
+        authorities = None if ca_file is None else ca_file.read_bytes()
         host, colon, port = text.rpartition(":")
         if not colon:
-            return cls(text, DEFAULT_PORT, tls, api_key)
-        return cls(host, int(port), tls, api_key)
+            return cls(text, DEFAULT_PORT, tls, api_key, authorities)
+        return cls(host, int(port), tls, api_key, authorities)
 
 
 @asynccontextmanager
@@ -49,11 +60,26 @@ async def open_qdrant(address: QdrantAddress) -> AsyncIterator[AsyncQdrantClient
         api_key=address.api_key,
         check_compatibility=False,
         timeout=CALL_SECONDS,
+        grpc_options=None if address.authorities is None else {"root_certificates": address.authorities},
     )
     try:
         yield client
     finally:
         await client.close()
+
+
+@contextmanager
+def traced(operation: str) -> Iterator[None]:
+    """A call to the store, for the trace that goes on: its name and its time, not what is asked."""
+    began, failure = time.perf_counter(), None
+    try:
+        yield
+    except BaseException as error:
+        failure = type(error).__name__
+        raise
+    finally:
+        attributes = {"db.system.name": "qdrant", "db.operation.name": operation}
+        database_call(f"qdrant {operation}", attributes, time.perf_counter() - began, failure)
 
 
 @contextmanager

@@ -27,9 +27,9 @@ from similis.embedder.workers.arena import arena_bytes, open_arena
 from similis.embedder.workers.pool import PoolLimits, WorkerPool
 from similis.embedder.workers.process import WorkerGone, WorkerUnfit
 from similis.embedder.workers.wire import WorkerOrders
-from similis.servicekit.grpc_server import RunningServer, grpc_server
+from similis.servicekit.grpc_server import RunningServer, ServerPlan, grpc_server
 from similis.servicekit.logs import get_logger
-from similis.servicekit.metrics import RpcServerMetrics, metrics_endpoint, new_registry
+from similis.servicekit.metrics import RpcServerMetrics, metrics_endpoint, new_registry, show_free_disk
 from similis.servicekit.process import StartupError
 
 log = get_logger(__name__)
@@ -44,6 +44,7 @@ async def embedder(settings: EmbedderSettings) -> AsyncIterator[RunningServer]:
     """The service, serving while entered. Raises StartupError with one line when it cannot."""
     registry = new_registry("embedder")
     metrics = EmbedderMetrics(registry)
+    show_free_disk(registry, {"models": settings.model_cache})
     async with contextlib.AsyncExitStack() as stack:
         try:
             source = await asyncio.to_thread(resolve_backbone, settings.backbone, settings.backbone_revision)
@@ -159,16 +160,17 @@ async def _serving(
                 port = await stack.enter_async_context(endpoint)
                 log.info("metrics_served", host=settings.metrics_host, port=port)
             server = grpc_server(
-                settings.listen,
+                ServerPlan.of(settings, settings.listen),
                 services=[SERVICE],
                 register=servicer.register,
                 metrics=RpcServerMetrics(registry),
-                grace_seconds=settings.shutdown_grace_seconds,
             )
             running = await stack.enter_async_context(server)
+            stack.callback(servicer.stop)
         except OSError as error:
             raise StartupError(f"cannot listen: {error}") from error
-        log.info("embedder_listening", listen=settings.listen, port=running.port, **asdict(embedding.served))
+        ports = {"port": running.port, "health_port": running.health_port}
+        log.info("embedder_listening", listen=settings.listen, **ports, **asdict(embedding.served))
         yield running
 
 

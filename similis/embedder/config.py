@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from similis.servicekit.settings import ServiceSettings
+from similis.servicekit.settings import RpcServerSettings
 
 MIB = 1024 * 1024
 
@@ -19,7 +19,7 @@ def default_model_cache() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "similis" / "models"
 
 
-class EmbedderSettings(ServiceSettings):
+class EmbedderSettings(RpcServerSettings):
     """Address, backbone, hardware and limits of one embedder. 0 stands for "fitting the hardware"."""
 
     listen: str = "127.0.0.1:9001"

@@ -25,8 +25,12 @@ class ImageStream:
     caller back. A request that is wrong in itself (checksum, views) ends the stream; a bad image does not.
     """
 
-    def __init__(self, embedding: Embedding, in_flight: int, requests: AsyncIterator[Request]) -> None:
+    def __init__(
+        self, embedding: Embedding, in_flight: int, requests: AsyncIterator[Request], stopping: asyncio.Event
+    ) -> None:
+        """stopping: when it is set, no more is taken up, and the stream ends when what is here was answered."""
         self._embedding = embedding
+        self._stopping = stopping
         self._requests = requests
         self._in_flight = in_flight
         self._held: dict[int, int] = {}
@@ -69,17 +73,7 @@ class ImageStream:
     async def _read(self) -> None:
         own = asyncio.current_task()
         try:
-            number = 0
-            async for request in self._requests:
-                self._check(request)
-                self._held[number] = len(request.image)
-                self._start(
-                    self._answer(number, request.item_id, request.image, request.views.count, request.views.seed)
-                )
-                number += 1
-                # Not held while the next one is awaited: it would be a second copy of the image.
-                del request
-                await self._room()
+            await self._take_up()
             while others := self._tasks - {own}:
                 await asyncio.wait(others)
             await self._done.put(None)
@@ -89,6 +83,31 @@ class ImageStream:
             await self._done.put(error)
         except Exception as error:
             await self._done.put(error)
+
+    async def _take_up(self) -> None:
+        """Takes up all requests, or those that come before the stop."""
+        taking = asyncio.create_task(self._take_all())
+        stopping = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait({taking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            stopped = not taking.done()
+            for task in (taking, stopping):
+                task.cancel()
+            await asyncio.gather(taking, stopping, return_exceptions=True)
+        if not stopped or not taking.cancelled():
+            taking.result()
+
+    async def _take_all(self) -> None:
+        number = 0
+        async for request in self._requests:
+            self._check(request)
+            self._held[number] = len(request.image)
+            self._start(self._answer(number, request.item_id, request.image, request.views.count, request.views.seed))
+            number += 1
+            # Not held while the next one is awaited: it would be a second copy of the image.
+            del request
+            await self._room()
 
     def _check(self, request: Request) -> None:
         self._embedding.check_checksum(request.backbone_checksum)

@@ -1,5 +1,6 @@
 """The gRPC face of the embedder: parses, calls, converts."""
 
+import asyncio
 from collections.abc import AsyncIterator
 
 import grpc
@@ -17,10 +18,15 @@ class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
     def __init__(self, embedding: Embedding, in_flight: int) -> None:
         self._embedding = embedding
         self._in_flight = in_flight
+        self._stopping = asyncio.Event()
 
     def register(self, server: grpc.aio.Server) -> None:
         """Has the server answer with this."""
         embedder_pb2_grpc.add_EmbedderServiceServicer_to_server(self, server)
+
+    def stop(self) -> None:
+        """Ends the streams under way when they have answered what they took up; their callers have more for others."""
+        self._stopping.set()
 
     async def Describe(  # noqa: N802 - the name in the protocol
         self,
@@ -56,6 +62,6 @@ class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
         context: "grpc.aio.ServicerContext[embedder_pb2.EmbedStreamRequest, embedder_pb2.EmbedStreamResponse]",  # noqa: ARG002
     ) -> AsyncIterator[embedder_pb2.EmbedStreamResponse]:
         """Many images, each with its own outcome, in the order in which they are done."""
-        async with ImageStream(self._embedding, self._in_flight, request_iterator) as outcomes:
+        async with ImageStream(self._embedding, self._in_flight, request_iterator, self._stopping) as outcomes:
             async for response in outcomes:
                 yield response

@@ -10,11 +10,12 @@ from similis.catalog.adapters import Adapters
 from similis.catalog.api_keys import ApiKeys
 from similis.catalog.collections import Collections
 from similis.catalog.contents import Contents
-from similis.catalog.database import Database
+from similis.catalog.database import Database, verified_url
 from similis.catalog.generations import Generations
 from similis.catalog.images import Images
 from similis.catalog.indexes import Indexes
 from similis.catalog.jobs import Jobs
+from similis.catalog.statistics import Statistics
 from similis.catalog.vectors import QdrantAddress, open_qdrant
 from similis.gateway.access import Access
 from similis.gateway.adapter_cache import AdapterCache
@@ -22,6 +23,7 @@ from similis.gateway.collection_handlers import CollectionHandlers
 from similis.gateway.config import GatewaySettings
 from similis.gateway.content_handlers import ContentHandlers
 from similis.gateway.cors import Cors
+from similis.gateway.disk import DataDisk
 from similis.gateway.drain import Drain
 from similis.gateway.embedder_client import IDEMPOTENT, EmbedderClient
 from similis.gateway.gate import ByteBudget, Gate
@@ -31,18 +33,20 @@ from similis.gateway.http_server import ProblemRunner
 from similis.gateway.metrics import GatewayMetrics
 from similis.gateway.middlewares import mark_answers, observed, translated
 from similis.gateway.readiness import Readiness
-from similis.gateway.routes import Handlers, add_routes, api_routes
+from similis.gateway.routes import Handlers, add_routes, add_status_routes, api_routes
 from similis.gateway.schema import SchemaWait
 from similis.gateway.search import Searches
 from similis.gateway.search_handlers import SearchHandlers
 from similis.gateway.spool import Spool
 from similis.gateway.status_handlers import StatusHandlers
+from similis.gateway.trainer_client import IDEMPOTENT as NUDGE_IDEMPOTENT
 from similis.gateway.trainer_client import TrainerClient
 from similis.gateway.upload import UploadLimits, Uploads
 from similis.servicekit.grpc_channel import open_channel
 from similis.servicekit.logs import get_logger
-from similis.servicekit.metrics import new_registry
+from similis.servicekit.metrics import metrics_endpoint, new_registry, show_free_disk
 from similis.servicekit.process import StartupError
+from similis.servicekit.upstreams import watched_upstreams
 
 log = get_logger(__name__)
 
@@ -54,10 +58,11 @@ CANCEL_SECONDS = 2.0
 
 @dataclass(frozen=True)
 class RunningGateway:
-    """A gateway that answers at `http://host:port`."""
+    """A gateway that answers at `http://host:port`. metrics_port: None where that shows the metrics too."""
 
     host: str
     port: int
+    metrics_port: int | None = None
 
 
 @dataclass(frozen=True)
@@ -77,62 +82,99 @@ class _Parts:
 async def gateway(settings: GatewaySettings) -> AsyncIterator[RunningGateway]:
     """Serves while entered; on exit requests under way have the grace period. Raises StartupError."""
     async with AsyncExitStack() as stack:
-        parts = await _connect(stack, settings)
+        metrics = GatewayMetrics(new_registry("gateway"))
+        parts = await _connect(stack, settings, metrics)
         drain = Drain()
-        host, port = await _listen(stack, settings, _application(parts, settings, drain), drain)
-        log.info("gateway_listening", host=host, port=port)
-        yield RunningGateway(host, port)
+        metrics_port = await _show_metrics(stack, settings, metrics)
+        await _watch(stack, parts, metrics)
+        host, port = await _listen(stack, settings, _application(parts, settings, metrics, drain), drain)
+        log.info("gateway_listening", host=host, port=port, metrics_port=metrics_port)
+        yield RunningGateway(host, port, metrics_port)
 
 
-async def _connect(stack: AsyncExitStack, settings: GatewaySettings) -> _Parts:
+async def _connect(stack: AsyncExitStack, settings: GatewaySettings, metrics: GatewayMetrics) -> _Parts:
     try:
         spool = stack.enter_context(Spool.open(settings.spool_directory))
     except OSError as error:
         raise StartupError(f"no folder for temporary files: {error.strerror}") from error
-    try:
-        key = None if settings.qdrant_api_key is None else settings.qdrant_api_key.get_secret_value()
-        address = QdrantAddress.parse(settings.qdrant_address, tls=settings.qdrant_tls, api_key=key)
-    except ValueError:
-        raise StartupError("SIMILIS_QDRANT_ADDRESS is not host:port") from None
-    database = await stack.enter_async_context(
-        Database.open(settings.database_url.get_secret_value(), max_connections=settings.database_connections)
+    url = verified_url(settings.database_url.get_secret_value(), settings.database_ca_file)
+    database = await stack.enter_async_context(Database.open(url, max_connections=settings.database_connections))
+    qdrant = await stack.enter_async_context(open_qdrant(_qdrant_address(settings)))
+    embedder = await stack.enter_async_context(
+        open_channel(settings.embedder_address, idempotent=IDEMPOTENT, tls=settings.tls)
     )
-    qdrant = await stack.enter_async_context(open_qdrant(address))
-    embedder = await stack.enter_async_context(open_channel(settings.embedder_address, idempotent=IDEMPOTENT))
-    trainer = await stack.enter_async_context(open_channel(settings.trainer_address))
+    trainer = await stack.enter_async_context(
+        open_channel(settings.trainer_address, idempotent=NUDGE_IDEMPOTENT, tls=settings.tls)
+    )
+    show_free_disk(metrics.registry, {"spool": spool.root})
     return _Parts(
         database=database,
         vectors=Generations(qdrant),
-        embedder=EmbedderClient(embedder),
-        trainer=await stack.enter_async_context(TrainerClient.open(trainer)),
+        embedder=EmbedderClient(embedder, metrics.rpc_client),
+        trainer=await stack.enter_async_context(TrainerClient.open(trainer, metrics.rpc_client)),
         heidicon=HeidiconClient(await stack.enter_async_context(heidicon_session()), settings.heidicon_url),
         spool=spool,
         schema=await stack.enter_async_context(SchemaWait.open(database)),
     )
 
 
-def _application(parts: _Parts, settings: GatewaySettings, drain: Drain) -> web.Application:
-    metrics = GatewayMetrics(new_registry("gateway"))
+def _qdrant_address(settings: GatewaySettings) -> QdrantAddress:
+    key = None if settings.qdrant_api_key is None else settings.qdrant_api_key.get_secret_value()
+    try:
+        return QdrantAddress.parse(
+            settings.qdrant_address, tls=settings.qdrant_tls, api_key=key, ca_file=settings.qdrant_ca_file
+        )
+    except ValueError:
+        raise StartupError("SIMILIS_QDRANT_ADDRESS is not host:port") from None
+    except OSError as error:
+        raise StartupError(f"SIMILIS_QDRANT_CA_FILE cannot be read: {error.strerror}") from error
+
+
+async def _show_metrics(stack: AsyncExitStack, settings: GatewaySettings, metrics: GatewayMetrics) -> int | None:
+    if settings.metrics_port is None:
+        return None
+    endpoint = metrics_endpoint(metrics.registry, settings.metrics_host, settings.metrics_port)
+    try:
+        return await stack.enter_async_context(endpoint)
+    except OSError as error:
+        raise StartupError(f"cannot show metrics on port {settings.metrics_port}: {error.strerror}") from error
+
+
+async def _watch(stack: AsyncExitStack, parts: _Parts, metrics: GatewayMetrics) -> None:
+    upstreams = {
+        "postgres": parts.database.ping,
+        "qdrant": parts.vectors.ping,
+        "embedder": parts.embedder.check,
+        "trainer": parts.trainer.check,
+    }
+    await stack.enter_async_context(watched_upstreams(upstreams, metrics.upstreams))
+    await stack.enter_async_context(metrics.catalog.refreshed(Statistics(parts.database)))
+
+
+def _application(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics, drain: Drain) -> web.Application:
     cors = Cors(settings.origins)
     application = web.Application(middlewares=[observed(metrics, drain), translated(cors)])
     mark_answers(application, cors, drain)
-    handlers = _handlers(parts, settings, metrics)
+    handlers = _handlers(parts, settings, metrics, drain)
     routes = api_routes(handlers, request_seconds=settings.request_seconds, upload_seconds=settings.upload_seconds)
     access = Access(ApiKeys(parts.database), read_key_required=settings.read_key_required)
-    add_routes(application, routes, handlers.status, access, parts.schema)
+    add_routes(application, routes, access, parts.schema)
+    add_status_routes(application, handlers.status, metrics=settings.metrics_port is None)
     return application
 
 
-def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics) -> Handlers:
+def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics, drain: Drain) -> Handlers:
     collections, contents = Collections(parts.database), Contents(parts.database)
-    uploads = _uploads(parts, contents, settings, metrics)
+    disk = DataDisk(settings.data_directory, settings.min_free_disk_bytes)
+    uploads = _uploads(parts, contents, disk, settings, metrics)
     readiness = Readiness(
+        drain.check,
         {
             "postgres": parts.database.ping,
             "schema": parts.schema.check,
             "qdrant": parts.vectors.ping,
             "embedder": parts.embedder.check,
-        }
+        },
     )
     return Handlers(
         collections=CollectionHandlers(
@@ -142,6 +184,7 @@ def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics)
             uploads=uploads,
             embedder=parts.embedder,
             trainer=parts.trainer,
+            disk=disk,
             max_name_characters=settings.max_name_characters,
         ),
         contents=ContentHandlers(collections=collections, contents=contents, uploads=uploads),
@@ -171,7 +214,9 @@ def _searches(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics)
     )
 
 
-def _uploads(parts: _Parts, contents: Contents, settings: GatewaySettings, metrics: GatewayMetrics) -> Uploads:
+def _uploads(
+    parts: _Parts, contents: Contents, disk: DataDisk, settings: GatewaySettings, metrics: GatewayMetrics
+) -> Uploads:
     heidicon = Heidicon(
         parts.heidicon,
         seconds=settings.heidicon_seconds,
@@ -189,6 +234,7 @@ def _uploads(parts: _Parts, contents: Contents, settings: GatewaySettings, metri
             waiting=settings.upload_queue,
             wait_seconds=settings.upload_queue_seconds,
         ),
+        disk=disk,
         limits=UploadLimits(settings.max_csv_bytes, settings.max_csv_rows),
         metrics=metrics,
     )
@@ -217,4 +263,5 @@ async def _listen(
     host, port = runner.addresses[0][:2]
     stack.push_async_callback(drain.wait, settings.shutdown_grace_seconds)
     stack.push_async_callback(site.stop)
+    stack.push_async_callback(drain.announce, settings.drain_seconds)
     return host, port

@@ -11,6 +11,7 @@ from similis.catalog.jobs import Job, Jobs
 from similis.gateway import parameters
 from similis.gateway.answers import data, push, table
 from similis.gateway.body import read_object
+from similis.gateway.disk import DataDisk
 from similis.gateway.embedder_client import EmbedderClient
 from similis.gateway.trainer_client import TrainerClient
 from similis.gateway.upload import Uploads
@@ -28,6 +29,7 @@ class CollectionHandlers:
         uploads: Uploads,
         embedder: EmbedderClient,
         trainer: TrainerClient,
+        disk: DataDisk,
         max_name_characters: int,
     ) -> None:
         self._collections = collections
@@ -36,6 +38,7 @@ class CollectionHandlers:
         self._uploads = uploads
         self._embedder = embedder
         self._trainer = trainer
+        self._disk = disk
         self._max_name_characters = max_name_characters
 
     async def list(self, _: web.Request) -> web.Response:
@@ -76,6 +79,7 @@ class CollectionHandlers:
     async def finetune(self, request: web.Request) -> web.Response:
         """`POST /api/collection/{id}/finetune`."""
         identifier = parameters.collection_id(request.match_info["id"])
+        self._disk.check()
         force, refresh = parameters.truth(request.query, "force"), parameters.truth(request.query, "refresh")
         backbone = await self._embedder.served_backbone()
         job, created = await self._jobs.enqueue(identifier, backbone=backbone, force=force, refresh=refresh)

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
-from similis.servicekit.settings import ServiceSettings
+from similis.servicekit.settings import RpcSettings
 
 MIB = 1024 * 1024
 
@@ -14,17 +14,24 @@ Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
 
 
-class GatewaySettings(ServiceSettings):
+class GatewaySettings(RpcSettings):
     """Addresses, limits and habits of one gateway process."""
 
     host: str = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    metrics_host: str = "127.0.0.1"
+    # None: `/metrics` is a route of the port above. With a port (0: a free one) it is there, and nowhere else.
+    metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
 
+    # May say `sslmode=verify-full`; with a file of authorities it is so unless the URL says something else.
     database_url: SecretStr
+    database_ca_file: Path | None = None
     database_connections: Count = 16
     qdrant_address: str = "127.0.0.1:6334"
     qdrant_api_key: SecretStr | None = None
     qdrant_tls: bool = False
+    # The authorities that Qdrant's certificate may come from; None: the public ones.
+    qdrant_ca_file: Path | None = None
     vector_prefix: str = "similis"
     embedder_address: str = "127.0.0.1:9001"
     trainer_address: str = "127.0.0.1:9002"
@@ -58,6 +65,10 @@ class GatewaySettings(ServiceSettings):
     upload_queue_seconds: Seconds = 20.0
     # None: the system's folder for temporary files.
     spool_directory: Path | None = None
+    # Where the databases keep their data, if that is on this machine: with less free there, uploads and finetunes are
+    # refused.
+    data_directory: Path | None = None
+    min_free_disk_bytes: Annotated[int, Field(ge=0)] = 1 << 30
     adapter_cache_bytes: Count = 64 * MIB
 
     @field_validator("heidicon_url")

@@ -1,4 +1,4 @@
-"""The end of a gateway: no new connections, and those requests that are here are finished first.
+"""The end of a gateway: it says that it is not ready, then takes no new connections, and finishes what is here.
 
 aiohttp's own shutdown ignores what still comes of a request's body, so it may begin only after this.
 """
@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from aiohttp import web
+
+from similis.servicekit.errors import Unavailable
 
 
 class Drain:
@@ -37,9 +39,18 @@ class Drain:
             response.headers["Connection"] = "close"
             response.force_close()
 
+    def check(self) -> None:
+        """Raises Unavailable when this gateway is about to end."""
+        if self._draining:
+            raise Unavailable("This gateway stops.", code="stopping")
+
+    async def announce(self, seconds: float) -> None:
+        """Says from now on that this gateway is not ready; returns when those who balance had time to see it."""
+        self._draining = True
+        await asyncio.sleep(seconds)
+
     async def wait(self, seconds: float) -> None:
         """Returns when no request is being answered, or after the grace period."""
-        self._draining = True
         try:
             async with asyncio.timeout(seconds):
                 await self._idle.wait()

@@ -11,16 +11,18 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from similis.proto.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 from similis.servicekit.errors import ServiceError, Unavailable
-from similis.servicekit.grpc_channel import call_metadata
+from similis.servicekit.grpc_calls import RpcCalls
 from similis.servicekit.grpc_status import from_rpc_error
 from similis.servicekit.logs import get_logger
+from similis.servicekit.metrics import RpcClientMetrics
 from similis.servicekit.request_context import remaining
 
 log = get_logger(__name__)
 
 SERVICE = "similis.embedder.v1.EmbedderService"
+HEALTH_SERVICE = "grpc.health.v1.Health"
 # An embedding is computed anew without harm, so it may be asked for again where the embedder was UNAVAILABLE.
-IDEMPOTENT = ((SERVICE, "Embed"), (SERVICE, "Describe"), ("grpc.health.v1.Health", "Check"))
+IDEMPOTENT = ((SERVICE, "Embed"), (SERVICE, "Describe"), (HEALTH_SERVICE, "Check"))
 EMBED_SECONDS = 25.0
 DESCRIBE_SECONDS = 1.0
 # A backbone changes by a new deployment: what was heard this recently is taken as still true.
@@ -39,9 +41,11 @@ class _Heard:
 class EmbedderClient:
     """Calls the embedder over one channel."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, metrics: RpcClientMetrics) -> None:
         self._stub = embedder_pb2_grpc.EmbedderServiceStub(channel)
         self._health = health_pb2_grpc.HealthStub(channel)
+        self._calls = RpcCalls(SERVICE, metrics)
+        self._health_calls = RpcCalls(HEALTH_SERVICE, metrics)
         self._heard = _Heard(None, 0.0)
         self._asking = asyncio.Lock()
 
@@ -53,7 +57,8 @@ class EmbedderClient:
         """
         request = embedder_pb2.EmbedRequest(image=image, backbone_checksum=backbone)
         try:
-            response = await self._stub.Embed(request, timeout=remaining(EMBED_SECONDS), metadata=call_metadata())
+            with self._calls.call("Embed") as metadata:
+                response = await self._stub.Embed(request, timeout=remaining(EMBED_SECONDS), metadata=metadata)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, upstream="embedder") from error
         self._remember(response.backbone_checksum)
@@ -71,12 +76,11 @@ class EmbedderClient:
     async def check(self) -> None:
         """Raises ServiceError unless the embedder says that it embeds."""
         try:
-            answer = await self._health.Check(
-                health_pb2.HealthCheckRequest(), timeout=remaining(DESCRIBE_SECONDS), metadata=call_metadata()
-            )
-            response = await self._stub.Describe(
-                embedder_pb2.DescribeRequest(), timeout=remaining(DESCRIBE_SECONDS), metadata=call_metadata()
-            )
+            with self._health_calls.call("Check") as metadata:
+                answer = await self._health.Check(
+                    health_pb2.HealthCheckRequest(), timeout=remaining(DESCRIBE_SECONDS), metadata=metadata
+                )
+            response = await self._describe()
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, upstream="embedder") from error
         if answer.status != health_pb2.HealthCheckResponse.SERVING:
@@ -85,15 +89,19 @@ class EmbedderClient:
 
     async def _ask(self) -> None:
         try:
-            response = await self._stub.Describe(
-                embedder_pb2.DescribeRequest(), timeout=remaining(DESCRIBE_SECONDS), metadata=call_metadata()
-            )
+            response = await self._describe()
         except grpc.aio.AioRpcError as error:
             problem: ServiceError = from_rpc_error(error, upstream="embedder")
             log.warning("backbone_unknown", code=problem.code)
             self._heard = _Heard(None, time.monotonic() + UNKNOWN_SECONDS)
         else:
             self._remember(response.checksum)
+
+    async def _describe(self) -> embedder_pb2.DescribeResponse:
+        with self._calls.call("Describe") as metadata:
+            return await self._stub.Describe(
+                embedder_pb2.DescribeRequest(), timeout=remaining(DESCRIBE_SECONDS), metadata=metadata
+            )
 
     def _remember(self, checksum: str) -> None:
         self._heard = _Heard(checksum, time.monotonic() + KNOWN_SECONDS)

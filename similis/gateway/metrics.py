@@ -5,7 +5,8 @@ from contextlib import contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from similis.servicekit.metrics import LATENCY_BUCKETS
+from similis.catalog.metrics import CatalogMetrics
+from similis.servicekit.metrics import LATENCY_BUCKETS, RpcClientMetrics, UpstreamMetrics
 
 BYTE_BUCKETS = (1e3, 1e4, 1e5, 1e6, 1e7, 5e7, 1e8, 2.5e8)
 
@@ -15,6 +16,9 @@ class GatewayMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
+        self.rpc_client = RpcClientMetrics(registry)
+        self.upstreams = UpstreamMetrics(registry)
+        self.catalog = CatalogMetrics(registry)
         self.requests = Histogram(
             "http_server_request_duration_seconds",
             "Time to answer a request, by the template of its route.",

@@ -1,6 +1,8 @@
 """What happens around every request: its id, its latency, its errors, and what browsers need."""
 
 import time
+from contextlib import AbstractContextManager
+from http import HTTPStatus
 
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
@@ -13,6 +15,7 @@ from similis.gateway.problems import http_problem, internal_problem, service_pro
 from similis.servicekit.errors import ServiceError
 from similis.servicekit.logs import get_logger
 from similis.servicekit.request_context import accepted_request_id, request_scope
+from similis.servicekit.tracing import Kind, Span, no_span, tracer
 
 log = get_logger(__name__)
 
@@ -33,12 +36,15 @@ def observed(metrics: GatewayMetrics, drain: Drain) -> Middleware:
         identifier = request[REQUEST_ID] = accepted_request_id(request.headers.get(ID_HEADER))
         started, status = time.perf_counter(), CLIENT_CLOSED
         metrics.active.inc()
-        with request_scope(identifier, None), drain.request():
+        with request_scope(identifier, None), drain.request(), _traced(request) as span:
             try:
                 response = await handler(request)
                 status = response.status
                 return response
             finally:
+                span.set("http.response.status_code", status)
+                if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                    span.fail(str(status))
                 metrics.active.dec()
                 _record(metrics, request, status, time.perf_counter() - started)
 
@@ -81,10 +87,23 @@ def mark_answers(application: web.Application, cors: Cors, drain: Drain) -> None
     application.on_response_prepare.append(mark)
 
 
-def _record(metrics: GatewayMetrics, request: web.Request, status: int, seconds: float) -> None:
+def _traced(request: web.Request) -> AbstractContextManager[Span]:
+    """The span of a request; the start of a trace, or a part of the caller's own."""
+    method, route = _template(request)
+    if route in QUIET_ROUTES:
+        return no_span()
+    attributes = {"http.request.method": method, "http.route": route}
+    return tracer().begin(f"{method} {route}", Kind.SERVER, attributes, request.headers)
+
+
+def _template(request: web.Request) -> tuple[str, str]:
     resource = request.match_info.route.resource
     route = UNMATCHED if resource is None else resource.canonical
-    method = request.method if request.method in METHODS else "OTHER"
+    return request.method if request.method in METHODS else "OTHER", route
+
+
+def _record(metrics: GatewayMetrics, request: web.Request, status: int, seconds: float) -> None:
+    method, route = _template(request)
     metrics.requests.labels(method, route, str(status)).observe(seconds)
     if route not in QUIET_ROUTES:
         log.info("request", method=method, route=route, status=status, seconds=round(seconds, 4))

@@ -19,7 +19,9 @@ KEPT_SECONDS = 0.5
 class Readiness:
     """Asks all parts at once."""
 
-    def __init__(self, checks: Mapping[str, Check]) -> None:
+    def __init__(self, ourselves: Callable[[], None], checks: Mapping[str, Check]) -> None:
+        """ourselves: raises ServiceError when this gateway is about to end, which is news at once."""
+        self._ourselves = ourselves
         self._checks = checks
         self._found: dict[str, str] = {}
         self._found_at = float("-inf")
@@ -33,6 +35,10 @@ class Readiness:
                 answers = await asyncio.gather(*(self._ask(name) for name in names))
                 self._found = dict(zip(names, answers, strict=True))
                 self._found_at = time.monotonic()
+        try:
+            self._ourselves()
+        except ServiceError as error:
+            return {**self._found, "gateway": error.message}
         return self._found
 
     async def _ask(self, name: str) -> str:

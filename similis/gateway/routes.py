@@ -61,10 +61,8 @@ def api_routes(handlers: Handlers, *, request_seconds: float, upload_seconds: fl
     )
 
 
-def add_routes(
-    application: web.Application, routes: Iterable[Route], status: StatusHandlers, access: Access, schema: SchemaWait
-) -> None:
-    """Registers the API, each route behind its checks, and the status routes, which are open."""
+def add_routes(application: web.Application, routes: Iterable[Route], access: Access, schema: SchemaWait) -> None:
+    """Registers the API, each route behind its checks."""
     for route in routes:
         # HEAD too, where there is GET.
         methods = ("GET", "HEAD") if route.method == "GET" else (route.method,)
@@ -72,10 +70,15 @@ def add_routes(
             application.router.add_route(
                 method, route.path, _guarded(route, access, schema), expect_handler=expect_nothing
             )
+
+
+def add_status_routes(application: web.Application, status: StatusHandlers, *, metrics: bool) -> None:
+    """Registers the status routes, which are open; `/metrics` is one of them unless it has a port of its own."""
     application.router.add_get("/", status.about)
     application.router.add_get("/healthz", status.healthy)
     application.router.add_get("/readyz", status.ready)
-    application.router.add_get("/metrics", status.metrics)
+    if metrics:
+        application.router.add_get("/metrics", status.metrics)
 
 
 def _guarded(route: Route, access: Access, schema: SchemaWait) -> Handler:

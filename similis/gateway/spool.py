@@ -27,6 +27,11 @@ class Spool:
     def __init__(self, root: Path) -> None:
         self._root = root
 
+    @property
+    def root(self) -> Path:
+        """The folder."""
+        return self._root
+
     @classmethod
     @contextmanager
     def open(cls, parent: Path | None) -> Iterator["Spool"]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from similis.catalog.contents import Contents, Revision, StagedContent
 from similis.gateway.content_commands import Answer
 from similis.gateway.content_worker import ContentWorker, content_worker
+from similis.gateway.disk import DataDisk
 from similis.gateway.gate import Gate
 from similis.gateway.heidicon import Heidicon
 from similis.gateway.metrics import GatewayMetrics
@@ -38,6 +39,7 @@ class Uploads:
         spool: Spool,
         receiving: Gate,
         processing: Gate,
+        disk: DataDisk,
         limits: UploadLimits,
         metrics: GatewayMetrics,
     ) -> None:
@@ -47,6 +49,7 @@ class Uploads:
         self._spool = spool
         self._receiving = receiving
         self._processing = processing
+        self._disk = disk
         self._metrics = metrics
 
     async def replace_from_csv(self, collection_id: int, body: AsyncIterable[bytes]) -> Revision:
@@ -78,6 +81,7 @@ class Uploads:
 
     @asynccontextmanager
     async def _received(self, body: AsyncIterable[bytes]) -> AsyncIterator[tuple[Path, Path]]:
+        self._disk.check()
         async with self._spool.folder() as folder:
             received = folder / "body"
             async with self._receiving.entered():
@@ -87,6 +91,7 @@ class Uploads:
 
     @asynccontextmanager
     async def _objects_of(self, tag: str) -> AsyncIterator[StagedContent]:
+        self._disk.check()
         async with self._receiving.entered(), self._spool.folder() as folder, content_worker() as worker:
             csv, rows = folder / "csv", folder / "rows"
             with self._metrics.upload_stage("heidicon"):

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import AbstractContextManager, aclosing
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
+from contextlib import aclosing, contextmanager
 from typing import Protocol, TypeVar, cast
 
 import grpc
@@ -15,6 +15,7 @@ from similis.servicekit.errors import ServiceError
 from similis.servicekit.logs import get_logger
 from similis.servicekit.metrics import RpcServerMetrics
 from similis.servicekit.request_context import REQUEST_ID_KEY, accepted_request_id, request_scope
+from similis.servicekit.tracing import continued, rpc_attributes
 
 log = get_logger(__name__)
 
@@ -77,7 +78,7 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         self, method: str, inner: Callable[[object, Context], Awaitable[object]]
     ) -> Callable[[object, Context], Awaitable[object]]:
         async def call(request: object, context: Context) -> object:
-            with _Observed(self._metrics, method, context) as observed, _scope(context):
+            with _scope(method, context), _Observed(self._metrics, method, context) as observed:
                 try:
                     return await inner(request, context)
                 except Exception as error:
@@ -92,7 +93,7 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         # Not a generator itself: one that is left while a slow client holds it back would be closed later, in another
         # context, by the collector. A coroutine is cancelled where it stands, and closes what it iterates.
         async def call(request: object, context: Context) -> None:
-            with _Observed(self._metrics, method, context) as observed, _scope(context):
+            with _scope(method, context), _Observed(self._metrics, method, context) as observed:
                 try:
                     async with aclosing(inner(request, context)) as responses:
                         async for response in responses:
@@ -113,9 +114,15 @@ async def _write(context: Context, response: object) -> None:
         raise
 
 
-def _scope(context: Context) -> AbstractContextManager[None]:
+@contextmanager
+def _scope(method: str, context: Context) -> Iterator[None]:
     metadata = {str(key): str(value) for key, value in context.invocation_metadata() or ()}
-    return request_scope(accepted_request_id(metadata.get(REQUEST_ID_KEY)), context.time_remaining())
+    name = method.lstrip("/")
+    with (
+        request_scope(accepted_request_id(metadata.get(REQUEST_ID_KEY)), context.time_remaining()),
+        continued(name, rpc_attributes(*name.split("/")), metadata),
+    ):
+        yield
 
 
 class _Observed:

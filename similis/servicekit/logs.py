@@ -6,6 +6,8 @@ from typing import Literal
 
 import structlog
 
+from similis.servicekit.tracing import tracer
+
 LogFormat = Literal["json", "console"]
 
 
@@ -19,6 +21,7 @@ def configure_logging(service: str, *, level: str = "info", log_format: LogForma
         raise ValueError(f"unknown log level {level!r}")
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
+        _add_trace_ids,
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
         structlog.processors.StackInfoRenderer(),
@@ -47,6 +50,11 @@ def configure_logging(service: str, *, level: str = "info", log_format: LogForma
     logging.getLogger("similis").setLevel(number)
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(service=service)
+
+
+def _add_trace_ids(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    event.update(tracer().ids())
+    return event
 
 
 def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:

@@ -3,12 +3,13 @@
 import asyncio
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 
 from similis.servicekit.logs import configure_logging, get_logger
 from similis.servicekit.priority import step_back
 from similis.servicekit.settings import S, SettingsError, load_settings
+from similis.servicekit.tracing import tracing_with
 
 log = get_logger(__name__)
 
@@ -33,11 +34,25 @@ def run_service(name: str, settings: type[S], build: Callable[[S], AbstractAsync
         return EXIT_CONFIG
     step_back(loaded.niceness)
     try:
-        asyncio.run(_serve(name, build(loaded)))
+        with _tracing(name, loaded.tracing):
+            asyncio.run(_serve(name, build(loaded)))
     except StartupError as error:
         log.error("service_start_failed", reason=str(error))
         return 1
     return 0
+
+
+@contextmanager
+def _tracing(name: str, wanted: bool) -> Iterator[None]:
+    if not wanted:
+        yield
+        return
+    try:
+        from similis.servicekit.otel import OtelTracer
+    except ImportError as error:
+        raise StartupError("SIMILIS_TRACING needs more packages: pip install 'similis[tracing]'") from error
+    with OtelTracer.exporting(name) as tracer, tracing_with(tracer):
+        yield
 
 
 async def _serve(name: str, application: AbstractAsyncContextManager[object]) -> None:

@@ -7,14 +7,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from similis.catalog.database import verified_url
 from similis.servicekit.logs import configure_logging
 from similis.servicekit.process import EXIT_CONFIG, StartupError
 from similis.servicekit.settings import SettingsError, load_settings
 from similis.servicekit.version import VERSION
 from similis.standalone.config import StandaloneSettings
 from similis.standalone.instance_database import instance_database
-from similis.standalone.keys import create_key, delete_key, list_keys
-from similis.standalone.schema import bring_up_to_date
+from similis.standalone.keys import create_key, delete_key, ensure_key, list_keys
+from similis.standalone.schema import bring_up_to_date, migrated
 from similis.standalone.up import UpOptions, up
 
 DEFAULT_DATA = "data"
@@ -49,40 +50,65 @@ async def _awaited(command: Awaitable[None]) -> None:
 
 
 async def _up(options: argparse.Namespace, settings: StandaloneSettings) -> None:
-    asked = UpOptions(options.data.absolute(), options.host, options.port, options.allow_private_addresses)
+    asked = UpOptions(
+        options.data.absolute(), options.host, options.port, options.allow_private_addresses, options.metrics_port
+    )
     await up(asked, settings)
 
 
 async def _migrate(options: argparse.Namespace, settings: StandaloneSettings) -> None:
     async with _database(options, settings) as url:
-        applied = await bring_up_to_date(url)
+        applied = await migrated(url)
     sys.stderr.write(f"similis: applied {', '.join(applied) if applied else 'nothing, the schema is up to date'}\n")
 
 
 async def _create_key(options: argparse.Namespace, settings: StandaloneSettings) -> None:
-    async with _database(options, settings) as url:
+    async with _keys_database(options, settings) as url:
         await create_key(url, options.name)
 
 
+async def _ensure_key(options: argparse.Namespace, settings: StandaloneSettings) -> None:
+    async with _keys_database(options, settings) as url:
+        await ensure_key(url, options.name, options.secret_file)
+
+
 async def _list_keys(options: argparse.Namespace, settings: StandaloneSettings) -> None:
-    async with _database(options, settings) as url:
+    async with _keys_database(options, settings) as url:
         await list_keys(url)
 
 
 async def _delete_key(options: argparse.Namespace, settings: StandaloneSettings) -> None:
-    async with _database(options, settings) as url:
+    async with _keys_database(options, settings) as url:
         await delete_key(url, options.id)
 
 
 @asynccontextmanager
+async def _keys_database(options: argparse.Namespace, settings: StandaloneSettings) -> AsyncIterator[str]:
+    async with _database(options, settings) as url:
+        if _server(options, settings) is None:
+            # A data directory has no other time for it; a server is left to 'similis migrate'.
+            await bring_up_to_date(url)
+        yield url
+
+
+@asynccontextmanager
 async def _database(options: argparse.Namespace, settings: StandaloneSettings) -> AsyncIterator[str]:
-    if options.database_url is not None:
-        yield options.database_url
-    elif options.data is None and settings.database_url is not None:
-        yield settings.database_url.get_secret_value()
+    server = _server(options, settings)
+    if server is not None:
+        yield verified_url(server, settings.database_ca_file)
     else:
         async with instance_database((options.data or Path(DEFAULT_DATA)).absolute()) as url:
             yield url
+
+
+def _server(options: argparse.Namespace, settings: StandaloneSettings) -> str | None:
+    """The URL of the Postgres server that a command is for; None where it is for a data directory."""
+    if options.database_url is not None:
+        url: str = options.database_url
+        return url
+    if options.data is None and settings.database_url is not None:
+        return settings.database_url.get_secret_value()
+    return None
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -121,6 +147,13 @@ def _add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
     )
     parser.add_argument("--port", type=_port, default=8080, help="port to listen on, 0 for a free one (default: 8080)")
     parser.add_argument(
+        "--metrics-port",
+        type=_port,
+        metavar="PORT",
+        help="show the metrics of all processes at http://HOST:PORT/metrics, 0 for a free port (default: only the "
+        "gateway's, at /metrics of the API)",
+    )
+    parser.add_argument(
         "--allow-private-addresses",
         action="store_true",
         help="also fetch images from addresses that are not public, such as those of this network",
@@ -129,17 +162,27 @@ def _add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 
 
 def _add_keys(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    keys = commands.add_parser("keys", help="make, list and delete API keys")
+    keys = commands.add_parser("keys", help="make, take over, list and delete API keys")
     actions = keys.add_subparsers(title="commands", metavar="COMMAND", required=True)
     create = actions.add_parser("create", help="make a key and print it, this once")
     create.add_argument("--name", required=True, help="what the key is for")
     create.set_defaults(command=_create_key)
+    ensure = actions.add_parser(
+        "ensure",
+        help="make a key of your own the only valid one of its name",
+        description="Makes the key in a file valid, and what had its name before invalid; nothing happens if that is "
+        "so already. The file holds the key as clients send it: 32 to 200 random characters, such as 'openssl rand "
+        "-hex 32' gives.",
+    )
+    ensure.add_argument("--name", required=True, help="what the key is for")
+    ensure.add_argument("--secret-file", required=True, type=Path, metavar="FILE", help="where the key is")
+    ensure.set_defaults(command=_ensure_key)
     listing = actions.add_parser("list", help="list the keys that are valid, without their secrets")
     listing.set_defaults(command=_list_keys)
     delete = actions.add_parser("delete", help="make a key invalid at once")
     delete.add_argument("id", type=int, metavar="ID", help="the key's number, as 'list' shows it")
     delete.set_defaults(command=_delete_key)
-    for parser in (create, listing, delete):
+    for parser in (create, ensure, listing, delete):
         _add_where(parser)
 
 

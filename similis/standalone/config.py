@@ -1,5 +1,7 @@
 """What the one-machine run can be told by environment variables."""
 
+from pathlib import Path
+
 from pydantic import Field, PositiveFloat, SecretStr
 
 from similis.servicekit.logs import LogFormat
@@ -15,3 +17,4 @@ class StandaloneSettings(ServiceSettings):
     start_timeout_seconds: PositiveFloat = 300.0
     # For `keys` and `migrate` only: a database that is not in a data directory.
     database_url: SecretStr | None = None
+    database_ca_file: Path | None = None

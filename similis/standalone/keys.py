@@ -1,28 +1,40 @@
-"""`similis keys`: makes, lists and deletes API keys."""
+"""`similis keys`: makes, takes over, lists and deletes API keys."""
 
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import datetime
+from pathlib import Path
 
 from similis.catalog.api_keys import ApiKeys
 from similis.catalog.database import Database
 from similis.servicekit.errors import ServiceError
 from similis.servicekit.process import StartupError
-from similis.standalone.schema import bring_up_to_date
+from similis.standalone.schema import check_schema
 
 MAX_NAME = 200
 
 
 async def create_key(url: str, name: str) -> None:
     """Makes a key and prints it: the only time that its secret is seen. Raises StartupError."""
-    if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
-        raise StartupError(f"a key's name has 1 to {MAX_NAME} printable characters")
+    _check_name(name)
     async with _keys(url) as keys:
         secret = await keys.create(name)
     sys.stdout.write(f"{secret}\n")
     sys.stdout.flush()
     sys.stderr.write("similis: keep this key, it is not shown again\n")
+
+
+async def ensure_key(url: str, name: str, secret_file: Path) -> None:
+    """Makes the key in the file the only valid one of this name. Raises StartupError, also for a weak key.
+
+    The file holds the key as clients send it: 32 to 200 random characters, such as `openssl rand -hex 32` gives.
+    """
+    _check_name(name)
+    key = _read_key(secret_file)
+    async with _keys(url) as keys:
+        changed = await keys.ensure(name, key)
+    sys.stderr.write(f"similis: the key {name!r} {'is valid now' if changed else 'was valid already'}\n")
 
 
 async def list_keys(url: str) -> None:
@@ -46,12 +58,25 @@ async def delete_key(url: str, key_id: int) -> None:
 
 @asynccontextmanager
 async def _keys(url: str) -> AsyncIterator[ApiKeys]:
-    await bring_up_to_date(url)
+    await check_schema(url)
     try:
         async with Database.open(url, max_connections=1) as database:
             yield ApiKeys(database)
     except ServiceError as error:
         raise StartupError(error.message) from error
+
+
+def _read_key(file: Path) -> str:
+    try:
+        return file.read_text(encoding="ascii").strip()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
+        raise StartupError(f"the key's file {file} cannot be read: {reason}") from error
+
+
+def _check_name(name: str) -> None:
+    if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
+        raise StartupError(f"a key's name has 1 to {MAX_NAME} printable characters")
 
 
 def _when(time: datetime | None) -> str:

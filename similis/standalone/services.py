@@ -16,8 +16,23 @@ from similis.standalone.supervisor import ChildSpec
 MARGIN_SECONDS = 5.0
 # Searches share the machine with finetunes, and come first.
 TRAINER_NICENESS = 10
-# For a Qdrant server, as ours takes no key; for a machine of its own, as two children cannot share a port.
-NOT_OURS = frozenset({"SIMILIS_QDRANT_API_KEY", "SIMILIS_QDRANT_API_KEY_FILE", "SIMILIS_METRICS_PORT"})
+# For servers elsewhere, as our own are reached over sockets and without a key; for machines of their own, as two
+# children cannot share a port.
+NOT_OURS = frozenset(
+    f"SIMILIS_{name}"
+    for name in (
+        "QDRANT_API_KEY",
+        "QDRANT_API_KEY_FILE",
+        "QDRANT_CA_FILE",
+        "DATABASE_CA_FILE",
+        "TLS_CERT_FILE",
+        "TLS_KEY_FILE",
+        "TLS_CA_FILE",
+        "METRICS_HOST",
+        "METRICS_PORT",
+        "HEALTH_PORT",
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +58,10 @@ class Addresses:
         """The trainer's socket."""
         return self.run_directory / "trainer.sock"
 
+    def metrics(self, service: str) -> Path:
+        """The socket at which a service shows its metrics, where they are gathered."""
+        return self.run_directory / f"{service}-metrics.sock"
+
 
 class Services:
     """Makes the specifications of the children of one instance; `endpoint` is where it says whether it is ready."""
@@ -55,13 +74,18 @@ class Services:
         environment: Mapping[str, str],
         grace_seconds: float,
         allow_private_addresses: bool,
+        gather_metrics: bool = False,
     ) -> None:
-        """`environment` is the operator's; `grace_seconds` is the time that a service gives its requests to end."""
+        """`environment` is the operator's; `grace_seconds` is the time that a service gives its requests to end.
+
+        gather_metrics: each service shows its metrics at a socket, for who puts them together.
+        """
         self._data = data
         self._addresses = addresses
         self._environment = environment
         self._grace_seconds = grace_seconds
         self._allow_private_addresses = allow_private_addresses
+        self._gather_metrics = gather_metrics
         self.endpoint = ReadyEndpoint(addresses.host, addresses.port)
 
     def qdrant(self) -> ChildSpec:
@@ -72,7 +96,11 @@ class Services:
 
     def embedder(self) -> ChildSpec:
         """The embedder; models are kept in the data directory."""
-        told = {"LISTEN": f"unix:{self._addresses.embedder}", "MODEL_CACHE": str(self._data.models)}
+        told = {
+            "LISTEN": f"unix:{self._addresses.embedder}",
+            "MODEL_CACHE": str(self._data.models),
+            **self._shown("embedder"),
+        }
         return self._spec("embedder", "similis.embedder", accepts_unix(self._addresses.embedder), told)
 
     def trainer(self) -> ChildSpec:
@@ -81,6 +109,7 @@ class Services:
             "LISTEN": f"unix:{self._addresses.trainer}",
             "ALLOW_PRIVATE_ADDRESSES": "true" if self._allow_private_addresses else "false",
             "NICENESS": str(TRAINER_NICENESS),
+            **self._shown("trainer"),
             **self._upstreams(),
         }
         return self._spec("trainer", "similis.trainer", accepts_unix(self._addresses.trainer), told)
@@ -92,10 +121,17 @@ class Services:
             "PORT": str(self._addresses.port),
             # Here, where the space was checked, and not in a /tmp that may lie in memory.
             "SPOOL_DIRECTORY": str(self._data.spool),
+            "DATA_DIRECTORY": str(self._data.root),
+            **self._shown("gateway"),
             "TRAINER_ADDRESS": f"unix:{self._addresses.trainer}",
             **self._upstreams(),
         }
         return self._spec("gateway", "similis.gateway", self.endpoint.is_green, told)
+
+    def _shown(self, service: str) -> dict[str, str]:
+        if not self._gather_metrics:
+            return {}
+        return {"METRICS_HOST": f"unix:{self._addresses.metrics(service)}", "METRICS_PORT": "0"}
 
     def _upstreams(self) -> dict[str, str]:
         return {
@@ -110,7 +146,8 @@ class Services:
     ) -> ChildSpec:
         command = Command(
             arguments=(sys.executable, "-m", module, *arguments),
-            environment=child_environment(self._environment, {**told, "LOG_FORMAT": "json"}),
+            # Nobody balances over the processes of one machine, so none of them waits to be left.
+            environment=child_environment(self._environment, {**told, "LOG_FORMAT": "json", "DRAIN_SECONDS": "0"}),
             directory=Path.cwd(),
         )
         grace = self._grace_seconds + MARGIN_SECONDS

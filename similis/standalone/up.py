@@ -11,11 +11,13 @@ from similis.catalog.api_keys import ApiKeys
 from similis.catalog.database import Database
 from similis.servicekit.errors import ServiceError
 from similis.servicekit.logs import get_logger
+from similis.servicekit.metrics import exposition_endpoint
 from similis.servicekit.process import StartupError
 from similis.standalone.admin_key import ensure_admin_key
 from similis.standalone.child_log import ChildLog
 from similis.standalone.config import StandaloneSettings
 from similis.standalone.data_directory import DataDirectory, opened
+from similis.standalone.metrics import InstanceMetrics
 from similis.standalone.ports import authority, listenable
 from similis.standalone.postgres import database_url, ensure_database, postgres_spec, prepare
 from similis.standalone.run_directory import run_directory
@@ -28,12 +30,13 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class UpOptions:
-    """What `similis up` was asked for; port 0 takes a free one."""
+    """What `similis up` was asked for; port 0 takes a free one. metrics_port: None where nothing is gathered."""
 
     data: Path
     host: str
     port: int
     allow_private_addresses: bool
+    metrics_port: int | None = None
 
 
 class StartedChildren:
@@ -98,13 +101,16 @@ async def _run(options: UpOptions, settings: StandaloneSettings, hurry: asyncio.
         data = await stack.enter_async_context(opened(options.data, min_free_bytes=settings.min_free_disk_bytes))
         sockets = stack.enter_context(run_directory(data))
         children = StartedChildren(stack, data, hurry)
+        addresses = Addresses(options.host, port, sockets)
         services = Services(
             data,
-            Addresses(options.host, port, sockets),
+            addresses,
             environment=operators_environment(),
             grace_seconds=settings.shutdown_grace_seconds,
             allow_private_addresses=options.allow_private_addresses,
+            gather_metrics=options.metrics_port is not None,
         )
+        await _show_metrics(stack, options, addresses)
         try:
             async with asyncio.timeout(settings.start_timeout_seconds):
                 await _start(children, services, data, sockets)
@@ -116,6 +122,20 @@ async def _run(options: UpOptions, settings: StandaloneSettings, hurry: asyncio.
             sys.stdout.write(f"ready http://{authority(options.host, port)}\n")
             sys.stdout.flush()
         await asyncio.Event().wait()
+
+
+async def _show_metrics(stack: AsyncExitStack, options: UpOptions, addresses: Addresses) -> None:
+    if options.metrics_port is None:
+        return
+    services = ("gateway", "embedder", "trainer")
+    metrics = InstanceMetrics({name: addresses.metrics(name) for name in services}, options.data)
+    endpoint = exposition_endpoint(metrics.exposition, options.host, options.metrics_port)
+    try:
+        port = await stack.enter_async_context(endpoint)
+    except OSError as error:
+        reason = error.strerror or error
+        raise StartupError(f"cannot show metrics on port {options.metrics_port}: {reason}") from error
+    log.info("metrics_served", address=f"http://{authority(options.host, port)}/metrics")
 
 
 async def _start(children: StartedChildren, services: Services, data: DataDirectory, sockets: Path) -> None:

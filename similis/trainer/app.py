@@ -3,28 +3,32 @@
 import asyncio
 import os
 import socket
+import tempfile
 from collections.abc import AsyncIterator
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from similis.catalog.adapters import Adapters
 from similis.catalog.base_store import BaseStores
 from similis.catalog.collections import Collections
 from similis.catalog.contents import Contents
-from similis.catalog.database import Database
+from similis.catalog.database import Database, verified_url
 from similis.catalog.generations import Generations
 from similis.catalog.images import Images
 from similis.catalog.indexes import Indexes
 from similis.catalog.jobs import Jobs
 from similis.catalog.migrate import wait_for_schema
+from similis.catalog.statistics import Statistics
 from similis.catalog.vector_collections import VectorCollections
 from similis.catalog.vectors import QdrantAddress, open_qdrant
 from similis.servicekit.grpc_channel import open_channel
-from similis.servicekit.grpc_server import RunningServer, grpc_server
+from similis.servicekit.grpc_server import RunningServer, ServerPlan, grpc_server
 from similis.servicekit.logs import get_logger
-from similis.servicekit.metrics import metrics_endpoint, new_registry
+from similis.servicekit.metrics import metrics_endpoint, new_registry, show_free_disk
 from similis.servicekit.process import StartupError
+from similis.servicekit.upstreams import watched_upstreams
 from similis.trainer.calibration import Calibration
 from similis.trainer.config import TrainerSettings
 from similis.trainer.downloads import DownloadLimits, Downloads
@@ -86,22 +90,19 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[RunningTrainer]:
         server = await _listen(stack, settings, servicer, parts.metrics)
         stack.callback(servicer.stop)
         metrics_port = await _show_metrics(stack, settings, parts.metrics)
+        await _watch(stack, parts)
         await stack.enter_async_context(_working(parts.database, working, server))
-        log.info("trainer_listening", listen=settings.listen, port=server.port)
+        log.info("trainer_listening", listen=settings.listen, port=server.port, health_port=server.health_port)
         yield RunningTrainer(server.port, metrics_port)
 
 
 async def _connect(stack: AsyncExitStack, settings: TrainerSettings) -> _Parts:
-    try:
-        key = None if settings.qdrant_api_key is None else settings.qdrant_api_key.get_secret_value()
-        address = QdrantAddress.parse(settings.qdrant_address, tls=settings.qdrant_tls, api_key=key)
-    except ValueError:
-        raise StartupError("SIMILIS_QDRANT_ADDRESS is not host:port") from None
-    database = await stack.enter_async_context(
-        Database.open(settings.database_url.get_secret_value(), max_connections=settings.database_connections)
+    url = verified_url(settings.database_url.get_secret_value(), settings.database_ca_file)
+    database = await stack.enter_async_context(Database.open(url, max_connections=settings.database_connections))
+    qdrant = await stack.enter_async_context(open_qdrant(_qdrant_address(settings)))
+    channel = await stack.enter_async_context(
+        open_channel(settings.embedder_address, idempotent=IDEMPOTENT, tls=settings.tls)
     )
-    qdrant = await stack.enter_async_context(open_qdrant(address))
-    channel = await stack.enter_async_context(open_channel(settings.embedder_address, idempotent=IDEMPOTENT))
     limits = DownloadLimits(
         max_bytes=settings.max_image_bytes,
         concurrency=settings.download_concurrency,
@@ -112,6 +113,9 @@ async def _connect(stack: AsyncExitStack, settings: TrainerSettings) -> _Parts:
         read_seconds=settings.download_read_seconds,
     )
     private = settings.allow_private_addresses
+    metrics = TrainerMetrics(new_registry("trainer"))
+    # Where what is learnt from is written.
+    show_free_disk(metrics.registry, {"temporary": Path(tempfile.gettempdir())})
     return _Parts(
         database=database,
         jobs=Jobs(database, lease_seconds=settings.lease_seconds),
@@ -121,11 +125,23 @@ async def _connect(stack: AsyncExitStack, settings: TrainerSettings) -> _Parts:
         generations=Generations(qdrant),
         base_stores=BaseStores(qdrant, settings.vector_prefix),
         vectors=VectorCollections(qdrant, settings.vector_prefix),
-        embedder=EmbedderClient(channel),
+        embedder=EmbedderClient(channel, metrics.rpc_client),
         downloads=await stack.enter_async_context(Downloads.open(limits, allow_private_addresses=private)),
         numerics=stack.enter_context(numerics_executor()),
-        metrics=TrainerMetrics(new_registry("trainer")),
+        metrics=metrics,
     )
+
+
+def _qdrant_address(settings: TrainerSettings) -> QdrantAddress:
+    key = None if settings.qdrant_api_key is None else settings.qdrant_api_key.get_secret_value()
+    try:
+        return QdrantAddress.parse(
+            settings.qdrant_address, tls=settings.qdrant_tls, api_key=key, ca_file=settings.qdrant_ca_file
+        )
+    except ValueError:
+        raise StartupError("SIMILIS_QDRANT_ADDRESS is not host:port") from None
+    except OSError as error:
+        raise StartupError(f"SIMILIS_QDRANT_CA_FILE cannot be read: {error.strerror}") from error
 
 
 def _worker(number: int, parts: _Parts, settings: TrainerSettings) -> Worker:
@@ -183,11 +199,10 @@ async def _listen(
     try:
         server = await stack.enter_async_context(
             grpc_server(
-                settings.listen,
+                ServerPlan.of(settings, settings.listen),
                 services=(SERVICE,),
                 register=servicer.register,
                 metrics=metrics.rpc,
-                grace_seconds=settings.shutdown_grace_seconds,
             )
         )
     except OSError as error:
@@ -204,6 +219,16 @@ async def _show_metrics(stack: AsyncExitStack, settings: TrainerSettings, metric
         return await stack.enter_async_context(endpoint)
     except OSError as error:
         raise StartupError(f"cannot show metrics on port {settings.metrics_port}: {error.strerror}") from error
+
+
+async def _watch(stack: AsyncExitStack, parts: _Parts) -> None:
+    upstreams = {
+        "postgres": parts.database.ping,
+        "qdrant": parts.generations.ping,
+        "embedder": parts.embedder.describe,
+    }
+    await stack.enter_async_context(watched_upstreams(upstreams, parts.metrics.upstreams))
+    await stack.enter_async_context(parts.metrics.catalog.refreshed(Statistics(parts.database)))
 
 
 @asynccontextmanager

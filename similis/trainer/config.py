@@ -1,10 +1,11 @@
 """What the trainer can be told by environment variables (SIMILIS_ and the name in capitals)."""
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, PositiveFloat, SecretStr
 
-from similis.servicekit.settings import ServiceSettings
+from similis.servicekit.settings import RpcServerSettings
 
 MIB = 1024 * 1024
 
@@ -13,7 +14,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-class TrainerSettings(ServiceSettings):
+class TrainerSettings(RpcServerSettings):
     """The settings of one trainer process."""
 
     listen: str = "127.0.0.1:9002"
@@ -21,11 +22,15 @@ class TrainerSettings(ServiceSettings):
     # None: no metrics over HTTP; 0: any free port.
     metrics_port: Port | None = None
 
+    # May say `sslmode=verify-full`; with a file of authorities it is so unless the URL says something else.
     database_url: SecretStr
+    database_ca_file: Path | None = None
     database_connections: Count = 10
     qdrant_address: str = "127.0.0.1:6334"
     qdrant_api_key: SecretStr | None = None
     qdrant_tls: bool = False
+    # The authorities that Qdrant's certificate may come from; None: the public ones.
+    qdrant_ca_file: Path | None = None
     # What the names of our collections in Qdrant begin with. The janitor removes those of this prefix that no row of
     # the database names: installations that share a Qdrant need different ones.
     vector_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "similis"

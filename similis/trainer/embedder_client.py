@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import grpc
 
 from similis.proto.embedder.v1 import embedder_pb2, embedder_pb2_grpc
-from similis.servicekit.grpc_channel import call_metadata
+from similis.servicekit.grpc_calls import RpcCalls
 from similis.servicekit.grpc_status import from_rpc_error
+from similis.servicekit.metrics import RpcClientMetrics
 from similis.trainer.embedding_stream import EmbeddingStream
 
 SERVICE = "similis.embedder.v1.EmbedderService"
@@ -25,19 +26,23 @@ class Backbone:
 class EmbedderClient:
     """Calls the embedder over one channel."""
 
-    def __init__(self, channel: grpc.aio.Channel) -> None:
+    def __init__(self, channel: grpc.aio.Channel, metrics: RpcClientMetrics) -> None:
         self._stub = embedder_pb2_grpc.EmbedderServiceStub(channel)
+        self._calls = RpcCalls(SERVICE, metrics)
 
     async def describe(self) -> Backbone:
         """Raises Unavailable or DeadlineExceeded."""
         try:
-            answer = await self._stub.Describe(
-                embedder_pb2.DescribeRequest(), timeout=DESCRIBE_SECONDS, metadata=call_metadata()
-            )
+            with self._calls.call("Describe") as metadata:
+                answer = await self._stub.Describe(
+                    embedder_pb2.DescribeRequest(), timeout=DESCRIBE_SECONDS, metadata=metadata
+                )
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, upstream="embedder") from error
         return Backbone(answer.checksum, answer.dimension)
 
     def stream(self, backbone: Backbone, *, patience_seconds: float) -> EmbeddingStream:
         """A stream that embeds with this backbone and no other."""
-        return EmbeddingStream(self._stub, backbone.checksum, backbone.dimension, patience_seconds=patience_seconds)
+        return EmbeddingStream(
+            self._stub, self._calls, backbone.checksum, backbone.dimension, patience_seconds=patience_seconds
+        )

@@ -1,11 +1,18 @@
-"""The bulk lane to the embedder: one stream that is mended when it breaks, with nothing answered sent again."""
+"""The bulk lane to the embedder: several streams, mended when they break, with nothing answered sent again.
+
+The channel deals the streams out to the embedder's replicas. What waits goes to the stream that has room; what a broken
+one had not answered goes to the others.
+"""
 
 import asyncio
 import itertools
+import random
 import time
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import grpc
 import numpy as np
@@ -13,15 +20,19 @@ import numpy.typing as npt
 
 from similis.proto.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 from similis.servicekit.errors import ServiceError, Unavailable
-from similis.servicekit.grpc_channel import call_metadata
+from similis.servicekit.grpc_calls import RpcCalls
 from similis.servicekit.grpc_status import from_rpc_error
 from similis.servicekit.logs import get_logger
 from similis.trainer.failure import ImageFailed, Reason
 from similis.trainer.patience import FIRST_DELAY, TRANSIENT, jittered, next_delay
+from similis.trainer.task_errors import first_error
 
 log = get_logger(__name__)
 
-# A stream ends by itself after this time: replicas that are new get their share, and a server can drain.
+STREAMS = 4
+# A further stream begins when the ones before it have so many images each: few are better in one batch.
+IMAGES_PER_STREAM = 8
+# A stream ends by itself after about this time: replicas that are new get their share, and a server can drain.
 MAX_AGE_SECONDS = 300.0
 # An embedder that says nothing for so long, with images waiting, hangs.
 STALL_SECONDS = 120.0
@@ -29,6 +40,7 @@ STALL_SECONDS = 120.0
 VIEW_SEED = 1
 
 Vector = npt.NDArray[np.float32]
+_Call: TypeAlias = "grpc.aio.StreamStreamCall[embedder_pb2.EmbedStreamRequest, embedder_pb2.EmbedStreamResponse]"
 
 
 @dataclass(frozen=True)
@@ -47,27 +59,41 @@ class _Item:
     answer: "asyncio.Future[Embedded]"
 
 
+@dataclass
+class _Open:
+    """One stream. held: what it was given and has not answered. over: it ended; whoever fed it may still wait."""
+
+    end: float
+    held: dict[int, _Item] = field(default_factory=dict)
+    over: bool = False
+
+
 class EmbeddingStream:
     """Embeds images, as many at once as are waited for; the caller bounds them."""
 
     def __init__(
         self,
         stub: "embedder_pb2_grpc.EmbedderServiceAsyncStub",
+        calls: RpcCalls,
         checksum: str,
         dimension: int,
         *,
         patience_seconds: float,
     ) -> None:
         self._stub = stub
+        self._calls = calls
         self._checksum = checksum
         self._dimension = dimension
         self._patience_seconds = patience_seconds
         self._numbers = itertools.count(1)
+        # All that are waited for, and of these the ones that no stream has.
         self._items: dict[int, _Item] = {}
-        self._queue: asyncio.Queue[_Item] = asyncio.Queue()
-        self._wanted = asyncio.Event()
+        self._queue: deque[_Item] = deque()
+        self._changed = asyncio.Event()
         self._failed: ServiceError | None = None
-        self._answers = 0
+        self._open = 0
+        # When an answer last came, or nothing was waited for.
+        self._good = 0.0
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator["EmbeddingStream"]:
@@ -87,10 +113,12 @@ class EmbeddingStream:
         """
         if self._failed is not None:
             raise self._failed
+        if not self._items:
+            self._good = time.monotonic()
         item = _Item(next(self._numbers), image, views, asyncio.get_running_loop().create_future())
         self._items[item.id] = item
-        self._queue.put_nowait(item)
-        self._wanted.set()
+        self._queue.append(item)
+        self._changed.set()
         try:
             return await item.answer
         finally:
@@ -98,71 +126,82 @@ class EmbeddingStream:
 
     async def _run(self) -> None:
         try:
-            await self._keep_connected()
-        except ServiceError as error:
-            self._fail(error)
-        except asyncio.CancelledError:
-            raise
-        except Exception as error:
-            log.error("embedding_stream_failed", exc_info=error)
-            self._fail(Unavailable("The embedder cannot be used.", code="embedder_unavailable"))
+            async with asyncio.TaskGroup() as group:
+                for number in range(STREAMS):
+                    group.create_task(self._keep_connected(number))
+        except ExceptionGroup as errors:
+            error = first_error(errors)
+            if isinstance(error, ServiceError):
+                self._fail(error)
+            else:
+                log.error("embedding_stream_failed", exc_info=error)
+                self._fail(Unavailable("The embedder cannot be used.", code="embedder_unavailable"))
 
-    async def _keep_connected(self) -> None:
-        """Returns never. Raises the error that ends the stream for all who wait."""
-        delay, good = FIRST_DELAY, time.monotonic()
+    async def _keep_connected(self, number: int) -> None:
+        """One of the streams, for ever. Raises the error that ends all of them for all who wait."""
+        delay = FIRST_DELAY
         while True:
-            await self._something_waits()
-            answers = self._answers
+            await self._until(lambda: bool(self._queue) and len(self._items) > number * IMAGES_PER_STREAM)
+            began = time.monotonic()
             error = await self._one_call()
-            if self._answers > answers or error is None:
-                delay, good = FIRST_DELAY, time.monotonic()
+            if self._good > began or error is None:
+                delay = FIRST_DELAY
             if error is None:
                 continue
             if not isinstance(error, TRANSIENT):
                 raise error
-            if time.monotonic() - good > self._patience_seconds:
+            if time.monotonic() - self._good > self._patience_seconds:
                 raise Unavailable("The embedder is not available.", code="embedder_unavailable") from error
             log.warning("embedder_wait", code=error.code, waiting=len(self._items))
             await asyncio.sleep(jittered(max(delay, min(error.retry_after or 0.0, 5.0))))
             delay = next_delay(delay)
 
-    async def _something_waits(self) -> None:
-        while not self._items:
-            self._wanted.clear()
-            await self._wanted.wait()
-
     async def _one_call(self) -> ServiceError | None:
         """One stream from beginning to end; None when it ended because we ended it."""
-        self._queue = asyncio.Queue()
-        for item in self._items.values():
-            self._queue.put_nowait(item)
-        began = time.monotonic()
-        call = self._stub.EmbedStream(self._requests(self._queue, began + MAX_AGE_SECONDS), metadata=call_metadata())
+        opened = _Open(time.monotonic() + MAX_AGE_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 (no secret)
+        self._open += 1
         try:
-            while True:
-                async with asyncio.timeout(STALL_SECONDS):
-                    response = await call.read()
-                if not isinstance(response, embedder_pb2.EmbedStreamResponse):
-                    # The end; in good order only if it was ours to end.
-                    return None if time.monotonic() >= began + MAX_AGE_SECONDS else _broken()
-                self._settle(response)
+            with self._calls.call("EmbedStream") as metadata:
+                call = self._stub.EmbedStream(self._requests(opened), metadata=metadata)
+                try:
+                    return await self._answers(call, opened)
+                finally:
+                    call.cancel()
         except TimeoutError:
-            return Unavailable("The embedder does not answer.", code="embedder_unavailable") if self._items else None
+            return Unavailable("The embedder does not answer.", code="embedder_unavailable") if opened.held else None
         except grpc.aio.AioRpcError as error:
             return from_rpc_error(error, upstream="embedder")
         finally:
-            call.cancel()
+            self._open -= 1
+            opened.over = True
+            self._queue.extendleft(reversed([item for item in opened.held.values() if not item.answer.done()]))
+            self._changed.set()
 
-    async def _requests(
-        self, queue: "asyncio.Queue[_Item]", end: float
-    ) -> AsyncIterator[embedder_pb2.EmbedStreamRequest]:
+    async def _answers(self, call: "_Call", opened: _Open) -> ServiceError | None:
+        while True:
+            async with asyncio.timeout(STALL_SECONDS):
+                response = await call.read()
+            if not isinstance(response, embedder_pb2.EmbedStreamResponse):
+                # The end; in good order only if it was ours to end.
+                return None if time.monotonic() >= opened.end else _broken()
+            self._good = time.monotonic()
+            item = opened.held.pop(response.item_id, None)
+            if item is not None:
+                self._settle(item, response)
+            self._changed.set()
+
+    async def _requests(self, opened: _Open) -> AsyncIterator[embedder_pb2.EmbedStreamRequest]:
         while True:
             try:
-                async with asyncio.timeout(end - time.monotonic()):
-                    item = await queue.get()
+                async with asyncio.timeout(opened.end - time.monotonic()):
+                    await self._until(lambda: opened.over or (bool(self._queue) and self._has_room(opened)))
             except TimeoutError:
                 return
+            if opened.over:
+                return
+            item = self._queue.popleft()
             if item.id in self._items and not item.answer.done():
+                opened.held[item.id] = item
                 yield embedder_pb2.EmbedStreamRequest(
                     item_id=item.id,
                     image=item.image,
@@ -170,10 +209,17 @@ class EmbeddingStream:
                     views=embedder_pb2.Views(count=item.views, seed=VIEW_SEED) if item.views else None,
                 )
 
-    def _settle(self, response: embedder_pb2.EmbedStreamResponse) -> None:
-        self._answers += 1
-        item = self._items.get(response.item_id)
-        if item is None or item.answer.done():
+    def _has_room(self, opened: _Open) -> bool:
+        # No more than its share: a slow replica is not given what another could take.
+        return len(opened.held) <= len(self._items) // max(self._open, 1)
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _settle(self, item: _Item, response: embedder_pb2.EmbedStreamResponse) -> None:
+        if item.answer.done():
             return
         if response.WhichOneof("outcome") == "embedding":
             embedded = _embedded(response.embedding, item.views)

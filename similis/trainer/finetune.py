@@ -16,6 +16,7 @@ from similis.catalog.projection import Projection
 from similis.catalog.vectors import VectorsMissing
 from similis.servicekit.errors import FailedPrecondition
 from similis.servicekit.logs import get_logger
+from similis.servicekit.tracing import Kind, tracer
 from similis.trainer.calibration import Calibration
 from similis.trainer.embedder_client import Backbone, EmbedderClient
 from similis.trainer.fetching import Fetching, FetchStores
@@ -146,7 +147,8 @@ class Finetune:
     def _phase(self, progress: Progress, phase: Phase, total: int) -> Iterator[None]:
         progress.enter(phase, total)
         began = time.perf_counter()
-        yield
+        with tracer().inside(phase.value, Kind.INTERNAL, {}):
+            yield
         seconds = time.perf_counter() - began
         self._metrics.phases.labels(phase.value).observe(seconds)
         log.info("phase_done", phase=phase.value, seconds=round(seconds, 3))

@@ -2,7 +2,8 @@
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from similis.servicekit.metrics import RpcServerMetrics
+from similis.catalog.metrics import CatalogMetrics
+from similis.servicekit.metrics import RpcClientMetrics, RpcServerMetrics, UpstreamMetrics
 
 PHASE_BUCKETS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400, 43200)
 
@@ -13,6 +14,9 @@ class TrainerMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
         self.rpc = RpcServerMetrics(registry)
+        self.rpc_client = RpcClientMetrics(registry)
+        self.upstreams = UpstreamMetrics(registry)
+        self.catalog = CatalogMetrics(registry)
         self.images = Counter(
             "similis_trainer_images_total", "Rows by what became of them.", ["outcome"], registry=registry
         )

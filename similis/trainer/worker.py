@@ -9,6 +9,7 @@ import structlog
 from similis.catalog.jobs import MAX_ATTEMPTS, Job, Jobs, LeaseLost
 from similis.servicekit.errors import ServiceError
 from similis.servicekit.logs import get_logger
+from similis.servicekit.tracing import Kind, tracer, without_databases
 from similis.trainer.finetune import Finetune
 from similis.trainer.lease import CancelRequested, Lease
 from similis.trainer.metrics import TrainerMetrics
@@ -68,7 +69,7 @@ class Worker:
             with structlog.contextvars.bound_contextvars(
                 job=job.id, collection=job.collection_id, revision=job.revision, token=job.token
             ):
-                await self._observed(job)
+                await self._traced(job)
 
     async def _claim(self) -> Job | None:
         try:
@@ -80,7 +81,14 @@ class Worker:
             log.error("claim_failed", exc_info=error)
         return None
 
-    async def _observed(self, job: Job) -> None:
+    async def _traced(self, job: Job) -> None:
+        """Runs the job as a trace of its own."""
+        attributes = {"similis.job": job.id, "similis.collection": job.collection_id, "similis.attempt": job.attempts}
+        with tracer().begin("finetune", Kind.INTERNAL, attributes, None) as span, without_databases():
+            span.set("similis.outcome", await self._observed(job))
+
+    async def _observed(self, job: Job) -> str:
+        """Runs the job and says how it left us."""
         log.info("job_claimed", attempt=job.attempts)
         self._metrics.running.inc()
         outcome = "released"
@@ -100,6 +108,7 @@ class Worker:
             self._metrics.running.dec()
             self._metrics.jobs.labels(outcome).inc()
             log.info("job_left", outcome=outcome)
+        return outcome
 
     async def _work(self, job: Job) -> str:
         """Runs the job and says how it ended. Raises ServiceError when that could not be said in the database."""

@@ -1,8 +1,11 @@
 """API keys: shown once, compared as digests, revoked at once."""
 
+import asyncio
+import secrets
+
 import pytest
 
-from similis.catalog.api_keys import ApiKeys
+from similis.catalog.api_keys import ApiKeys, WeakKey
 from tests.integration.workplace import Workplace
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -49,6 +52,72 @@ async def test_a_key_that_is_not_quite_one_is_refused(workplace: Workplace) -> N
     ]
     assert [given for given in wrong if await keys.valid(given)] == []
     assert await keys.valid(key)
+
+
+GIVEN = "0f8e4c2b9a7d6351e0f4a8b2c6d9173f5a2e8b4c0d6f9173"
+OTHER = "Zk3vXq9LmT2bWn8RcY5hJd7GfP4sKe6U"
+
+
+async def test_a_key_that_was_given_is_valid_and_giving_it_again_changes_nothing(workplace: Workplace) -> None:
+    keys = ApiKeys(workplace.database)
+    assert not await keys.valid(GIVEN)
+    assert await keys.ensure("operator", GIVEN)
+    assert not await keys.ensure("operator", GIVEN)
+    assert await keys.valid(GIVEN)
+    assert not await keys.valid(GIVEN[:-1])
+    (found,) = await keys.list()
+    assert (found.name, found.last_used_at is not None) == ("operator", True)
+    assert GIVEN not in repr(await workplace.rows("SELECT * FROM api_keys"))
+
+
+async def test_another_key_of_the_name_takes_its_place_and_those_of_other_names_stay(workplace: Workplace) -> None:
+    keys = ApiKeys(workplace.database)
+    ours = await keys.create("museum")
+    await keys.ensure("operator", GIVEN)
+    assert await keys.ensure("operator", OTHER)
+    assert [await keys.valid(key) for key in (ours, GIVEN, OTHER)] == [True, False, True]
+    await asyncio.gather(*(keys.ensure("operator", GIVEN) for _ in range(8)))
+    assert [await keys.valid(key) for key in (ours, GIVEN, OTHER)] == [True, True, False]
+    assert [key.name for key in await keys.list()] == ["museum", "operator"]
+
+
+async def test_a_given_key_that_was_deleted_is_invalid_until_it_is_given_again(workplace: Workplace) -> None:
+    keys = ApiKeys(workplace.database)
+    await keys.ensure("operator", GIVEN)
+    (found,) = await keys.list()
+    await keys.revoke(found.id)
+    assert not await keys.valid(GIVEN)
+    assert await keys.ensure("operator", GIVEN)
+    assert await keys.valid(GIVEN)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "",
+        GIVEN[:31],
+        "a" * 64,
+        "changeme" * 8,
+        "0123456789" * 5,
+        f"1.{GIVEN}",
+        f"{GIVEN[:20]} {GIVEN[20:]}",
+        f"{GIVEN}é",
+        f"{GIVEN}\0",
+        GIVEN * 5,
+    ],
+)
+async def test_a_key_that_could_be_guessed_or_confused_is_refused(workplace: Workplace, key: str) -> None:
+    keys = ApiKeys(workplace.database)
+    with pytest.raises(WeakKey):
+        await keys.ensure("operator", key)
+    assert await keys.list() == []
+
+
+async def test_random_keys_are_not_taken_for_weak_ones(workplace: Workplace) -> None:
+    keys = ApiKeys(workplace.database)
+    for _ in range(50):
+        for key in (secrets.token_hex(16), secrets.token_urlsafe(32)):
+            await keys.ensure("operator", key)
 
 
 async def test_the_secret_is_nowhere_in_the_database(workplace: Workplace) -> None:

@@ -222,15 +222,6 @@ async def test_a_deletion_takes_the_job_from_its_worker(workplace: Workplace) ->
     assert await workplace.rows("SELECT count(*) FROM jobs") == [(0,)]
 
 
-async def test_the_queue_is_counted_by_state(workplace: Workplace) -> None:
-    for _ in range(3):
-        await workplace.finetune(await workplace.collection(URLS))
-    await claimed(workplace)
-    counts, age = await workplace.jobs.counts()
-    assert (counts["queued"], counts["running"], counts["done"]) == (2, 1, 0)
-    assert age >= 0
-
-
 async def test_attempts_that_come_further_are_not_counted_and_those_that_do_not_are(workplace: Workplace) -> None:
     await workplace.finetune(await workplace.collection(URLS))
     attempts = []

@@ -2,6 +2,7 @@
 """The embedder as a process: how it starts, what it costs, how it ends."""
 
 import asyncio
+import itertools
 import os
 import signal
 import sys
@@ -201,6 +202,28 @@ async def test_a_stop_lets_calls_under_way_finish() -> None:
         results = await asyncio.gather(*calls, return_exceptions=True)
         assert [type(result) for result in results if not isinstance(result, grpc.aio.AioRpcError)] == [type(None)] * 8
         assert await running.process.wait() == 0
+
+
+async def test_a_stop_ends_streams_as_soon_as_what_they_took_up_is_answered() -> None:
+    async with (
+        running_embedder(workers="1", stream_in_flight="4") as embedder,
+        open_channel(embedder.target) as channel,
+    ):
+
+        async def requests() -> AsyncIterator[pb.EmbedStreamRequest]:
+            for number in itertools.count():
+                yield pb.EmbedStreamRequest(item_id=number, image=IMAGE)
+
+        stream = embedder.stub(channel).EmbedStream(requests())
+        for _ in range(8):
+            assert (await stream.read()).WhichOneof("outcome") == "embedding"
+        embedder.process.send_signal(signal.SIGTERM)
+        # Well within the grace period, which streams that are fed for hours would use up.
+        async with asyncio.timeout(10):
+            while (answer := await stream.read()) is not grpc.aio.EOF:
+                assert answer.WhichOneof("outcome") == "embedding"
+            assert await stream.code() is grpc.StatusCode.OK
+            assert await embedder.process.wait() == 0
 
 
 async def test_decoding_and_inference_in_stages_give_the_same_vectors(tmp_path: Path) -> None:

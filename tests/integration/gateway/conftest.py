@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from prometheus_client import CollectorRegistry
 
 from similis.catalog.api_keys import ApiKeys
 from similis.catalog.database import Database
@@ -15,6 +16,7 @@ from similis.gateway.app import gateway
 from similis.gateway.config import GatewaySettings
 from similis.gateway.embedder_client import EmbedderClient
 from similis.servicekit.grpc_channel import open_channel
+from similis.servicekit.metrics import RpcClientMetrics
 from tests.integration.embedder_process import RunningEmbedder, running_embedder
 from tests.integration.gateway.api import Api, api_client
 from tests.integration.gateway.indexing import Indexer
@@ -68,7 +70,8 @@ async def embedder() -> AsyncIterator[RunningEmbedder]:
 async def indexer(database: Database, qdrant: QdrantProcess, embedder: RunningEmbedder) -> AsyncIterator[Indexer]:
     client = qdrant.client()
     async with open_channel(embedder.target) as channel:
-        yield Indexer(database, Generations(client), EmbedderClient(channel), embedder.description.checksum)
+        client_of_embedder = EmbedderClient(channel, RpcClientMetrics(CollectorRegistry()))
+        yield Indexer(database, Generations(client), client_of_embedder, embedder.description.checksum)
     await client.close()
 
 

@@ -70,6 +70,16 @@ async def test_without_a_schema_the_api_is_unavailable_until_it_is_there(launch:
         await answered(lambda: api.get("/api/collection/list"), 200)
 
 
+async def test_a_schema_that_a_later_release_left_is_served(launch: Launch, parts: Parts) -> None:
+    async with new_database(parts.database_url, migrated=False) as url:
+        await migrate(url)
+        async with Database.open(url) as database, database.connection() as connection:
+            await connection.execute("INSERT INTO schema_migrations VALUES (9999, 'of_a_later_release')")
+            await connection.execute("ALTER TABLE collections ADD COLUMN later int")
+        api = await launch(database_url=url)
+        assert (await api.get("/api/collection/list")).status == 200
+
+
 async def test_metrics_count_requests_by_the_template_of_their_route(api: Api) -> None:
     identifier = await api.create()
     await api.info(identifier)
@@ -92,6 +102,43 @@ async def test_metrics_count_requests_by_the_template_of_their_route(api: Api) -
     stages = {sample.labels["stage"] for sample in families["similis_upload_stage_duration_seconds"].samples}
     assert stages == {"receive", "queue", "read", "store"}
     assert "similis_build_info" in families
+
+
+async def test_metrics_with_a_port_of_their_own_are_only_there(launch: Launch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    api = await launch(metrics_port=port)
+    assert (await api.get("/metrics")).status == 404
+    async with api.session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+        assert answer.status == 200
+        assert "similis_build_info" in await answer.text()
+
+
+async def test_metrics_say_which_upstreams_answer(launch: Launch) -> None:
+    api = await launch()
+
+    async def seen() -> dict[str, float]:
+        text = (await api.get("/metrics")).body.decode()
+        families = {family.name: family for family in text_string_to_metric_families(text)}
+        return {sample.labels["upstream"]: sample.value for sample in families["similis_upstream_up"].samples}
+
+    async with asyncio.timeout(20):
+        while await seen() != {"postgres": 1, "qdrant": 1, "embedder": 0, "trainer": 0}:  # noqa: ASYNC110
+            await asyncio.sleep(0.02)
+
+
+async def test_a_disk_that_is_nearly_full_refuses_what_would_fill_it_and_nothing_else(
+    launch: Launch, tmp_path: Path
+) -> None:
+    identifier = await (roomy := await launch()).create()
+    (await roomy.upload(identifier, ROW)).pushed()
+    api = await launch(data_directory=tmp_path, min_free_disk_bytes=1 << 60)
+    (await api.upload(identifier, ROW + ROW)).refused(507, "no_space")
+    (await api.upload_raw(identifier, ROW + ROW)).refused(507, "no_space")
+    (await api.post(f"/api/collection/{identifier}/finetune")).refused(507, "no_space")
+    assert (await api.info(identifier))["finetuning_state"] == "never"
+    assert await api.csv(identifier) == ROW
+    (await api.post(f"/api/collection/{identifier}/delete")).pushed()
 
 
 async def test_an_operator_can_demand_a_key_for_reading_too(launch: Launch) -> None:

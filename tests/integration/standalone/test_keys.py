@@ -1,16 +1,18 @@
 """The first key and the `keys` commands, on a real database."""
 
+import secrets
 from pathlib import Path
 
 import pytest
 
 from similis.catalog.api_keys import ApiKeys
 from similis.catalog.database import Database
+from similis.catalog.migrate import migrations
 from similis.servicekit.process import StartupError
 from similis.standalone.admin_key import ensure_admin_key
-from similis.standalone.keys import create_key, delete_key, list_keys
+from similis.standalone.keys import create_key, delete_key, ensure_key, list_keys
 from similis.standalone.postgres import database_url
-from similis.standalone.schema import bring_up_to_date
+from similis.standalone.schema import bring_up_to_date, migrated
 
 
 @pytest.fixture
@@ -47,6 +49,7 @@ async def test_a_first_key_that_was_never_handed_over_is_replaced(url: str, tmp_
 async def test_a_key_is_made_listed_without_its_secret_and_deleted(
     url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    await bring_up_to_date(url)
     await create_key(url, "museum")
     secret = capsys.readouterr().out.splitlines()[-1]
     async with Database.open(url) as database:
@@ -59,6 +62,36 @@ async def test_a_key_is_made_listed_without_its_secret_and_deleted(
         assert not await ApiKeys(database).valid(secret)
     with pytest.raises(StartupError, match="there is no key"):
         await delete_key(url, int(secret.partition(".")[0]))
+
+
+async def test_a_key_in_a_file_is_taken_over(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    await bring_up_to_date(url)
+    file = tmp_path / "key"
+    secret = secrets.token_hex(32)
+    file.write_text(f"{secret}\n")
+    await ensure_key(url, "operator", file)
+    assert "is valid now" in capsys.readouterr().err
+    await ensure_key(url, "operator", file)
+    said = capsys.readouterr()
+    assert "was valid already" in said.err
+    assert secret not in said.out + said.err
+    async with Database.open(url) as database:
+        assert await ApiKeys(database).valid(secret)
+    file.write_text("swordfish")
+    with pytest.raises(StartupError, match="32 to 200"):
+        await ensure_key(url, "operator", file)
+    with pytest.raises(StartupError, match="cannot be read"):
+        await ensure_key(url, "operator", tmp_path / "none")
+
+
+async def test_keys_of_a_server_wait_for_its_migration_and_take_a_newer_schema(url: str) -> None:
+    with pytest.raises(StartupError, match="similis migrate"):
+        await create_key(url, "museum")
+    assert await migrated(url) == [f"{migration.version:04}_{migration.name}" for migration in migrations()]
+    async with Database.open(url) as database, database.connection() as connection:
+        await connection.execute("INSERT INTO schema_migrations (version, name) VALUES (9999, 'from_the_future')")
+    assert await migrated(url) == []
+    await create_key(url, "museum")
 
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 201, "a\nb"])

@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 
 from similis.proto.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 from similis.servicekit.errors import FailedPrecondition
-from similis.servicekit.grpc_server import grpc_server
+from similis.servicekit.grpc_server import ServerPlan, grpc_server
 from similis.servicekit.metrics import RpcServerMetrics
 
 Context = grpc.aio.ServicerContext[object, object]
@@ -92,11 +92,10 @@ async def pixel_embedder(
     """An embedder while entered; the same one can be served again at the same address after it was away."""
     servicer = embedder or PixelEmbedder()
     async with grpc_server(
-        listen,
+        ServerPlan(listen, grace_seconds=0),
         services=("similis.embedder.v1.EmbedderService",),
         register=lambda server: embedder_pb2_grpc.add_EmbedderServiceServicer_to_server(servicer, server),
         metrics=RpcServerMetrics(CollectorRegistry()),
-        grace_seconds=0,
     ) as server:
         servicer.target = listen if not listen.endswith(":0") else f"127.0.0.1:{server.port}"
         yield servicer

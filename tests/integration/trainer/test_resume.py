@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 import psutil
 import pytest
@@ -105,6 +106,34 @@ async def test_a_stream_that_breaks_is_mended(
         assert (await trainers.ended(job)).state is JobState.DONE
     assert embedder.streams == 2
     assert repeated(embedder.embedded) <= TWICE
+    assert set(host.pictures_served.values()) == {1}
+
+
+async def test_a_finetune_uses_all_replicas_of_the_embedder_and_one_that_goes_costs_nothing_answered(
+    trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
+) -> None:
+    # Enough images under way for several streams.
+    images = 1000
+    embedder.delay = 0.005
+    job = await workplace.finetune(await workplace.collection(host.picture_urls(images)))
+    async with AsyncExitStack() as stack:
+        first = PixelEmbedder()
+        first.delay = embedder.delay
+        leaving = await stack.enter_async_context(AsyncExitStack())
+        await leaving.enter_async_context(pixel_embedder(embedder=first))
+        target = f"ipv4:{first.target},{embedder.target}"
+        await stack.enter_async_context(
+            trainers.running(embedder_address=target, downloads_per_host=32, download_concurrency=64)
+        )
+        await eventually(lambda: first.embedded.total() > images // 5)
+        assert embedder.embedded.total() > images // 20
+        await leaving.aclose()
+        async with asyncio.timeout(30):
+            while (await workplace.jobs.get(job.id)).phase == "fetching":  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+    (store,) = [found for found in await workplace.vectors.list() if "-b" in found.name]
+    assert (await workplace.client.count(store.name)).count == images
+    assert repeated(first.embedded + embedder.embedded) <= 64
     assert set(host.pictures_served.values()) == {1}
 
 

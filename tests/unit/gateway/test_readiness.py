@@ -27,7 +27,7 @@ async def hangs() -> None:
 
 async def test_every_part_says_how_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readiness, "CHECK_SECONDS", 0.05)
-    parts = await Readiness({"a": fine, "b": down, "c": odd, "d": hangs}).parts()
+    parts = await Readiness(lambda: None, {"a": fine, "b": down, "c": odd, "d": hangs}).parts()
     assert parts == {"a": "ok", "b": "It is down.", "c": "answers wrongly", "d": "does not answer"}
 
 
@@ -38,6 +38,6 @@ async def test_many_who_ask_at_once_cost_one_check() -> None:
         nonlocal asked
         asked += 1
 
-    checked = Readiness({"a": counted})
+    checked = Readiness(lambda: None, {"a": counted})
     await asyncio.gather(*(checked.parts() for _ in range(50)))
     assert asked == 1

@@ -17,7 +17,7 @@ from similis.proto.embedder.v1 import embedder_pb2_grpc
 from similis.servicekit import errors
 from similis.servicekit.grpc_channel import call_metadata, open_channel
 from similis.servicekit.grpc_interceptor import Context, ServiceInterceptor
-from similis.servicekit.grpc_server import RunningServer, grpc_server
+from similis.servicekit.grpc_server import RunningServer, ServerPlan, grpc_server
 from similis.servicekit.grpc_status import STATUS_OF, from_rpc_error
 from similis.servicekit.metrics import RpcServerMetrics
 from similis.servicekit.request_context import remaining, request_id, request_scope
@@ -69,11 +69,10 @@ async def serving(example: Example) -> AsyncIterator[tuple[RunningServer, grpc.a
     registry = CollectorRegistry()
     async with (
         grpc_server(
-            "127.0.0.1:0",
+            ServerPlan("127.0.0.1:0", grace_seconds=5),
             services=[SERVICE],
             register=lambda server: embedder_pb2_grpc.add_EmbedderServiceServicer_to_server(example, server),
             metrics=RpcServerMetrics(registry),
-            grace_seconds=5,
         ) as running,
         open_channel(f"127.0.0.1:{running.port}") as channel,
     ):
@@ -236,10 +235,9 @@ async def test_a_taken_address_is_an_os_error() -> None:
     async with serving(Example()) as (running, _channel, _registry):
         with pytest.raises(OSError, match="cannot listen"):
             async with grpc_server(
-                f"127.0.0.1:{running.port}",
+                ServerPlan(f"127.0.0.1:{running.port}", grace_seconds=1),
                 services=[],
                 register=lambda _: None,
                 metrics=RpcServerMetrics(CollectorRegistry()),
-                grace_seconds=1,
             ):
                 raise AssertionError

@@ -1,0 +1,34 @@
+"""Certificates of a test's own, as files."""
+
+from pathlib import Path
+
+import trustme
+
+from similis.servicekit.settings import TlsFiles
+
+
+class Authority:
+    """Signs certificates for this machine."""
+
+    def __init__(self) -> None:
+        self._authority = trustme.CA()
+
+    @property
+    def pem(self) -> bytes:
+        """Its own certificate."""
+        return self._authority.cert_pem.bytes()
+
+    def issue(self, folder: Path, *names: str) -> TlsFiles:
+        """Writes a new certificate, its key and our own certificate into a folder, over what was there."""
+        folder.mkdir(exist_ok=True)
+        issued = self._authority.issue_cert(*(names or ("localhost", "127.0.0.1")))
+        chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
+        files = TlsFiles(folder / "tls.crt", folder / "tls.key", folder / "ca.crt")
+        for path, content in (
+            (files.key, issued.private_key_pem.bytes()),
+            (files.certificate, chain),
+            (files.authorities, self.pem),
+        ):
+            path.write_bytes(content)
+            path.chmod(0o600)
+        return files

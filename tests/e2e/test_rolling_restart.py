@@ -1,0 +1,184 @@
+"""Two replicas of each service, restarted one after the other while searches go on: none fails."""
+
+import asyncio
+import base64
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import aiohttp
+import pytest
+from prometheus_client import CollectorRegistry
+from qdrant_client import AsyncQdrantClient
+
+from similis.catalog.api_keys import ApiKeys
+from similis.catalog.database import Database
+from similis.catalog.generations import Generations
+from similis.gateway.embedder_client import EmbedderClient
+from similis.servicekit.grpc_channel import open_channel
+from similis.servicekit.metrics import RpcClientMetrics
+from similis.servicekit.settings import TlsFiles
+from tests.certificates import Authority
+from tests.e2e.service_process import ServiceProcess, free_ports, gateway_ready, is_ready, serves
+from tests.integration.embedder_process import MODEL_CACHE
+from tests.integration.gateway.api import api_client
+from tests.integration.gateway.indexing import Indexer, content, picture
+from tests.integration.gateway.parts import running_postgres
+from tests.integration.qdrant_process import running_qdrant
+
+SEARCHERS = 2
+DRAIN_SECONDS = 1.0
+
+
+@dataclass
+class Load:
+    """Searches that never pause, over the gateways that say that they are ready."""
+
+    urls: list[str]
+    collection: int
+    ready: set[str] = field(default_factory=set)
+    answers: Counter[str] = field(default_factory=Counter)
+    failures: list[str] = field(default_factory=list)
+
+    @asynccontextmanager
+    async def going_on(self) -> AsyncIterator["Load"]:
+        """Searches while entered."""
+        async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
+            tasks = [asyncio.create_task(self._look(session, url)) for url in self.urls]
+            tasks += [asyncio.create_task(self._search(session, number)) for number in range(SEARCHERS)]
+            try:
+                yield self
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _look(self, session: aiohttp.ClientSession, url: str) -> None:
+        """What a cluster's probes do, and its endpoints follow."""
+        while True:
+            (self.ready.add if await is_ready(session, url) else self.ready.discard)(url)
+            await asyncio.sleep(0.1)
+
+    async def _search(self, session: aiohttp.ClientSession, number: int) -> None:
+        body = {"image": base64.b64encode(picture(number)).decode(), "num_results": 3}
+        turn = number
+        while True:
+            turn += 1
+            ready = sorted(self.ready)
+            if not ready:
+                await asyncio.sleep(0.01)
+                continue
+            url = ready[turn % len(ready)]
+            try:
+                async with session.post(f"{url}/api/collection/{self.collection}/search", json=body) as answer:
+                    text = await answer.text()
+                    if answer.status != 200 or len((await answer.json())["results"]) != 3:
+                        self.failures.append(f"{url}: {answer.status} {text}")
+            except (aiohttp.ClientError, TimeoutError) as error:
+                self.failures.append(f"{url}: {error!r}")
+            self.answers[url] += 1
+
+    async def some_more(self, count: int = 20) -> None:
+        """Returns when so many more searches were answered."""
+        wanted = self.answers.total() + count
+        async with asyncio.timeout(30):
+            while self.answers.total() < wanted:  # noqa: ASYNC110
+                await asyncio.sleep(0.02)
+
+
+@dataclass
+class Cluster:
+    """Two replicas of each service, with TLS between them. stores: settings of who uses the databases."""
+
+    folder: Path
+    stores: dict[str, object]
+    tls: TlsFiles
+    ports: list[int] = field(default_factory=lambda: free_ports(10))
+
+    @property
+    def embedders(self) -> str:
+        return f"ipv4:127.0.0.1:{self.ports[0]},127.0.0.1:{self.ports[1]}"
+
+    @property
+    def trainers(self) -> str:
+        return f"ipv4:127.0.0.1:{self.ports[4]},127.0.0.1:{self.ports[5]}"
+
+    @property
+    def urls(self) -> list[str]:
+        return [f"http://127.0.0.1:{port}" for port in self.ports[8:]]
+
+    def services(self) -> list[ServiceProcess]:
+        """In the order in which they are restarted: embedders, trainers, gateways."""
+        made = []
+        for number in range(2):
+            embedder = {"model_cache": MODEL_CACHE, "workers": 1, "threads": 1, **self._listening(0 + number)}
+            made.append(self._service("embedder", number, embedder, serves(self.ports[2 + number])))
+        for number in range(2):
+            trainer = {"embedder_address": self.embedders, **self.stores, **self._listening(4 + number)}
+            made.append(self._service("trainer", number, trainer, serves(self.ports[6 + number])))
+        for number, url in enumerate(self.urls):
+            addresses = {"embedder_address": self.embedders, "trainer_address": self.trainers}
+            gateway = {"port": self.ports[8 + number], "spool_directory": self.folder, **addresses, **self.stores}
+            made.append(self._service("gateway", number, gateway, gateway_ready(url)))
+        return made
+
+    def _listening(self, port: int) -> dict[str, object]:
+        return {"listen": f"127.0.0.1:{self.ports[port]}", "health_port": self.ports[port + 2]}
+
+    def _service(
+        self, name: str, number: int, settings: dict[str, object], ready: Callable[[], Awaitable[bool]]
+    ) -> ServiceProcess:
+        told = {
+            "tls_cert_file": self.tls.certificate,
+            "tls_key_file": self.tls.key,
+            "tls_ca_file": self.tls.authorities,
+            "tls_server_name": "similis",
+            "drain_seconds": DRAIN_SECONDS,
+            "shutdown_grace_seconds": 10,
+        }
+        return ServiceProcess(name, {**told, **settings}, ready, self.folder / f"{name}-{number}.log")
+
+
+async def indexed_collection(cluster: Cluster, database: Database, client: AsyncQdrantClient) -> int:
+    """A collection of a few pictures that was indexed."""
+    key = await ApiKeys(database).create("tests")
+    async with (
+        open_channel(cluster.embedders, tls=replace(cluster.tls, server_name="similis")) as channel,
+        api_client(cluster.urls[0], key) as api,
+    ):
+        identifier = await api.create()
+        (await api.upload(identifier, content(range(12)))).pushed()
+        embedder = EmbedderClient(channel, RpcClientMetrics(CollectorRegistry()))
+        backbone = await embedder.served_backbone()
+        assert backbone is not None
+        await Indexer(database, Generations(client), embedder, backbone).index(identifier)
+    return identifier
+
+
+# Half a minute on a machine of two cores that has nothing else to do.
+@pytest.mark.timeout(300)
+async def test_a_rolling_restart_of_every_service_fails_no_search(tmp_path: Path) -> None:
+    tls = Authority().issue(tmp_path / "tls", "similis")
+    async with AsyncExitStack() as stack:
+        url = await stack.enter_async_context(running_postgres(tmp_path / "data"))
+        qdrant = await stack.enter_async_context(running_qdrant(tmp_path / "qdrant"))
+        database = await stack.enter_async_context(Database.open(url))
+        client = qdrant.client()
+        stack.push_async_callback(client.close)
+        stores = {"database_url": url, "qdrant_address": f"{qdrant.host}:{qdrant.grpc_port}"}
+        cluster = Cluster(tmp_path, stores, tls)
+        services = cluster.services()
+        await asyncio.gather(*(stack.enter_async_context(part.running()) for part in services))
+        load = Load(cluster.urls, await indexed_collection(cluster, database, client))
+        async with load.going_on():
+            await load.some_more()
+            for part in services:
+                await part.stop()
+                await load.some_more()
+                await part.start()
+                await load.some_more()
+        assert load.failures == []
+        assert set(load.answers) == set(cluster.urls)
+        assert min(load.answers.values()) > load.answers.total() // 10

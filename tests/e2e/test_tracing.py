@@ -1,0 +1,144 @@
+"""Traces of real processes: one for a search over all its hops, one for a finetune, and nothing of anybody in them."""
+
+import base64
+import json
+import secrets
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from prometheus_client import CollectorRegistry
+
+from similis.catalog.api_keys import ApiKeys
+from similis.catalog.database import Database
+from similis.catalog.generations import Generations
+from similis.gateway.embedder_client import EmbedderClient
+from similis.servicekit.grpc_channel import open_channel
+from similis.servicekit.metrics import RpcClientMetrics
+from tests.e2e.service_process import ServiceProcess, free_ports, gateway_ready, serves
+from tests.e2e.span_collector import Span, SpanCollector, span_collector
+from tests.eventually import eventually
+from tests.integration.embedder_process import MODEL_CACHE
+from tests.integration.gateway.api import api_client
+from tests.integration.gateway.indexing import Indexer, content, image_url, picture
+from tests.integration.gateway.parts import running_postgres
+from tests.integration.qdrant_process import running_qdrant
+
+# Nobody listens there: a finetune of such images ends soon.
+UNREACHABLE = b"http://127.0.0.1:1/a.jpg,https://repo.example.org/a\n"
+
+
+def ancestors(span: Span, spans: list[Span]) -> list[str]:
+    """The names of the spans around a span, from the inside."""
+    by_id = {found.id: found for found in spans}
+    names = []
+    while span.parent in by_id:
+        span = by_id[span.parent]
+        names.append(span.name)
+    return names
+
+
+def check_search(collector: SpanCollector, trace: str) -> None:
+    """All hops of a search are in its trace, each inside of the one that made it."""
+    spans = [span for span in collector.spans if span.trace == trace]
+    (request,) = [span for span in spans if span.name == "POST /api/collection/{id}/search"]
+    assert (request.service, request.attributes["http.response.status_code"]) == ("similis-gateway", "200")
+    (call,) = [span for span in spans if span.name.endswith("/Embed") and span.service == "similis-gateway"]
+    assert call.parent == request.id
+    (answer,) = [span for span in spans if span.name.endswith("/Embed") and span.service == "similis-embedder"]
+    assert answer.parent == call.id
+    (query,) = [span for span in spans if span.name == "qdrant query_points"]
+    statements = {span.name: span for span in spans if span.attributes.get("db.system.name") == "postgresql"}
+    assert statements.keys() >= {"SELECT collections", "SELECT adapters", "SELECT images"}
+    for span in (query, *statements.values()):
+        assert ancestors(span, spans) == [request.name]
+
+
+def check_finetune(collector: SpanCollector) -> None:
+    """The job's trace has its phases, and none of the calls to databases."""
+    (job,) = collector.named("similis-trainer", "finetune")
+    assert (job.parent, job.attributes["similis.outcome"]) == ("", "failed")
+    spans = [span for span in collector.spans if span.trace == job.trace]
+    assert {span.name for span in spans if span.service == "similis-trainer"} == {
+        "finetune",
+        "fetching",
+        "similis.embedder.v1.EmbedderService/Describe",
+    }
+    assert [span.name for span in spans if span.service == "similis-embedder"] == [
+        "similis.embedder.v1.EmbedderService/Describe"
+    ]
+
+
+async def test_one_trace_shows_a_search_over_all_hops_and_another_a_finetune(tmp_path: Path) -> None:
+    embedder_port, embedder_health, trainer_port, trainer_health, port = free_ports(5)
+    url = f"http://127.0.0.1:{port}"
+    async with AsyncExitStack() as stack:
+        collector = await stack.enter_async_context(span_collector())
+        database_url = await stack.enter_async_context(running_postgres(tmp_path / "data"))
+        qdrant = await stack.enter_async_context(running_qdrant(tmp_path / "qdrant"))
+        database = await stack.enter_async_context(Database.open(database_url))
+        client = qdrant.client()
+        stack.push_async_callback(client.close)
+        told = {
+            "tracing": "true",
+            "database_url": database_url,
+            "qdrant_address": f"{qdrant.host}:{qdrant.grpc_port}",
+            "embedder_address": f"127.0.0.1:{embedder_port}",
+            "trainer_address": f"127.0.0.1:{trainer_port}",
+        }
+        services = {
+            "embedder": (
+                {"listen": f"127.0.0.1:{embedder_port}", "health_port": embedder_health, "workers": 1}
+                | {"model_cache": MODEL_CACHE},
+                serves(embedder_health),
+            ),
+            "trainer": (
+                {"listen": f"127.0.0.1:{trainer_port}", "health_port": trainer_health, "download_attempts": 1}
+                | {"allow_private_addresses": True},
+                serves(trainer_health),
+            ),
+            "gateway": ({"port": port, "spool_directory": tmp_path}, gateway_ready(url)),
+        }
+        environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
+        processes = {
+            name: ServiceProcess(name, {**told, **settings}, ready, tmp_path / f"{name}.log", environment)
+            for name, (settings, ready) in services.items()
+        }
+        for process in processes.values():
+            await stack.enter_async_context(process.running())
+
+        key = await ApiKeys(database).create("tests")
+        channel = await stack.enter_async_context(open_channel(f"127.0.0.1:{embedder_port}"))
+        api = await stack.enter_async_context(api_client(url, key))
+        embedder = EmbedderClient(channel, RpcClientMetrics(CollectorRegistry()))
+        backbone = await embedder.served_backbone()
+        assert backbone is not None
+        identifier = await api.create("a name of nobody's business")
+        (await api.upload(identifier, content(range(8)))).pushed()
+        await Indexer(database, Generations(client), embedder, backbone).index(identifier)
+
+        trace = secrets.token_hex(16)
+        body = {"image": base64.b64encode(picture(1)).decode(), "num_results": 3}
+        headers = {"traceparent": f"00-{trace}-{secrets.token_hex(8)}-01", "X-Request-Id": "search-1"}
+        answer = await api.post(f"/api/collection/{identifier}/search", body, headers=headers)
+        assert answer.json["results"][0]["image_url"] == image_url(1)
+        await eventually(lambda: bool(collector.named("similis-gateway", "POST /api/collection/{id}/search")))
+        await eventually(lambda: len(collector.named("similis-embedder", "similis.embedder.v1")) > 0)
+        await eventually(lambda: len([span for span in collector.spans if span.trace == trace]) >= 7)
+        check_search(collector, trace)
+
+        other = await api.create()
+        (await api.upload_raw(other, UNREACHABLE)).pushed()
+        (await api.post(f"/api/collection/{other}/finetune")).pushed()
+        await eventually(lambda: bool(collector.named("similis-trainer", "finetune")))
+        check_finetune(collector)
+
+        # Neither keys, nor images, nor what statements were given.
+        assert collector.named("similis-gateway", "POST /api/collection/create")
+        for secret in (key, key.partition(".")[2], body["image"][:64], "nobody's business", image_url(1), "a.jpg"):
+            assert secret.encode() not in collector.raw
+        assert not [span for span in collector.spans if "readyz" in span.name or "Health" in span.name]
+
+        lines = [json.loads(line) for line in processes["gateway"].said().splitlines() if line.startswith("{")]
+        (logged,) = [line for line in lines if line.get("request_id") == "search-1" and line["event"] == "request"]
+        (request,) = [span for span in collector.spans if span.trace == trace and span.name.startswith("POST /api")]
+        assert (logged["trace_id"], logged["span_id"]) == (trace, request.id)
