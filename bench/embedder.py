@@ -261,7 +261,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE")
     parser.add_argument("--images", type=Path, metavar="DIR", help="images to embed instead of the shipped ones")
     options = parser.parse_args()
-    options.rounds, options.seconds = (3, 1.2) if options.quick else (5, 3.0)
+    options.rounds, options.seconds = (3, 1.0) if options.quick else (5, 3.0)
     if options.device == "cuda" and not asyncio.run(has_cuda("cuda", worker_environment())):
         raise SystemExit("torch finds no GPU that it can use")
     rounds = Rounds()
