@@ -3,10 +3,13 @@
 import re
 import subprocess
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import yaml
 
+from similis.gateway.routes import api_routes
+from similis.servicekit.metrics import LATENCY_BUCKETS
 from tests.deploy.metric_names import asked_for, declared
 from tests.promtool import promtool
 
@@ -76,3 +79,11 @@ def test_rules_ask_for_series_that_are_there() -> None:
     asked = set().union(*(asked_for(rule["expr"]) for rule in rules()))
     assert len(asked) > 20
     assert asked - known == set()
+
+
+def test_rules_name_routes_and_bounds_of_buckets_that_are_there() -> None:
+    text = RULES.read_text(encoding="utf-8")
+    paths = {route.path for route in api_routes(Mock(), request_seconds=1.0, upload_seconds=1.0)}
+    assert set(re.findall(r'http_route="([^"]+)"', text)) == {"/api/collection/{id}/search"}
+    assert "/api/collection/{id}/search" in paths
+    assert {float(bound) for bound in re.findall(r'le="([^"]+)"', text)} <= set(LATENCY_BUCKETS)

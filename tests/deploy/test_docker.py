@@ -110,10 +110,18 @@ def test_the_only_thing_that_is_installed_into_a_finished_image_is_the_init(targ
     ]
 
 
+def test_what_is_copied_into_a_build_is_not_ignored_and_is_all_that_is_sent() -> None:
+    copied = {source for line in stages()["build"][1] if line.startswith("COPY") for source in line.split()[1:-1]}
+    ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    assert {line[1:] for line in ignored if line.startswith("!")} == copied
+    assert "*" in ignored
+    assert all((ROOT / source).exists() for source in copied)
+
+
 @pytest.mark.parametrize("service", PROCESSES)
 def test_an_image_takes_its_requirements_from_those_of_the_package(service: str) -> None:
     project = PYPROJECT["project"]
-    known = {*project["dependencies"], *project["optional-dependencies"]["heic"]}
+    known = {*project["dependencies"], *(text for extra in project["optional-dependencies"].values() for text in extra)}
     assert {plain(text) for text in group(service)} <= {plain(text) for text in known}
     assert any(f"install.sh {service} /opt/similis" in line for line in instructions(f"build-{service}"))
 
