@@ -5,6 +5,10 @@ import re
 import stat
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -182,6 +186,43 @@ def test_a_container_may_do_no_more_than_it_must(name: str) -> None:
     else:
         assert re.fullmatch(r"[\w/]+:v?[\d.]+[\w.-]*@sha256:[0-9a-f]{64}", service["image"])
         assert service["networks"] == ["stores"]
+
+
+@contextmanager
+def answering(status: int, body: bytes) -> Iterator[int]:
+    """A server that answers every GET so; yields its port."""
+
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *arguments: object) -> None:
+            """The client's verdict is what counts."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield server.server_port
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("name", ["qdrant", "embedder", "trainer", "gateway"])
+def test_a_healthcheck_tells_who_is_ready_from_who_is_not(name: str) -> None:
+    _, *command = compose()["services"][name]["healthcheck"]["test"]
+
+    def healthy(status: int, body: bytes) -> bool:
+        with answering(status, body) as port:
+            words = [re.sub(r"127\.0\.0\.1([:/])\d+", rf"127.0.0.1\g<1>{port}", word) for word in command]
+            assert words != command
+            return subprocess.run(words, capture_output=True, timeout=30, check=False).returncode == 0
+
+    shown = b"# TYPE embedder_ready gauge\nembedder_ready %s\n"
+    assert healthy(200, shown % b"1.0")
+    assert not healthy(503, shown % b"1.0")
+    assert healthy(200, shown % b"0.0") == (name != "embedder")
 
 
 def test_no_secret_is_in_an_environment_variable() -> None:
