@@ -292,12 +292,17 @@ REQUESTS = Row(
 PROCESSES = Row(
     "Processes",
     (
-        Panel("Processors in use", rates("process_cpu_seconds_total", "job, instance"), unit="short"),
-        Panel("Memory", [Query("process_resident_memory_bytes{*}", "{{job}} {{instance}}")], unit="bytes"),
-        Panel("Open files", [Query("process_open_fds{*}", "{{job}} {{instance}}")]),
+        Panel("Processors in use", rates("process_cpu_seconds_total", "job, service, instance"), unit="short"),
+        Panel("Memory", [Query("process_resident_memory_bytes{*}", "{{job}} {{service}} {{instance}}")], unit="bytes"),
+        Panel("Open files", [Query("process_open_fds{*}", "{{job}} {{service}} {{instance}}")]),
         Panel(
             "Starts, per hour",
-            [Query("sum by (job, instance) (changes(process_start_time_seconds{*}[1h]))", "{{job}} {{instance}}")],
+            [
+                Query(
+                    "sum by (job, service, instance) (changes(process_start_time_seconds{*}[1h]))",
+                    "{{job}} {{service}} {{instance}}",
+                )
+            ],
             width=12,
         ),
         Panel(
