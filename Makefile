@@ -12,7 +12,7 @@ PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test check check-style check-types check-proto check-fast proto constraints clean
+.PHONY: help setup up demo test check check-style check-types check-proto check-fast docker-check dashboard proto constraints clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,7 @@ check-style: $(STAMP)
 
 check-types: $(STAMP)
 	mypy -p similis -p demo
+	mypy -p deploy.grafana
 
 check-proto: $(STAMP)
 	buf lint
@@ -52,6 +53,12 @@ check-proto: $(STAMP)
 
 check-fast: $(STAMP)
 	pytest tests/unit tests/architecture
+
+docker-check: $(STAMP) ## install and start what goes into the images, in clean folders (needs the package index)
+	sh deploy/docker/check.sh
+
+dashboard: $(STAMP) ## write the Grafana dashboard anew
+	python -m deploy.grafana.dashboard
 
 proto: $(STAMP) ## write the generated code of the .proto files anew
 	sh $(PROTO)/generate.sh
