@@ -67,21 +67,21 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as folder,
         instance(Path(folder), 0) as address,
-        image_host(options.data) as images,
+        image_host(options.data) as host,
     ):
         client = RestClient(address, (Path(folder) / "admin-key").read_text(encoding="ascii").strip())
-        searched = filled(client, "A", [f"{images}{name}" for name in names])
+        searched = filled(client, "A", [f"{host.address}{name}" for name in names])
         finetuned(client, searched)
         wrong = 0
         for name, image in photographs.items():
             best = client.search(searched, image, num_results=1)[0]
-            wrong += best["image_url"] != f"{images}{name}" or best["score"] < COPY_SCORE
+            wrong += best["image_url"] != f"{host.address}{name}" or best["score"] < COPY_SCORE
         print(f"{len(names)} photographs searched, {wrong} did not find themselves first with {COPY_SCORE}")
         times: dict[str, list[float]] = defaultdict(list)
         for number in range(IDLE_SEARCHES):
             times["idle"].append(timed_search(client, searched, photographs[names[number % len(names)]]))
             time.sleep(PAUSE_SECONDS)
-        other = filled(client, "B", [f"{images}{n}/{names[n % len(names)]}" for n in range(options.images)])
+        other = filled(client, "B", [f"{host.address}{n}/{names[n % len(names)]}" for n in range(options.images)])
         client.finetune(other)
         end, number = time.monotonic() + options.seconds, 0
         info = client.info(other)
