@@ -7,15 +7,17 @@ import urllib.request
 from pathlib import Path
 
 url = os.environ["GATEWAY_URL"]
-asked = [urllib.request.Request(f"{url}/readyz"), urllib.request.Request(f"{url}/api/collection/list")]
+asked = [("GET", "/readyz")]
+headers = {}
 if "API_KEY_FILE" in os.environ:
-    key = Path(os.environ["API_KEY_FILE"]).read_text(encoding="utf-8").strip()
-    asked.append(urllib.request.Request(f"{url}/api/verify", method="POST", headers={"API-Key": key}))
-for request in asked:
+    headers = {"API-Key": Path(os.environ["API_KEY_FILE"]).read_text(encoding="utf-8").strip()}
+    asked += [("POST", "/api/verify"), ("GET", "/api/collection/list")]
+for method, path in asked:
+    request = urllib.request.Request(f"{url}{path}", method=method, headers=headers)
     try:
         with urllib.request.urlopen(request, timeout=20) as response:
-            print(request.selector, response.status)
+            print(method, path, response.status)
     except urllib.error.HTTPError as error:
-        sys.exit(f"{request.selector} answered {error.code}: {error.read(2000).decode('utf-8', 'replace')}")
+        sys.exit(f"{method} {path} answered {error.code}: {error.read(2000).decode('utf-8', 'replace')}")
     except OSError as error:
-        sys.exit(f"{request.selector} cannot be reached: {error}")
+        sys.exit(f"{method} {path} cannot be reached: {error}")
