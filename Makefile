@@ -9,7 +9,7 @@ PROTO := similis/proto
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test check check-style check-types check-proto check-fast proto constraints clean
+.PHONY: help setup up demo test check check-style check-types check-proto check-fast tools helm-check chart proto constraints clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,7 +28,7 @@ up: $(STAMP) ## run Similis on this machine; options go in ARGS
 demo: $(STAMP) ## show it with free photographs; ARGS=--exit ends after the searches
 	@python -m demo $(ARGS)
 
-test: check ## everything: 'make check' and all other tests
+test: check tools ## everything: 'make check' and all other tests
 	pytest --ignore=tests/unit --ignore=tests/architecture
 
 check: $(STAMP) ## format, lint, types, generated code, fast tests
@@ -40,6 +40,7 @@ check-style: $(STAMP)
 
 check-types: $(STAMP)
 	mypy -p similis -p demo
+	mypy deploy/tools.py deploy/chart_reference.py
 
 check-proto: $(STAMP)
 	buf lint
@@ -49,6 +50,15 @@ check-proto: $(STAMP)
 
 check-fast: $(STAMP)
 	pytest tests/unit tests/architecture
+
+helm-check: $(STAMP) tools ## the Helm chart, with the real helm and without a cluster
+	pytest tests/deploy
+
+tools: $(STAMP) ## fetch what checks the chart (helm, promtool, checkov) into build/tools
+	@python deploy/tools.py
+
+chart: $(STAMP) ## write the chart's table of values and its list of settings anew
+	python deploy/chart_reference.py
 
 proto: $(STAMP) ## write the generated code of the .proto files anew
 	sh $(PROTO)/generate.sh

@@ -1,6 +1,9 @@
 {{/* The parts of a Deployment's spec before its template: dict "root" $ "component" "gateway". */}}
 {{- define "similis.deploymentSpec" -}}
 {{- $own := index .root.Values .component -}}
+{{- if and (eq (toString $own.strategy.maxSurge) "0") (eq (toString $own.strategy.maxUnavailable) "0") -}}
+{{- fail (printf "%s.strategy would never replace a pod: maxSurge and maxUnavailable are both 0" .component) -}}
+{{- end -}}
 {{- if eq $own.autoscaling.kind "none" }}
 replicas: {{ $own.replicas }}
 {{- end }}
