@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from tests.deploy.chart import NAMESPACE, Document, PodSpec, Rendered, pods, rendered
+from tests.deploy.environment import container_environment
 
 # What each row of the matrix expects to be there already.
 EXPECTED_SECRETS = {
@@ -218,15 +219,6 @@ def test_the_grace_period_covers_stop_drain_and_requests(release: Rendered) -> N
 def settings(release: Rendered, deployment: Document) -> dict[str, str]:
     """The environment of a Deployment's own container."""
     return container_environment(release, _main(deployment))
-
-
-def container_environment(release: Rendered, container: Document) -> dict[str, str]:
-    """The variables of a container that stand in the release."""
-    found: dict[str, str] = {}
-    for source in container.get("envFrom", []):
-        if "configMapRef" in source:
-            found |= release.one("ConfigMap", source["configMapRef"]["name"])["data"]
-    return found | {item["name"]: item["value"] for item in container.get("env", []) if "value" in item}
 
 
 _KINDS = ("Secret", "ConfigMap", "ServiceAccount", "PersistentVolumeClaim")
