@@ -39,13 +39,14 @@ class Controllers:
             "Service": _addressed,
         }
         for kind, finish in finished.items():
-            for object_ in self._objects.list(kind, ""):
-                after = object_ | finish(object_)
-                if after == object_ or not self._can_start(object_):
-                    continue
-                # It may have gone since it was listed.
+            for listed in self._objects.list(kind, ""):
+                metadata = listed["metadata"]
+                # It may have changed or gone since it was listed.
                 with contextlib.suppress(Missing):
-                    await self._objects.replace(kind, object_["metadata"]["namespace"], after)
+                    object_ = self._objects.get(kind, metadata["namespace"], metadata["name"])
+                    after = object_ | finish(object_)
+                    if after != object_ and self._can_start(object_):
+                        await self._objects.replace(kind, metadata["namespace"], after)
 
     def _can_start(self, object_: Object) -> bool:
         return all(name in self._objects.names(kind) for kind, name in _needed(object_))

@@ -138,9 +138,16 @@ class RunningPod:
 
     async def ready(self) -> None:
         """Returns when the readiness probe passes. Raises TimeoutError."""
+        await self._until(ready=True)
+
+    async def unready(self) -> None:
+        """Returns when the readiness probe fails. Raises TimeoutError."""
+        await self._until(ready=False)
+
+    async def _until(self, *, ready: bool) -> None:
         async with asyncio.timeout(30):
-            while not await self.probe("readinessProbe"):
-                await asyncio.sleep(0.1)
+            while await self.probe("readinessProbe") != ready:  # noqa: ASYNC110 - another process decides
+                await asyncio.sleep(0.02)
 
     async def probe(self, name: str) -> bool:
         """Whether the probe passes now."""

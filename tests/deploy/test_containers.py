@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+import grpc
 import pytest
 import pytest_asyncio
 
@@ -66,6 +67,7 @@ async def deployed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[De
         qdrant = await stack.enter_async_context(running_qdrant(folder / "qdrant"))
         node = Node(folder, {"similis-postgres": {"url": database}, "first": {"api-key": KEY}})
         # The conversion of the model is not what is tested here.
+        MODEL_CACHE.mkdir(parents=True, exist_ok=True)
         (folder / "models").mkdir()
         (folder / "models" / "converted").symlink_to(MODEL_CACHE)
         release = rendered("minimal", *_flags(f"{qdrant.host}:{qdrant.grpc_port}"))
@@ -135,13 +137,12 @@ async def test_an_embedder_that_ends_finishes_the_streams_it_is_in(deployed: Dep
                 await call.write(image)
             outcomes = [await call.read()]
             ending = asyncio.create_task(pod.stop())
-            async with asyncio.timeout(20):
-                while await pod.probe("readinessProbe"):
-                    await asyncio.sleep(0.01)
+            await pod.unready()
             for image in images[4:]:
                 await call.write(image)
             await call.done_writing()
-            outcomes += [outcome async for outcome in call]
+            outcomes += [await call.read() for _ in images[1:]]
+            assert await call.read() == grpc.aio.EOF
         assert sorted(outcome.item_id for outcome in outcomes) == list(range(12))
         assert {outcome.WhichOneof("outcome") for outcome in outcomes} == {"embedding"}
         assert await ending == 0
@@ -160,9 +161,7 @@ async def test_a_gateway_that_ends_answers_what_it_was_asked(deployed: Deployed)
             # Whatever connected before these was accepted before their answers.
             assert await _status(session, f"{url}/api/collection/list") == 200
         ending = asyncio.create_task(pod.stop())
-        async with asyncio.timeout(20):
-            while await _accepts(pod.port("http")):
-                await asyncio.sleep(0.01)
+        await _closed(pod.port("http"))
         rest.set()
         assert await asyncio.gather(*answers) == [200] * 8
         assert await ending == 0
@@ -200,10 +199,13 @@ async def _status(session: aiohttp.ClientSession, url: str) -> int:
         return answer.status
 
 
-async def _accepts(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    return True
+async def _closed(port: int) -> None:
+    """Returns when nobody listens any more. Raises TimeoutError."""
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+            except OSError:
+                return
+            writer.close()
+            await asyncio.sleep(0.01)
