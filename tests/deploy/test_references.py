@@ -208,6 +208,11 @@ def test_a_changed_setting_makes_new_pods_and_no_setting_leaves_them(component: 
     assert template_of() != template_of("--set", "logLevel=debug")
 
 
+def test_a_new_version_of_the_chart_alone_makes_no_new_pods(release: Rendered) -> None:
+    for deployment in release.of("Deployment"):
+        assert "helm.sh/chart" not in deployment["spec"]["template"]["metadata"]["labels"]
+
+
 def test_the_grace_period_covers_stop_drain_and_requests(release: Rendered) -> None:
     for deployment in release.of("Deployment"):
         environment = settings(release, deployment)

@@ -33,6 +33,16 @@ def test_no_pod_has_a_token_or_variables_of_services(release: Rendered) -> None:
         assert account["automountServiceAccountToken"] is False
 
 
+def test_a_null_takes_a_field_of_the_security_context_away() -> None:
+    flags = [part for name in ("runAsUser", "fsGroup") for part in ("--set", f"gateway.podSecurityContext.{name}=null")]
+    release = rendered("minimal", *flags)
+    found = {pod.owner: pod.spec["securityContext"].keys() for pod in pods(release)}
+    for owner in ("Deployment/similis-gateway", "Job/similis-migrate", "Pod/similis-test"):
+        assert {"runAsUser", "fsGroup"} & found[owner] == set()
+        assert "runAsNonRoot" in found[owner]
+    assert "runAsUser" in found["Deployment/similis-trainer"]
+
+
 def test_every_container_has_requests_and_a_memory_limit(release: Rendered) -> None:
     for pod in pods(release):
         for container in _ours(pod.containers):

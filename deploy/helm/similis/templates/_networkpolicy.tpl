@@ -62,7 +62,7 @@
 - to:
     {{- toYaml .Values.networkPolicy.tracing.to | nindent 4 }}
   ports:
-    - {protocol: TCP, port: {{ regexFind ":[0-9]+" (regexReplaceAll "^[a-z]+://" .Values.tracing.endpoint "") | trimPrefix ":" | default "4317" }}}
+    - {protocol: TCP, port: {{ regexFind ":[0-9]+" (regexReplaceAll "^[a-z]+://" .Values.tracing.endpoint "") | trimPrefix ":" }}}
 {{- end }}
 {{- end -}}
 

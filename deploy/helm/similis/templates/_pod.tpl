@@ -25,7 +25,8 @@ selector:
 {{- define "similis.podMetadata" -}}
 {{- $own := index .root.Values .component -}}
 labels:
-  {{- merge (include "similis.labels" . | fromYaml) $own.podLabels | toYaml | nindent 2 }}
+  {{- /* Not the chart's version: a new chart alone makes no new pods. */}}
+  {{- merge (omit (include "similis.labels" . | fromYaml) "helm.sh/chart") $own.podLabels | toYaml | nindent 2 }}
 annotations:
   kubectl.kubernetes.io/default-container: {{ .component }}
   checksum/config: {{ include "similis.configMap" . | sha256sum }}
@@ -34,14 +35,27 @@ annotations:
   {{- end }}
 {{- end -}}
 
+{{/* The defaults with what the operator gives in their place; null takes one away, as OpenShift wants of runAsUser. */}}
+{{- define "similis.overridden" -}}
+{{- $result := .defaults -}}
+{{- range $name, $value := .given -}}
+{{- if kindIs "invalid" $value -}}
+{{- $result = unset $result $name -}}
+{{- else -}}
+{{- $result = set $result $name $value -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $result -}}
+{{- end -}}
+
 {{- define "similis.podSecurityContext" -}}
 {{- $defaults := dict "runAsNonRoot" true "runAsUser" 10001 "runAsGroup" 10001 "fsGroup" 10001 "fsGroupChangePolicy" "OnRootMismatch" "seccompProfile" (dict "type" "RuntimeDefault") -}}
-{{- mergeOverwrite $defaults (.given | default dict) | toYaml -}}
+{{- include "similis.overridden" (dict "defaults" $defaults "given" .given) -}}
 {{- end -}}
 
 {{- define "similis.securityContext" -}}
 {{- $defaults := dict "allowPrivilegeEscalation" false "readOnlyRootFilesystem" true "capabilities" (dict "drop" (list "ALL")) -}}
-{{- mergeOverwrite $defaults (.given | default dict) | toYaml -}}
+{{- include "similis.overridden" (dict "defaults" $defaults "given" .given) -}}
 {{- end -}}
 
 {{- define "similis.imagePullSecrets" -}}
