@@ -1,11 +1,13 @@
-"""Writes what the chart says of its values: the table in its README, and which settings its schema lets through.
+"""Writes what the chart says of its values: comments in values.yaml, the table in README.md, settings in the schema.
 
-`python deploy/chart_reference.py` rewrites both; `--check` fails when they are out of step with values.yaml, with
-values.schema.json and with the services' settings.
+What a value means stands in values.schema.json alone, and what the services can be told in their `config.py`.
+`python deploy/chart_reference.py` brings the three files in step with them; `--check` fails when they are not.
 """
 
 import json
+import re
 import sys
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +37,8 @@ GIVEN = frozenset(
         "tracing",
     }
 )
+
+KEY = re.compile(r"( *)([A-Za-z]\w*):")
 
 Json = dict[str, Any]
 
@@ -84,19 +88,49 @@ def readme_text(readme: str, schema: Json, values: Json) -> str:
     return f"{before}{BEGIN}{table}\n{END}{after}"
 
 
+def values_text(values: str, schema: Json) -> str:
+    """values.yaml with what each value means in a comment above it. The comment at its top stays."""
+    head, _, rest = values.partition("\n\n")
+    lines: list[str] = []
+    path: list[str] = []
+    for line in rest.splitlines():
+        if line.lstrip().startswith("#"):
+            continue
+        key = KEY.match(line)
+        if key is not None:
+            path = [*path[: len(key[1]) // 2], key[2]]
+            for meaning in described(schema, path):
+                lines += textwrap.wrap(meaning, 120, initial_indent=f"{key[1]}# ", subsequent_indent=f"{key[1]}# ")
+        lines.append(line)
+    return "\n".join([head, "", *lines]) + "\n"
+
+
+def described(schema: Json, path: list[str]) -> Iterator[str]:
+    """What the value at the path means, or nothing when it is a key of the operator's own."""
+    node = schema
+    for name in path:
+        if name not in node.get("properties", {}):
+            return
+        node = resolved(schema, node["properties"][name])
+    yield node["description"]
+
+
 def main(arguments: list[str]) -> int:
-    """Writes both files, or with `--check` says whether they are in step."""
-    schema_path, readme_path = CHART / "values.schema.json", CHART / "README.md"
+    """Writes the files, or with `--check` says whether they are in step."""
+    schema_path, readme_path, values_path = (
+        CHART / name for name in ("values.schema.json", "README.md", "values.yaml")
+    )
     schema = json.loads(schema_path.read_text(encoding="utf-8"))
-    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    values = values_path.read_text(encoding="utf-8")
     fresh = {
         schema_path: schema_text(schema),
-        readme_path: readme_text(readme_path.read_text(encoding="utf-8"), schema, values),
+        readme_path: readme_text(readme_path.read_text(encoding="utf-8"), schema, yaml.safe_load(values)),
+        values_path: values_text(values, schema),
     }
     stale = [path for path, text in fresh.items() if path.read_text(encoding="utf-8") != text]
     if "--check" in arguments:
         for path in stale:
-            sys.stderr.write(f"{path.name} is out of step: run 'python deploy/chart_reference.py'.\n")
+            sys.stderr.write(f"{path.name} is out of step: run 'make chart'.\n")
         return 1 if stale else 0
     for path in stale:
         path.write_text(fresh[path], encoding="utf-8")
