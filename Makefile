@@ -57,7 +57,7 @@ helm-check: $(STAMP) tools ## the Helm chart, with the real helm and without a c
 tools: $(STAMP) ## fetch what checks the chart (helm, promtool, checkov) into build/tools
 	@python deploy/tools.py
 
-chart: $(STAMP) ## write the chart's table of values and its list of settings anew
+chart: $(STAMP) ## bring the chart's comments, table and settings in step
 	python deploy/chart_reference.py
 
 proto: $(STAMP) ## write the generated code of the .proto files anew
