@@ -1,6 +1,7 @@
 """The commands and settings that the chart gives start the real services, and end them without a failed request.
 
-On real Postgres and Qdrant, from the Job of the migrations to the pod of `helm test`.
+On real Postgres and Qdrant, with mutual TLS between the services, from the Job of the migrations to the pod of
+`helm test`.
 """
 
 import asyncio
@@ -13,10 +14,11 @@ import aiohttp
 import grpc
 import pytest
 import pytest_asyncio
+import trustme
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from similis.embedder.config import EmbedderSettings
 from similis.proto.embedder.v1 import embedder_pb2, embedder_pb2_grpc
-from similis.servicekit.grpc_channel import open_channel
 from tests.deploy.chart import NAMESPACE, Rendered, rendered
 from tests.deploy.node import Node, RunningPod
 from tests.integration.databases import new_database
@@ -39,6 +41,9 @@ FLAGS = {
     "trainer.drainSeconds": "0",
     "embedder.settings.workers": "1",
     "apiKey.existingSecret": "first",
+    "tls.enabled": "true",
+    "tls.existingSecret": "similis-tls",
+    "tls.serverName": "similis.internal",
 }
 
 
@@ -57,6 +62,13 @@ class Deployed:
         """Where the API is."""
         return f"http://127.0.0.1:{self.gateway.port('http')}"
 
+    def channel(self, pod: RunningPod) -> grpc.aio.Channel:
+        """A connection to the gRPC port of a pod, with the certificate of the release."""
+        files = {name: text.encode() for name, text in self.node.secrets["similis-tls"].items()}
+        credentials = grpc.ssl_channel_credentials(files["ca.crt"], files["tls.key"], files["tls.crt"])
+        named = [("grpc.ssl_target_name_override", "similis.internal")]
+        return grpc.aio.secure_channel(f"127.0.0.1:{pod.port('grpc')}", credentials, options=named)
+
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def deployed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deployed]:
@@ -65,7 +77,8 @@ async def deployed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[De
         postgres = await stack.enter_async_context(running_postgres(folder / "postgres"))
         database = await stack.enter_async_context(new_database(postgres, migrated=False))
         qdrant = await stack.enter_async_context(running_qdrant(folder / "qdrant"))
-        node = Node(folder, {"similis-postgres": {"url": database}, "first": {"api-key": KEY}})
+        secrets = {"similis-postgres": {"url": database}, "first": {"api-key": KEY}, "similis-tls": _certificate()}
+        node = Node(folder, secrets)
         # The conversion of the model is not what is tested here.
         MODEL_CACHE.mkdir(parents=True, exist_ok=True)
         (folder / "models").mkdir()
@@ -84,6 +97,17 @@ async def deployed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[De
         for pod in pods:
             await pod.ready()
         yield Deployed(release, node, *pods)
+
+
+def _certificate() -> dict[str, str]:
+    """A certificate as the Secret of `tls.existingSecret` holds it."""
+    authority = trustme.CA()
+    issued = authority.issue_cert("similis.internal")
+    return {
+        "tls.crt": "".join(blob.bytes().decode() for blob in issued.cert_chain_pems),
+        "tls.key": issued.private_key_pem.bytes().decode(),
+        "ca.crt": authority.cert_pem.bytes().decode(),
+    }
 
 
 def _flags(qdrant: str) -> list[str]:
@@ -113,6 +137,14 @@ async def test_metrics_are_on_the_port_of_their_name(deployed: Deployed) -> None
             assert answer.status == 404, "the port that the world sees shows metrics"
 
 
+async def test_nobody_calls_without_a_certificate(deployed: Deployed) -> None:
+    for pod in (deployed.embedder, deployed.trainer):
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{pod.port('grpc')}") as channel:
+            stub: Any = health_pb2_grpc.HealthStub(channel)
+            with pytest.raises(grpc.aio.AioRpcError):
+                await stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
+
+
 async def test_the_pod_of_helm_test_is_content(deployed: Deployed) -> None:
     pod = deployed.release.one("Pod", "similis-test")["spec"]
     (container,) = pod["containers"]
@@ -125,7 +157,7 @@ async def test_an_embedder_that_ends_finishes_the_streams_it_is_in(deployed: Dep
     deployment = deployed.release.one("Deployment", "similis-embedder")
     async with deployed.node.running(deployed.release, deployment) as pod:
         await pod.ready()
-        async with open_channel(f"127.0.0.1:{pod.port('grpc')}") as channel:
+        async with deployed.channel(pod) as channel:
             stub: Any = embedder_pb2_grpc.EmbedderServiceStub(channel)
             checksum = (await stub.Describe(embedder_pb2.DescribeRequest())).checksum
             call = stub.EmbedStream()
