@@ -37,7 +37,7 @@ KEY = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
 # Loopback only, and no seconds spent on what the tests do not look at.
 FLAGS = {
     "listenAddress": "127.0.0.1",
-    "embedder.drainSeconds": "1",
+    "embedder.drainSeconds": "5",
     "trainer.drainSeconds": "0",
     "embedder.settings.workers": "1",
     "apiKey.existingSecret": "first",
@@ -153,30 +153,26 @@ async def test_the_pod_of_helm_test_is_content(deployed: Deployed) -> None:
     assert said.splitlines() == ["GET /readyz 200", "POST /api/verify 200", "GET /api/collection/list 200"]
 
 
-async def test_an_embedder_that_ends_finishes_the_streams_it_is_in(deployed: Deployed) -> None:
+async def test_an_embedder_that_ends_answers_what_it_took_up_and_what_still_comes(deployed: Deployed) -> None:
     deployment = deployed.release.one("Deployment", "similis-embedder")
     async with deployed.node.running(deployed.release, deployment) as pod:
         await pod.ready()
         async with deployed.channel(pod) as channel:
             stub: Any = embedder_pb2_grpc.EmbedderServiceStub(channel)
             checksum = (await stub.Describe(embedder_pb2.DescribeRequest())).checksum
-            call = stub.EmbedStream()
-            images = [
-                embedder_pb2.EmbedStreamRequest(item_id=number, image=IMAGE, backbone_checksum=checksum)
-                for number in range(12)
-            ]
-            for image in images[:4]:
-                await call.write(image)
-            outcomes = [await call.read()]
+            stream = stub.EmbedStream()
+            for number in range(4):
+                await stream.write(_request(number, checksum))
+            outcomes = [await stream.read()]
             ending = asyncio.create_task(pod.stop())
             await pod.unready()
-            for image in images[4:]:
-                await call.write(image)
-            await call.done_writing()
-            outcomes += [await call.read() for _ in images[1:]]
-            assert await call.read() == grpc.aio.EOF
-        assert sorted(outcome.item_id for outcome in outcomes) == list(range(12))
-        assert {outcome.WhichOneof("outcome") for outcome in outcomes} == {"embedding"}
+            # Of those who have not heard yet that it ends.
+            calls = [stub.Embed(embedder_pb2.EmbedRequest(image=IMAGE, backbone_checksum=checksum)) for _ in range(8)]
+            assert all(answer.vector for answer in await asyncio.gather(*calls))
+            while (outcome := await stream.read()) is not grpc.aio.EOF:
+                outcomes.append(outcome)
+            assert await stream.code() == grpc.StatusCode.OK
+            assert {outcome.WhichOneof("outcome") for outcome in outcomes} == {"embedding"}
         assert await ending == 0
 
 
@@ -204,6 +200,10 @@ async def test_a_trainer_ends_in_its_time(deployed: Deployed) -> None:
     async with deployed.node.running(deployed.release, deployment) as pod:
         await pod.ready()
         assert await pod.stop() == 0
+
+
+def _request(number: int, checksum: str) -> embedder_pb2.EmbedStreamRequest:
+    return embedder_pb2.EmbedStreamRequest(item_id=number, image=IMAGE, backbone_checksum=checksum)
 
 
 class Creation:
