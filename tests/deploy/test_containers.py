@@ -169,7 +169,7 @@ async def test_an_embedder_that_ends_answers_what_it_took_up_and_what_still_come
             # Of those who have not heard yet that it ends.
             calls = [stub.Embed(embedder_pb2.EmbedRequest(image=IMAGE, backbone_checksum=checksum)) for _ in range(8)]
             assert all(answer.vector for answer in await asyncio.gather(*calls))
-            while (outcome := await stream.read()) is not grpc.aio.EOF:
+            while outcome := await stream.read():
                 outcomes.append(outcome)
             assert await stream.code() == grpc.StatusCode.OK
             assert {outcome.WhichOneof("outcome") for outcome in outcomes} == {"embedding"}

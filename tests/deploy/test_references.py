@@ -200,8 +200,9 @@ def test_the_service_monitor_finds_one_metrics_port_of_each_component() -> None:
 @pytest.mark.parametrize("component", ["gateway", "embedder", "trainer"])
 def test_a_changed_setting_makes_new_pods_and_no_setting_leaves_them(component: str) -> None:
     def template_of(*flags: str) -> Document:
-        pod_template: Document = rendered("minimal", *flags).one("Deployment", f"similis-{component}")["spec"]
-        return pod_template["template"]
+        deployment = rendered("minimal", *flags).one("Deployment", f"similis-{component}")
+        made: Document = deployment["spec"]["template"]
+        return made
 
     assert template_of() == template_of("--set", f"{component}.replicas=7")
     assert template_of() != template_of("--set", f"{component}.shutdownGraceSeconds=33")

@@ -53,7 +53,8 @@ def test_every_value_has_a_default_and_every_default_a_schema() -> None:
 
 @pytest.mark.parametrize("path", [path for path in OBJECTS if path != ("global",)], ids=".".join)
 def test_an_unknown_key_is_refused(path: tuple[str, ...]) -> None:
-    values = wrong = {}
+    values: dict[str, Any] = {}
+    wrong = values
     for name in path:
         wrong[name] = {}
         wrong = wrong[name]

@@ -95,6 +95,12 @@ spec:
       behavior:
         {{- toYaml . | nindent 8 }}
   {{- end }}
+  {{- if and (eq .component "trainer") (not $scaling.keda.triggers) }}
+  # Jobs go on while Prometheus does not answer.
+  fallback:
+    failureThreshold: 3
+    replicas: {{ max 1 (int $scaling.minReplicas) }}
+  {{- end }}
   triggers:
     {{- include "similis.kedaTriggers" . | nindent 4 }}
 {{- end -}}
