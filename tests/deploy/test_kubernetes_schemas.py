@@ -1,16 +1,26 @@
 """Every object is one that Kubernetes knows, field for field, in the oldest and the newest version."""
 
 import json
+from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
 import jsonschema
 import kubernetes_validate
 import pytest
+from kubernetes_validate import utils
 
 from tests.deploy.chart import MATRIX, NEWEST, OLDEST, TOOLS, Document, rendered
 
 CUSTOM = ("monitoring.coreos.com/", "gateway.networking.k8s.io/", "keda.sh/")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def schemas_read_once() -> Iterator[None]:
+    """All definitions of a version are several megabytes, and the package reads them for each object."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(utils, "schema_contents", cache(utils.schema_contents))
+        yield
 
 
 @pytest.mark.parametrize("name", MATRIX)
