@@ -115,6 +115,8 @@ def fetch_checkov(folder: Path) -> None:
     _run([str(folder / "bin" / "pip"), "install", "-q", "--disable-pip-version-check", CHECKOV], cwd=folder)
 
 
+# What there are links to in build/tools/bin.
+PROGRAMS = ("helm/helm", "helm/kubectl", "promtool/promtool", "checkov/bin/checkov")
 # What is fetched, and what else its folder's content depends on.
 FETCHED = {
     "helm": (fetch_helm, f"{HELM}"),
@@ -135,6 +137,17 @@ def fetch(name: str) -> None:
     folder.mkdir(parents=True)
     make(folder)
     stamp.write_text(version, encoding="utf-8")
+
+
+def link_programs() -> None:
+    """Makes build/tools/bin, with a link to each program that is there."""
+    folder = TOOLS / "bin"
+    folder.mkdir(exist_ok=True)
+    for program in PROGRAMS:
+        link = folder / Path(program).name
+        if (TOOLS / program).exists() and not link.exists():
+            link.unlink(missing_ok=True)
+            link.symlink_to(Path("..") / program)
 
 
 @contextmanager
@@ -175,6 +188,7 @@ def main(names: list[str]) -> int:
         try:
             for name in names or FETCHED:
                 fetch(name)
+            link_programs()
         except ToolError as error:
             sys.stderr.write(f"{error}\n")
             return 1
