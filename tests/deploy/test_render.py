@@ -69,6 +69,10 @@ def test_is_one_resource_a_template() -> None:
             ("gateway.autoscaling.kind=hpa", "gateway.autoscaling.hpa.targetCPUUtilizationPercentage=null"),
             "has nothing to scale by",
         ),
+        (
+            ("postgres.ca.secret=one", "postgres.ca.configMap=other"),
+            "postgres-ca: name a Secret or a ConfigMap, not both",
+        ),
         (("gateway.strategy.maxSurge=0",), "would never replace a pod"),
     ],
 )

@@ -1,5 +1,8 @@
 {{/* A volume of one file from a Secret or a ConfigMap: dict "name" "postgres-ca" "from" (secret, configMap, key) "path" "ca.crt". */}}
 {{- define "similis.caVolume" -}}
+{{- if and .from.secret .from.configMap -}}
+{{- fail (printf "%s: name a Secret or a ConfigMap, not both" .name) -}}
+{{- end -}}
 {{- if .from.secret }}
 - name: {{ .name }}
   secret:
