@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "deploy" / "helm" / "similis"
 TOOLS = ROOT / "build" / "tools"
 HELM = TOOLS / "helm" / "helm"
+KUBECTL = TOOLS / "helm" / "kubectl"
 
 # The oldest that Chart.yaml allows, and the newest that there are schemas of.
 OLDEST, NEWEST = "1.30.0", "1.37.0"

@@ -10,3 +10,14 @@ def container_environment(release: Rendered, container: Document) -> dict[str, s
         if "configMapRef" in source:
             found |= release.one("ConfigMap", source["configMapRef"]["name"])["data"]
     return found | {item["name"]: item["value"] for item in container.get("env", []) if "value" in item}
+
+
+def main_container(deployment: Document) -> Document:
+    """The service's own container."""
+    containers: list[Document] = deployment["spec"]["template"]["spec"]["containers"]
+    return containers[0]
+
+
+def settings(release: Rendered, deployment: Document) -> dict[str, str]:
+    """The environment of a Deployment's own container."""
+    return container_environment(release, main_container(deployment))

@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import os
+import shlex
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest_asyncio
 from tests.deploy.api_controllers import Controllers
 from tests.deploy.api_objects import Object, Objects
 from tests.deploy.api_server import ApiServer, serving
-from tests.deploy.chart import CHART, HELM, NAMESPACE, values_file
+from tests.deploy.chart import CHART, HELM, KUBECTL, NAMESPACE, values_file
 
 # What the operator made, and what helm remembers a release by.
 OPERATORS = ("similis-postgres",)
@@ -31,8 +32,12 @@ class Cluster:
     async def helm(self, *arguments: str, chart: bool = False, values: str = "minimal") -> tuple[int, str]:
         """Runs helm; gives its status and what it said. chart: with the chart and the values of that name."""
         given = [*arguments, *((str(CHART), "-f", str(values_file(values))) if chart else ())]
+        return await self.run(HELM, *given, "-n", NAMESPACE)
+
+    async def run(self, program: Path, *arguments: str) -> tuple[int, str]:
+        """Runs a client of the cluster; gives its status and what it said."""
         process = await asyncio.create_subprocess_exec(
-            *(str(HELM), *given, "-n", NAMESPACE),
+            *(str(program), *arguments),
             env={**os.environ, "KUBECONFIG": str(self.kubeconfig), "HOME": str(self.kubeconfig.parent)},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
@@ -102,7 +107,11 @@ async def test_install_migrates_before_anything_else_is_made(cluster: Cluster) -
     changes = cluster.changes()
     done = changes.index(("MODIFIED", "Job", "similis-migrate"))
     assert [change for change in changes[:done] if change[1] in ("Deployment", "Service", "ConfigMap")] == []
-    assert cluster.deployment("gateway")["status"]["availableReplicas"] == 2
+    gateway = cluster.deployment("gateway")
+    assert gateway["status"]["availableReplicas"] == 2
+    # As it arrives, and not as text: octal in YAML is read differently by different readers.
+    (secret,) = (item["secret"] for item in gateway["spec"]["template"]["spec"]["volumes"] if "secret" in item)
+    assert secret["defaultMode"] == 0o440
     # What only the migrations needed is gone.
     assert not [name for name in cluster.left() if name.endswith("-migrate")]
 
@@ -126,6 +135,18 @@ async def test_everything_at_once_comes_up_and_goes(cluster: Cluster) -> None:
     status, said = await cluster.helm("uninstall", "similis", *WAIT)
     assert status == 0, said
     assert cluster.left() == before
+
+
+async def test_the_command_in_the_notes_prints_the_api_key(cluster: Cluster) -> None:
+    await cluster.install()
+    _, notes = await cluster.helm("get", "notes", "similis")
+    (command,) = (line for line in notes.splitlines() if "get secret" in line)
+    program, *arguments = shlex.split(command)
+    assert program == "kubectl"
+    status, said = await cluster.run(KUBECTL, *arguments)
+    assert status == 0, said
+    secret = cluster.objects.get("Secret", NAMESPACE, "similis-api-key")
+    assert said == base64.b64decode(secret["data"]["api-key"]).decode()
 
 
 async def test_upgrade_makes_new_pods_and_keeps_the_api_key(cluster: Cluster) -> None:
