@@ -113,6 +113,12 @@ def test_the_gateway_leaves_on_the_port_of_its_heidicon_only() -> None:
         assert list(_ports_open_to(policy, "8.8.8.8")) == [port]
 
 
+def test_traces_may_leave_on_the_port_of_their_collector() -> None:
+    for component in ("gateway", "embedder", "trainer"):
+        rules = rendered("full").one("NetworkPolicy", f"similis-{component}")["spec"]["egress"]
+        assert 4318 in [port.get("port") for rule in rules for port in rule.get("ports", [])], component
+
+
 def test_only_gateway_and_trainer_may_call_the_embedder(release: Rendered) -> None:
     callers = {"embedder": {"gateway", "trainer"}, "trainer": {"gateway"}}
     for policy in release.of("NetworkPolicy"):
