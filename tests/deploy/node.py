@@ -155,7 +155,10 @@ class RunningPod:
         if "httpGet" in probe:
             port = self.port(probe["httpGet"]["port"])
             return await _http_ok(f"http://127.0.0.1:{port}{probe['httpGet']['path']}", probe["timeoutSeconds"])
-        return await _serving(f"127.0.0.1:{self.ports[probe['grpc']['port']]}", probe["timeoutSeconds"])
+        asked = probe["grpc"]
+        return await _serving(
+            f"127.0.0.1:{self.ports[asked['port']]}", asked.get("service", ""), probe["timeoutSeconds"]
+        )
 
     async def stop(self) -> int:
         """SIGTERM, and the exit status. Raises TimeoutError after the grace period that the release gives."""
@@ -175,11 +178,11 @@ async def _http_ok(url: str, seconds: float) -> bool:
         return False
 
 
-async def _serving(target: str, seconds: float) -> bool:
+async def _serving(target: str, service: str, seconds: float) -> bool:
     async with grpc.aio.insecure_channel(target) as channel:
         stub: Any = health_pb2_grpc.HealthStub(channel)
         try:
-            answer = await stub.Check(health_pb2.HealthCheckRequest(), timeout=seconds)
+            answer = await stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=seconds)
         except grpc.aio.AioRpcError:
             return False
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)

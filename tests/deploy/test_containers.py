@@ -8,6 +8,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -17,6 +18,7 @@ import pytest_asyncio
 import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from similis.catalog.migrate import migrate
 from similis.embedder.config import EmbedderSettings
 from similis.proto.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 from tests.deploy.chart import NAMESPACE, Rendered, rendered
@@ -71,11 +73,16 @@ class Deployed:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def deployed(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deployed]:
+async def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    async with running_postgres(tmp_path_factory.mktemp("postgres") / "data") as url:
+        yield url
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def deployed(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Deployed]:
     folder = tmp_path_factory.mktemp("node")
     async with AsyncExitStack() as stack:
-        postgres = await stack.enter_async_context(running_postgres(folder / "postgres"))
-        database = await stack.enter_async_context(new_database(postgres, migrated=False))
+        database = await stack.enter_async_context(new_database(postgres_url, migrated=False))
         qdrant = await stack.enter_async_context(running_qdrant(folder / "qdrant"))
         secrets = {"similis-postgres": {"url": database}, "first": {"api-key": KEY}, "similis-tls": _certificate()}
         node = Node(folder, secrets)
@@ -124,6 +131,19 @@ async def test_all_probes_pass(deployed: Deployed) -> None:
     for pod in (deployed.embedder, deployed.trainer, deployed.gateway):
         for name in ("startupProbe", "readinessProbe", "livenessProbe"):
             assert await pod.probe(name), (pod.container["name"], name)
+
+
+async def test_a_trainer_without_a_schema_waits_and_is_not_restarted(
+    deployed: Deployed, postgres_url: str, tmp_path: Path
+) -> None:
+    async with new_database(postgres_url, migrated=False) as url:
+        node = Node(tmp_path, {**deployed.node.secrets, "similis-postgres": {"url": url}}, deployed.node.hosts)
+        deployment = deployed.release.one("Deployment", "similis-trainer")
+        async with node.running(deployed.release, deployment) as pod:
+            assert await pod.probe("livenessProbe")
+            assert not await pod.probe("readinessProbe")
+            await migrate(url)
+            await pod.ready()
 
 
 async def test_metrics_are_on_the_port_of_their_name(deployed: Deployed) -> None:

@@ -164,6 +164,10 @@ lifecycle:
 startupProbe:
   grpc:
     port: {{ $port }}
+    {{- if eq .component "trainer" }}
+    # It waits for the schema for as long as need be; restarted, it would only wait again.
+    service: liveness
+    {{- end }}
   periodSeconds: 2
   timeoutSeconds: 2
   failureThreshold: {{ max 1 (div $own.startupSeconds 2) }}
@@ -176,6 +180,8 @@ readinessProbe:
 livenessProbe:
   grpc:
     port: {{ $port }}
+    # The process alone, not whether it can work now.
+    service: liveness
   periodSeconds: 10
   timeoutSeconds: 5
   failureThreshold: 6
