@@ -12,7 +12,8 @@ PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test check check-style check-types check-proto check-fast docker-check dashboard proto constraints clean
+.PHONY: help setup up demo test check check-style check-types check-proto check-fast tools helm-check chart
+.PHONY: docker-check dashboard proto constraints clean
 
 help: ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,7 +32,7 @@ up: $(STAMP) ## run Similis on this machine; options go in ARGS
 demo: $(STAMP) ## show it with free photographs; ARGS=--exit ends after the searches
 	@python -m demo $(ARGS)
 
-test: check ## everything: 'make check' and all other tests
+test: check tools ## everything: 'make check' and all other tests
 	pytest $(PARALLEL) --ignore=tests/unit --ignore=tests/architecture
 
 check: $(STAMP) ## format, lint, types, generated code, fast tests
@@ -44,6 +45,7 @@ check-style: $(STAMP)
 check-types: $(STAMP)
 	mypy -p similis -p demo
 	mypy -p deploy.grafana
+	mypy deploy/tools.py deploy/chart_reference.py
 
 check-proto: $(STAMP)
 	buf lint
@@ -59,6 +61,15 @@ docker-check: $(STAMP) ## install and start what goes into the images, in clean 
 
 dashboard: $(STAMP) ## write the Grafana dashboard anew
 	python -m deploy.grafana.dashboard
+
+helm-check: $(STAMP) tools ## the Helm chart, with the real helm and without a cluster
+	pytest $(PARALLEL) tests/deploy
+
+tools: $(STAMP) ## fetch what checks the chart (helm, promtool, checkov) into build/tools
+	@python deploy/tools.py
+
+chart: $(STAMP) ## bring the chart's comments, table and settings in step
+	python deploy/chart_reference.py
 
 proto: $(STAMP) ## write the generated code of the .proto files anew
 	sh $(PROTO)/generate.sh

