@@ -28,9 +28,9 @@ RETURNING *
 
 HEARTBEAT = """
 UPDATE jobs SET lease_until = now() + make_interval(secs => $3), phase = $4, progress = greatest(progress, $5),
-    progressed_at = CASE WHEN phase <> $4 OR $5 > progress THEN now() ELSE progressed_at END,
     -- Only attempts that came no further count towards giving up.
-    attempts = CASE WHEN $5 >= progress + 1 THEN 1 ELSE attempts END
+    attempts = CASE WHEN $5 >= progress + 1 THEN 1 ELSE attempts END,
+    progressed_at = CASE WHEN phase <> $4 OR $5 > progress THEN now() ELSE progressed_at END
 WHERE id = $1 AND token = $2 AND state = 'running'
 RETURNING cancel_requested
 """

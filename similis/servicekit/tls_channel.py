@@ -8,12 +8,13 @@ import grpc
 
 from similis.servicekit.tls import CertificateFiles, Certificates
 
-# Calls under way when the certificates changed may go on for this long on the connections that they have.
-OLD_SECONDS = 600.0
+# Calls under way when the certificates changed may go on for this long on the connections that they have: for longer
+# than our longest streams live.
+OLD_SECONDS = 420.0
 
 
 class RenewingChannel(grpc.aio.Channel):
-    """Calls are made on a channel with the newest certificates; the one before is closed when its calls are done."""
+    """Calls are made on a channel with the newest certificates; the one before ends when its calls must be over."""
 
     def __init__(self, certificates: CertificateFiles, make: Callable[[Certificates], grpc.aio.Channel]) -> None:
         """make: opens a channel with these certificates."""
@@ -21,15 +22,15 @@ class RenewingChannel(grpc.aio.Channel):
         self._make = make
         self._given = certificates.current()
         self._channel = make(self._given)
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing: dict[asyncio.Task[None], grpc.aio.Channel] = {}
 
     def newest(self) -> grpc.aio.Channel:
         """The channel to call on now."""
         certificates = self._certificates.current()
         if certificates is not self._given:
-            task = asyncio.create_task(self._channel.close(OLD_SECONDS), name="old-certificates")
-            self._closing.add(task)
-            task.add_done_callback(self._closing.discard)
+            task = asyncio.create_task(_closed_later(self._channel), name="old-certificates")
+            self._closing[task] = self._channel
+            task.add_done_callback(self._closing.pop)
             self._channel, self._given = self._make(certificates), certificates
         return self._channel
 
@@ -42,10 +43,12 @@ class RenewingChannel(grpc.aio.Channel):
     async def close(self, grace: float | None = None) -> None:
         """Closes the channel in use, and at once those before it."""
         await self._channel.close(grace)
-        closing = list(self._closing)
+        closing = dict(self._closing)
         for task in closing:
             task.cancel()
         await asyncio.gather(*closing, return_exceptions=True)
+        for channel in closing.values():
+            await channel.close(None)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
         """The state of the channel in use."""
@@ -74,6 +77,12 @@ class RenewingChannel(grpc.aio.Channel):
     def stream_stream(self, *arguments: Any, **named: Any) -> Any:
         """A method of this kind, as `grpc.aio.Channel` gives it."""
         return _Method(self, lambda channel: channel.stream_stream(*arguments, **named))
+
+
+async def _closed_later(channel: grpc.aio.Channel) -> None:
+    # Not by `close` with a grace period: once that is begun, the channel cannot be closed sooner.
+    await asyncio.sleep(OLD_SECONDS)
+    await channel.close(None)
 
 
 class _Method:

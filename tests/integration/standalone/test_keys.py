@@ -1,6 +1,9 @@
 """The first key and the `keys` commands, on a real database."""
 
+import asyncio
+import os
 import secrets
+import sys
 from pathlib import Path
 
 import pytest
@@ -92,6 +95,34 @@ async def test_keys_of_a_server_wait_for_its_migration_and_take_a_newer_schema(u
         await connection.execute("INSERT INTO schema_migrations (version, name) VALUES (9999, 'from_the_future')")
     assert await migrated(url) == []
     await create_key(url, "museum")
+
+
+async def test_the_commands_use_the_server_whose_url_a_file_holds(url: str, tmp_path: Path) -> None:
+    (tmp_path / "url").write_text(url)
+    (tmp_path / "key").write_text(secrets.token_hex(32))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    environment = {**os.environ, "SIMILIS_DATABASE_URL_FILE": str(tmp_path / "url")}
+
+    async def similis(*arguments: str) -> tuple[int, str]:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "similis.standalone", *arguments),
+            env=environment,
+            cwd=elsewhere,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        said, _ = await process.communicate()
+        return process.returncode or 0, said.decode()
+
+    ensure = ("keys", "ensure", "--name", "operator", "--secret-file", str(tmp_path / "key"))
+    status, said = await similis(*ensure)
+    assert (status, "similis migrate" in said) == (1, True)
+    assert (await similis("migrate"))[0] == 0
+    assert (await similis(*ensure))[0] == 0
+    async with Database.open(url) as database:
+        assert await ApiKeys(database).valid((tmp_path / "key").read_text())
+    assert list(elsewhere.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 201, "a\nb"])

@@ -1,6 +1,7 @@
 # ruff: noqa: ARG002, N802 - the names and arguments of the protocol
 """Mutual TLS between our services, over real connections."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -129,6 +130,21 @@ async def test_new_files_are_used_without_a_restart_and_streams_under_way_go_on(
         stale = old.issue(tmp_path / "stale")
         async with open_channel(f"127.0.0.1:{running.port}", tls=stale) as other:
             await refused(other)
+
+
+async def test_closing_ends_streams_on_old_certificates_too(tmp_path: Path) -> None:
+    authority = Authority()
+    ours, theirs = authority.issue(tmp_path / "client"), authority.issue(tmp_path / "server")
+    async with serving(theirs) as running:
+        async with open_channel(f"127.0.0.1:{running.port}", tls=ours) as channel:
+            stream = embedder_pb2_grpc.EmbedderServiceStub(channel).EmbedStream()
+            await stream.write(pb.EmbedStreamRequest(item_id=1))
+            assert (await stream.read()).item_id == 1
+            authority.issue(tmp_path / "client")
+            await caller_seen(channel)
+            assert not stream.done()
+        assert await stream.code() is grpc.StatusCode.CANCELLED
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "old-certificates"]
 
 
 def test_files_that_do_not_fit_together_are_left_for_later(tmp_path: Path) -> None:

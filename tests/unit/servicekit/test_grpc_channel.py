@@ -1,0 +1,108 @@
+# ruff: noqa: ARG002, N802 - the names and arguments of the protocol
+"""How calls are dealt out over replicas, over real servers."""
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import grpc
+import pytest
+from prometheus_client import CollectorRegistry
+
+from similis.proto.embedder.v1 import embedder_pb2 as pb
+from similis.proto.embedder.v1 import embedder_pb2_grpc
+from similis.servicekit.grpc_channel import open_channel
+from similis.servicekit.grpc_server import RunningServer, ServerPlan, grpc_server
+from similis.servicekit.metrics import RpcServerMetrics
+
+SERVICE = "similis.embedder.v1.EmbedderService"
+# In which what a health service says, or a connection that ended, is known to a client.
+NEWS_SECONDS = 10.0
+
+
+class Replica(embedder_pb2_grpc.EmbedderServiceServicer):
+    """Says which of them it is."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    async def Describe(self, request: pb.DescribeRequest, context: Any) -> pb.DescribeResponse:
+        return pb.DescribeResponse(backbone=self._name)
+
+
+@asynccontextmanager
+async def replica(name: str, listen: str = "127.0.0.1:0", drain_seconds: float = 0.0) -> AsyncIterator[RunningServer]:
+    async with grpc_server(
+        ServerPlan(listen, grace_seconds=5, drain_seconds=drain_seconds),
+        services=[SERVICE],
+        register=lambda server: embedder_pb2_grpc.add_EmbedderServiceServicer_to_server(Replica(name), server),
+        metrics=RpcServerMetrics(CollectorRegistry()),
+    ) as running:
+        yield running
+
+
+async def answered(channel: grpc.aio.Channel, calls: int = 20) -> Counter[str]:
+    """Who answered how many of so many calls."""
+    stub = embedder_pb2_grpc.EmbedderServiceStub(channel)
+    return Counter([(await stub.Describe(pb.DescribeRequest(), timeout=10)).backbone for _ in range(calls)])
+
+
+async def only(channel: grpc.aio.Channel, *names: str) -> None:
+    """Returns when these replicas answer, and no others."""
+    async with asyncio.timeout(NEWS_SECONDS):
+        while set(await answered(channel)) != set(names):  # noqa: ASYNC110 - servers and clients tell each other
+            await asyncio.sleep(0.02)
+
+
+async def test_calls_go_in_turn_to_the_replicas_that_say_that_they_serve() -> None:
+    async with (
+        replica("a") as a,
+        replica("b") as b,
+        open_channel(f"ipv4:127.0.0.1:{a.port},127.0.0.1:{b.port}") as channel,
+    ):
+        await only(channel, "a", "b")
+        assert await answered(channel) == {"a": 10, "b": 10}
+        await a.set_serving("", False)
+        await only(channel, "b")
+        await a.set_serving("", True)
+        await only(channel, "a", "b")
+
+
+async def test_a_replica_that_is_replaced_under_load_fails_no_call() -> None:
+    async with AsyncExitStack() as stack:
+        leaving = await stack.enter_async_context(AsyncExitStack())
+        a = await leaving.enter_async_context(replica("a", drain_seconds=0.2))
+        b = await stack.enter_async_context(replica("b"))
+        channel = await stack.enter_async_context(open_channel(f"ipv4:127.0.0.1:{a.port},127.0.0.1:{b.port}"))
+        await only(channel, "a", "b")
+        going_on = asyncio.create_task(answered(channel, 2000))
+        began = time.monotonic()
+        await leaving.aclose()
+        # Clients that watch its health do not keep it until its grace period is over.
+        assert time.monotonic() - began < 4
+        await stack.enter_async_context(replica("c", f"127.0.0.1:{a.port}"))
+        assert (await going_on).total() == 2000
+        await only(channel, "b", "c")
+
+
+async def test_what_may_be_sent_again_survives_a_moment_without_any_replica() -> None:
+    async with AsyncExitStack() as stack:
+        a = await stack.enter_async_context(replica("a"))
+        idempotent = await stack.enter_async_context(
+            open_channel(f"127.0.0.1:{a.port}", idempotent=((SERVICE, "Describe"),))
+        )
+        other = await stack.enter_async_context(open_channel(f"127.0.0.1:{a.port}"))
+        for channel in (idempotent, other):
+            await only(channel, "a")
+        await a.set_serving("", False)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await answered(other, 10_000)
+        assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+        call = asyncio.create_task(answered(idempotent, 1))
+        done, _ = await asyncio.wait({call}, timeout=0.1)
+        assert not done
+        await a.set_serving("", True)
+        assert await call == {"a": 1}
