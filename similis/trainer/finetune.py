@@ -121,8 +121,8 @@ class Finetune:
         with self._phase(progress, Phase.FITTING, total * PASSES):
             previous = None if job.refresh else await self._previous(job, backbone)
             fitted = await self._steps.fit.fit(vectors, backbone.dimension, previous, progress.advance)
-        with self._phase(progress, Phase.CHECKING, total):
-            quantiles = await self._steps.calibration.run(vectors, fitted.projection, progress.advance)
+        with self._phase(progress, Phase.CHECKING, 1):
+            quantiles = await self._steps.calibration.run(vectors, index, fitted.projection)
         quality = dumps(fitted.quality | {"revision": fitted.quality.get("revision", job.revision)})
         weights, adapters, dim = fitted.projection.to_bytes(), self._stores.adapters, fitted.projection.matrix.shape[1]
         adapter = await self._patience.persist(adapters.add, index.collection_id, index.backbone, weights, quality)
