@@ -128,13 +128,14 @@ class Collections:
 
     async def remove(self, collection_id: int, *, batch: int = 20_000) -> None:
         """Removes a marked collection and all its rows, the many images in batches so that nobody waits long."""
-        delete = """
-        DELETE FROM images WHERE ctid = ANY (ARRAY(SELECT ctid FROM images WHERE collection_id = $1 LIMIT $2))
-        """
-        status = ""
-        while status != "DELETE 0":
-            async with self._database.connection() as connection:
-                status = await connection.execute(delete, collection_id, batch)
+        for table in ("images", "image_versions"):
+            delete = f"""
+            DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE collection_id = $1 LIMIT $2))
+            """  # noqa: S608 (one of two)
+            status = ""
+            while status != "DELETE 0":
+                async with self._database.connection() as connection:
+                    status = await connection.execute(delete, collection_id, batch)
         async with self._database.connection() as connection:
             await connection.execute("DELETE FROM collections WHERE id = $1 AND deleting_at IS NOT NULL", collection_id)
 

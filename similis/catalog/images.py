@@ -154,8 +154,11 @@ class Images:
         return [row["id"] for row in rows]
 
     async def remove(self, collection_id: int, ids: Sequence[int]) -> None:
-        """Removes the ended spans of these images."""
+        """Removes the ended spans of these images, and what is known of their versions."""
         async with self._database.connection() as connection:
+            await connection.execute(
+                "DELETE FROM image_versions WHERE collection_id = $1 AND image_id = ANY($2)", collection_id, ids
+            )
             await connection.execute(
                 "DELETE FROM images WHERE collection_id = $1 AND id = ANY($2) AND last_revision IS NOT NULL",
                 collection_id,

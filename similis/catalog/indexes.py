@@ -1,7 +1,7 @@
 """Indexes: what a finetune makes. Each has its own Qdrant collection, written once."""
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -13,6 +13,23 @@ from similis.catalog.jobs import Job, LeaseLost
 CARRY_FAILURES = """
 UPDATE image_failures f SET index_id = $2 FROM indexes i
 WHERE f.index_id = i.id AND i.job_id = $1 AND i.id <> $2
+"""
+
+# What the index that is served, or one that was begun after it, found out for good. An image that is not in the
+# revision any more is left out, and of several the newest counts.
+TAKE_OVER_FAILURES = """
+INSERT INTO image_failures (index_id, image_id, reason, detail)
+SELECT DISTINCT ON (f.image_id) $2, f.image_id, f.reason, f.detail
+FROM indexes n
+JOIN collections c ON c.id = n.collection_id
+JOIN indexes i ON i.collection_id = n.collection_id AND i.backbone = n.backbone AND i.job_id <> n.job_id
+     AND i.id >= coalesce(c.live_index, 0)
+JOIN image_failures f ON f.index_id = i.id
+JOIN images m ON m.collection_id = n.collection_id AND m.id = f.image_id AND m.first_revision <= n.revision
+     AND (m.last_revision IS NULL OR m.last_revision >= n.revision)
+WHERE n.id = $2 AND f.reason = ANY($1)
+ORDER BY f.image_id, i.id DESC
+ON CONFLICT (index_id, image_id) DO NOTHING
 """
 
 LIVE = """
@@ -120,10 +137,10 @@ class Indexes:
         self._database = database
         self._prefix = prefix
 
-    async def begin(self, job: Job, backbone: str) -> Index:
+    async def begin(self, job: Job, backbone: str, lasting: Collection[str] = ()) -> Index:
         """The index that this attempt at the job writes; failures of earlier attempts are carried over.
 
-        Raises LeaseLost.
+        lasting: reasons for which failures of earlier jobs, with the same backbone, are taken over. Raises LeaseLost.
         """
         async with self._database.transaction() as connection:
             ours = await connection.fetchval(
@@ -145,6 +162,8 @@ class Indexes:
                 backbone,
             )
             await connection.execute(CARRY_FAILURES, job.id, identifier)
+            if lasting:
+                await connection.execute(TAKE_OVER_FAILURES, list(lasting), identifier)
         return Index(identifier, job.collection_id, job.revision, name, None, backbone, None)
 
     async def set_adapter(
@@ -174,6 +193,13 @@ class Indexes:
                 )
         except asyncpg.ForeignKeyViolationError:
             raise LeaseLost("The index was removed.") from None
+
+    async def forget_failures(self, index_id: int, image_ids: Sequence[int]) -> None:
+        """Takes failures back."""
+        async with self._database.connection() as connection:
+            await connection.execute(
+                "DELETE FROM image_failures WHERE index_id = $1 AND image_id = ANY($2)", index_id, image_ids
+            )
 
     async def failures(self, index_id: int, image_ids: Sequence[int] | None = None) -> list[ImageFailure]:
         """The failures of an index by image, of these images only if they are given."""

@@ -157,7 +157,6 @@ def faulty(host: ImageHost) -> dict[str, str]:
         "forbidden": "forbidden",
         "unauthorized": "forbidden",
         "teapot": "http_error",
-        "busy": "rate_limited",
         "broken": "server_error",
         "away": "server_error",
         "truncated": "connection_error",
@@ -179,6 +178,8 @@ def faulty(host: ImageHost) -> dict[str, str]:
         "half": "decode_error",
     }
     elsewhere = {
+        # By another name, since all images of a host wait when it wants them to.
+        host.url("busy").replace("127.0.0.1", "localhost"): "rate_limited",
         "http://127.0.0.1:1/nobody-listens.png": "connection_error",
         "http://nowhere.invalid/a.png": "dns_error",
         "http://[::1/a.png": "invalid_url",
