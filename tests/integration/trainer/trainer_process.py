@@ -22,14 +22,14 @@ def environment(settings: TrainerSettings) -> dict[str, str]:
 
 @asynccontextmanager
 async def trainer_process(
-    settings: TrainerSettings, log: list[dict[str, object]] | None = None
+    settings: TrainerSettings, log: list[dict[str, object]] | None = None, *, module: str = "similis.trainer"
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """`python -m similis.trainer`, working when this is entered; killed in the end if it still runs.
 
-    log: filled with the events that it logs.
+    log: filled with the events that it logs. module: what is run in its place.
     """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "similis.trainer"),
+        *(sys.executable, "-m", module),
         env={**os.environ, **environment(settings)},
         stderr=asyncio.subprocess.PIPE,
     )
