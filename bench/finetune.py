@@ -65,7 +65,7 @@ async def peak_memory(process: int) -> AsyncIterator[dict[str, float]]:
     found: dict[str, float] = {"peak_mb": 0.0}
 
     async def sample() -> None:
-        while True:
+        while psutil.pid_exists(process):
             found["peak_mb"] = max(found["peak_mb"], psutil.Process(process).memory_info().rss / 1e6)
             await asyncio.sleep(SAMPLE_SECONDS)
 
