@@ -38,14 +38,19 @@ FROM collections c LEFT JOIN indexes i ON i.id = c.live_index
 WHERE c.id = $1 AND c.deleting_at IS NULL
 """
 
+NEWEST_FAILURES = """
+SELECT i.id, (SELECT count(*) FROM image_failures f WHERE f.index_id = i.id) AS number
+FROM indexes i WHERE i.collection_id = $1 ORDER BY i.id DESC LIMIT 1
+"""
+
 FAILED = """
-SELECT m.image_url, m.repo_url, f.reason, f.detail
+SELECT f.image_id, m.image_url, m.repo_url, f.reason, f.detail
 FROM indexes i
 JOIN image_failures f ON f.index_id = i.id
 JOIN images m ON m.collection_id = i.collection_id AND m.id = f.image_id AND m.first_revision <= i.revision
      AND (m.last_revision IS NULL OR m.last_revision >= i.revision)
-WHERE i.id = (SELECT max(id) FROM indexes WHERE collection_id = $1)
-ORDER BY m.id
+WHERE i.id = $1 AND f.image_id > $2
+ORDER BY f.image_id LIMIT $3
 """
 
 DROPPABLE = """
@@ -121,6 +126,7 @@ class ImageFailure:
 class FailedImage:
     """A row of a content that could not be indexed, and why."""
 
+    image_id: int
     image_url: str
     repo_url: str
     reason: str
@@ -212,11 +218,17 @@ class Indexes:
             )
         return [ImageFailure(row["image_id"], row["reason"], row["detail"]) for row in rows]
 
-    async def failed_images(self, collection_id: int) -> list[FailedImage]:
-        """What the newest index of a collection could not take in, by image."""
+    async def newest_failures(self, collection_id: int) -> tuple[int | None, int]:
+        """The newest index of a collection, and how many images it could not take in."""
         async with self._database.connection() as connection:
-            rows = await connection.fetch(FAILED, collection_id)
-        return [FailedImage(row["image_url"], row["repo_url"], row["reason"], row["detail"]) for row in rows]
+            row = await connection.fetchrow(NEWEST_FAILURES, collection_id)
+        return (None, 0) if row is None else (row["id"], row["number"])
+
+    async def failed_images(self, index_id: int | None, *, after: int, limit: int) -> list[FailedImage]:
+        """The first `limit` images with an id above `after` that an index could not take in, by id."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(FAILED, index_id, after, limit)
+        return [FailedImage(**row) for row in rows]
 
     async def failure_counts(self, index_id: int) -> dict[str, int]:
         """How many images failed, by reason."""

@@ -81,7 +81,7 @@ class Fetching:
     ) -> None:
         async for page in revision_pages(self._images, job, self._patience, PAGE_SIZE):
             wanted = await self._wanted(page, job, index, stores)
-            progress.advance(len(page) - len(wanted))
+            progress.skip(len(page) - len(wanted))
             self._metrics.images.labels("known").inc(len(page) - len(wanted))
             for image, version in wanted:
                 await queue.put(image.id, image.image_url, version)

@@ -102,7 +102,7 @@ class Finetune:
         projection = await self._fit(job, index, vectors, backbone, progress, total)
         with self._phase(progress, Phase.INDEXING, total):
             count = await self._steps.indexing.run(index, vectors, projection, progress.advance)
-        with self._phase(progress, Phase.PUBLISHING, 1):
+        with self._phase(progress, Phase.PUBLISHING, total):
             await self._patience.persist(self._stores.jobs.publish, job, index.id, count)
         log.info("index_published", index=index.qdrant_collection, images=count, failed=sum(failures.values()))
 
@@ -121,10 +121,10 @@ class Finetune:
     async def _fit(
         self, job: Job, index: Index, vectors: StoredVectors, backbone: Backbone, progress: Progress, total: int
     ) -> Projection:
-        with self._phase(progress, Phase.FITTING, total * PASSES):
+        with self._phase(progress, Phase.FITTING, total, passes=PASSES):
             previous = None if job.refresh else await self._previous(job, backbone)
             fitted = await self._steps.fit.fit(vectors, backbone.dimension, previous, progress.advance)
-        with self._phase(progress, Phase.CHECKING, 1):
+        with self._phase(progress, Phase.CHECKING, total):
             quantiles = await self._steps.calibration.run(vectors, index, fitted.projection)
         quality = dumps(fitted.quality | {"revision": fitted.quality.get("revision", job.revision)})
         weights, adapters, dim = fitted.projection.to_bytes(), self._stores.adapters, fitted.projection.matrix.shape[1]
@@ -146,8 +146,8 @@ class Finetune:
         return Fitted(Projection.from_bytes(found.weights), quality | {"changed": changed})
 
     @contextmanager
-    def _phase(self, progress: Progress, phase: Phase, total: int) -> Iterator[None]:
-        progress.enter(phase, total)
+    def _phase(self, progress: Progress, phase: Phase, images: int, *, passes: int = 1) -> Iterator[None]:
+        progress.enter(phase, images, passes=passes)
         began = time.perf_counter()
         yield
         seconds = time.perf_counter() - began
