@@ -130,8 +130,11 @@ async def run(images: int, limit: float, folder: Path) -> dict[str, Any]:
         began, load = time.perf_counter(), psutil.getloadavg()[1]
         async with trainer_process(settings, log) as process, peaks(process.pid) as memory:
             job = await place.finetune(collection)
-            while not (found := await place.jobs.get(job.id)).state.ended and time.perf_counter() - began < limit:
-                await asyncio.sleep(0.2)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(limit):
+                    while not (await place.jobs.get(job.id)).state.ended:  # noqa: ASYNC110
+                        await asyncio.sleep(0.2)
+        found = await place.jobs.get(job.id)
         _, index = await place.indexes.live(collection)
         quality = await place.rows("SELECT quality FROM indexes WHERE id = $1", None if index is None else index.id)
         return answer | {
