@@ -22,8 +22,9 @@ from similis.trainer.view_sample import ViewSample
 
 PAGE_SIZE = 512
 LOOK_AHEAD = 2048
-# What a kill can cost: images that are embedded, or about to be, and not kept yet. At most this share of all.
-AT_RISK_SHARE = 0.04
+# What a kill can cost beside the downloads under way: images that are embedded, or about to be, and not kept yet. At
+# most this share of all.
+AT_RISK_SHARE = 0.03
 AT_RISK_LEAST, AT_RISK_MOST = 4, 64
 
 
