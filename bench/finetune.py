@@ -14,6 +14,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
@@ -51,8 +52,10 @@ class HashEmbedder(PixelEmbedder):
         digest = hashlib.sha256(request.image)
         self.embedded[digest.hexdigest()] += 1
         chance = np.random.default_rng(int.from_bytes(digest.digest()[:8], "big"))
-        vector = self._centres[chance.integers(50)] + 0.3 * chance.normal(size=DIMENSION)
-        embedding = embedder_pb2.Embedding(vector=vector.astype("<f4").tobytes())
+        centre = self._centres[chance.integers(50)]
+        rows = centre + 0.3 * chance.normal(size=(1 + request.views.count, DIMENSION))
+        vector, *views = (row.astype("<f4").tobytes() for row in rows)
+        embedding = embedder_pb2.Embedding(vector=vector, views=views)
         return embedder_pb2.EmbedStreamResponse(item_id=request.item_id, embedding=embedding)
 
 
@@ -62,7 +65,7 @@ async def peak_memory(process: int) -> AsyncIterator[dict[str, float]]:
     found: dict[str, float] = {"peak_mb": 0.0}
 
     async def sample() -> None:
-        while True:
+        while psutil.pid_exists(process):
             found["peak_mb"] = max(found["peak_mb"], psutil.Process(process).memory_info().rss / 1e6)
             await asyncio.sleep(SAMPLE_SECONDS)
 
@@ -74,17 +77,17 @@ async def peak_memory(process: int) -> AsyncIterator[dict[str, float]]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def finetuned(place: Workplace, collection: int, process: int) -> dict[str, object]:
-    """One finetune: seconds in all, and when each phase was first seen."""
+async def finetuned(place: Workplace, collection: int, process: int, log: list[dict[str, object]]) -> dict[str, object]:
+    """One finetune: seconds in all and of each phase. log: what the trainer logs."""
+    log.clear()
     async with peak_memory(process) as memory:
         began = time.perf_counter()
-        job = await place.finetune(collection, force=True)
-        phases: dict[str, float] = {}
-        while not (found := await place.jobs.get(job.id)).state.ended:
-            phases.setdefault(found.phase, round(time.perf_counter() - began, 1))
-            await asyncio.sleep(0.1)
+        job = await place.finetune(collection)
+        while not (found := await place.jobs.get(job.id)).state.ended:  # noqa: ASYNC110
+            await asyncio.sleep(0.05)
         seconds = time.perf_counter() - began
-    return {"state": found.state.value, "seconds": round(seconds, 1), "phases": phases, **memory}
+    phases = {str(event["phase"]): event["seconds"] for event in log if event["event"] == "phase_done"}
+    return {"state": found.state.value, "seconds": round(seconds, 2), "phases": phases, **memory}
 
 
 async def run(images: int, folder: Path) -> dict[str, object]:
@@ -110,14 +113,16 @@ async def run(images: int, folder: Path) -> dict[str, object]:
         )
         urls = host.picture_urls(images)
         collection = await place.collection(urls)
-        answer: dict[str, object] = {"images": images}
-        async with trainer_process(settings) as process:
+        answer: dict[str, Any] = {"images": images}
+        log: list[dict[str, object]] = []
+        async with trainer_process(settings, log) as process:
             answer["idle_mb"] = round(psutil.Process(process.pid).memory_info().rss / 1e6, 1)
-            answer["first"] = await finetuned(place, collection, process.pid)
+            answer["first"] = await finetuned(place, collection, process.pid, log)
             changed = images // 100
             before = embedder.embedded.total()
             await place.fill(collection, [*urls[changed:], *host.picture_urls(changed, first=images)])
-            answer["one_percent_changed"] = await finetuned(place, collection, process.pid)
+            answer["one_percent_changed"] = await finetuned(place, collection, process.pid, log)
+            answer["share_of_first"] = round(answer["one_percent_changed"]["seconds"] / answer["first"]["seconds"], 4)
             answer["embedded_for_one_percent"] = embedder.embedded.total() - before
         answer["killed"] = await killed(place, settings, embedder, host.picture_urls(images // 4, first=2 * images))
         return answer

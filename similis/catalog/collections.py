@@ -13,6 +13,7 @@ SELECT c.id, c.name, c.heidicon_tag, c.content_revision, c.last_modified, c.last
        coalesce(t.row_count, 0) AS row_count,
        i.revision AS live_revision, i.backbone AS live_backbone, i.quality AS live_quality,
        j.id AS job_id, j.state AS job_state, j.phase AS job_phase, j.progress AS job_progress,
+       j.phase_done, j.phase_total, j.seconds_left,
        j.error_code, j.error_message
 FROM collections c
 LEFT JOIN contents t ON t.collection_id = c.id AND t.revision = c.content_revision
@@ -34,12 +35,18 @@ SELECT id FROM marked
 
 @dataclass(frozen=True)
 class NewestJob:
-    """The newest finetune of a collection."""
+    """The newest finetune of a collection.
+
+    phase_done, phase_total: images. seconds_left: until it ends, as it looks. None where that is not known.
+    """
 
     id: int
     state: str
     phase: str
     progress: float
+    phase_done: int | None
+    phase_total: int | None
+    seconds_left: float | None
     error_code: str | None
     error_message: str | None
 
@@ -128,13 +135,14 @@ class Collections:
 
     async def remove(self, collection_id: int, *, batch: int = 20_000) -> None:
         """Removes a marked collection and all its rows, the many images in batches so that nobody waits long."""
-        delete = """
-        DELETE FROM images WHERE ctid = ANY (ARRAY(SELECT ctid FROM images WHERE collection_id = $1 LIMIT $2))
-        """
-        status = ""
-        while status != "DELETE 0":
-            async with self._database.connection() as connection:
-                status = await connection.execute(delete, collection_id, batch)
+        for table in ("images", "image_versions"):
+            delete = f"""
+            DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE collection_id = $1 LIMIT $2))
+            """  # noqa: S608 (one of two)
+            status = ""
+            while status != "DELETE 0":
+                async with self._database.connection() as connection:
+                    status = await connection.execute(delete, collection_id, batch)
         async with self._database.connection() as connection:
             await connection.execute("DELETE FROM collections WHERE id = $1 AND deleting_at IS NOT NULL", collection_id)
 
@@ -173,6 +181,9 @@ def _collection(row: asyncpg.Record) -> Collection:
             state=row["job_state"],
             phase=row["job_phase"],
             progress=row["job_progress"],
+            phase_done=row["phase_done"],
+            phase_total=row["phase_total"],
+            seconds_left=row["seconds_left"],
             error_code=row["error_code"],
             error_message=row["error_message"],
         )

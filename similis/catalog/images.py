@@ -58,6 +58,14 @@ BY_ID = f"""
 SELECT id, image_url, repo_url FROM images WHERE collection_id = $1 AND {AT_REVISION} AND id = ANY($3)
 """  # noqa: S608 (a constant)
 
+# Ordered by a hash of their ids, which have nothing to do with what the images show.
+SAMPLE = f"""
+SELECT id, image_url, repo_url FROM images i
+WHERE collection_id = $1 AND {AT_REVISION}
+      AND NOT EXISTS (SELECT FROM image_failures f WHERE f.index_id = $3 AND f.image_id = i.id)
+ORDER BY hashint8extended(id, 0), id LIMIT $4
+"""  # noqa: S608 (a constant)
+
 CHANGED = f"""
 SELECT avg((first_revision > $3)::int)::float8 FROM images WHERE collection_id = $1 AND {AT_REVISION}
 """  # noqa: S608 (a constant)
@@ -121,6 +129,12 @@ class Images:
             rows = await connection.fetch(BY_ID, collection_id, revision, ids)
         return {row["id"]: _image(row) for row in rows}
 
+    async def sample(self, collection_id: int, revision: int, index_id: int, count: int) -> list[Image]:
+        """At most `count` images of a revision that did not fail in an index, drawn uniformly, the same each time."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(SAMPLE, collection_id, revision, index_id, count)
+        return [_image(row) for row in rows]
+
     async def changed_share(self, collection_id: int, revision: int, since: int) -> float:
         """The share, 0 to 1, of a revision's rows that are not as they were at the revision `since`."""
         async with self._database.connection() as connection:
@@ -140,8 +154,11 @@ class Images:
         return [row["id"] for row in rows]
 
     async def remove(self, collection_id: int, ids: Sequence[int]) -> None:
-        """Removes the ended spans of these images."""
+        """Removes the ended spans of these images, and what is known of their versions."""
         async with self._database.connection() as connection:
+            await connection.execute(
+                "DELETE FROM image_versions WHERE collection_id = $1 AND image_id = ANY($2)", collection_id, ids
+            )
             await connection.execute(
                 "DELETE FROM images WHERE collection_id = $1 AND id = ANY($2) AND last_revision IS NOT NULL",
                 collection_id,

@@ -1,7 +1,7 @@
 """Indexes: what a finetune makes. Each has its own Qdrant collection, written once."""
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -15,20 +15,42 @@ UPDATE image_failures f SET index_id = $2 FROM indexes i
 WHERE f.index_id = i.id AND i.job_id = $1 AND i.id <> $2
 """
 
+# What the index that is served, or one that was begun after it, found out for good. An image that is not in the
+# revision any more is left out, and of several the newest counts.
+TAKE_OVER_FAILURES = """
+INSERT INTO image_failures (index_id, image_id, reason, detail)
+SELECT DISTINCT ON (f.image_id) $2, f.image_id, f.reason, f.detail
+FROM indexes n
+JOIN collections c ON c.id = n.collection_id
+JOIN indexes i ON i.collection_id = n.collection_id AND i.backbone = n.backbone AND i.job_id <> n.job_id
+     AND i.id >= coalesce(c.live_index, 0)
+JOIN image_failures f ON f.index_id = i.id
+JOIN images m ON m.collection_id = n.collection_id AND m.id = f.image_id AND m.first_revision <= n.revision
+     AND (m.last_revision IS NULL OR m.last_revision >= n.revision)
+WHERE n.id = $2 AND f.reason = ANY($1)
+ORDER BY f.image_id, i.id DESC
+ON CONFLICT (index_id, image_id) DO NOTHING
+"""
+
 LIVE = """
 SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim, i.score_quantiles
 FROM collections c LEFT JOIN indexes i ON i.id = c.live_index
 WHERE c.id = $1 AND c.deleting_at IS NULL
 """
 
+NEWEST_FAILURES = """
+SELECT i.id, (SELECT count(*) FROM image_failures f WHERE f.index_id = i.id) AS number
+FROM indexes i WHERE i.collection_id = $1 ORDER BY i.id DESC LIMIT 1
+"""
+
 FAILED = """
-SELECT m.image_url, m.repo_url, f.reason, f.detail
+SELECT f.image_id, m.image_url, m.repo_url, f.reason, f.detail
 FROM indexes i
 JOIN image_failures f ON f.index_id = i.id
 JOIN images m ON m.collection_id = i.collection_id AND m.id = f.image_id AND m.first_revision <= i.revision
      AND (m.last_revision IS NULL OR m.last_revision >= i.revision)
-WHERE i.id = (SELECT max(id) FROM indexes WHERE collection_id = $1)
-ORDER BY m.id
+WHERE i.id = $1 AND f.image_id > $2
+ORDER BY f.image_id LIMIT $3
 """
 
 DROPPABLE = """
@@ -104,6 +126,7 @@ class ImageFailure:
 class FailedImage:
     """A row of a content that could not be indexed, and why."""
 
+    image_id: int
     image_url: str
     repo_url: str
     reason: str
@@ -120,10 +143,10 @@ class Indexes:
         self._database = database
         self._prefix = prefix
 
-    async def begin(self, job: Job, backbone: str) -> Index:
+    async def begin(self, job: Job, backbone: str, lasting: Collection[str] = ()) -> Index:
         """The index that this attempt at the job writes; failures of earlier attempts are carried over.
 
-        Raises LeaseLost.
+        lasting: reasons for which failures of earlier jobs, with the same backbone, are taken over. Raises LeaseLost.
         """
         async with self._database.transaction() as connection:
             ours = await connection.fetchval(
@@ -145,6 +168,8 @@ class Indexes:
                 backbone,
             )
             await connection.execute(CARRY_FAILURES, job.id, identifier)
+            if lasting:
+                await connection.execute(TAKE_OVER_FAILURES, list(lasting), identifier)
         return Index(identifier, job.collection_id, job.revision, name, None, backbone, None)
 
     async def set_adapter(
@@ -175,6 +200,13 @@ class Indexes:
         except asyncpg.ForeignKeyViolationError:
             raise LeaseLost("The index was removed.") from None
 
+    async def forget_failures(self, index_id: int, image_ids: Sequence[int]) -> None:
+        """Takes failures back."""
+        async with self._database.connection() as connection:
+            await connection.execute(
+                "DELETE FROM image_failures WHERE index_id = $1 AND image_id = ANY($2)", index_id, image_ids
+            )
+
     async def failures(self, index_id: int, image_ids: Sequence[int] | None = None) -> list[ImageFailure]:
         """The failures of an index by image, of these images only if they are given."""
         async with self._database.connection() as connection:
@@ -186,11 +218,17 @@ class Indexes:
             )
         return [ImageFailure(row["image_id"], row["reason"], row["detail"]) for row in rows]
 
-    async def failed_images(self, collection_id: int) -> list[FailedImage]:
-        """What the newest index of a collection could not take in, by image."""
+    async def newest_failures(self, collection_id: int) -> tuple[int | None, int]:
+        """The newest index of a collection, and how many images it could not take in."""
         async with self._database.connection() as connection:
-            rows = await connection.fetch(FAILED, collection_id)
-        return [FailedImage(row["image_url"], row["repo_url"], row["reason"], row["detail"]) for row in rows]
+            row = await connection.fetchrow(NEWEST_FAILURES, collection_id)
+        return (None, 0) if row is None else (row["id"], row["number"])
+
+    async def failed_images(self, index_id: int | None, *, after: int, limit: int) -> list[FailedImage]:
+        """The first `limit` images with an id above `after` that an index could not take in, by id."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(FAILED, index_id, after, limit)
+        return [FailedImage(**row) for row in rows]
 
     async def failure_counts(self, index_id: int) -> dict[str, int]:
         """How many images failed, by reason."""

@@ -28,6 +28,7 @@ RETURNING *
 
 HEARTBEAT = """
 UPDATE jobs SET lease_until = now() + make_interval(secs => $3), phase = $4, progress = greatest(progress, $5),
+    phase_done = $6, phase_total = $7, seconds_left = $8,
     -- Only attempts that came no further count towards giving up.
     attempts = CASE WHEN $5 >= progress + 1 THEN 1 ELSE attempts END,
     progressed_at = CASE WHEN phase <> $4 OR $5 > progress THEN now() ELSE progressed_at END
@@ -110,6 +111,15 @@ class Job:
     created_at: datetime
 
 
+@dataclass(frozen=True)
+class PhaseCounts:
+    """How far a phase is, in images. seconds_left: until the job will end, as it looks; None where nobody can say."""
+
+    done: int
+    total: int
+    seconds_left: float | None
+
+
 class LeaseLost(ServiceError):
     """Somebody else has the job now, or nobody: this worker stops at once and writes nothing more."""
 
@@ -165,11 +175,12 @@ class Jobs:
             row = await connection.fetchrow(CLAIM, worker, self._lease_seconds)
         return None if row is None else _job(row)
 
-    async def heartbeat(self, job: Job, phase: str, progress: float) -> bool:
+    async def heartbeat(self, job: Job, phase: str, progress: float, counts: PhaseCounts | None = None) -> bool:
         """Keeps the lease and shows progress; gives whether a cancel was asked for. Raises LeaseLost."""
+        shown = (None, None, None) if counts is None else (counts.done, counts.total, counts.seconds_left)
         async with self._database.connection() as connection:
             cancel: bool | None = await connection.fetchval(
-                HEARTBEAT, job.id, job.token, self._lease_seconds, phase, progress
+                HEARTBEAT, job.id, job.token, self._lease_seconds, phase, progress, *shown
             )
         if cancel is None:
             raise _lost(job)

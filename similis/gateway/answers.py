@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterable, Iterable, Sequence
 from urllib.parse import quote
 
 from aiohttp import web
@@ -23,14 +23,24 @@ def push(message: str, **fields: object) -> web.Response:
     return data({**fields, "message": message, "message_type": "push"})
 
 
-def table(name: str, header: Sequence[str], rows: Iterable[Sequence[str]]) -> web.Response:
-    """An answer that is a CSV file of that name."""
+async def send_table(
+    request: web.Request, name: str, header: Sequence[str], pages: AsyncIterable[Sequence[Sequence[str]]]
+) -> web.StreamResponse:
+    """Answers with a CSV file of that name, by the page, so that nobody holds it whole."""
+    response = web.StreamResponse(headers={"Content-Disposition": attachment(f"{name} failures", "csv")})
+    response.content_type, response.charset = "text/csv", "utf-8"
+    await response.prepare(request)
+    await response.write(_csv([header]))
+    async for rows in pages:
+        await response.write(_csv(rows))
+    await response.write_eof()
+    return response
+
+
+def _csv(rows: Iterable[Sequence[str]]) -> bytes:
     text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow(header)
-    writer.writerows(rows)
-    headers = {"Content-Disposition": attachment(f"{name} failures", "csv")}
-    return web.Response(text=text.getvalue(), content_type="text/csv", charset="utf-8", headers=headers)
+    csv.writer(text).writerows(rows)
+    return text.getvalue().encode("utf-8")
 
 
 def attachment(name: str, extension: str) -> str:

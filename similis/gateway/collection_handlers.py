@@ -1,20 +1,22 @@
 """Collections over HTTP: list, info, create, updatename, delete, and finetune."""
 
-from dataclasses import asdict
+from collections.abc import AsyncIterator
 from json import loads
 
 from aiohttp import web
 
-from similis.catalog.collections import Collection, Collections
+from similis.catalog.collections import Collection, Collections, NewestJob
 from similis.catalog.indexes import Indexes
 from similis.catalog.jobs import Job, Jobs
 from similis.gateway import parameters
-from similis.gateway.answers import data, push, table
+from similis.gateway.answers import data, push, send_table
 from similis.gateway.body import read_object
 from similis.gateway.disk import DataDisk
 from similis.gateway.embedder_client import EmbedderClient
 from similis.gateway.trainer_client import TrainerClient
 from similis.gateway.upload import Uploads
+
+FAILURES_AT_ONCE, MAX_FAILURES_AT_ONCE = 1000, 10_000
 
 
 class CollectionHandlers:
@@ -97,21 +99,51 @@ class CollectionHandlers:
         self._trainer.nudge()
         return push(f"The finetune {'is cancelled' if job.state.ended else 'will end soon'}.", job_id=job.id)
 
-    async def failures(self, request: web.Request) -> web.Response:
-        """`GET /api/collection/{id}/failures`: JSON, or CSV for a client that asks for it by Accept."""
+    async def failures(self, request: web.Request) -> web.StreamResponse:
+        """`GET /api/collection/{id}/failures`: JSON by the page, or all as CSV for a client that asks for it by Accept.
+
+        `limit` and `after`: how many, and the `next` of the page before.
+        """
         identifier = parameters.collection_id(request.match_info["id"])
+        limit = parameters.whole_number(request.query, "limit", FAILURES_AT_ONCE, most=MAX_FAILURES_AT_ONCE)
+        after = parameters.whole_number(request.query, "after", 0, least=0)
         collection = await self._collections.get(identifier)
-        failures = await self._indexes.failed_images(identifier)
+        index_id, number = await self._indexes.newest_failures(identifier)
         if "text/csv" in request.headers.get("Accept", ""):
-            rows = [(failure.image_url, failure.repo_url, failure.reason, failure.detail) for failure in failures]
-            return table(collection.name, ("image_url", "repo_url", "reason", "detail"), rows)
-        return data({"failures": [asdict(failure) for failure in failures]})
+            return await self._failures_table(request, collection.name, index_id)
+        page = await self._indexes.failed_images(index_id, after=after, limit=limit + 1)
+        shown = page[:limit]
+        failures = [
+            {"image_url": row.image_url, "repo_url": row.repo_url, "reason": row.reason, "detail": row.detail}
+            for row in shown
+        ]
+        following = shown[-1].image_id if len(page) > limit else None
+        return data({"failures": failures, "number_of_failures": number, "next": following})
+
+    async def _failures_table(self, request: web.Request, name: str, index_id: int | None) -> web.StreamResponse:
+        async def rows() -> AsyncIterator[list[tuple[str, ...]]]:
+            after = 0
+            while page := await self._indexes.failed_images(index_id, after=after, limit=FAILURES_AT_ONCE):
+                yield [(row.image_url, row.repo_url, row.reason, row.detail) for row in page]
+                after = page[-1].image_id
+
+        return await send_table(request, name, ("image_url", "repo_url", "reason", "detail"), rows())
 
 
 def _finetune_message(job: Job, created: bool) -> str:
     if created:
         return "The finetune is queued."
     return f"A finetune is {job.state.value} already."
+
+
+def _counts(job: NewestJob) -> dict[str, int] | None:
+    if job.phase_done is None or job.phase_total is None:
+        return None
+    return {"done": job.phase_done, "total": job.phase_total}
+
+
+def _seconds_left(job: NewestJob) -> int | None:
+    return None if job.seconds_left is None else round(job.seconds_left)
 
 
 def _described(collection: Collection, backbone: str | None) -> dict[str, object]:
@@ -129,6 +161,8 @@ def _described(collection: Collection, backbone: str | None) -> dict[str, object
         "heidicon_tag": collection.heidicon_tag,
         "finetuning_state": "never" if job is None else job.state,
         "finetuning_phase": job.phase if job is not None and job.active else None,
+        "finetuning_counts": _counts(job) if job is not None and job.active else None,
+        "finetuning_seconds_left": _seconds_left(job) if job is not None and job.active else None,
         "quality": loads(collection.live_quality) if collection.live_quality else None,
         "finetuning_error": {"code": job.error_code, "message": job.error_message} if job and failed else None,
     }

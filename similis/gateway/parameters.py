@@ -17,6 +17,7 @@ MAX_TAG_CHARACTERS = 200
 # Control characters, lone surrogates, line and paragraph separators.
 UNWANTED = ("Cc", "Cs", "Zl", "Zp")
 NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
+WHOLE_NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
 TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 
 
@@ -65,6 +66,14 @@ def search_request(image: bytes, body: JsonObject, query: Mapping[str, str]) -> 
         limit=DEFAULT_RESULTS if limit is None else _num_results(limit),
         threshold=None if threshold is None else _threshold(threshold),
     )
+
+
+def whole_number(query: Mapping[str, str], name: str, default: int, *, least: int = 1, most: int = MAX_ID) -> int:
+    """A parameter that is a whole number from `least` to `most`. Raises InvalidRequest, invalid_NAME."""
+    text = query.get(name, str(default))
+    if not WHOLE_NUMBER.fullmatch(text) or not least <= int(text) <= most:
+        raise InvalidRequest(f"The parameter {name} is a whole number from {least} to {most}.", code=f"invalid_{name}")
+    return int(text)
 
 
 def truth(query: Mapping[str, str], name: str) -> bool:

@@ -16,6 +16,7 @@ from similis.catalog.collections import Collections
 from similis.catalog.contents import Contents
 from similis.catalog.database import Database, verified_url
 from similis.catalog.generations import Generations
+from similis.catalog.image_versions import ImageVersions
 from similis.catalog.images import Images
 from similis.catalog.indexes import Indexes
 from similis.catalog.jobs import Jobs
@@ -148,7 +149,7 @@ def _worker(number: int, parts: _Parts, settings: TrainerSettings) -> Worker:
     patience = Patience(settings.patience_seconds)
     limits = FetchLimits(settings.download_concurrency, settings.downloads_per_host)
     steps = FinetuneSteps(
-        fetching=Fetching(parts.images, parts.indexes, parts.downloads, limits, patience, parts.metrics),
+        fetching=Fetching(parts.images, parts.downloads, limits, patience, parts.metrics),
         fit=LearnedAdapter(
             parts.numerics, threads=settings.learning_threads or max(1, len(os.sched_getaffinity(0)) // 2)
         ),
@@ -156,7 +157,9 @@ def _worker(number: int, parts: _Parts, settings: TrainerSettings) -> Worker:
         indexing=Indexing(parts.generations, patience, parts.numerics),
     )
     finetune = Finetune(
-        FinetuneStores(parts.jobs, parts.images, parts.indexes, parts.adapters, parts.base_stores),
+        FinetuneStores(
+            parts.jobs, parts.images, parts.indexes, ImageVersions(parts.database), parts.adapters, parts.base_stores
+        ),
         steps,
         parts.embedder,
         patience,

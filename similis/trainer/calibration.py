@@ -9,8 +9,8 @@ from concurrent.futures import Executor
 
 import numpy as np
 
+from similis.catalog.indexes import Index
 from similis.catalog.projection import Projection
-from similis.trainer.fitting import Report
 from similis.trainer.stored_vectors import Matrix, StoredVectors
 
 # Enough for half a million pairs, so that one in a thousand is known well.
@@ -24,32 +24,19 @@ class Calibration:
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
 
-    async def run(self, vectors: StoredVectors, projection: Projection, report: Report) -> list[float]:
+    async def run(self, vectors: StoredVectors, index: Index, projection: Projection) -> list[float]:
         """The quantiles, at QUANTILES equal steps from 0 to 1, of the scores between images of different objects.
 
-        Empty when there are no two objects.
+        index: the one that is made. Empty when there are no two objects.
         """
-        sample, objects = await self._sample(vectors, report)
+        sample = await vectors.sample(index, SAMPLE)
+        objects = [image.repo_url for image in sample.images]
         if len(set(objects)) < 2:
             return []
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._executor, unrelated_quantiles, projection.apply(sample), objects)
-
-    async def _sample(self, vectors: StoredVectors, report: Report) -> tuple[Matrix, list[str]]:
-        """A uniform sample of the images, in one pass (Vitter, 1985, "Random Sampling with a Reservoir")."""
-        random = np.random.default_rng(0)
-        kept: list[tuple[Matrix, str]] = []
-        seen = 0
-        async for page in vectors.pages():
-            for image, vector in zip(page.images, page.vectors, strict=True):
-                seen += 1
-                row = seen - 1 if seen <= SAMPLE else int(random.integers(seen))
-                if row == len(kept):
-                    kept.append((vector, image.repo_url))
-                elif row < SAMPLE:
-                    kept[row] = (vector, image.repo_url)
-            report(page.rows)
-        return np.stack([vector for vector, _ in kept]), [name for _, name in kept]
+        return await loop.run_in_executor(
+            self._executor, lambda: unrelated_quantiles(projection.apply(sample.vectors), objects)
+        )
 
 
 def unrelated_quantiles(tuned: Matrix, objects: list[str]) -> list[float]:

@@ -19,6 +19,13 @@ REFUSALS = {
     429: Reason.RATE_LIMITED,
 }
 
+# Before the head of an answer these say that the host cannot be reached, or says nothing.
+SILENCE = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientOSError,
+    aiohttp.ServerDisconnectedError,
+    aiohttp.ServerTimeoutError,
+)
 # Looked through in order: the more special error first.
 ERRORS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Reason], ...] = (
     (TimeoutError, Reason.TIMEOUT),

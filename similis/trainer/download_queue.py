@@ -5,13 +5,16 @@ from collections import deque
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from similis.catalog.image_versions import UNKNOWN, ImageVersion
+
 
 @dataclass
 class Wanted:
-    """A URL, and the images (rows) that are found there."""
+    """A URL, and the images (rows) that are found there. known: the version of it that all of them have."""
 
     url: str
     host: str
+    known: ImageVersion
     ids: list[int] = field(default_factory=list)
 
 
@@ -22,7 +25,7 @@ class DownloadQueue:
         self._look_ahead = look_ahead
         self._per_host = per_host
         self._changed = asyncio.Condition()
-        self._known: dict[str, Wanted] = {}
+        self._known: dict[tuple[str, ImageVersion], Wanted] = {}
         self._waiting: dict[str, deque[Wanted]] = {}
         self._running: dict[str, int] = {}
         # Hosts that have somebody waiting and a place free, in turn.
@@ -30,17 +33,17 @@ class DownloadQueue:
         self._images = 0
         self._closed = False
 
-    async def put(self, image_id: int, url: str) -> None:
-        """Adds an image; waits while the look-ahead is full."""
+    async def put(self, image_id: int, url: str, version: ImageVersion = UNKNOWN) -> None:
+        """Adds an image of which this version is known; waits while the look-ahead is full."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._images < self._look_ahead)
             self._images += 1
-            known = self._known.get(url)
+            known = self._known.get((url, version))
             if known is not None:
                 known.ids.append(image_id)
                 return
-            wanted = Wanted(url, _host(url), [image_id])
-            self._known[url] = wanted
+            wanted = Wanted(url, _host(url), version, [image_id])
+            self._known[url, version] = wanted
             waiting = self._waiting.setdefault(wanted.host, deque())
             waiting.append(wanted)
             if len(waiting) == 1 and self._running.get(wanted.host, 0) < self._per_host:
@@ -74,7 +77,7 @@ class DownloadQueue:
     async def done(self, wanted: Wanted) -> list[int]:
         """Ends a download; gives the images that share its outcome."""
         async with self._changed:
-            del self._known[wanted.url]
+            del self._known[wanted.url, wanted.known]
             self._images -= len(wanted.ids)
             self._running[wanted.host] -= 1
             if self._running[wanted.host] == 0:

@@ -12,6 +12,7 @@ class Reason(Enum):
     CONNECTION_ERROR = "connection_error"
     TLS_ERROR = "tls_error"
     TIMEOUT = "timeout"
+    HOST_UNAVAILABLE = "host_unavailable"
     TOO_MANY_REDIRECTS = "too_many_redirects"
     NOT_FOUND = "not_found"
     FORBIDDEN = "forbidden"
@@ -31,8 +32,17 @@ class Reason(Enum):
 
 
 MAY_PASS = frozenset(
-    {Reason.DNS_ERROR, Reason.CONNECTION_ERROR, Reason.TIMEOUT, Reason.RATE_LIMITED, Reason.SERVER_ERROR}
+    {
+        Reason.DNS_ERROR,
+        Reason.CONNECTION_ERROR,
+        Reason.TIMEOUT,
+        Reason.HOST_UNAVAILABLE,
+        Reason.RATE_LIMITED,
+        Reason.SERVER_ERROR,
+    }
 )
+# A later finetune does not try again what failed like this. What our own embedder could not do is always tried again.
+LASTING = frozenset(Reason) - MAY_PASS - {Reason.EMBEDDING_FAILED}
 
 
 class ImageFailed(Exception):

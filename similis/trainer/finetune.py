@@ -9,6 +9,7 @@ from json import dumps, loads
 
 from similis.catalog.adapters import Adapters
 from similis.catalog.base_store import BaseStores
+from similis.catalog.image_versions import ImageVersions
 from similis.catalog.images import Images
 from similis.catalog.indexes import Index, Indexes
 from similis.catalog.jobs import Job, Jobs
@@ -19,7 +20,9 @@ from similis.servicekit.logs import get_logger
 from similis.servicekit.tracing import Kind, tracer
 from similis.trainer.calibration import Calibration
 from similis.trainer.embedder_client import Backbone, EmbedderClient
-from similis.trainer.fetching import Fetching, FetchStores
+from similis.trainer.failure import LASTING
+from similis.trainer.fetch_stores import FetchStores
+from similis.trainer.fetching import Fetching
 from similis.trainer.fitting import PASSES, Fit, Fitted
 from similis.trainer.indexing import Indexing
 from similis.trainer.metrics import TrainerMetrics
@@ -34,6 +37,7 @@ log = get_logger(__name__)
 # How often a job begins again because the backbone changed, or vectors went, under its hands.
 RESTARTS = 5
 RESTART_SECONDS = 1.0
+LASTING_REASONS = frozenset(reason.value for reason in LASTING)
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class FinetuneStores:
     jobs: Jobs
     images: Images
     indexes: Indexes
+    versions: ImageVersions
     adapters: Adapters
     base_stores: BaseStores
 
@@ -81,49 +86,47 @@ class Finetune:
         """Returns when the job's index is live. Raises LeaseLost, and another ServiceError that says why it failed."""
         for restart in range(RESTARTS):
             try:
-                # What a refresh has embedded itself is not thrown away when it goes on.
-                return await self._attempt(job, progress, start_over=job.refresh and job.token == 1 and restart == 0)
+                return await self._attempt(job, progress)
             except (FailedPrecondition, VectorsMissing) as error:
                 log.warning("finetune_restarted", code=error.code, restart=restart)
                 await asyncio.sleep(RESTART_SECONDS * restart)
-        return await self._attempt(job, progress, start_over=False)
+        return await self._attempt(job, progress)
 
-    async def _attempt(self, job: Job, progress: Progress, *, start_over: bool) -> None:
+    async def _attempt(self, job: Job, progress: Progress) -> None:
         backbone = await self._patience.persist(self._embedder.describe)
-        index = await self._patience.persist(self._stores.indexes.begin, job, backbone.checksum)
+        lasting = frozenset[str]() if job.force or job.refresh else LASTING_REASONS
+        index = await self._patience.persist(self._stores.indexes.begin, job, backbone.checksum, lasting)
         total = await self._patience.persist(self._stores.images.count, job.collection_id, job.revision)
-        if start_over:
-            await self._patience.persist(self._stores.base_stores.of(job.collection_id, backbone.checksum).drop)
-            await self._patience.persist(self._stores.base_stores.views_of(job.collection_id, backbone.checksum).drop)
         vectors = await self._fetch(job, index, backbone, progress, total)
         failures = await self._patience.persist(self._stores.indexes.failure_counts, index.id)
         judge(failures, total, max_transient=self._max_transient_failures)
         projection = await self._fit(job, index, vectors, backbone, progress, total)
         with self._phase(progress, Phase.INDEXING, total):
             count = await self._steps.indexing.run(index, vectors, projection, progress.advance)
-        with self._phase(progress, Phase.PUBLISHING, 1):
+        with self._phase(progress, Phase.PUBLISHING, total):
             await self._patience.persist(self._stores.jobs.publish, job, index.id, count)
         log.info("index_published", index=index.qdrant_collection, images=count, failed=sum(failures.values()))
 
     async def _fetch(self, job: Job, index: Index, backbone: Backbone, progress: Progress, total: int) -> StoredVectors:
         store = self._stores.base_stores.of(job.collection_id, backbone.checksum)
         views = self._stores.base_stores.views_of(job.collection_id, backbone.checksum)
+        stores = FetchStores(store, views, self._stores.versions, self._stores.indexes)
         stream = self._embedder.stream(backbone, patience_seconds=self._patience.seconds)
         with self._phase(progress, Phase.FETCHING, total):
             await self._patience.persist(store.ensure, backbone.dimension)
             await self._patience.persist(views.ensure, backbone.dimension * VIEWS)
             async with stream.connected():
-                await self._steps.fetching.run(job, index, FetchStores(store, views), stream, progress, total)
+                await self._steps.fetching.run(job, index, stores, stream, progress, total)
         return StoredVectors(self._stores.images, store, views, job, self._patience)
 
     async def _fit(
         self, job: Job, index: Index, vectors: StoredVectors, backbone: Backbone, progress: Progress, total: int
     ) -> Projection:
-        with self._phase(progress, Phase.FITTING, total * PASSES):
+        with self._phase(progress, Phase.FITTING, total, passes=PASSES):
             previous = None if job.refresh else await self._previous(job, backbone)
             fitted = await self._steps.fit.fit(vectors, backbone.dimension, previous, progress.advance)
         with self._phase(progress, Phase.CHECKING, total):
-            quantiles = await self._steps.calibration.run(vectors, fitted.projection, progress.advance)
+            quantiles = await self._steps.calibration.run(vectors, index, fitted.projection)
         quality = dumps(fitted.quality | {"revision": fitted.quality.get("revision", job.revision)})
         weights, adapters, dim = fitted.projection.to_bytes(), self._stores.adapters, fitted.projection.matrix.shape[1]
         adapter = await self._patience.persist(adapters.add, index.collection_id, index.backbone, weights, quality)
@@ -144,8 +147,8 @@ class Finetune:
         return Fitted(Projection.from_bytes(found.weights), quality | {"changed": changed})
 
     @contextmanager
-    def _phase(self, progress: Progress, phase: Phase, total: int) -> Iterator[None]:
-        progress.enter(phase, total)
+    def _phase(self, progress: Progress, phase: Phase, images: int, *, passes: int = 1) -> Iterator[None]:
+        progress.enter(phase, images, passes=passes)
         began = time.perf_counter()
         with tracer().inside(phase.value, Kind.INTERNAL, {}):
             yield

@@ -2,6 +2,7 @@
 
 import asyncio
 from concurrent.futures import Executor
+from contextlib import aclosing
 
 from similis.catalog.generations import Generations
 from similis.catalog.indexes import Index
@@ -28,12 +29,13 @@ class Indexing:
         loop = asyncio.get_running_loop()
         await self._patience.persist(self._new, name, projection.matrix.shape[1])
         count = 0
-        async for page in vectors.pages():
-            ids = [image.id for image in page.images]
-            tuned = await loop.run_in_executor(self._executor, projection.apply, page.vectors)
-            await self._patience.persist(self._generations.put, name, ids, tuned)
-            count += len(ids)
-            report(page.rows)
+        async with aclosing(vectors.pages()) as pages:
+            async for page in pages:
+                ids = [image.id for image in page.images]
+                tuned = await loop.run_in_executor(self._executor, projection.apply, page.vectors)
+                await self._patience.persist(self._generations.put, name, ids, tuned)
+                count += len(ids)
+                report(page.rows)
         await self._patience.persist(self._generations.settle, name, count)
         return count
 

@@ -101,12 +101,18 @@ class _Sample:
             self.views.append(normalised(views))
 
     def reduced(self, basis: Matrix) -> TrainingSet:
-        """The training set in the space of `basis` [dim, r]."""
+        """The training set in the space of `basis` [dim, r]. The sample's vectors go page by page meanwhile."""
         size = basis.shape[1]
-        vectors = [page.astype(np.float32) @ basis for page in self.vectors]
+        vectors = np.empty((len(self.groups), size), np.float32)
+        row = 0
+        self.vectors.reverse()
+        while self.vectors:
+            page = self.vectors.pop()
+            vectors[row : row + len(page)] = page.astype(np.float32) @ basis
+            row += len(page)
         views = [page @ basis for page in self.views]
         return TrainingSet(
-            np.concatenate(vectors),
+            vectors,
             usable_groups(np.array(self.groups, dtype=np.int64)),
             np.concatenate(views) if views else np.zeros((0, 1, size), np.float32),
             np.array(self.shown, dtype=np.int64),

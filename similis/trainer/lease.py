@@ -57,7 +57,8 @@ class Lease:
                 await self._until_next_beat()
 
     async def _beat(self) -> None:
-        if await self._jobs.heartbeat(self._job, self._progress.phase.value, self._progress.percent):
+        progress = self._progress
+        if await self._jobs.heartbeat(self._job, progress.phase.value, progress.percent, progress.counts):
             raise CancelRequested
 
     async def _until_next_beat(self) -> None:

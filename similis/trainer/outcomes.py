@@ -8,18 +8,29 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from similis.catalog.base_store import BaseStore
-from similis.catalog.indexes import ImageFailure, Index, Indexes
+from similis.catalog.image_versions import ImageVersion
+from similis.catalog.indexes import ImageFailure, Index
+from similis.catalog.jobs import Job
 from similis.trainer.embedding_stream import Embedded
 from similis.trainer.failure import ImageFailed
+from similis.trainer.fetch_stores import FetchStores
 from similis.trainer.metrics import TrainerMetrics
 from similis.trainer.patience import Patience
 from similis.trainer.progress import Progress
 
 VECTORS_AT_ONCE = 128
-FAILURES_AT_ONCE = 256
-FAILURES_WAITING = 1024
+SETTLED_AT_ONCE = 256
+SETTLED_WAITING = 1024
 DETAIL_CHARACTERS = 300
+
+
+@dataclass(frozen=True)
+class _Made:
+    """A vector of images (rows), and the version that it was made of."""
+
+    images: list[int]
+    embedded: Embedded
+    version: ImageVersion
 
 
 @dataclass
@@ -29,10 +40,10 @@ class Risk:
     outcomes: "Outcomes"
     taken: bool = False
 
-    def embedded(self, ids: list[int], embedded: Embedded) -> None:
+    def embedded(self, ids: list[int], embedded: Embedded, version: ImageVersion) -> None:
         """What became of the images (rows); the place is free when it is kept."""
         self.taken = True
-        self.outcomes.add(ids, embedded)
+        self.outcomes.add(ids, embedded, version)
 
 
 def storable(detail: str) -> str:
@@ -45,27 +56,26 @@ class Outcomes:
 
     def __init__(
         self,
+        job: Job,
         index: Index,
-        store: BaseStore,
-        views: BaseStore,
-        indexes: Indexes,
+        stores: FetchStores,
         patience: Patience,
         progress: Progress,
         metrics: TrainerMetrics,
         *,
         at_risk: int,
     ) -> None:
+        self._job = job
         self._index = index
-        self._store = store
-        self._views = views
-        self._indexes = indexes
+        self._stores = stores
         self._patience = patience
         self._progress = progress
         self._metrics = metrics
         self._places = asyncio.Semaphore(at_risk)
-        self._failures_places = asyncio.Semaphore(FAILURES_WAITING)
-        self._vectors: deque[tuple[list[int], Embedded]] = deque()
+        self._settled_places = asyncio.Semaphore(SETTLED_WAITING)
+        self._vectors: deque[_Made] = deque()
         self._failures: deque[tuple[list[int], ImageFailed]] = deque()
+        self._unchanged: deque[tuple[list[int], ImageVersion]] = deque()
         self._arrived = asyncio.Event()
         self._closed = False
 
@@ -80,15 +90,21 @@ class Outcomes:
             if not risk.taken:
                 self._places.release()
 
-    def add(self, ids: list[int], embedded: Embedded) -> None:
+    def add(self, ids: list[int], embedded: Embedded, version: ImageVersion) -> None:
         """To be kept."""
-        self._vectors.append((ids, embedded))
+        self._vectors.append(_Made(ids, embedded, version))
         self._arrived.set()
 
     async def failed(self, ids: list[int], failure: ImageFailed) -> None:
         """To be kept; waits while too many wait."""
-        await self._failures_places.acquire()
+        await self._settled_places.acquire()
         self._failures.append((ids, failure))
+        self._arrived.set()
+
+    async def unchanged(self, ids: list[int], version: ImageVersion) -> None:
+        """The vectors that are there are of the newest version. Waits while too many wait."""
+        await self._settled_places.acquire()
+        self._unchanged.append((ids, version))
         self._arrived.set()
 
     def close(self) -> None:
@@ -101,9 +117,10 @@ class Outcomes:
         while True:
             await self._arrived.wait()
             self._arrived.clear()
-            while self._vectors or self._failures:
+            while self._vectors or self._failures or self._unchanged:
                 await self._keep_vectors()
                 await self._keep_failures()
+                await self._keep_unchanged()
             if self._closed:
                 return
 
@@ -111,25 +128,41 @@ class Outcomes:
         batch = [self._vectors.popleft() for _ in range(min(len(self._vectors), VECTORS_AT_ONCE))]
         if not batch:
             return
-        ids = [identifier for images, _ in batch for identifier in images]
-        for images, embedded in batch:
-            if len(embedded.views):
-                # Before the vector: what has its vector is not fetched again.
-                rows = np.repeat(embedded.views.reshape(1, -1), len(images), axis=0)
-                await self._patience.persist(self._views.put, images, rows)
-        for start in range(0, len(ids), VECTORS_AT_ONCE):
-            await self._put(batch, ids, start)
+        for made in batch:
+            # Before the vector: what has its vector is not fetched again.
+            await self._keep_views(made)
+        rows = [(identifier, made) for made in batch for identifier in made.images]
+        for start in range(0, len(rows), VECTORS_AT_ONCE):
+            await self._put(rows[start : start + VECTORS_AT_ONCE])
         for _ in batch:
             self._places.release()
-        self._done("embedded", len(ids))
+        self._done("embedded", len(rows))
 
-    async def _put(self, batch: list[tuple[list[int], Embedded]], ids: list[int], start: int) -> None:
-        owner = np.repeat(np.arange(len(batch)), [len(images) for images, _ in batch])[start : start + VECTORS_AT_ONCE]
-        vectors = np.stack([batch[number][1].vector for number in owner])
-        await self._patience.persist(self._store.put, ids[start : start + VECTORS_AT_ONCE], vectors)
+    async def _keep_views(self, made: _Made) -> None:
+        if len(made.embedded.views):
+            rows = np.repeat(made.embedded.views.reshape(1, -1), len(made.images), axis=0)
+            await self._patience.persist(self._stores.views.put, made.images, rows)
+        elif self._job.refresh:
+            # Of an older version, from when the image belonged to the sample.
+            await self._patience.persist(self._stores.views.remove, made.images)
+
+    async def _put(self, rows: list[tuple[int, _Made]]) -> None:
+        vectors = np.stack([made.embedded.vector for _, made in rows])
+        await self._patience.persist(self._stores.vectors.put, [identifier for identifier, _ in rows], vectors)
+        # After the vector: a host that is asked for news of a version must not mean a newer one than the vector's.
+        await self._keep_versions({identifier: made.version for identifier, made in rows})
+
+    async def _keep_versions(self, versions: dict[int, ImageVersion]) -> None:
+        await self._patience.persist(
+            self._stores.versions.keep,
+            self._index.collection_id,
+            self._index.backbone,
+            versions,
+            refreshed_by=self._job.id if self._job.refresh else None,
+        )
 
     async def _keep_failures(self) -> None:
-        batch = [self._failures.popleft() for _ in range(min(len(self._failures), FAILURES_AT_ONCE))]
+        batch = [self._failures.popleft() for _ in range(min(len(self._failures), SETTLED_AT_ONCE))]
         rows = [
             ImageFailure(identifier, failure.reason.value, storable(failure.detail))
             for images, failure in batch
@@ -137,12 +170,25 @@ class Outcomes:
         ]
         if not rows:
             return
-        await self._patience.persist(self._indexes.add_failures, self._index, rows)
-        for _ in batch:
-            self._failures_places.release()
+        if self._job.refresh:
+            # What failed is not in the index, also where an older version of it was.
+            await self._patience.persist(self._stores.vectors.remove, [row.image_id for row in rows])
+        await self._patience.persist(self._stores.indexes.add_failures, self._index, rows)
         for row in rows:
             self._metrics.failures.labels(row.reason).inc()
-        self._done("failed", len(rows))
+        self._settled("failed", len(batch), len(rows))
+
+    async def _keep_unchanged(self) -> None:
+        batch = [self._unchanged.popleft() for _ in range(min(len(self._unchanged), SETTLED_AT_ONCE))]
+        versions = {identifier: version for images, version in batch for identifier in images}
+        if versions:
+            await self._keep_versions(versions)
+            self._settled("unchanged", len(batch), len(versions))
+
+    def _settled(self, outcome: str, places: int, images: int) -> None:
+        for _ in range(places):
+            self._settled_places.release()
+        self._done(outcome, images)
 
     def _done(self, outcome: str, images: int) -> None:
         self._metrics.images.labels(outcome).inc(images)

@@ -6,6 +6,7 @@ from collections import Counter
 import pytest
 
 from similis.catalog.images import Image
+from similis.catalog.indexes import ImageFailure
 from tests.integration.workplace import Workplace
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -150,3 +151,21 @@ async def test_a_content_reads_back_byte_for_byte_and_goes_only_when_nothing_pin
         await workplace.contents.prune(0)
         assert bool([piece async for piece in workplace.contents.read(collection, 1)]) is pinned
     assert await workplace.rows("SELECT revision FROM contents") == [(2,)]
+
+
+async def test_a_sample_is_drawn_from_all_that_did_not_fail_and_is_the_same_each_time(workplace: Workplace) -> None:
+    collection = await workplace.collections.create("coins")
+    ids = await stored(workplace, collection, await replaced(workplace, collection, rows(*map(str, range(300)))))
+    await workplace.jobs.enqueue(collection, backbone=None, force=False)
+    job = await workplace.jobs.claim("worker")
+    assert job is not None
+    index = await workplace.indexes.begin(job, "b")
+    bad = set(list(ids.values())[:100])
+    await workplace.indexes.add_failures(index, [ImageFailure(image, "not_found", "") for image in bad])
+    sample = [image.id for image in await workplace.images.sample(collection, 1, index.id, 50)]
+    assert len(set(sample)) == 50
+    assert set(sample) <= set(ids.values()) - bad
+    # From all over the content, not from where it begins.
+    assert max(sample) - min(sample) > 150
+    assert [image.id for image in await workplace.images.sample(collection, 1, index.id, 50)] == sample
+    assert len(await workplace.images.sample(collection, 1, index.id, 1000)) == 200

@@ -68,6 +68,38 @@ async def test_failures_wait_for_the_next_attempt_however_long_it_takes_to_begin
     assert job.token < heir.token
 
 
+async def test_failures_that_last_are_taken_over_from_what_is_served_and_what_came_after(workplace: Workplace) -> None:
+    collection = await workplace.collection([*URLS, "https://example.org/3.jpg"])
+    first, second, third = [image.id for image in await workplace.images.page(collection, 1, after=0, limit=3)]
+    lasting = {"not_found", "too_large"}
+
+    async def ended(failures: list[ImageFailure], *, published: bool, backbone: str = "b") -> None:
+        job, index = await begun(workplace, collection, backbone)
+        await workplace.indexes.add_failures(index, failures)
+        if published:
+            await workplace.jobs.publish(job, index.id, 0)
+        else:
+            await workplace.jobs.cancelled(job)
+
+    # Older than what is served: an image that failed then was had since.
+    await ended([ImageFailure(third, "not_found", "")], published=False)
+    await ended([ImageFailure(first, "not_found", ""), ImageFailure(second, "timeout", "")], published=True)
+    await ended([ImageFailure(second, "too_large", "")], published=False)
+    # Of another backbone.
+    await ended([ImageFailure(third, "too_large", "")], published=False, backbone="other")
+    job = await claimed(workplace, collection)
+    index = await workplace.indexes.begin(job, "b", lasting)
+    taken_over = [ImageFailure(first, "not_found", ""), ImageFailure(second, "too_large", "")]
+    assert await workplace.indexes.failures(index.id) == taken_over
+    await workplace.indexes.forget_failures(index.id, [first])
+    assert await workplace.indexes.failures(index.id) == taken_over[1:]
+    await workplace.jobs.cancelled(job)
+    await workplace.fill(collection, URLS[:1])
+    job = await claimed(workplace, collection)
+    index = await workplace.indexes.begin(job, "b", lasting)
+    assert await workplace.indexes.failures(index.id) == taken_over[:1]
+
+
 async def test_the_newest_reason_counts_and_a_removed_index_takes_none(workplace: Workplace) -> None:
     _, index = await begun(workplace, await workplace.collection(URLS))
     await workplace.indexes.add_failures(index, [ImageFailure(1, "timeout", "")])

@@ -8,7 +8,7 @@ import pytest
 from similis.catalog.database import Database
 from similis.catalog.images import Images
 from similis.catalog.indexes import ImageFailure, Indexes
-from similis.catalog.jobs import Jobs
+from similis.catalog.jobs import Jobs, PhaseCounts
 from tests.integration.gateway.api import Api
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -37,7 +37,11 @@ async def test_cancelling_where_nothing_runs_is_no_error(api: Api) -> None:
 
 async def test_a_collection_without_a_finetune_has_no_failures(api: Api) -> None:
     identifier = await api.create()
-    assert (await api.get(f"/api/collection/{identifier}/failures")).json == {"failures": []}
+    assert (await api.get(f"/api/collection/{identifier}/failures")).json == {
+        "failures": [],
+        "number_of_failures": 0,
+        "next": None,
+    }
     (await api.get("/api/collection/999999/failures")).refused(400, "collection_not_found")
 
 
@@ -61,11 +65,62 @@ async def test_failures_are_told_as_json_and_as_csv(api: Api, database: Database
         "detail": "the host answered 404",
     }
     path = f"/api/collection/{identifier}/failures"
-    assert (await api.get(path)).json == {"failures": [failure]}
+    assert (await api.get(path)).json == {"failures": [failure], "number_of_failures": 1, "next": None}
     answer = await api.get(path, headers={"Accept": "text/csv"})
     assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
     assert list(csv.DictReader(io.StringIO(answer.body.decode()))) == [failure]
     await jobs.cancelled(job)
+
+
+async def test_failures_come_by_the_page_and_whole_as_csv(api: Api, database: Database) -> None:
+    identifier = await api.create()
+    rows = [f"http://a.example/{number}.jpg,http://r.example/{number}" for number in range(5)]
+    await api.upload(identifier, "\n".join(rows).encode())
+    await api.post(f"/api/collection/{identifier}/finetune")
+    jobs, indexes = Jobs(database), Indexes(database, "similis")
+    while (job := await jobs.claim("tests")) is not None and job.collection_id != identifier:
+        await jobs.cancelled(job)
+    assert job is not None
+    index = await indexes.begin(job, "b" * 64)
+    images = await Images(database).page(identifier, job.revision, after=0, limit=9)
+    await indexes.add_failures(index, [ImageFailure(image.id, "timeout", "") for image in images])
+    path = f"/api/collection/{identifier}/failures"
+    found: list[str] = []
+    page = {"next": 0}
+    while page["next"] is not None:
+        page = (await api.get(f"{path}?limit=2&after={page['next']}")).json
+        assert page["number_of_failures"] == 5
+        found += [failure["image_url"] for failure in page["failures"]]
+    assert found == [row.split(",")[0] for row in rows]
+    answer = await api.get(path, headers={"Accept": "text/csv"})
+    assert len(list(csv.DictReader(io.StringIO(answer.body.decode())))) == 5
+    await jobs.cancelled(job)
+
+
+@pytest.mark.parametrize("query", ["limit=0", "limit=10001", "limit=x", "after=-1", "after=99999999999999999999"])
+async def test_a_page_of_failures_that_cannot_be_is_refused(api: Api, query: str) -> None:
+    identifier = await api.create()
+    name = query.partition("=")[0]
+    (await api.get(f"/api/collection/{identifier}/failures?{query}")).refused(400, f"invalid_{name}")
+
+
+async def test_info_tells_how_far_a_finetune_is_and_how_long_it_will_take(api: Api, database: Database) -> None:
+    identifier = await api.create()
+    await api.upload(identifier, b"http://a.example/1.jpg,http://r.example/1\n")
+    await api.post(f"/api/collection/{identifier}/finetune")
+    info = await api.info(identifier)
+    assert (info["finetuning_counts"], info["finetuning_seconds_left"]) == (None, None)
+    jobs = Jobs(database)
+    while (job := await jobs.claim("tests")) is not None and job.collection_id != identifier:
+        await jobs.cancelled(job)
+    assert job is not None
+    await jobs.heartbeat(job, "fetching", 35.0, PhaseCounts(1, 2, 12.4))
+    info = await api.info(identifier)
+    assert (info["finetuning_phase"], info["finetuning_progess"]) == ("fetching", 35.0)
+    assert (info["finetuning_counts"], info["finetuning_seconds_left"]) == ({"done": 1, "total": 2}, 12)
+    await jobs.cancelled(job)
+    info = await api.info(identifier)
+    assert (info["finetuning_counts"], info["finetuning_seconds_left"]) == (None, None)
 
 
 async def test_refresh_is_true_or_false(api: Api) -> None:

@@ -123,6 +123,21 @@ def half_a_jpeg() -> bytes:
     return out.getvalue()[:300]
 
 
+def redirects_to_private(host: ImageHost) -> dict[str, str]:
+    """Sets up redirects to addresses that are not public; gives the reason that each URL must fail with."""
+    private = (
+        "http://127.0.0.2/a.png",
+        "http://10.0.0.1/a.png",
+        "http://169.254.169.254/latest/meta-data",
+        "http://[::1]/a.png",
+        "http://0x7f000002/a.png",
+        "http://[::ffff:10.0.0.1]/a.png",
+    )
+    paths = {f"private-{number}": redirect(url) for number, url in enumerate(private)}
+    host.answers |= paths
+    return dict.fromkeys(map(host.url, paths), "blocked_address")
+
+
 def faulty(host: ImageHost) -> dict[str, str]:
     """Sets up every fault on a host; gives the reason that each URL must fail with."""
     host.answers |= {
@@ -143,7 +158,7 @@ def faulty(host: ImageHost) -> dict[str, str]:
         "loop": redirect("/loop"),
         "redirect-to-nowhere": status(302),
         "redirect-to-file": redirect("file:///etc/passwd"),
-        "redirect-to-gone": redirect("gone"),
+        "redirect-to-gone": redirect("/gone"),
         "redirect-to-nonsense": raw(_redirect_to_nonsense),
         "bomb": raw(_bomb),
         "unknown-encoding": raw(_unknown_encoding),
@@ -157,7 +172,6 @@ def faulty(host: ImageHost) -> dict[str, str]:
         "forbidden": "forbidden",
         "unauthorized": "forbidden",
         "teapot": "http_error",
-        "busy": "rate_limited",
         "broken": "server_error",
         "away": "server_error",
         "truncated": "connection_error",
@@ -179,6 +193,8 @@ def faulty(host: ImageHost) -> dict[str, str]:
         "half": "decode_error",
     }
     elsewhere = {
+        # By another name, since all images of a host wait when it wants them to.
+        host.url("busy").replace("127.0.0.1", "localhost"): "rate_limited",
         "http://127.0.0.1:1/nobody-listens.png": "connection_error",
         "http://nowhere.invalid/a.png": "dns_error",
         "http://[::1/a.png": "invalid_url",

@@ -29,6 +29,11 @@ class ImageHost:
         self.requests: Counter[str] = Counter()
         self.under_way = 0
         self.most_under_way = 0
+        # Sides of a picture, in pixels.
+        self.picture_size = 24
+        # Pictures a second that are answered, others are told to wait; None: all of them.
+        self.rate: int | None = None
+        self._answered: Counter[int] = Counter()
         # Seconds that each picture takes.
         self.delay = 0.0
         # Pictures wait here when it is not set.
@@ -57,14 +62,21 @@ class ImageHost:
         self.most_under_way = max(self.most_under_way, self.under_way)
         try:
             if path.startswith("pictures/"):
+                if self._too_many():
+                    return web.Response(status=429, headers={"Retry-After": "1"})
                 await self.open.wait()
                 await asyncio.sleep(self.delay)
-                return web.Response(body=picture(int(path.split("/")[1])), content_type="image/png")
+                return web.Response(body=picture(int(path.split("/")[1]), self.picture_size), content_type="image/png")
             if path in self.answers:
                 return await self.answers[path](request)
             return web.Response(status=404)
         finally:
             self.under_way -= 1
+
+    def _too_many(self) -> bool:
+        second = int(asyncio.get_running_loop().time())
+        self._answered[second] += 1
+        return self.rate is not None and self._answered[second] > self.rate
 
 
 @asynccontextmanager

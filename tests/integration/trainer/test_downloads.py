@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import random
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from similis.servicekit import network_guard
 from similis.trainer import downloads as downloads_module
 from similis.trainer.downloads import DownloadLimits, Downloads
 from similis.trainer.failure import ImageFailed, Reason
+from tests.eventually import eventually
 from tests.integration.trainer.faults import body, faulty, in_turn, redirect, status
 from tests.integration.trainer.image_host import ImageHost, picture
 
@@ -33,9 +35,10 @@ async def fetched(url: str, *, allow_private_addresses: bool = True, **limits: A
     chosen = dataclasses.replace(LIMITS, **limits)
     async with (
         Downloads.open(chosen, allow_private_addresses=allow_private_addresses) as downloads,
-        downloads.image(url) as data,
+        downloads.image(url) as download,
     ):
-        return data
+        assert download.body is not None
+        return download.body
 
 
 async def reason(url: str, **options: Any) -> Reason:
@@ -89,6 +92,44 @@ async def test_a_wait_beyond_the_deadline_ends_at_once(host: ImageHost) -> None:
     assert host.requests["busy"] == 1
 
 
+async def test_all_images_of_a_host_wait_when_it_wants_them_to(host: ImageHost) -> None:
+    host.answers["busy"] = in_turn(status(503, Retry_After="1"), body(picture(7)))
+    now = asyncio.get_running_loop().time
+    async with Downloads.open(LIMITS, allow_private_addresses=True) as downloads:
+        busy = asyncio.create_task(_size(downloads, host.url("busy")))
+        await eventually(lambda: host.requests["busy"] == 1 and host.under_way == 0)
+        began = now()
+        await _size(downloads, host.url("pictures/1"))
+        assert now() - began > 0.5
+        await busy
+
+
+@pytest.mark.parametrize("listens", [True, False])
+async def test_a_host_that_never_answers_costs_little_however_many_images_it_has(
+    host: ImageHost, listens: bool
+) -> None:
+    faulty(host)
+    url = host.url("silent") if listens else "http://127.0.0.1:1/nobody-listens"
+    limits = dataclasses.replace(LIMITS, read_seconds=0.3, concurrency=32)
+    found: Counter[Reason] = Counter()
+    async with asyncio.timeout(10), Downloads.open(limits, allow_private_addresses=True) as downloads:
+
+        async def one(number: int) -> None:
+            try:
+                async with downloads.image(f"{url}?{number}"):
+                    pass
+            except ImageFailed as failure:
+                found[failure.reason] += 1
+
+        for start in range(0, 400, 8):
+            await asyncio.gather(*(one(start + number) for number in range(8)))
+        # Nobody else is concerned.
+        assert await _size(downloads, host.url("pictures/1").replace("127.0.0.1", "localhost")) == len(picture(1))
+    assert found.total() == 400
+    assert found[Reason.HOST_UNAVAILABLE] >= 385
+    assert host.requests["silent"] <= 15
+
+
 async def test_redirects_are_followed_to_their_end(host: ImageHost) -> None:
     host.answers["a"] = redirect("b", 301)
     host.answers["b"] = redirect(host.url("c"), 307)
@@ -140,8 +181,8 @@ async def test_large_bodies_wait_for_memory_and_the_wait_is_not_their_hosts(
 
 
 async def _size(downloads: Downloads, url: str) -> int:
-    async with downloads.image(url) as data:
-        return len(data)
+    async with downloads.image(url) as download:
+        return len(download.body or b"")
 
 
 @pytest.mark.parametrize("seed", range(4))

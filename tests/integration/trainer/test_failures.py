@@ -9,7 +9,7 @@ import pytest
 from similis.catalog.jobs import JobState
 from tests.integration.qdrant_process import running_qdrant
 from tests.integration.trainer.conftest import Trainers
-from tests.integration.trainer.faults import faulty, status
+from tests.integration.trainer.faults import body, faulty, status
 from tests.integration.trainer.image_host import ImageHost, picture
 from tests.integration.trainer.pixel_embedder import DIMENSION, PixelEmbedder
 from tests.integration.workplace import Workplace
@@ -75,6 +75,32 @@ async def test_more_than_half_failing_for_a_while_fails_the_job_and_the_next_one
     assert await reasons(workplace, collection) == dict.fromkeys(away, "server_error")
     assert set(host.pictures_served.values()) == {1}
     assert set(embedder.embedded.values()) == {1}
+
+
+async def test_what_failed_for_good_is_tried_again_only_by_force(
+    trainers: Trainers, workplace: Workplace, host: ImageHost
+) -> None:
+    host.answers |= {"away": status(503), "page": body(b"<html>", "text/html"), "gone": status(410)}
+    bad = {host.url("away"): "server_error", host.url("page"): "not_an_image", host.url("gone"): "not_found"}
+    collection = await workplace.collection([*host.picture_urls(5), *bad])
+    assert (await trainers.finetuned(collection)).state is JobState.DONE
+    # A row that goes, goes with its failure.
+    bad.pop(host.url("gone"))
+    await workplace.fill(collection, [*host.picture_urls(6), *bad])
+    assert (await trainers.finetuned(collection)).state is JobState.DONE
+    assert await reasons(workplace, collection) == bad
+    assert (host.requests["away"], host.requests["page"], host.requests["gone"]) == (2, 1, 1)
+    host.answers["page"] = body(picture(9))
+    job = await workplace.finetune(collection, force=True)
+    async with trainers.running():
+        assert (await trainers.ended(job)).state is JobState.DONE
+    assert await reasons(workplace, collection) == {host.url("away"): "server_error"}
+    assert (host.requests["away"], host.requests["page"]) == (3, 2)
+    assert set(host.pictures_served.values()) == {1}
+    # What was had by force is not failed again by what an older index knew.
+    await workplace.fill(collection, [*host.picture_urls(7), *bad])
+    assert (await trainers.finetuned(collection)).state is JobState.DONE
+    assert await reasons(workplace, collection) == {host.url("away"): "server_error"}
 
 
 async def test_half_of_the_rows_failing_for_ever_is_no_reason_to_fail(

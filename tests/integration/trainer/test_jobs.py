@@ -155,7 +155,8 @@ async def test_a_collection_deleted_while_it_is_finetuned_leaves_nothing(
             await workplace.collections.get(collection)
         await leftovers_gone(workplace)
         await eventually(lambda: host.under_way == 0)
-    for table in ("jobs", "images", "contents", "content_chunks", "indexes", "adapters", "image_failures"):
+    tables = ("jobs", "images", "image_versions", "contents", "content_chunks", "indexes", "adapters", "image_failures")
+    for table in tables:
         assert await workplace.rows(f"SELECT count(*) FROM {table}") == [(0,)], table  # noqa: S608
     assert job.id > 0
 

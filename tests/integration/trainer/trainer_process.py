@@ -21,19 +21,24 @@ def environment(settings: TrainerSettings) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def trainer_process(settings: TrainerSettings) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`python -m similis.trainer`, working when this is entered; killed in the end if it still runs."""
+async def trainer_process(
+    settings: TrainerSettings, log: list[dict[str, object]] | None = None, *, module: str = "similis.trainer"
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """`python -m similis.trainer`, working when this is entered; killed in the end if it still runs.
+
+    log: filled with the events that it logs. module: what is run in its place.
+    """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "similis.trainer"),
+        *(sys.executable, "-m", module),
         env={**os.environ, **environment(settings)},
         stderr=asyncio.subprocess.PIPE,
     )
     assert process.stderr is not None
-    events: list[str] = []
+    events = [] if log is None else log
     reading = asyncio.create_task(_read(process.stderr, events))
     try:
         async with asyncio.timeout(STOP_SECONDS):
-            while "service_started" not in events:
+            while not any(event["event"] == "service_started" for event in events):
                 assert process.returncode is None, events
                 await asyncio.sleep(0.02)
         yield process
@@ -51,9 +56,9 @@ async def stop(process: asyncio.subprocess.Process) -> int:
         return await process.wait()
 
 
-async def _read(stream: asyncio.StreamReader, events: list[str]) -> None:
+async def _read(stream: asyncio.StreamReader, events: list[dict[str, object]]) -> None:
     while line := await stream.readline():
         try:
-            events.append(json.loads(line)["event"])
+            events.append(json.loads(line))
         except ValueError:
-            events.append(line.decode())
+            events.append({"event": line.decode()})

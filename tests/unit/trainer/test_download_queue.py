@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from similis.catalog.image_versions import UNKNOWN, ImageVersion
 from similis.trainer.download_queue import DownloadQueue
 
 
@@ -62,6 +63,18 @@ async def test_equal_urls_share_a_download_also_while_it_runs() -> None:
     again = await queue.get()
     assert again is not None
     assert await queue.done(again) == [4]
+
+
+async def test_a_url_of_which_something_is_known_is_another_download() -> None:
+    queue = DownloadQueue(look_ahead=100, per_host=3)
+    version = ImageVersion('"one"')
+    await queue.put(1, "http://example.org/a", version)
+    await queue.put(2, "http://example.org/a")
+    await queue.put(3, "http://example.org/a", version)
+    await queue.close()
+    found = [wanted for _ in range(2) if (wanted := await queue.get()) is not None]
+    assert [(wanted.known, wanted.ids) for wanted in found] == [(version, [1, 3]), (UNKNOWN, [2])]
+    assert [await queue.done(wanted) for wanted in found] == [[1, 3], [2]]
 
 
 async def test_no_more_wait_than_the_look_ahead() -> None:

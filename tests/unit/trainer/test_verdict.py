@@ -2,7 +2,7 @@
 
 import pytest
 
-from similis.trainer.failure import MAY_PASS, Reason
+from similis.trainer.failure import LASTING, MAY_PASS, Reason
 from similis.trainer.verdict import TooFewImages, judge
 
 
@@ -35,7 +35,14 @@ def test_what_may_pass_is_what_another_try_could_mend() -> None:
         "dns_error",
         "connection_error",
         "timeout",
+        "host_unavailable",
         "rate_limited",
         "server_error",
     }
     assert not Reason.NOT_FOUND.may_pass
+
+
+def test_what_lasts_will_not_pass_and_is_not_our_own_fault() -> None:
+    assert not LASTING & MAY_PASS
+    assert Reason.NOT_FOUND in LASTING
+    assert Reason.EMBEDDING_FAILED not in LASTING | MAY_PASS

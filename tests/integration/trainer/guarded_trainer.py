@@ -1,0 +1,13 @@
+"""`python -m tests.integration.trainer.guarded_trainer`: a trainer to which 127.0.0.1 is the public internet.
+
+So hosts on the loopback interface can be had, while the network guard keeps it from everything else.
+"""
+
+import sys
+
+from similis.servicekit import network_guard
+from similis.trainer.__main__ import main
+
+if __name__ == "__main__":
+    network_guard.is_public = lambda address: address == "127.0.0.1"
+    sys.exit(main())

@@ -1,0 +1,55 @@
+"""Hundreds of URLs, a fifth of them faulty in every way: one outcome for each row, also over a kill."""
+
+from contextlib import AsyncExitStack
+
+import psutil
+import pytest
+
+from similis.catalog.jobs import Job, JobState
+from similis.trainer.progress import Phase
+from tests.eventually import eventually
+from tests.integration.trainer.conftest import Trainers, until
+from tests.integration.trainer.fault_plan import INDEXED, FaultyHosts, fault_plan, outcomes_of, surprises
+from tests.integration.trainer.pixel_embedder import PixelEmbedder
+from tests.integration.trainer.trainer_process import trainer_process
+from tests.integration.workplace import Workplace
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+ROWS = 400
+MODULE = "tests.integration.trainer.guarded_trainer"
+# It pauses its host for a minute.
+WITHOUT = ("busy",)
+MOST_BYTES = 600_000_000
+
+
+async def fetched(workplace: Workplace, job: Job) -> bool:
+    """Whether the job is through with its images."""
+    found = await workplace.jobs.get(job.id)
+    assert found.state is JobState.RUNNING
+    return found.phase == Phase.FITTING.value
+
+
+async def test_each_row_has_one_outcome_and_a_kill_at_half_costs_next_to_nothing(
+    trainers: Trainers, workplace: Workplace, embedder: PixelEmbedder
+) -> None:
+    async with AsyncExitStack() as stack:
+        hosts = await FaultyHosts.serve(stack, picture_size=24)
+        plan = fault_plan(hosts, ROWS, seed=1, without=WITHOUT)
+        collection = await workplace.collection([row.url for row in plan])
+        job = await workplace.finetune(collection)
+        settings = trainers.settings(
+            allow_private_addresses=False, lease_seconds=1.0, download_seconds=1.5, download_read_seconds=0.5
+        )
+        async with trainer_process(settings, module=MODULE) as process:
+            await eventually(lambda: embedder.embedded.total() >= ROWS * 0.4, 30.0)
+            process.kill()
+            await process.wait()
+        async with trainer_process(settings, module=MODULE) as process:
+            await until(lambda: fetched(workplace, job), 40.0)
+            assert psutil.Process(process.pid).memory_info().rss < MOST_BYTES
+        found = await outcomes_of(workplace, collection, embedder.checksum)
+        assert surprises(plan, found) == {}
+        assert sum(INDEXED in outcomes for outcomes in found.values()) >= ROWS * 0.78
+        served = hosts.main.pictures_served
+        assert sum(times - 1 for times in served.values()) <= ROWS * 0.05

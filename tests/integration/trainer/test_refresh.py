@@ -1,0 +1,118 @@
+"""A refresh asks for every image, and fetches and embeds those that are not as they were."""
+
+import asyncio
+
+import pytest
+from aiohttp import web
+
+from similis.catalog.jobs import Job, JobState
+from tests.eventually import eventually
+from tests.integration.trainer.conftest import Trainers
+from tests.integration.trainer.faults import body, redirect, status
+from tests.integration.trainer.image_host import Answer, ImageHost, picture
+from tests.integration.trainer.pixel_embedder import PixelEmbedder
+from tests.integration.trainer.test_failures import reasons
+from tests.integration.trainer.trainer_process import trainer_process
+from tests.integration.workplace import Workplace
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+DATE = "Tue, 03 Nov 2026 10:00:00 GMT"
+
+
+def versioned(number: int, *, etag: str | None = None, last_modified: str | None = None) -> Answer:
+    """A picture of a version, which is not sent to who has it."""
+
+    async def answer(request: web.Request) -> web.Response:
+        tags = {"ETag": etag} if etag else {}
+        dates = {"Last-Modified": last_modified} if last_modified else {}
+        same_tag = etag is not None and request.headers.get("If-None-Match") == etag
+        if same_tag or (last_modified is not None and request.headers.get("If-Modified-Since") == last_modified):
+            return web.Response(status=304, headers=tags | dates)
+        return web.Response(body=picture(number), content_type="image/png", headers=tags | dates)
+
+    return answer
+
+
+async def refreshed(trainers: Trainers, workplace: Workplace, collection: int) -> Job:
+    """The job of one refresh, which has ended."""
+    job, _ = await workplace.jobs.enqueue(collection, backbone=None, force=False, refresh=True)
+    assert job is not None
+    async with trainers.running():
+        return await trainers.ended(job)
+
+
+async def test_what_is_as_it_was_is_neither_sent_nor_embedded_again(
+    trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
+) -> None:
+    host.answers |= {
+        "tagged": versioned(1, etag='"one"'),
+        "dated": versioned(2, last_modified=DATE),
+        "changes": versioned(3, etag='"old"'),
+        "goes": versioned(4, etag='"four"'),
+        "unversioned": body(picture(5)),
+        "redirected": redirect("tagged"),
+    }
+    urls = [host.url(path) for path in ("tagged", "dated", "changes", "goes", "unversioned", "redirected")]
+    # Equal URLs share what they find.
+    collection = await workplace.collection([*urls, urls[0]])
+    assert (await trainers.finetuned(collection)).state is JobState.DONE
+    embedder.embedded.clear()
+    host.answers |= {"changes": versioned(30, etag='"new"'), "goes": status(404)}
+    job = await refreshed(trainers, workplace, collection)
+    assert (job.state, job.error_message) == (JobState.DONE, None)
+    # What was redirected is not known by what it was redirected to.
+    assert embedder.embedded.total() == 3
+    assert await reasons(workplace, collection) == {host.url("goes"): "not_found"}
+    _, index = await workplace.indexes.live(collection)
+    assert index is not None
+    assert (await workplace.client.count(index.qdrant_collection, exact=True)).count == 6
+    page = await workplace.images.page(collection, 1, after=0, limit=10)
+    known = await workplace.base_stores.of(collection, embedder.checksum).known([image.id for image in page])
+    assert known == {image.id for image in page if image.image_url != host.url("goes")}
+    # The newer version is the one that the next refresh asks about.
+    embedder.embedded.clear()
+    assert (await refreshed(trainers, workplace, collection)).state is JobState.DONE
+    assert embedder.embedded.total() == 2
+
+
+async def test_another_backbone_is_not_content_with_what_is_as_it_was(
+    trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
+) -> None:
+    host.answers["tagged"] = versioned(1, etag='"one"')
+    collection = await workplace.collection([host.url("tagged")])
+    assert (await trainers.finetuned(collection)).state is JobState.DONE
+    embedder.checksum = "pixels-2-" + "0" * 55
+    assert (await refreshed(trainers, workplace, collection)).state is JobState.DONE
+    assert embedder.embedded.total() == 2
+
+
+async def test_a_refresh_that_is_killed_does_not_begin_from_the_start(
+    trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
+) -> None:
+    urls = host.picture_urls(100)
+    collection = await workplace.collection(urls)
+    assert (await trainers.finetuned(collection)).state is JobState.DONE
+    embedder.embedded.clear()
+    embedder.delay = 0.01
+    job, _ = await workplace.jobs.enqueue(collection, backbone=None, force=False, refresh=True)
+    assert job is not None
+    settings = trainers.settings(lease_seconds=1.0)
+    async with trainer_process(settings) as process:
+        await eventually(lambda: embedder.embedded.total() > 50)
+        process.kill()
+        await process.wait()
+    async with trainers.running(lease_seconds=1.0):
+        assert (await trainers.ended(job)).state is JobState.DONE
+    assert len(embedder.embedded) == 100
+    assert embedder.embedded.total() <= 105
+
+
+async def test_a_host_that_says_unchanged_unasked_has_no_image(
+    trainers: Trainers, workplace: Workplace, host: ImageHost
+) -> None:
+    host.answers["odd"] = status(304)
+    collection = await workplace.collection([host.url("odd"), *host.picture_urls(1)])
+    async with asyncio.timeout(20):
+        assert (await trainers.finetuned(collection)).state is JobState.DONE
+    assert await reasons(workplace, collection) == {host.url("odd"): "http_error"}
