@@ -19,7 +19,6 @@ import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from similis.catalog.migrate import migrate
-from similis.embedder.config import EmbedderSettings
 from similis.proto.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 from tests.deploy.chart import NAMESPACE, Rendered, rendered
 from tests.deploy.node import Node, RunningPod
@@ -31,7 +30,6 @@ from tests.unit.embedder.photographs import encoded, photograph
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),
-    pytest.mark.skipif("health_port" not in EmbedderSettings.model_fields, reason="the services have no health port"),
 ]
 
 IMAGE = encoded(photograph().resize((400, 300)), "JPEG")
