@@ -22,7 +22,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import psutil
 
@@ -49,6 +49,7 @@ KILLS = (
     (92, "similis.standalone"),
 )
 POLL_SECONDS = 0.05
+T = TypeVar("T")
 SETTINGS = {"SIMILIS_LEASE_SECONDS": "5", "SIMILIS_POLL_SECONDS": "0.5"}
 
 
@@ -79,7 +80,7 @@ class Searching:
                 self.answers["no connection"] += 1
 
 
-def again(ask: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def again(ask: Callable[[], T]) -> T:
     """An answer, as soon as there is one."""
     while True:
         with suppress(OSError, HTTPException, ValueError, Refused):
@@ -134,7 +135,7 @@ def main() -> None:
                     running.enter_context(instance(Path(folder), port))
             time.sleep(POLL_SECONDS)
         seconds = time.monotonic() - began
-        failures = again(lambda: client.failures(other))
+        failures = again(lambda: client.number_of_failures(other))
         searching.over.set()
         thread.join()
         requests, paths = (after - start for after, start in zip(host.asked(), before, strict=True))

@@ -45,6 +45,10 @@ class RestClient:
         """Asks for a finetune; gives what the API says to that."""
         return str(self._call("POST", f"/api/collection/{collection}/finetune")["message"])
 
+    def number_of_failures(self, collection: int) -> int:
+        """How many images of a collection could not be indexed."""
+        return int(self._call("GET", f"/api/collection/{collection}/failures?limit=1")["number_of_failures"])
+
     def search(self, collection: int, image: bytes, *, num_results: int) -> list[dict[str, Any]]:
         """The most similar images of a collection, best first."""
         body = {"image": base64.b64encode(image).decode(), "num_results": num_results}
