@@ -217,6 +217,7 @@ async def test_progress_rises_from_nothing_to_a_hundred_through_all_phases(
             seen = [(await anext(watching)).job]
             # Without it the trainer would look for work in a minute.
             await client.Nudge(trainer_pb2.NudgeRequest())
+            # It learns too, which takes long on a machine with much else to do.
             async with asyncio.timeout(60):
                 seen += [response.job async for response in watching]
     assert seen[0].state == trainer_pb2.JOB_STATE_QUEUED

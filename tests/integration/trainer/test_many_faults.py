@@ -11,7 +11,7 @@ from tests.eventually import eventually
 from tests.integration.trainer.conftest import Trainers, until
 from tests.integration.trainer.fault_plan import INDEXED, FaultyHosts, fault_plan, outcomes_of, surprises
 from tests.integration.trainer.pixel_embedder import PixelEmbedder
-from tests.integration.trainer.trainer_process import trainer_process
+from tests.integration.trainer.trainer_process import stop, trainer_process
 from tests.integration.workplace import Workplace
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -48,6 +48,7 @@ async def test_each_row_has_one_outcome_and_a_kill_at_half_costs_next_to_nothing
         async with trainer_process(settings, module=MODULE) as process:
             await until(lambda: fetched(workplace, job), 40.0)
             assert psutil.Process(process.pid).memory_info().rss < MOST_BYTES
+            assert await stop(process) == 0
         found = await outcomes_of(workplace, collection, embedder.checksum)
         assert surprises(plan, found) == {}
         assert sum(INDEXED in outcomes for outcomes in found.values()) >= ROWS * 0.78
