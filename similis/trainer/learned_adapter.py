@@ -13,7 +13,7 @@ from similis.catalog.projection import Projection, normalised
 from similis.servicekit.logs import get_logger
 from similis.trainer.fitting import DIMENSION, Fitted, PrincipalComponents, Report, accumulate, principal_directions
 from similis.trainer.learning.training_set import MIN_IMAGES, UNGROUPED, Matrix, TrainingSet, usable_groups
-from similis.trainer.learning_process import Lesson, learn_apart
+from similis.trainer.learning_process import LearnedHead, LearningFailed, Lesson, learn_apart
 from similis.trainer.stored_vectors import StoredVectors
 
 log = get_logger(__name__)
@@ -28,6 +28,8 @@ CONTINUED_SHARE = 0.5
 # Steps of training: as many as images in a small collection, fewer for each in a large one.
 MIN_STEPS, SMALL_STEPS, MAX_STEPS = 100, 400, 1500
 IMAGES_PER_STEP = 8
+# Processes that may die of learning before the PCA is taken.
+ATTEMPTS = 2
 
 
 class LearnedAdapter:
@@ -59,7 +61,7 @@ class LearnedAdapter:
         if previous is not None and _changed(previous) <= CONTINUED_SHARE:
             start = basis.T @ previous.projection.matrix
         lesson = Lesson(data, start, min(DIMENSION, dim), _steps(len(data)), self._threads)
-        learned = await learn_apart(lesson, _in_rows(report, 2 * count))
+        learned = await learned_apart(lesson, _in_rows(report, 2 * count))
         quality = learned.quality | {"images": count, "sample": len(data), "continued": start is not None}
         return Fitted(Projection(np.ascontiguousarray(basis @ learned.head, dtype=np.float32)), quality)
 
@@ -117,6 +119,17 @@ class _Sample:
             np.concatenate(views) if views else np.zeros((0, 1, size), np.float32),
             np.array(self.shown, dtype=np.int64),
         )
+
+
+async def learned_apart(lesson: Lesson, report: Callable[[float], None]) -> LearnedHead:
+    """What a process learns; a second one if the first dies, and the PCA if that dies too (of too little memory)."""
+    for _ in range(ATTEMPTS):
+        try:
+            return await learn_apart(lesson, report)
+        except LearningFailed as error:
+            log.warning("learning_failed", reason=error.message)
+    pca = np.eye(lesson.data.vectors.shape[1], lesson.dim, dtype=np.float32)
+    return LearnedHead(pca, {"adapter": "pca", "reason": "the process that learns died", "steps": 0, "parts": {}})
 
 
 def _in_rows(report: Report, rows: int) -> Callable[[float], None]:

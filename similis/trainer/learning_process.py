@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from typing import IO
 
 import numpy as np
 
@@ -31,12 +31,12 @@ class Lesson:
     steps: int
     threads: int
 
-    def save(self, path: Path) -> None:
+    def save(self, file: IO[bytes]) -> None:
         """Writes it for `load`."""
         start = np.zeros((0, 0), np.float32) if self.start is None else self.start
         data = self.data
         np.savez(
-            path,
+            file,
             vectors=data.vectors,
             groups=data.groups,
             views=data.views,
@@ -46,12 +46,12 @@ class Lesson:
         )
 
     @classmethod
-    def load(cls, path: Path) -> "Lesson":
+    def load(cls, file: IO[bytes]) -> "Lesson":
         """What `save` wrote."""
-        with np.load(path) as file:
-            dim, steps, threads = file["settings"].tolist()
-            start = file["start"]
-            data = TrainingSet(file["vectors"], file["groups"], file["views"], file["viewed"])
+        with np.load(file) as saved:
+            dim, steps, threads = saved["settings"].tolist()
+            start = saved["start"]
+            data = TrainingSet(saved["vectors"], saved["groups"], saved["views"], saved["viewed"])
         return cls(data, start if start.size else None, dim, steps, threads)
 
 
@@ -68,11 +68,15 @@ async def learn_apart(lesson: Lesson, report: Callable[[float], None]) -> Learne
 
     Raises LearningFailed when the child dies. Cancelled, it ends the child.
     """
-    with tempfile.TemporaryDirectory(prefix="similis-learning-") as folder:
-        given, made = Path(folder, "lesson.npz"), Path(folder, "head.npz")
-        await asyncio.to_thread(lesson.save, given)
-        command = (sys.executable, "-m", "similis.trainer.learning", str(given), str(made), str(os.getpid()))
-        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    # Files without a name: nothing of them stays, however this process ends.
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as made:
+        await asyncio.to_thread(_written, lesson, given)
+        files = (given.fileno(), made.fileno())
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "similis.trainer.learning", *map(str, files), str(os.getpid())),
+            stdout=asyncio.subprocess.PIPE,
+            pass_fds=files,
+        )
         try:
             await _follow(process, report)
             if await process.wait() != 0:
@@ -81,8 +85,14 @@ async def learn_apart(lesson: Lesson, report: Callable[[float], None]) -> Learne
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-        with np.load(made) as file:
-            return LearnedHead(file["head"], json.loads(str(file["quality"])))
+        made.seek(0)
+        with np.load(made) as saved:
+            return LearnedHead(saved["head"], json.loads(str(saved["quality"])))
+
+
+def _written(lesson: Lesson, file: IO[bytes]) -> None:
+    lesson.save(file)
+    file.flush()
 
 
 async def _follow(process: asyncio.subprocess.Process, report: Callable[[float], None]) -> None:

@@ -1,7 +1,11 @@
-"""`python -m similis.trainer.learning LESSON HEAD PARENT`: learns, and prints how far it is."""
+"""`python -m similis.trainer.learning LESSON HEAD PARENT`: learns, and prints how far it is.
 
+LESSON and HEAD are descriptors of open files.
+"""
+
+import os
 import sys
-from pathlib import Path
+from typing import IO
 
 import numpy as np
 import torch
@@ -12,9 +16,10 @@ from similis.trainer.learning.head import Hyperparameters
 from similis.trainer.learning_process import Lesson
 
 
-def main(given: Path, made: Path, parent: int) -> None:
+def main(given: IO[bytes], made: IO[bytes], parent: int) -> None:
     """Reads a lesson and writes the head with its quality. parent: id of the process that this one ends with."""
     die_with_parent(parent)
+    given.seek(0)
     lesson = Lesson.load(given)
     torch.set_num_threads(lesson.threads)
     torch.use_deterministic_algorithms(True)
@@ -29,4 +34,5 @@ def main(given: Path, made: Path, parent: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]))
+    with os.fdopen(int(sys.argv[1]), "rb") as lesson_file, os.fdopen(int(sys.argv[2]), "wb") as head_file:
+        main(lesson_file, head_file, int(sys.argv[3]))

@@ -8,7 +8,7 @@ import numpy as np
 
 from similis.catalog.projection import Matrix
 from similis.trainer.learning.gate import Examination, Verdict, judge
-from similis.trainer.learning.head import OBSERVED_EVERY, Hyperparameters, train_head
+from similis.trainer.learning.head import Hyperparameters, checkpoints, train_head
 from similis.trainer.learning.holdout import Holdout, folds
 from similis.trainer.learning.training_set import MIN_IMAGES, TrainingSet
 
@@ -72,7 +72,7 @@ def _examine(
             return True
 
         train_head(holdout.training, start, parameters, ask)
-    verdicts = [(judge(examination, str(step)), step) for step in _checkpoints(parameters.steps)]
+    verdicts = [(judge(examination, str(step)), step) for step in checkpoints(parameters.steps)]
     return max(verdicts, key=lambda found: (found[0].adopted, found[0].gain))
 
 
@@ -86,7 +86,3 @@ def _until(last: int, progress: Callable[[float], None]) -> Callable[[int, Matri
 
 def _scaled(progress: Callable[[float], None], base: float, share: float) -> Callable[[float], None]:
     return lambda done: progress(base + share * done)
-
-
-def _checkpoints(steps: int) -> list[int]:
-    return sorted({*range(OBSERVED_EVERY, steps + 1, OBSERVED_EVERY), steps})

@@ -12,7 +12,7 @@ from similis.trainer.learning.training_set import UNGROUPED, Matrix, TrainingSet
 
 # Called with the number of steps done and the head [r, d] as it is; False ends the training.
 Observer = Callable[[int, Matrix], bool]
-OBSERVED_EVERY = 50
+OBSERVED_EVERY, MAX_OBSERVATIONS = 50, 15
 
 
 @dataclass(frozen=True)
@@ -30,23 +30,29 @@ class Hyperparameters:
         return asdict(self)
 
 
+def checkpoints(steps: int) -> list[int]:
+    """The steps after which a training of so many is looked at: every 50, further apart in a long one, and the last."""
+    every = max(OBSERVED_EVERY, -(-steps // MAX_OBSERVATIONS))
+    return sorted({*range(every, steps + 1, every), steps})
+
+
 def train_head(data: TrainingSet, start: Matrix, parameters: Hyperparameters, observe: Observer) -> Matrix:
     """Trains a head [r, d] from `start` and gives it. Deterministic for a seed and a number of threads.
 
-    observe is called every OBSERVED_EVERY steps and at the end.
+    observe is called at the checkpoints.
     """
     batches = _Batches(data, parameters)
     head = torch.from_numpy(start.copy()).requires_grad_(True)
     optimizer = torch.optim.Adam([head], lr=parameters.learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, parameters.steps)
+    observed = set(checkpoints(parameters.steps))
     for step in range(1, parameters.steps + 1):
         loss = batches.loss(head)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
-        observed = step % OBSERVED_EVERY == 0 or step == parameters.steps
-        if observed and not observe(step, head.detach().numpy().copy()):
+        if step in observed and not observe(step, head.detach().numpy().copy()):
             break
     return head.detach().numpy().astype(np.float32)
 

@@ -6,12 +6,13 @@ from dataclasses import dataclass, fields
 import numpy as np
 import numpy.typing as npt
 
-from similis.trainer.learning.training_set import Labels, Matrix
+from similis.trainer.learning.training_set import Labels, Mask, Matrix
 
 DEPTH = 10
 QUERY_BLOCK = 64
 
 Figures = npt.NDArray[np.float64]
+Scores = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -57,14 +58,24 @@ def retrieve(queries: Matrix, answers: Labels, database: Matrix, labels: Labels)
 
 
 def _rank(queries: Matrix, answers: Labels, database: Matrix, labels: Labels) -> Retrieval:
-    order = np.argsort(-(queries @ database.T), axis=1, kind="stable")
-    right = labels[order] == answers[:, None]
-    precision = right * np.cumsum(right, axis=1) / np.arange(1, len(database) + 1)
-    possible = np.maximum(right.sum(axis=1), 1)
-    first = right[:, :DEPTH]
-    return Retrieval(
-        precision.sum(axis=1) / possible,
-        precision[:, :DEPTH].sum(axis=1) / np.minimum(possible, DEPTH),
-        first[:, 0].astype(np.float64),
-        np.asarray(first.any(axis=1), dtype=np.float64),
-    )
+    scores = queries @ database.T
+    figures = [_figures(row, labels == answer) for row, answer in zip(scores, answers, strict=True)]
+    return Retrieval(*np.array(figures, dtype=np.float64).T)
+
+
+def _figures(scores: Scores, right: Mask) -> tuple[float, float, float, float]:
+    """Average precision, the same at 10, and recall at 1 and at 10 of one query.
+
+    Only the places of the right ones are looked up, among the sorted scores of the others: a whole ranking costs ten
+    times as much. Of equal scores the right one comes last.
+    """
+    found = np.sort(scores[right])[::-1]
+    if not len(found):
+        return 0.0, 0.0, 0.0, 0.0
+    others = np.sort(scores[~right])
+    ahead = len(others) - np.searchsorted(others, found, side="left")
+    number = np.arange(1, len(found) + 1)
+    places = ahead + number
+    precision = number / places
+    at_depth = precision[places <= DEPTH].sum() / min(len(found), DEPTH)
+    return precision.mean(), at_depth, float(places[0] == 1), float(places[0] <= DEPTH)

@@ -1,0 +1,51 @@
+"""The process that learns: what its death costs, and what it leaves behind."""
+
+import asyncio
+import os
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from similis.trainer.learned_adapter import learned_apart
+from similis.trainer.learning.training_set import TrainingSet
+from similis.trainer.learning_process import Lesson
+
+IMAGES, DIMENSION = 90, 32
+
+
+def lesson() -> Lesson:
+    """Fifteen objects of six images each, hard to tell apart, without views."""
+    random = np.random.default_rng(0)
+    groups = np.repeat(np.arange(15), 6)
+    vectors = random.normal(size=(15, DIMENSION))[groups] + 2 * random.normal(size=(IMAGES, DIMENSION))
+    unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    return Lesson(
+        TrainingSet(unit, groups, np.zeros((0, 1, DIMENSION), np.float32), np.zeros(0, np.int64)), None, 8, 50, 1
+    )
+
+
+async def killed(times: int) -> None:
+    """Kills the process that learns as soon as it is there, so often."""
+    seen: set[int] = set()
+    while len(seen) < times:
+        for child in psutil.Process().children():
+            if child.pid not in seen and "similis.trainer.learning" in child.cmdline():
+                seen.add(child.pid)
+                child.kill()
+        await asyncio.sleep(0.01)
+
+
+@pytest.mark.parametrize(("kills", "reason"), [(1, "mAP"), (2, "the process that learns died")])
+async def test_learning_outlives_one_death_of_its_process_and_is_given_up_after_two(
+    kills: int, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    killing = asyncio.create_task(killed(kills))
+    learned = await learned_apart(lesson(), lambda _: None)
+    await killing
+    assert learned.head.shape == (DIMENSION, 8)
+    assert reason in str(learned.quality["reason"])
+    assert os.listdir(tmp_path) == []
