@@ -45,6 +45,8 @@ async def test_info_of_a_new_collection(api: Api) -> None:
         "heidicon_tag": None,
         "finetuning_state": "never",
         "finetuning_phase": None,
+        "finetuning_counts": None,
+        "finetuning_seconds_left": None,
         "finetuning_error": None,
         "quality": None,
     }
