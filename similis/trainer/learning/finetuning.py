@@ -13,7 +13,7 @@ from similis.trainer.learning.holdout import Holdout, folds
 from similis.trainer.learning.training_set import MIN_IMAGES, TrainingSet
 
 # How firmly unlabelled images are held to the frozen space: the second is for where the first does harm.
-PULL_WEIGHTS = (3000.0, 6000.0)
+PULL_WEIGHTS = (1500.0, 6000.0)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ class Hyperparameters:
     steps: int = 400
     batch_size: int = 384
     learning_rate: float = 1e-3
-    pull_weight: float = 3000.0
+    pull_weight: float = 1500.0
     seed: int = 0
 
     def as_dict(self) -> dict[str, float]:
@@ -83,14 +83,17 @@ class _Batches:
         itself = torch.eye(len(vectors), dtype=torch.bool)
         positive = (labels[:, None] == labels[None]) & ~itself
         alike = (frozen > NEAR_IDENTICAL) & ~positive
-        return contrastive(similarity, positive, itself | alike) + self._parameters.pull_weight * frozen_pull(
-            similarity, frozen, self._unlabelled_pairs(torch.cat([images, viewed]))
-        )
+        unlabelled, mixed = self._held_pairs(torch.cat([images, viewed]))
+        pull = frozen_pull(similarity, frozen, unlabelled, mixed)
+        return contrastive(similarity, positive, itself | alike) + self._parameters.pull_weight * pull
 
-    def _unlabelled_pairs(self, shown: torch.Tensor) -> torch.Tensor:
-        """Bool [b, b]: the pairs of different images of which at least one has no group. shown: image numbers [b]."""
-        grouped = self._grouped[shown]
-        return ~(grouped[:, None] & grouped[None]) & (shown[:, None] != shown[None])
+    def _held_pairs(self, shown: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Bool [b, b] each: pairs of different images of which none has a group, and of which one has.
+
+        shown: image numbers [b].
+        """
+        grouped, differ = self._grouped[shown], shown[:, None] != shown[None]
+        return ~(grouped[:, None] | grouped[None]) & differ, (grouped[:, None] ^ grouped[None]) & differ
 
     def _draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Images (none twice), and views with the images that they show: half of the batch each."""

@@ -3,7 +3,7 @@
 What belongs together is drawn together by the supervised contrastive loss (Khosla et al., 2020, "Supervised
 Contrastive Learning", L_out). An image and its views belong together too, so for images without a group it is InfoNCE.
 What has no label is held to the frozen space by its pairwise similarities (as in relational distillation, Park et al.,
-2019), so that groups not seen keep their order.
+2019), so that groups not seen keep their order, and what has one does not come between.
 """
 
 import torch
@@ -29,8 +29,16 @@ def contrastive(similarity: torch.Tensor, positive: torch.Tensor, ignored: torch
     return each.mean()
 
 
-def frozen_pull(similarity: torch.Tensor, frozen: torch.Tensor, pairs: torch.Tensor) -> torch.Tensor:
-    """The mean squared change of cosine similarity over `pairs`; all three are [b, b]."""
-    if not bool(pairs.any()):
+def frozen_pull(
+    similarity: torch.Tensor, frozen: torch.Tensor, unlabelled: torch.Tensor, mixed: torch.Tensor
+) -> torch.Tensor:
+    """The mean squared change of cosine similarity that may do harm; all four are [b, b].
+
+    unlabelled: bool, pairs of which neither has a group: every change counts. mixed: pairs of which one has a group:
+    only a rise counts. To push the two apart is what the groups want, and does the other one's ranking no harm.
+    """
+    if not bool((unlabelled | mixed).any()):
         return similarity.new_zeros(())
-    return (similarity - frozen)[pairs].square().mean()
+    change = similarity - frozen
+    change = torch.where(mixed, change.clamp(min=0), change)
+    return change[unlabelled | mixed].square().mean()

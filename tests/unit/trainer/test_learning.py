@@ -60,7 +60,7 @@ def test_what_was_learnt_helps_on_images_that_were_not_there() -> None:
 
 
 def test_views_alone_are_learnt_from() -> None:
-    found = learnt(objects(2, np.full(OBJECTS * EACH, UNGROUPED)))
+    found = learnt(objects(5, np.full(OBJECTS * EACH, UNGROUPED)))
     assert found.verdict.adopted, found.verdict.reason
     assert set(found.verdict.parts) == {"views"}
 
