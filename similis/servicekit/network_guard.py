@@ -22,6 +22,9 @@ MAX_URL_CHARACTERS = 8000
 NOT_PUBLIC_4 = tuple(
     ipaddress.IPv4Network(network)
     for network in ("192.0.0.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.175.48.0/24")
+) + (
+    # Azure's machines ask their host there, as others ask 169.254.169.254.
+    ipaddress.IPv4Network("168.63.129.16/32"),
 )
 # The only global unicast addresses that are given out, and what in them is for protocols, tunnels and examples.
 GLOBAL_UNICAST_6 = ipaddress.IPv6Network("2000::/3")
