@@ -23,6 +23,15 @@ NOT_PUBLIC_4 = tuple(
     ipaddress.IPv4Network(network)
     for network in ("192.0.0.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.175.48.0/24")
 )
+# Where clouds tell a machine its credentials: out of reach also where private addresses are not. AWS (and most others),
+# Azure, Oracle, Alibaba; AWS, Google and OpenStack.
+METADATA_4 = tuple(
+    ipaddress.IPv4Network(network)
+    for network in ("169.254.0.0/16", "168.63.129.16/32", "192.0.0.192/32", "100.100.100.200/32")
+)
+METADATA_6 = tuple(
+    ipaddress.IPv6Network(network) for network in ("fd00:ec2::254/128", "fd20:ce::254/128", "fe80::a9fe:a9fe/128")
+)
 # The only global unicast addresses that are given out, and what in them is for protocols, tunnels and examples.
 GLOBAL_UNICAST_6 = ipaddress.IPv6Network("2000::/3")
 NOT_PUBLIC_6 = tuple(
@@ -55,26 +64,46 @@ def is_public(address: str) -> bool:
     return _is_public_6(parsed)
 
 
+def is_metadata(address: str) -> bool:
+    """Whether an IP address, in the form that `getaddrinfo` gives, is that of a cloud's metadata service."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return False
+    if isinstance(parsed, ipaddress.IPv4Address):
+        return any(parsed in network for network in METADATA_4)
+    carried = _carried(parsed)
+    return any(parsed in network for network in METADATA_6) or (carried is not None and is_metadata(str(carried)))
+
+
 def _is_public_4(address: IPv4) -> bool:
     if address.is_multicast or address.is_reserved or not address.is_global:
         return False
-    return not any(address in network for network in NOT_PUBLIC_4)
+    return not any(address in network for network in NOT_PUBLIC_4 + METADATA_4)
 
 
 def _is_public_6(address: IPv6) -> bool:
     if address.scope_id is not None:
         return False
-    if address.ipv4_mapped is not None:
-        return _is_public_4(address.ipv4_mapped)
-    if address in NAT64:
-        return _is_public_4(_low_bits(address))
+    carried = _carried(address)
+    if carried is not None and not _is_public_4(carried):
+        return False
+    if address.ipv4_mapped is not None or address in NAT64:
+        return True
     if address not in GLOBAL_UNICAST_6 or any(address in network for network in NOT_PUBLIC_6):
         return False
+    return carried is not None or address.is_global
+
+
+def _carried(address: IPv6) -> IPv4 | None:
+    """The IPv4 address that connections to an IPv6 one may end at."""
+    if address.ipv4_mapped is not None:
+        return address.ipv4_mapped
+    if address in NAT64:
+        return _low_bits(address)
     if address.sixtofour is not None:
-        return _is_public_4(address.sixtofour)
-    if (int(address) >> 32) & 0xFFFF_FFFF in ISATAP:
-        return _is_public_4(_low_bits(address))
-    return address.is_global
+        return address.sixtofour
+    return _low_bits(address) if (int(address) >> 32) & 0xFFFF_FFFF in ISATAP else None
 
 
 def _low_bits(address: IPv6) -> IPv4:
@@ -91,15 +120,24 @@ def guarded_socket(info: AddressInfo) -> socket.socket:
     return socket.socket(family, kind, protocol)
 
 
+def private_socket(info: AddressInfo) -> socket.socket:
+    """A socket for an address that was resolved, a private one too. Raises BlockedAddress for a metadata service."""
+    family, kind, protocol, _, address = info
+    if family not in (socket.AF_INET, socket.AF_INET6) or is_metadata(str(address[0])):
+        raise BlockedAddress
+    return socket.socket(family, kind, protocol)
+
+
 def open_connector(*, allow_private_addresses: bool, limit: int) -> aiohttp.TCPConnector:
     """The connector of a session that fetches what strangers name: at most `limit` connections at once.
 
-    The session must have `trust_env=False`: a proxy would connect in our place.
+    allow_private_addresses: connects to all addresses but those of metadata services. The session must have
+    `trust_env=False`: a proxy would connect in our place.
     """
     return aiohttp.TCPConnector(
         limit=limit,
         ttl_dns_cache=10,
-        socket_factory=None if allow_private_addresses else guarded_socket,
+        socket_factory=private_socket if allow_private_addresses else guarded_socket,
         enable_cleanup_closed=False,
     )
 

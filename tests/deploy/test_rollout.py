@@ -1,8 +1,12 @@
 """What makes new pods, how many there are, and how long old ones have to end."""
 
+import re
+import shutil
+from pathlib import Path
+
 import pytest
 
-from tests.deploy.chart import Document, Rendered, rendered
+from tests.deploy.chart import CHART, NAMESPACE, RELEASE, Document, Rendered, loaded, rendered, run_helm, values_file
 from tests.deploy.environment import main_container, settings
 
 
@@ -31,9 +35,21 @@ def test_a_changed_setting_makes_new_pods_and_no_setting_leaves_them(component: 
     assert template_of() != template_of("--set", "logLevel=debug")
 
 
-def test_a_new_version_of_the_chart_alone_makes_no_new_pods(release: Rendered) -> None:
-    for deployment in release.of("Deployment"):
-        assert "helm.sh/chart" not in deployment["spec"]["template"]["metadata"]["labels"]
+def test_a_new_version_of_the_chart_alone_makes_no_new_pods(tmp_path: Path) -> None:
+    newer = tmp_path / CHART.name
+    shutil.copytree(CHART, newer)
+    about = newer / "Chart.yaml"
+    text, replaced = re.subn(r"(?m)^version: .*$", "version: 99.0.0", about.read_text(encoding="utf-8"))
+    assert replaced == 1
+    about.write_text(text, encoding="utf-8")
+    done = run_helm("template", RELEASE, str(newer), "-n", NAMESPACE, "-f", str(values_file("minimal")))
+    assert done.returncode == 0, done.stderr
+    deployments = [document for document in loaded(done.stdout) if document["kind"] == "Deployment"]
+    assert len(deployments) == 3
+    for deployment in deployments:
+        assert deployment["metadata"]["labels"]["helm.sh/chart"] == "similis-99.0.0"
+        before = rendered("minimal").one("Deployment", deployment["metadata"]["name"])
+        assert deployment["spec"]["template"] == before["spec"]["template"]
 
 
 def test_the_grace_period_covers_stop_drain_and_requests(release: Rendered) -> None:

@@ -23,6 +23,17 @@ def test_the_rules_are_those_of_their_file() -> None:
     assert rule["spec"] == yaml.safe_load((CHART / "files" / "rules.yaml").read_text(encoding="utf-8"))
 
 
+def test_runbooks_are_where_the_operator_has_them() -> None:
+    base = "https://git.example.org/similis/blob/main/"
+    flags = ("--set", "metrics.prometheusRule.enabled=true", "--set", f"metrics.prometheusRule.runbookBase={base}")
+    (rule,) = rendered("minimal", *flags).of("PrometheusRule")
+    alerts = [alert for group in rule["spec"]["groups"] for alert in group["rules"] if "alert" in alert]
+    assert len(alerts) > 20
+    for alert in alerts:
+        anchor = alert["alert"].lower()
+        assert alert["annotations"]["runbook_url"] == f"{base}docs/operations.md#{anchor}"
+
+
 def test_the_dashboard_is_that_of_its_file() -> None:
     config = rendered("full").one("ConfigMap", "similis-dashboard")
     assert config["metadata"]["labels"]["grafana_dashboard"] == "1"

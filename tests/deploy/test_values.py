@@ -81,6 +81,7 @@ def test_helm_itself_refuses_what_the_schema_refuses() -> None:
         "gateway.settings.database_url=postgresql://x": "database_url",
         "embedder.backbone.revision=main": "revision",
         "gateway.service.port=http": "port",
+        r"commonLabels.app\.kubernetes\.io/component=mine": "app.kubernetes.io/component",
     }.items():
         done = template("minimal", "--set", flag)
         assert done.returncode != 0, flag

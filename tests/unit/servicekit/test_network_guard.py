@@ -15,8 +15,10 @@ from similis.servicekit.network_guard import (
     checked_url,
     guarded_socket,
     is_blocked,
+    is_metadata,
     is_public,
     open_connector,
+    private_socket,
 )
 
 PUBLIC = [
@@ -35,6 +37,7 @@ NOT_PUBLIC = [
     "0.1.2.3",
     "10.0.0.1",
     "100.64.0.1",
+    "168.63.129.16",
     "127.0.0.1",
     "127.255.255.254",
     "169.254.169.254",
@@ -123,6 +126,39 @@ def test_no_wrapping_makes_a_private_address_public(network: str, number: int) -
 @given(st.ip_addresses(v=4))
 def test_what_the_standard_library_calls_private_is_never_public(address: ipaddress.IPv4Address) -> None:
     assert not (is_public(str(address)) and (address.is_private or address.is_multicast or address.is_loopback))
+
+
+METADATA = [
+    "169.254.169.254",
+    "169.254.170.2",
+    "168.63.129.16",
+    "192.0.0.192",
+    "100.100.100.200",
+    "fd00:ec2::254",
+    "fd20:ce::254",
+    "fe80::a9fe:a9fe",
+    "fe80::a9fe:a9fe%eth0",
+    "::ffff:169.254.169.254",
+    "64:ff9b::168.63.129.16",
+    "2002:a9fe:a9fe::1",
+    "2a00:1450:4001:800:0:5efe:a9fe:a9fe",
+]
+
+
+@pytest.mark.parametrize("address", METADATA)
+def test_metadata_services_are_out_of_reach_also_where_private_addresses_are_not(address: str) -> None:
+    assert is_metadata(address)
+    assert not is_public(address)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with pytest.raises(BlockedAddress):
+        private_socket((family, socket.SOCK_STREAM, 6, "", (address, 80)))
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.1.2.3", "192.168.1.1", "8.8.8.8", "fd12::1", "fe80::1%eth0"])
+def test_an_operator_can_allow_other_private_addresses(address: str) -> None:
+    assert not is_metadata(address)
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    private_socket((family, socket.SOCK_STREAM, 6, "", (address, 80))).close()
 
 
 def test_a_socket_is_only_made_for_a_public_address() -> None:

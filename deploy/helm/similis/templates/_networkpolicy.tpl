@@ -5,7 +5,8 @@
     except:
       - 169.254.0.0/16
       - 127.0.0.0/8
-      # Metadata services of Oracle's and Alibaba's clouds.
+      # Metadata services of Azure's, Oracle's and Alibaba's clouds.
+      - 168.63.129.16/32
       - 192.0.0.0/24
       {{- if .private }}
       - 100.100.100.200/32
@@ -23,6 +24,7 @@
       - ::ffff:0:0/96
       - 2002::/16
       - 64:ff9b::a9fe:0/112
+      - 64:ff9b::a83f:8110/128
       {{- if .private }}
       - fd00:ec2::254/128
       - fd20:ce::254/128

@@ -29,7 +29,7 @@ labels:
   {{- merge (omit (include "similis.labels" . | fromYaml) "helm.sh/chart") $own.podLabels | toYaml | nindent 2 }}
 annotations:
   kubectl.kubernetes.io/default-container: {{ .component }}
-  checksum/config: {{ include "similis.configMap" . | sha256sum }}
+  checksum/config: {{ include (printf "similis.%sSettings" .component) . | sha256sum }}
   {{- with merge dict $own.podAnnotations .root.Values.commonAnnotations }}
   {{- toYaml . | nindent 2 }}
   {{- end }}
