@@ -68,7 +68,7 @@ def add_routes(application: web.Application, routes: Iterable[Route], access: Ac
         methods = ("GET", "HEAD") if route.method == "GET" else (route.method,)
         for method in methods:
             application.router.add_route(
-                method, route.path, _guarded(route, access, schema), expect_handler=expect_nothing
+                method, _pattern(route.path), _guarded(route, access, schema), expect_handler=expect_nothing
             )
 
 
@@ -79,6 +79,11 @@ def add_status_routes(application: web.Application, status: StatusHandlers, *, m
     application.router.add_get("/readyz", status.ready)
     if metrics:
         application.router.add_get("/metrics", status.metrics)
+
+
+def _pattern(path: str) -> str:
+    """The path with an id that may be anything, also nothing or braces: what is no id is told that it names none."""
+    return path.replace("{id}", "{id:[^/]*}")
 
 
 def _guarded(route: Route, access: Access, schema: SchemaWait) -> Handler:
