@@ -56,7 +56,8 @@ def api_routes(handlers: Handlers, *, request_seconds: float, upload_seconds: fl
         Route("POST", f"{one}/updatecontent", contents.update, writes=True, seconds=long),
         Route("POST", f"{one}/finetune", collections.finetune, writes=True, seconds=brief),
         Route("POST", f"{one}/finetune/cancel", collections.cancel, writes=True, seconds=brief),
-        Route("GET", f"{one}/failures", collections.failures, writes=False, seconds=brief),
+        # All of them as CSV is a download too.
+        Route("GET", f"{one}/failures", collections.failures, writes=False, seconds=None),
         Route("POST", f"{one}/delete", collections.delete, writes=True, seconds=brief),
     )
 
