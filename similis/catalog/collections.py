@@ -22,14 +22,11 @@ LEFT JOIN LATERAL (SELECT * FROM jobs WHERE collection_id = c.id ORDER BY id DES
 WHERE c.id = $1 AND c.deleting_at IS NULL
 """
 
-MARK_DELETING = """
-WITH marked AS (
-    UPDATE collections SET deleting_at = now() WHERE id = $1 AND deleting_at IS NULL RETURNING id
-), fenced AS (
-    UPDATE jobs SET state = 'cancelled', token = token + 1, finished_at = now()
-    WHERE collection_id IN (SELECT id FROM marked) AND state IN ('queued', 'running')
-)
-SELECT id FROM marked
+MARK_DELETING = "UPDATE collections SET deleting_at = now() WHERE id = $1 AND deleting_at IS NULL RETURNING id"
+
+TAKE_JOBS = """
+UPDATE jobs SET state = 'cancelled', token = token + 1, finished_at = now()
+WHERE collection_id = $1 AND state IN ('queued', 'running')
 """
 
 
@@ -123,9 +120,11 @@ class Collections:
 
         What it holds is removed by the trainer's janitor. Raises InvalidRequest, collection_not_found.
         """
-        async with self._database.connection() as connection:
+        async with self._database.transaction() as connection:
             if await connection.fetchval(MARK_DELETING, collection_id) is None:
                 raise not_found(collection_id)
+            # A statement of its own: it sees the job of whoever held the collection until now.
+            await connection.execute(TAKE_JOBS, collection_id)
 
     async def deleting(self) -> list[int]:
         """The collections that are marked and not yet gone."""

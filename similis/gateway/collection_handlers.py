@@ -9,7 +9,7 @@ from similis.catalog.collections import Collection, Collections, NewestJob
 from similis.catalog.indexes import Indexes
 from similis.catalog.jobs import Job, Jobs
 from similis.gateway import parameters
-from similis.gateway.answers import data, push, send_table
+from similis.gateway.answers import data, push, send_csv, table
 from similis.gateway.body import read_object
 from similis.gateway.disk import DataDisk
 from similis.gateway.embedder_client import EmbedderClient
@@ -127,7 +127,7 @@ class CollectionHandlers:
                 yield [(row.image_url, row.repo_url, row.reason, row.detail) for row in page]
                 after = page[-1].image_id
 
-        return await send_table(request, name, ("image_url", "repo_url", "reason", "detail"), rows())
+        return await send_csv(request, f"{name} failures", table(("image_url", "repo_url", "reason", "detail"), rows()))
 
 
 def _finetune_message(job: Job, created: bool) -> str:

@@ -56,7 +56,8 @@ def api_routes(handlers: Handlers, *, request_seconds: float, upload_seconds: fl
         Route("POST", f"{one}/updatecontent", contents.update, writes=True, seconds=long),
         Route("POST", f"{one}/finetune", collections.finetune, writes=True, seconds=brief),
         Route("POST", f"{one}/finetune/cancel", collections.cancel, writes=True, seconds=brief),
-        Route("GET", f"{one}/failures", collections.failures, writes=False, seconds=brief),
+        # All of them as CSV is a download too.
+        Route("GET", f"{one}/failures", collections.failures, writes=False, seconds=None),
         Route("POST", f"{one}/delete", collections.delete, writes=True, seconds=brief),
     )
 
@@ -68,7 +69,7 @@ def add_routes(application: web.Application, routes: Iterable[Route], access: Ac
         methods = ("GET", "HEAD") if route.method == "GET" else (route.method,)
         for method in methods:
             application.router.add_route(
-                method, route.path, _guarded(route, access, schema), expect_handler=expect_nothing
+                method, _pattern(route.path), _guarded(route, access, schema), expect_handler=expect_nothing
             )
 
 
@@ -79,6 +80,11 @@ def add_status_routes(application: web.Application, status: StatusHandlers, *, m
     application.router.add_get("/readyz", status.ready)
     if metrics:
         application.router.add_get("/metrics", status.metrics)
+
+
+def _pattern(path: str) -> str:
+    """The path with an id that may be anything, also nothing or braces: what is no id is told that it names none."""
+    return path.replace("{id}", "{id:[^/]*}")
 
 
 def _guarded(route: Route, access: Access, schema: SchemaWait) -> Handler:

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
+from similis.catalog import collections
 from similis.catalog.indexes import Index
 from similis.catalog.jobs import Job, JobState, LeaseLost
 from similis.servicekit.errors import InvalidRequest, NotFound
@@ -12,6 +13,7 @@ from tests.integration.workplace import Workplace
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+BLOCKED = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
 URLS = ["https://example.org/1.jpg", "https://example.org/2.jpg"]
 
 
@@ -28,6 +30,14 @@ async def published(place: Workplace, collection: int, backbone: str = "b") -> I
     index = await place.indexes.begin(job, backbone)
     await place.jobs.publish(job, index.id, 2)
     return index
+
+
+async def somebody_waits_for_a_lock(place: Workplace) -> None:
+    async with asyncio.timeout(10):
+        while True:
+            if await place.rows(BLOCKED) != [(0,)]:
+                return
+            await asyncio.sleep(0.01)
 
 
 async def expire_lease(place: Workplace) -> None:
@@ -220,6 +230,17 @@ async def test_a_deletion_takes_the_job_from_its_worker(workplace: Workplace) ->
         with pytest.raises(LeaseLost):
             await act
     assert await workplace.rows("SELECT count(*) FROM jobs") == [(0,)]
+
+
+async def test_a_deletion_that_waits_for_an_enqueue_takes_that_job_too(workplace: Workplace) -> None:
+    collection = await workplace.collection(URLS)
+    async with workplace.database.transaction() as connection:
+        revision = await collections.lock(connection, collection)
+        deletion = asyncio.create_task(workplace.collections.mark_deleting(collection))
+        await somebody_waits_for_a_lock(workplace)
+        await connection.execute("INSERT INTO jobs (collection_id, revision) VALUES ($1, $2)", collection, revision)
+    await deletion
+    assert await workplace.jobs.claim("w") is None
 
 
 async def test_attempts_that_come_further_are_not_counted_and_those_that_do_not_are(workplace: Workplace) -> None:

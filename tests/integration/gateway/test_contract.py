@@ -16,7 +16,18 @@ CSV = b"https://example.org/1.jpg,https://repo.example.org/1\nhttps://example.or
 WRITES = ("updatename", "updatecontent", "finetune", "delete")
 READS = (("GET", "info"), ("GET", "csvfile"), ("POST", "search"))
 NO_IDS = ("0", "-1", "999999999", "9223372036854775807", "9223372036854775808", "9" * 400, "abc", "1.0", "1e3", "+1")
-NO_IDS_EITHER = ("%20", "01", "%D9%A1", "null", "1%00", "%F0%9F%98%80", "'; DROP TABLE collections; --")
+NO_IDS_EITHER = (
+    "%20",
+    "01",
+    "%D9%A1",
+    "null",
+    "1%00",
+    "%F0%9F%98%80",
+    "'; DROP TABLE collections; --",
+    "",
+    "{id}",
+    "%7Bid%7D",
+)
 
 
 async def test_list_has_ids_and_names_by_id(api: Api) -> None:

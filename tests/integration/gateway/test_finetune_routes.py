@@ -1,7 +1,9 @@
 """What was added to the contract: cancelling a finetune, and the images that it could not take in."""
 
+import asyncio
 import csv
 import io
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -95,6 +97,21 @@ async def test_failures_come_by_the_page_and_whole_as_csv(api: Api, database: Da
     answer = await api.get(path, headers={"Accept": "text/csv"})
     assert len(list(csv.DictReader(io.StringIO(answer.body.decode())))) == 5
     await jobs.cancelled(job)
+
+
+async def test_the_head_of_the_failures_as_csv_has_no_body(api: Api) -> None:
+    path = f"/api/collection/{await api.create()}/failures"
+    assert (await api.get(path, headers={"Accept": "text/csv"})).body == b"image_url,repo_url,reason,detail\r\n"
+    # By hand, as clients pass over what follows the head.
+    address = urlsplit(api.url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    writer.write(f"HEAD {path} HTTP/1.1\r\nHost: a\r\nAccept: text/csv\r\nConnection: close\r\n\r\n".encode())
+    head, _, body = (await reader.read()).partition(b"\r\n\r\n")
+    writer.close()
+    await writer.wait_closed()
+    assert head.startswith(b"HTTP/1.1 200 OK")
+    assert b"Content-Type: text/csv; charset=utf-8" in head
+    assert body == b""
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=10001", "limit=x", "after=-1", "after=99999999999999999999"])
