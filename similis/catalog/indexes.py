@@ -58,9 +58,17 @@ SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.b
 FROM indexes i JOIN collections c ON c.id = i.collection_id JOIN jobs j ON j.id = i.job_id
 WHERE c.live_index IS DISTINCT FROM i.id AND CASE
     WHEN i.published_at IS NOT NULL THEN i.superseded_at < now() - make_interval(secs => $1)
-    -- Its failures are carried over when the job's next attempt begins an index, not before.
-    ELSE j.state NOT IN ('queued', 'running')
-         OR EXISTS (SELECT FROM indexes newer WHERE newer.job_id = i.job_id AND newer.id > i.id) END
+    -- Its failures say why the job failed, and what lasts of them is taken over when the collection's next index is
+    -- begun, not before.
+    ELSE EXISTS (SELECT FROM indexes newer WHERE newer.collection_id = i.collection_id AND newer.id > i.id)
+         OR (j.state NOT IN ('queued', 'running')
+             AND NOT EXISTS (SELECT FROM image_failures f WHERE f.index_id = i.id)) END
+"""
+
+# What was not published when its job ended never will be: only its failures are kept.
+QDRANT_COLLECTIONS = """
+SELECT i.qdrant_collection FROM indexes i JOIN jobs j ON j.id = i.job_id
+WHERE i.published_at IS NOT NULL OR j.state IN ('queued', 'running')
 """
 
 
@@ -247,7 +255,10 @@ class Indexes:
         return True, None if row["id"] is None else _index(row)
 
     async def droppable(self, grace_seconds: float) -> list[Index]:
-        """Indexes that nobody needs: replaced for longer than the grace period, or left by a job that ended."""
+        """Indexes that nobody needs: replaced for longer than the grace period, or left by a job that ended.
+
+        Of the latter the newest of a collection stays for as long as it has failures to tell.
+        """
         async with self._database.connection() as connection:
             rows = await connection.fetch(DROPPABLE, grace_seconds)
         return [_index(row) for row in rows]
@@ -274,9 +285,9 @@ class Indexes:
         return BaseStoresNeeded({row["id"]: row["backbones"] for row in rows})
 
     async def qdrant_collections(self) -> set[str]:
-        """The names of the generations that a row stands for."""
+        """The names of the generations that are, were or may yet be served."""
         async with self._database.connection() as connection:
-            rows = await connection.fetch("SELECT qdrant_collection FROM indexes")
+            rows = await connection.fetch(QDRANT_COLLECTIONS)
         return {row["qdrant_collection"] for row in rows}
 
 

@@ -50,6 +50,25 @@ async def test_the_index_of_a_job_that_ended_otherwise_may_go(workplace: Workpla
     assert await names(workplace, 60) == [index.qdrant_collection]
 
 
+async def test_failures_of_a_job_that_failed_are_told_until_the_next_index_but_its_vectors_may_go(
+    workplace: Workplace,
+) -> None:
+    collection = await workplace.collection(URLS)
+    job, index = await begun(workplace, collection)
+    first = (await workplace.images.page(collection, 1, after=0, limit=1))[0].id
+    await workplace.indexes.add_failures(index, [ImageFailure(first, "not_found", "status 404")])
+    assert await workplace.indexes.qdrant_collections() == {index.qdrant_collection}
+    await workplace.jobs.fail(job, "no_images_indexed", "None.")
+    assert await names(workplace, 0) == []
+    assert await workplace.indexes.qdrant_collections() == set()
+    newest, number = await workplace.indexes.newest_failures(collection)
+    assert (newest, number) == (index.id, 1)
+    job, second = await begun(workplace, collection)
+    assert await names(workplace, 0) == [index.qdrant_collection]
+    await workplace.jobs.publish(job, second.id, 2)
+    assert await workplace.indexes.qdrant_collections() == {second.qdrant_collection}
+
+
 async def test_failures_wait_for_the_next_attempt_however_long_it_takes_to_begin(workplace: Workplace) -> None:
     collection = await workplace.collection(URLS)
     job, index = await begun(workplace, collection)
