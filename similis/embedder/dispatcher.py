@@ -146,14 +146,12 @@ class Dispatcher:
             canary=item.canary,
             slots=slots,
         )
-        worker.holds_suspect = item.alone
-        task = asyncio.create_task(self._follow(worker, item, slots, worker.give(job, item.image)))
+        answer = worker.give(job, item.image, alone=item.alone)
+        task = asyncio.create_task(self._follow(item, slots, answer))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def _follow(
-        self, worker: WorkerProcess, item: Item, slots: list[int], answer: asyncio.Future[Answer]
-    ) -> None:
+    async def _follow(self, item: Item, slots: list[int], answer: asyncio.Future[Answer]) -> None:
         try:
             result, vectors = await answer
             if result.code is None:
@@ -163,8 +161,6 @@ class Dispatcher:
             self._worker_died_with(item)
         else:
             self._settle(item, result, vectors)
-        if item.alone:
-            worker.holds_suspect = False
         self._forwarding.release(slots)
         self.pump()
 
@@ -173,7 +169,6 @@ class Dispatcher:
         if not item.wanted:
             return
         if item.alone:
-            self._metrics.images.labels(item.lane, "decode_error").inc()
             log.warning("image_ended_worker", lane=item.lane, image_bytes=len(item.image))
             item.settle(Outcome(code="decode_error", message="The image could not be decoded: it ended the decoder."))
             return
@@ -182,7 +177,6 @@ class Dispatcher:
         self._suspects.append(item)
 
     def _settle(self, item: Item, result: Result, vectors: bytes) -> None:
-        self._metrics.images.labels(item.lane, result.code or "embedded").inc()
         if result.code is not None:
             item.settle(Outcome(code=result.code, message=result.message))
             return
