@@ -125,7 +125,11 @@ class Dispatcher:
         if lane.name == "bulk":
             if self._suspects:
                 return None
-            free = [worker for worker in usable if worker.outstanding < DEPTH and not worker.reserved]
+            if all(worker.reserved for worker in self._pool.usable):
+                # Rather than that nobody does: but never so that a search waits for more than one.
+                free = [worker for worker in usable if not worker.outstanding]
+            else:
+                free = [worker for worker in usable if worker.outstanding < DEPTH and not worker.reserved]
             return min(free, key=lambda one: one.outstanding, default=None)
         free = [worker for worker in usable if worker.urgent < DEPTH]
         # Of the busy ones, that which began longest ago is likely to end first.

@@ -1,11 +1,6 @@
 """Who gets which worker, with real connections whose other ends the test plays."""
 
 import asyncio
-import json
-import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
 
 from prometheus_client import CollectorRegistry
 
@@ -14,36 +9,7 @@ from similis.embedder.forwarding import InPlace
 from similis.embedder.item import Item, LaneName, Outcome
 from similis.embedder.lane import Lane
 from similis.embedder.metrics import EmbedderMetrics
-from similis.embedder.workers.pool import PoolLimits, WorkerPool
-from similis.embedder.workers.process import WorkerProcess
-from similis.embedder.workers.wire import LENGTHS, Ready, Result, WorkerOrders, encode
-
-ORDERS = WorkerOrders("fused", {}, "", "", 1, 1, 1, 1, "none", "cpu", 1)
-LIMITS = PoolLimits(workers=1, start_seconds=1, silence_seconds=5, images=100, memory_bytes=1 << 30)
-SECONDS = 5.0
-
-
-class Played:
-    """A worker that answers when the test says so."""
-
-    def __init__(self, worker: WorkerProcess, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.worker = worker
-        self._reader = reader
-        self._writer = writer
-
-    async def job(self) -> tuple[dict[str, Any], bytes]:
-        """The next job and its image."""
-        async with asyncio.timeout(SECONDS):
-            header, body = LENGTHS.unpack(await self._reader.readexactly(LENGTHS.size))
-            return json.loads(await self._reader.readexactly(header)), await self._reader.readexactly(body)
-
-    def answer(self, job: dict[str, Any]) -> None:
-        """Answers a job with one vector of one number."""
-        self._writer.write(encode(Result(job["id"]), 4) + bytes(4))
-
-    def die(self) -> None:
-        """Ends before it answers."""
-        self._writer.close()
+from tests.unit.embedder.played_workers import SECONDS, played_pool, played_worker, settled
 
 
 class Place:
@@ -51,7 +17,7 @@ class Place:
 
     def __init__(self) -> None:
         metrics = EmbedderMetrics(CollectorRegistry())
-        self.pool = WorkerPool(ORDERS, {}, LIMITS, metrics)
+        self.pool = played_pool(metrics)
         lanes = (Lane("interactive", 10, 1000, metrics), Lane("bulk", 10, 1000, metrics))
         self.dispatcher = Dispatcher(self.pool, InPlace(metrics), *lanes, 1, metrics)
 
@@ -59,29 +25,10 @@ class Place:
         """An image on its way."""
         return asyncio.create_task(self.dispatcher.embed(Item(image, lane, asyncio.get_running_loop().time() + 60)))
 
-    @asynccontextmanager
-    async def worker(self, *, reserved: bool = False) -> AsyncIterator[Played]:
-        """A worker of the pool while entered."""
-        ours, theirs = socket.socketpair()
-        process = await asyncio.create_subprocess_exec("sleep", "60")
-        worker = WorkerProcess(process, *await asyncio.open_connection(sock=ours), Ready("cpu", "none"))
-        worker.reserved = reserved
-        worker.on_change = lambda _: self.pool.on_change()
-        self.pool.workers.append(worker)
-        self.pool.on_change()
-        played = Played(worker, *await asyncio.open_connection(sock=theirs))
-        try:
-            yield played
-        finally:
-            played.die()
-            self.pool.workers.remove(worker)
-            worker.kill()
-            await worker.stop()
-
 
 async def test_two_images_that_may_have_killed_a_worker_are_each_alone_with_the_next_one() -> None:
     place = Place()
-    async with place.worker() as first:
+    async with played_worker(place.pool) as first:
         suspects = [place.embedding(b"a"), place.embedding(b"b")]
         await first.job()
         await first.job()
@@ -89,7 +36,7 @@ async def test_two_images_that_may_have_killed_a_worker_are_each_alone_with_the_
         while first.worker.alive:  # noqa: ASYNC110 - the connection's end is seen by another task
             await asyncio.sleep(0)
         others = [place.embedding(b"c"), place.embedding(b"d")]
-        async with place.worker() as second:
+        async with played_worker(place.pool) as second:
             for image in (b"a", b"b"):
                 job, given = await second.job()
                 assert given == image
@@ -107,7 +54,7 @@ async def test_two_images_that_may_have_killed_a_worker_are_each_alone_with_the_
 
 async def test_searches_have_a_worker_that_bulk_images_do_not_get() -> None:
     place = Place()
-    async with place.worker(reserved=True) as reserved, place.worker() as other:
+    async with played_worker(place.pool, reserved=True) as reserved, played_worker(place.pool) as other:
         bulk = [place.embedding(bytes([number])) for number in range(4)]
         await settled()
         assert (reserved.worker.outstanding, other.worker.outstanding) == (0, 2)
@@ -135,7 +82,7 @@ async def test_an_image_whose_caller_left_is_not_given_out() -> None:
     await settled()
     gone.cancel()
     await settled()
-    async with place.worker() as worker:
+    async with played_worker(place.pool) as worker:
         job, image = await worker.job()
         assert image == b"stays"
         worker.answer(job)
@@ -143,7 +90,19 @@ async def test_an_image_whose_caller_left_is_not_given_out() -> None:
             assert (await stays).code is None
 
 
-async def settled() -> None:
-    """Returns when all that could go on without the other side has."""
-    for _ in range(20):
-        await asyncio.sleep(0)
+async def test_bulk_images_go_one_by_one_to_the_worker_of_searches_while_no_other_lives() -> None:
+    place = Place()
+    async with played_worker(place.pool, reserved=True) as reserved:
+        bulk = [place.embedding(bytes([number])) for number in range(3)]
+        job, _ = await reserved.job()
+        await settled()
+        assert reserved.worker.outstanding == 1
+        reserved.answer(job)
+        job, _ = await reserved.job()
+        async with played_worker(place.pool) as other:
+            found, image = await other.job()
+            assert image == bytes([2])
+            reserved.answer(job)
+            other.answer(found)
+            async with asyncio.timeout(SECONDS):
+                assert [outcome.code for outcome in await asyncio.gather(*bulk)] == [None] * 3
