@@ -2,9 +2,11 @@
 
 import asyncio
 from concurrent.futures import Executor
+from contextlib import aclosing
 
 import numpy as np
 
+from similis.catalog.images import Image
 from similis.catalog.projection import normalised
 from similis.trainer.fitting import Previous
 from similis.trainer.learning.gate import Examination, Verdict, judge_again
@@ -13,9 +15,10 @@ from similis.trainer.learning.training_set import UNGROUPED, Matrix, TrainingSet
 from similis.trainer.object_number import object_number
 from similis.trainer.stored_vectors import StoredVectors, VectorPage
 
-# Images among which is searched: those of the objects that came or grew, and a share of all others.
-DATABASE = 4000
-MAX_DATABASE = 2 * DATABASE
+# Images among which is searched beside those that came: so many of the objects that came or grew, and of all others.
+RELATED = 4000
+OTHERS = 4000
+MAX_OTHERS = 2 * OTHERS
 
 
 class Reexamination:
@@ -24,23 +27,34 @@ class Reexamination:
     def __init__(self, executor: Executor, previous: Previous) -> None:
         self._executor = executor
         self._previous = previous
+        self._unseen = {image.id for image in previous.unseen}
         self._objects = {image.repo_url for image in previous.unseen}
-        self._share = min(DATABASE / max(previous.images, 1), 1.0)
+        self._share = min(OTHERS / max(previous.images, 1), 1.0)
+        self._related, self._others = RELATED, MAX_OTHERS
 
     async def run(self, vectors: StoredVectors) -> Verdict:
         """The gate's verdict on the previous adapter. Goes over the base vectors once if there is anything to ask."""
         if not self._previous.unseen:
             return judge_again(Examination(), "adapter")
-        pages, room = [], MAX_DATABASE
-        async for page in vectors.pages():
-            rows = [row for row, image in enumerate(page.images) if self._is_wanted(image.repo_url)][:room]
-            pages.append(VectorPage([page.images[row] for row in rows], page.vectors[rows], page.rows))
-            room -= len(rows)
+        taken = []
+        async with aclosing(vectors.pages()) as pages:
+            async for page in pages:
+                rows = [row for row, image in enumerate(page.images) if self._takes(image)]
+                taken.append(VectorPage([page.images[row] for row in rows], page.vectors[rows], page.rows))
         shown, views = await vectors.views([image.id for image in self._previous.unseen])
-        return await asyncio.get_running_loop().run_in_executor(self._executor, self._judge, pages, shown, views)
+        return await asyncio.get_running_loop().run_in_executor(self._executor, self._judge, taken, shown, views)
 
-    def _is_wanted(self, repo_url: str) -> bool:
-        return repo_url in self._objects or object_number(repo_url) < self._share * 2**63
+    def _takes(self, image: Image) -> bool:
+        if image.id in self._unseen:
+            return True
+        if image.repo_url in self._objects and self._related:
+            self._related -= 1
+            return True
+        # Whole objects, as far as there is room.
+        if self._others and object_number(image.repo_url) < self._share * 2**63:
+            self._others -= 1
+            return True
+        return False
 
     def _judge(self, pages: list[VectorPage], shown: list[int], views: Matrix) -> Verdict:
         images = [image for page in pages for image in page.images]
