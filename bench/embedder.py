@@ -30,6 +30,8 @@ from similis.embedder.hardware import chosen_hardware, has_cuda
 BATCH = 8
 CUDA_BATCH = 64
 CONCURRENCY = (1, 2, 4, 8, 16)
+# At most what the interactive queue holds.
+CUDA_CONCURRENCY = (1, 4, 16, 64)
 # What the contract with the hardware is, for the processor: the ratio, and on which side of the bound it must lie.
 BOUNDS = {
     "engine_vs_eager": (3.0, "least"),
@@ -127,24 +129,31 @@ def measure_cuda(rounds: Rounds, options: argparse.Namespace) -> None:
             hardware = chosen_hardware(EmbedderSettings(device="cuda", max_batch=CUDA_BATCH), cuda=True)
             bare = MeasuringProcess("cuda_loop.py", source.to_json(), str(CUDA_BATCH), str(hardware.workers), folder)
             told = {"SIMILIS_DEVICE": "cuda", "SIMILIS_BACKBONE": str(path), "SIMILIS_MAX_BATCH": str(CUDA_BATCH)}
-            with service(told) as (target, _):
-                load = MeasuringProcess("service_load.py", target, folder)
-                load.ask(do="stream", seconds=1.0)
+            with service(told) as (target, pid):
+                bulk, callers = (MeasuringProcess("service_load.py", target, folder) for _ in range(2))
+                bulk.ask(do="stream", seconds=1.0)
                 for _ in range(options.rounds):
-                    compare_cuda(rounds, kind, bare, load, options.seconds)
-                load.close()
+                    compare_cuda(rounds, kind, bare, bulk, options.seconds)
+                    compare_latency(rounds, bare, bulk, callers, options.seconds, f"{kind}_")
+                if not options.quick:
+                    rise(rounds, callers, CUDA_CONCURRENCY, f"{kind}_")
+                    memory(rounds, bulk, pid, f"{kind}_")
+                bulk.close()
+                callers.close()
             bare.close()
 
 
 def compare_cuda(rounds: Rounds, kind: str, bare: MeasuringProcess, load: MeasuringProcess, seconds: float) -> None:
     """One round of one shape."""
-    bound = float(bare.ask(do="bound", seconds=seconds)["best"])
+    forward = bare.ask(do="bound", seconds=seconds)
+    bound = float(forward["best"])
     decoded = rate(bare.ask(do="decoded", seconds=seconds))
     loop = rate(bare.ask(do="loop", seconds=seconds))
     stream = rate(load.ask(do="stream", seconds=seconds))
     figures = {"bf16_forward": bound, "engine_from_decoded": decoded, "bare_loop": loop, "service_stream": stream}
     for name, value in figures.items():
         rounds.add(f"{kind}_{name}_images_per_second", value)
+    rounds.add(f"{kind}_bf16_forward_best_batch", float(forward["best_batch"]))
     rounds.add(f"{kind}_service_vs_bare", stream / loop)
     rounds.add(f"{kind}_decoded_vs_bf16_forward", decoded / bound)
 
@@ -182,41 +191,46 @@ def compare_throughput(
 
 
 def compare_latency(
-    rounds: Rounds, wide: MeasuringProcess, bulk: MeasuringProcess, callers: MeasuringProcess, seconds: float
+    rounds: Rounds,
+    wide: MeasuringProcess,
+    bulk: MeasuringProcess,
+    callers: MeasuringProcess,
+    seconds: float,
+    prefix: str = "",
 ) -> None:
-    """One caller at a time: alone, and beside a stream that is sent as fast as it is taken."""
+    """One caller at a time: alone, and beside a stream that is sent as fast as it is taken. prefix: of the names."""
     bare = quantile(wide.ask(do="single", seconds=seconds)["milliseconds"], 0.5)
     idle = callers.ask(do="unary", seconds=seconds, concurrency=1)["milliseconds"]
     bulk.begin(do="stream", seconds=seconds + 1.0)
     time.sleep(0.5)
     busy = callers.ask(do="unary", seconds=seconds, concurrency=1)["milliseconds"]
     bulk.result()
-    rounds.add("bare_single_p50_ms", bare)
+    rounds.add(f"{prefix}bare_single_p50_ms", bare)
     for name, times in (("idle", idle), ("under_bulk", busy)):
         for share in (0.5, 0.99):
-            rounds.add(f"interactive_p{share * 100:.0f}_{name}_ms", quantile(times, share))
-    rounds.add("interactive_p50_over_bare_ms", quantile(idle, 0.5) - bare)
-    rounds.add("interactive_p99_under_bulk_vs_idle", quantile(busy, 0.99) / quantile(idle, 0.99))
+            rounds.add(f"{prefix}interactive_p{share * 100:.0f}_{name}_ms", quantile(times, share))
+    rounds.add(f"{prefix}interactive_p50_over_bare_ms", quantile(idle, 0.5) - bare)
+    rounds.add(f"{prefix}interactive_p99_under_bulk_vs_idle", quantile(busy, 0.99) / quantile(idle, 0.99))
 
 
-def rise(rounds: Rounds, callers: MeasuringProcess) -> None:
+def rise(rounds: Rounds, callers: MeasuringProcess, steps: tuple[int, ...] = CONCURRENCY, prefix: str = "") -> None:
     """Single images at rising concurrency."""
-    for concurrency in CONCURRENCY:
+    for concurrency in steps:
         answer = callers.ask(do="unary", seconds=4.0, concurrency=concurrency)
-        rounds.add(f"unary_{concurrency}_images_per_second", rate(answer))
-        rounds.add(f"unary_{concurrency}_p50_ms", quantile(answer["milliseconds"], 0.5))
-        rounds.add(f"unary_{concurrency}_p99_ms", quantile(answer["milliseconds"], 0.99))
+        rounds.add(f"{prefix}unary_{concurrency}_images_per_second", rate(answer))
+        rounds.add(f"{prefix}unary_{concurrency}_p50_ms", quantile(answer["milliseconds"], 0.5))
+        rounds.add(f"{prefix}unary_{concurrency}_p99_ms", quantile(answer["milliseconds"], 0.99))
 
 
-def memory(rounds: Rounds, bulk: MeasuringProcess, pid: int) -> None:
+def memory(rounds: Rounds, bulk: MeasuringProcess, pid: int, prefix: str = "") -> None:
     """Memory of the service and its workers after 1,000 and after 10,000 images."""
     bulk.ask(do="images", count=1000)
     before = anonymous_bytes(pid)
     bulk.ask(do="images", count=9000)
     after = anonymous_bytes(pid)
-    rounds.add("memory_after_1000_mib", before / 2**20)
-    rounds.add("memory_after_10000_mib", after / 2**20)
-    rounds.add("memory_10000_vs_1000", after / before)
+    rounds.add(f"{prefix}memory_after_1000_mib", before / 2**20)
+    rounds.add(f"{prefix}memory_after_10000_mib", after / 2**20)
+    rounds.add(f"{prefix}memory_10000_vs_1000", after / before)
 
 
 def anonymous_bytes(pid: int) -> int:

@@ -70,6 +70,13 @@ CHANGED = f"""
 SELECT avg((first_revision > $3)::int)::float8 FROM images WHERE collection_id = $1 AND {AT_REVISION}
 """  # noqa: S608 (a constant)
 
+# Ordered as SAMPLE.
+CHANGED_IMAGES = f"""
+SELECT id, image_url, repo_url FROM images
+WHERE collection_id = $1 AND {AT_REVISION} AND first_revision > $3
+ORDER BY hashint8extended(id, 0), id LIMIT $4
+"""  # noqa: S608 (a constant)
+
 # Spans that no stored content shows any more.
 ENDED = """
 FROM images i WHERE i.collection_id = $1 AND i.last_revision IS NOT NULL AND NOT EXISTS (
@@ -140,6 +147,12 @@ class Images:
         async with self._database.connection() as connection:
             share: float | None = await connection.fetchval(CHANGED, collection_id, revision, since)
         return 1.0 if share is None else share
+
+    async def changed(self, collection_id: int, revision: int, since: int, *, limit: int) -> list[Image]:
+        """At most `limit` of a revision's rows that are not as they were at `since`, drawn as in `sample`."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(CHANGED_IMAGES, collection_id, revision, since, limit)
+        return [_image(row) for row in rows]
 
     async def collections_with_ended(self) -> list[int]:
         """The collections that have images, or spans of them, that no stored content shows any more."""

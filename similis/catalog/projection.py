@@ -1,5 +1,6 @@
 """The linear adapter as bytes and as a function: trainer and gateway must do exactly the same with it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,9 +25,9 @@ class Projection:
         """
         return normalised(normalised(vectors) @ self.matrix)
 
-    def to_bytes(self) -> bytes:
-        """As safetensors."""
-        return save({TENSOR: np.ascontiguousarray(self.matrix)})
+    def to_bytes(self, lineage: Mapping[str, str] | None = None) -> bytes:
+        """As safetensors. lineage: where it comes from, kept as the file's metadata."""
+        return save({TENSOR: np.ascontiguousarray(self.matrix)}, None if lineage is None else dict(lineage))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Projection":

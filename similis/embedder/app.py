@@ -57,7 +57,7 @@ async def embedder(settings: EmbedderSettings) -> AsyncIterator[RunningServer]:
         )
         readiness = Readiness(dispatcher, workers.usable, settings.canary_seconds, metrics)
         served = _served(source, workers.inferring)
-        embedding = Embedding(served, dispatcher, _request_limits(settings), lambda: readiness.serving)
+        embedding = Embedding(served, dispatcher, _request_limits(settings), lambda: readiness.serving, metrics)
         running = await stack.enter_async_context(_serving(settings, hardware, embedding, registry))
         stack.push_async_callback(_cancelled, asyncio.create_task(readiness.watch(_tell(running))))
         yield running

@@ -125,7 +125,11 @@ class Dispatcher:
         if lane.name == "bulk":
             if self._suspects:
                 return None
-            free = [worker for worker in usable if worker.outstanding < DEPTH and not worker.reserved]
+            if all(worker.reserved for worker in self._pool.usable):
+                # Rather than that nobody does: but never so that a search waits for more than one.
+                free = [worker for worker in usable if not worker.outstanding]
+            else:
+                free = [worker for worker in usable if worker.outstanding < DEPTH and not worker.reserved]
             return min(free, key=lambda one: one.outstanding, default=None)
         free = [worker for worker in usable if worker.urgent < DEPTH]
         # Of the busy ones, that which began longest ago is likely to end first.
@@ -146,14 +150,12 @@ class Dispatcher:
             canary=item.canary,
             slots=slots,
         )
-        worker.holds_suspect = item.alone
-        task = asyncio.create_task(self._follow(worker, item, slots, worker.give(job, item.image)))
+        answer = worker.give(job, item.image, alone=item.alone)
+        task = asyncio.create_task(self._follow(item, slots, answer))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def _follow(
-        self, worker: WorkerProcess, item: Item, slots: list[int], answer: asyncio.Future[Answer]
-    ) -> None:
+    async def _follow(self, item: Item, slots: list[int], answer: asyncio.Future[Answer]) -> None:
         try:
             result, vectors = await answer
             if result.code is None:
@@ -163,8 +165,6 @@ class Dispatcher:
             self._worker_died_with(item)
         else:
             self._settle(item, result, vectors)
-        if item.alone:
-            worker.holds_suspect = False
         self._forwarding.release(slots)
         self.pump()
 
@@ -173,7 +173,6 @@ class Dispatcher:
         if not item.wanted:
             return
         if item.alone:
-            self._metrics.images.labels(item.lane, "decode_error").inc()
             log.warning("image_ended_worker", lane=item.lane, image_bytes=len(item.image))
             item.settle(Outcome(code="decode_error", message="The image could not be decoded: it ended the decoder."))
             return
@@ -182,7 +181,6 @@ class Dispatcher:
         self._suspects.append(item)
 
     def _settle(self, item: Item, result: Result, vectors: bytes) -> None:
-        self._metrics.images.labels(item.lane, result.code or "embedded").inc()
         if result.code is not None:
             item.settle(Outcome(code=result.code, message=result.message))
             return

@@ -1,5 +1,6 @@
 """The use case: an encoded image in, its vectors out. Knows no transport."""
 
+import asyncio
 import hashlib
 import time
 from collections.abc import Callable
@@ -7,6 +8,7 @@ from dataclasses import dataclass
 
 from similis.embedder.dispatcher import Dispatcher
 from similis.embedder.item import Item, LaneName, Outcome
+from similis.embedder.metrics import EmbedderMetrics
 from similis.servicekit.errors import FailedPrecondition, InvalidRequest, ServiceError, TooLarge, Unavailable
 from similis.servicekit.request_context import remaining
 
@@ -34,12 +36,18 @@ class RequestLimits:
 
 
 class Embedding:
-    """Checks requests and has them embedded."""
+    """Checks requests, has them embedded, and counts what became of each image."""
 
     def __init__(
-        self, served: Served, dispatcher: Dispatcher, limits: RequestLimits, is_ready: Callable[[], bool]
+        self,
+        served: Served,
+        dispatcher: Dispatcher,
+        limits: RequestLimits,
+        is_ready: Callable[[], bool],
+        metrics: EmbedderMetrics,
     ) -> None:
         self.served = served
+        self._metrics = metrics
         self._is_ready = is_ready
         self._dispatcher = dispatcher
         self._limits = limits
@@ -59,6 +67,21 @@ class Embedding:
 
         Raises Overloaded and Unavailable (interactive lane only), DeadlineExceeded.
         """
+        became = "failed"
+        try:
+            outcome = await self._outcome(image, lane, views, seed)
+            became = outcome.code or "embedded"
+        except asyncio.CancelledError:
+            became = "cancelled"
+            raise
+        except ServiceError as error:
+            became = error.code
+            raise
+        finally:
+            self._metrics.images.labels(lane, became).inc()
+        return outcome
+
+    async def _outcome(self, image: bytes, lane: LaneName, views: int, seed: int) -> Outcome:
         if len(image) > self._limits.max_image_bytes:
             megabytes = self._limits.max_image_bytes / (1 << 20)
             return Outcome(code="image_too_large", message=f"The image has more than {megabytes:g} MiB.")

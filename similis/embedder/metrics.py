@@ -32,7 +32,12 @@ class EmbedderMetrics:
         self.forward = Histogram(
             "embedder_forward_seconds", "One forward pass.", buckets=WORK_BUCKETS, registry=registry
         )
-        self.images = Counter("embedder_images", "Images by lane and outcome.", ["lane", "outcome"], registry=registry)
+        self.images = Counter(
+            "embedder_images",
+            "Images of callers by lane and by what became of them: embedded, cancelled, or the error's code.",
+            ["lane", "outcome"],
+            registry=registry,
+        )
         self.retries = Counter(
             "embedder_retries", "Images given to a second worker because the first one ended.", registry=registry
         )

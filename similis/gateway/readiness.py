@@ -27,6 +27,14 @@ class Readiness:
         self._found_at = float("-inf")
         self._asking = asyncio.Lock()
 
+    def serves(self) -> bool:
+        """Whether this gateway takes requests, whatever the parts say: without them it still says what is missing."""
+        try:
+            self._ourselves()
+        except ServiceError:
+            return False
+        return True
+
     async def parts(self) -> dict[str, str]:
         """What each part says: "ok", or what is wrong."""
         async with self._asking:

@@ -78,6 +78,7 @@ def add_status_routes(application: web.Application, status: StatusHandlers, *, m
     application.router.add_get("/", status.about)
     application.router.add_get("/healthz", status.healthy)
     application.router.add_get("/readyz", status.ready)
+    application.router.add_get("/readyz/gateway", status.serves)
     if metrics:
         application.router.add_get("/metrics", status.metrics)
 

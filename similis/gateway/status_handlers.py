@@ -34,6 +34,19 @@ class StatusHandlers:
             response.headers["Retry-After"] = "1"
         return response
 
+    async def serves(self, _: web.Request) -> web.Response:
+        """`GET /readyz/gateway`: 200 until this gateway is about to end; for load balancers.
+
+        Were the parts asked too, all gateways would leave a balancer together when a part is down, and clients would
+        lose what needs no part, and our 503 with `Retry-After` for what does.
+        """
+        serves = self._readiness.serves()
+        response = data({"status": "ready" if serves else "not_ready"})
+        if not serves:
+            response.set_status(503)
+            response.headers["Retry-After"] = "1"
+        return response
+
     async def metrics(self, _: web.Request) -> web.Response:
         """`GET /metrics`, in Prometheus' text format."""
         return render(self._registry)

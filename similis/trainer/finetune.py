@@ -18,12 +18,13 @@ from similis.catalog.vectors import VectorsMissing
 from similis.servicekit.errors import FailedPrecondition
 from similis.servicekit.logs import get_logger
 from similis.servicekit.tracing import Kind, tracer
+from similis.servicekit.version import VERSION
 from similis.trainer.calibration import Calibration
 from similis.trainer.embedder_client import Backbone, EmbedderClient
 from similis.trainer.failure import LASTING
 from similis.trainer.fetch_stores import FetchStores
 from similis.trainer.fetching import Fetching
-from similis.trainer.fitting import PASSES, Fit, Fitted
+from similis.trainer.fitting import PASSES, Fit, Fitted, Previous
 from similis.trainer.indexing import Indexing
 from similis.trainer.metrics import TrainerMetrics
 from similis.trainer.patience import Patience
@@ -37,6 +38,10 @@ log = get_logger(__name__)
 # How often a job begins again because the backbone changed, or vectors went, under its hands.
 RESTARTS = 5
 RESTART_SECONDS = 1.0
+# Images that the last adapter has not learnt from, for the gate to ask with.
+MAX_UNSEEN = 500
+# What is known of how an adapter came to be, and is kept in its file beside the backbone.
+LINEAGE = ("adapter", "revision", "version", "images", "sample", "continued", "steps", "hyperparameters")
 LASTING_REASONS = frozenset(reason.value for reason in LASTING)
 
 
@@ -123,28 +128,31 @@ class Finetune:
         self, job: Job, index: Index, vectors: StoredVectors, backbone: Backbone, progress: Progress, total: int
     ) -> Projection:
         with self._phase(progress, Phase.FITTING, total, passes=PASSES):
-            previous = None if job.refresh else await self._previous(job, backbone)
+            previous = None if job.refresh else await self._previous(job, backbone, total)
             fitted = await self._steps.fit.fit(vectors, backbone.dimension, previous, progress.advance)
         with self._phase(progress, Phase.CHECKING, total):
             quantiles = await self._steps.calibration.run(vectors, index, fitted.projection)
-        quality = dumps(fitted.quality | {"revision": fitted.quality.get("revision", job.revision)})
-        weights, adapters, dim = fitted.projection.to_bytes(), self._stores.adapters, fitted.projection.matrix.shape[1]
-        adapter = await self._patience.persist(adapters.add, index.collection_id, index.backbone, weights, quality)
+        # One that is kept comes from where it came from.
+        figures = {"revision": job.revision, "version": VERSION} | fitted.quality
+        quality, dim = dumps(figures), fitted.projection.matrix.shape[1]
+        weights = fitted.projection.to_bytes({"backbone": index.backbone, **_lineage(figures)})
+        adapter = await self._patience.persist(
+            self._stores.adapters.add, index.collection_id, index.backbone, weights, quality
+        )
         await self._patience.persist(self._stores.indexes.set_adapter, index, adapter, dim, quality, quantiles)
         return fitted.projection
 
-    async def _previous(self, job: Job, backbone: Backbone) -> Fitted | None:
-        """What serves the collection now, with the share of the revision's rows that it has not learnt from."""
+    async def _previous(self, job: Job, backbone: Backbone, total: int) -> Previous | None:
         found = await self._patience.persist(self._stores.adapters.live, job.collection_id)
         if found is None or found.backbone != backbone.checksum or found.quality is None:
             return None
         quality: dict[str, object] = loads(found.quality)
         revision = quality.get("revision")
         since = revision if isinstance(revision, int) else 0
-        changed = await self._patience.persist(
-            self._stores.images.changed_share, job.collection_id, job.revision, since
-        )
-        return Fitted(Projection.from_bytes(found.weights), quality | {"changed": changed})
+        images, of_revision = self._stores.images, (job.collection_id, job.revision, since)
+        changed = await self._patience.persist(images.changed_share, *of_revision)
+        unseen = await self._patience.persist(images.changed, *of_revision, limit=MAX_UNSEEN)
+        return Previous(Fitted(Projection.from_bytes(found.weights), quality), total, changed, unseen)
 
     @contextmanager
     def _phase(self, progress: Progress, phase: Phase, images: int, *, passes: int = 1) -> Iterator[None]:
@@ -155,3 +163,8 @@ class Finetune:
         seconds = time.perf_counter() - began
         self._metrics.phases.labels(phase.value).observe(seconds)
         log.info("phase_done", phase=phase.value, seconds=round(seconds, 3))
+
+
+def _lineage(figures: dict[str, object]) -> dict[str, str]:
+    """As the metadata of safetensors, which knows text only: each value as JSON."""
+    return {name: dumps(figures[name]) for name in LINEAGE if name in figures}

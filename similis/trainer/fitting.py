@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 import numpy.typing as npt
 
+from similis.catalog.images import Image
 from similis.catalog.projection import Projection, normalised
 from similis.trainer.stored_vectors import Matrix, StoredVectors
 
@@ -29,10 +30,23 @@ class Fitted:
     quality: dict[str, object] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Previous:
+    """What serves the collection now. images: rows of the revision that is finetuned.
+
+    changed: the share of them, 0 to 1, that it has not learnt from. unseen: some of those rows.
+    """
+
+    fitted: Fitted
+    images: int
+    changed: float
+    unseen: list[Image]
+
+
 class Fit(Protocol):
     """Makes an adapter."""
 
-    async def fit(self, vectors: StoredVectors, dim: int, previous: Fitted | None, report: Report) -> Fitted:
+    async def fit(self, vectors: StoredVectors, dim: int, previous: Previous | None, report: Report) -> Fitted:
         """From the base vectors, of length `dim`, of at least one image.
 
         previous: what serves the collection now with this backbone. report: told of each row PASSES times.
@@ -50,7 +64,7 @@ class PrincipalComponents:
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
 
-    async def fit(self, vectors: StoredVectors, dim: int, previous: Fitted | None, report: Report) -> Fitted:  # noqa: ARG002
+    async def fit(self, vectors: StoredVectors, dim: int, previous: Previous | None, report: Report) -> Fitted:  # noqa: ARG002
         """From the second moment of the unit vectors, page by page: memory does not grow with the collection."""
         moment, count = await self.moment(vectors, dim, lambda rows: report(rows * PASSES))
         directions = await asyncio.get_running_loop().run_in_executor(

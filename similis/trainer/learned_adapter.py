@@ -1,7 +1,6 @@
 """The learned adapter: what the collection's groups and views teach, adopted if the gate finds that it helps."""
 
 import asyncio
-import hashlib
 from collections.abc import Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
@@ -11,9 +10,19 @@ import numpy as np
 from similis.catalog.images import Image
 from similis.catalog.projection import Projection, normalised
 from similis.servicekit.logs import get_logger
-from similis.trainer.fitting import DIMENSION, Fitted, PrincipalComponents, Report, accumulate, principal_directions
+from similis.trainer.fitting import (
+    DIMENSION,
+    Fitted,
+    Previous,
+    PrincipalComponents,
+    Report,
+    accumulate,
+    principal_directions,
+)
 from similis.trainer.learning.training_set import MIN_IMAGES, UNGROUPED, Matrix, TrainingSet, usable_groups
 from similis.trainer.learning_process import LearnedHead, LearningFailed, Lesson, learn_apart
+from similis.trainer.object_number import object_number
+from similis.trainer.reexamination import Reexamination
 from similis.trainer.stored_vectors import StoredVectors
 
 log = get_logger(__name__)
@@ -41,11 +50,14 @@ class LearnedAdapter:
         self._threads = threads
         self._principal = PrincipalComponents(executor)
 
-    async def fit(self, vectors: StoredVectors, dim: int, previous: Fitted | None, report: Report) -> Fitted:
+    async def fit(self, vectors: StoredVectors, dim: int, previous: Previous | None, report: Report) -> Fitted:
         """From the base vectors and views of a bounded sample; from the previous adapter where most is as it was."""
-        if previous is not None and _changed(previous) <= KEPT_SHARE:
-            log.info("adapter_kept", changed=_changed(previous))
-            return Fitted(previous.projection, previous.quality | {"kept": True})
+        if previous is not None and previous.changed <= KEPT_SHARE:
+            verdict = await Reexamination(self._executor, previous).run(vectors)
+            log.info("adapter_kept" if verdict.adopted else "adapter_not_kept", reason=verdict.reason)
+            if verdict.adopted:
+                found = {"kept": True, "changed": previous.changed, "unseen": verdict.parts}
+                return Fitted(previous.fitted.projection, previous.fitted.quality | found)
         moment, count = await self._principal.moment(vectors, dim, report)
         sample = await self._gather(vectors, count, report)
         loop = asyncio.get_running_loop()
@@ -58,8 +70,8 @@ class LearnedAdapter:
         basis = await loop.run_in_executor(self._executor, principal_directions, moment, REDUCED)
         data = await loop.run_in_executor(self._executor, sample.reduced, basis)
         start = None
-        if previous is not None and _changed(previous) <= CONTINUED_SHARE:
-            start = basis.T @ previous.projection.matrix
+        if previous is not None and previous.changed <= CONTINUED_SHARE:
+            start = basis.T @ previous.fitted.projection.matrix
         lesson = Lesson(data, start, min(DIMENSION, dim), _steps(len(data)), self._threads)
         learned = await learned_apart(lesson, _in_rows(report, 2 * count))
         quality = learned.quality | {"images": count, "sample": len(data), "continued": start is not None}
@@ -90,14 +102,14 @@ class _Sample:
     def rows(self, images: list[Image]) -> list[int]:
         """Which of the images are in the sample, which has an end."""
         room = MAX_SAMPLE - len(self.groups)
-        wanted = [row for row, image in enumerate(images) if _hash(image.repo_url) < self.share * 2**63]
+        wanted = [row for row, image in enumerate(images) if object_number(image.repo_url) < self.share * 2**63]
         return wanted[:room]
 
     def add(self, images: list[Image], vectors: Matrix, shown: list[int], views: Matrix) -> None:
         """Takes in images with their base vectors [n, dim], and views [m, v, dim] of the images `shown` by id."""
         row_of = {image.id: len(self.groups) + row for row, image in enumerate(images)}
         self.vectors.append(normalised(vectors).astype(np.float16))
-        self.groups.extend(_hash(image.repo_url) if image.repo_url else UNGROUPED for image in images)
+        self.groups.extend(object_number(image.repo_url) if image.repo_url else UNGROUPED for image in images)
         if shown:
             self.shown.extend(row_of[identifier] for identifier in shown)
             self.views.append(normalised(views))
@@ -148,13 +160,3 @@ def _in_rows(report: Report, rows: int) -> Callable[[float], None]:
 def _steps(images: int) -> int:
     small = min(max(images, MIN_STEPS), SMALL_STEPS)
     return min(max(small, images // IMAGES_PER_STEP), MAX_STEPS)
-
-
-def _hash(text: str) -> int:
-    """A number from 0 to 2^63 - 1, the same in every process."""
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) >> 1
-
-
-def _changed(previous: Fitted) -> float:
-    share = previous.quality.get("changed", 1.0)
-    return share if isinstance(share, float) else 1.0

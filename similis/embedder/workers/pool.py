@@ -96,7 +96,8 @@ class WorkerPool:
     async def _keep_one(self, slot: int) -> None:
         """One place of the pool: there is always a worker in it, or one on its way."""
         pause = FIRST_PAUSE
-        worker: WorkerProcess | None = None
+        # The one at work, and before it the one that it replaces, until that has ended.
+        held: list[WorkerProcess] = []
         try:
             while True:
                 fresh = await self._started(reserved=slot < self._limits.reserved)
@@ -104,19 +105,21 @@ class WorkerPool:
                     await asyncio.sleep(pause)
                     pause = min(2 * pause, LONGEST_PAUSE)
                     continue
-                if worker is not None:
-                    await self._retire(worker)
-                worker, born = fresh, time.monotonic()
-                reason = await self._serve(worker)
+                held.append(fresh)
+                born, over = time.monotonic(), self._begin(fresh)
+                for old in held[:-1]:
+                    await self._retire(old)
+                    held.remove(old)
+                reason = await over
                 self._metrics.worker_ends.labels(reason).inc()
-                log.info("worker_replaced", slot=slot, pid=worker.pid, reason=reason, images=worker.answered)
+                log.info("worker_replaced", slot=slot, pid=fresh.pid, reason=reason, images=fresh.answered)
                 if reason == "died":
                     pause = FIRST_PAUSE if time.monotonic() - born > LONGEST_PAUSE else min(2 * pause, LONGEST_PAUSE)
-                    await self._retire(worker)
-                    worker = None
+                    await self._retire(fresh)
+                    held.remove(fresh)
                     await asyncio.sleep(pause)
         finally:
-            if worker is not None:
+            for worker in held:
                 await self._retire(worker)
 
     async def _started(self, *, reserved: bool) -> WorkerProcess | None:
@@ -134,8 +137,8 @@ class WorkerPool:
             self._first.set_result(worker)
         return worker
 
-    async def _serve(self, worker: WorkerProcess) -> str:
-        """Has the worker work until it must be replaced; gives the reason."""
+    def _begin(self, worker: WorkerProcess) -> asyncio.Future[str]:
+        """Has the worker take jobs. The future has the reason when it must be replaced."""
         over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
         def changed(changed_worker: WorkerProcess) -> None:
@@ -147,7 +150,7 @@ class WorkerPool:
         worker.on_change = changed
         self.workers.append(worker)
         changed(worker)
-        return await over
+        return over
 
     def _reason_to_replace(self, worker: WorkerProcess) -> str | None:
         if not worker.alive:

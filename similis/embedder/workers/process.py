@@ -33,6 +33,7 @@ class _Given:
     answer: asyncio.Future[tuple[Result, bytes]]
     urgent: bool
     images: int
+    alone: bool
 
 
 class WorkerProcess:
@@ -52,7 +53,6 @@ class WorkerProcess:
         self.alive = True
         # For interactive images only.
         self.reserved = False
-        self.holds_suspect = False
         self.progressed_at = time.monotonic()
         self.on_change: Callable[[WorkerProcess], None] = lambda _: None
         self._process = process
@@ -117,12 +117,20 @@ class WorkerProcess:
         """Urgent ones among them."""
         return sum(given.urgent for given in self._given.values())
 
-    def give(self, job: Job, image: bytes) -> asyncio.Future[tuple[Result, bytes]]:
-        """Hands over a job. The future raises WorkerGone when the worker ends before it answers."""
+    @property
+    def holds_suspect(self) -> bool:
+        """Whether it has a job that is to be alone with it."""
+        return any(given.alone for given in self._given.values())
+
+    def give(self, job: Job, image: bytes, *, alone: bool = False) -> asyncio.Future[tuple[Result, bytes]]:
+        """Hands over a job. The future raises WorkerGone when the worker ends before it answers.
+
+        alone: it may end the worker, which should have nothing else meanwhile.
+        """
         if not self._given:
             self.progressed_at = time.monotonic()
         answer: asyncio.Future[tuple[Result, bytes]] = asyncio.get_running_loop().create_future()
-        self._given[job.id] = _Given(answer, job.urgent, max(1 + job.views, len(job.slots)))
+        self._given[job.id] = _Given(answer, job.urgent, max(1 + job.views, len(job.slots)), alone)
         if self.alive:
             self._writer.write(encode(job, len(image)))
             self._writer.write(image)

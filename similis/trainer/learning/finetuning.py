@@ -18,17 +18,28 @@ PULL_WEIGHTS = (1500.0, 6000.0)
 
 @dataclass(frozen=True)
 class Learned:
-    """The head [r, d] to use, and the gate's verdict that led to it. steps: 0 for the PCA."""
+    """The head [r, d] to use, and the gate's verdict that led to it.
+
+    steps: until it stopped, 0 for the PCA. parameters: that it was trained with, or that were tried last.
+    """
 
     head: Matrix
     verdict: Verdict
     steps: int
+    parameters: Hyperparameters
 
     def quality(self) -> str:
         """As JSON: kept with the index, shown by `info`."""
         verdict = self.verdict
-        adapter = "learned" if verdict.adopted else "pca"
-        return json.dumps({"adapter": adapter, "reason": verdict.reason, "steps": self.steps, "parts": verdict.parts})
+        return json.dumps(
+            {
+                "adapter": "learned" if verdict.adopted else "pca",
+                "reason": verdict.reason,
+                "steps": self.steps,
+                "parts": verdict.parts,
+                "hyperparameters": self.parameters.as_dict(),
+            }
+        )
 
 
 def learn(
@@ -44,7 +55,7 @@ def learn(
     pca = np.eye(data.vectors.shape[1], dim, dtype=np.float32)
     verdict = Verdict(False, f"there are fewer than {MIN_IMAGES} images", 0.0, {})
     if len(data) < MIN_IMAGES:
-        return Learned(pca, verdict, 0)
+        return Learned(pca, verdict, 0, parameters)
     splits = list(folds(data, parameters.seed))
     share = 1 / (len(PULL_WEIGHTS) * len(splits) + 1)
     for number, weight in enumerate(PULL_WEIGHTS):
@@ -53,8 +64,8 @@ def learn(
         verdict, step = _examine(splits, start, pca, firmer, _scaled(progress, base, len(splits) * share))
         if verdict.adopted:
             head = train_head(data, start, firmer, _until(step, _scaled(progress, 1 - share, share)))
-            return Learned(head, verdict, step)
-    return Learned(pca, verdict, 0)
+            return Learned(head, verdict, step, firmer)
+    return Learned(pca, verdict, 0, replace(parameters, pull_weight=PULL_WEIGHTS[-1]))
 
 
 def _examine(

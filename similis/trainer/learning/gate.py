@@ -15,6 +15,9 @@ MIN_GAIN = 0.005
 STANDARD_ERRORS = 3.0
 # Worse on no part by more than this, give or take one standard error of the comparison.
 MAX_LOSS = 0.02
+# One that was adopted before is given up for what cannot be chance: that costs a training.
+ENOUGH_QUESTIONS = 20
+STANDARD_ERRORS_AGAIN = 2.0
 
 
 @dataclass(frozen=True)
@@ -72,13 +75,36 @@ def judge(examination: Examination, adapter: str) -> Verdict:
     return Verdict(True, f"it gains {gain:.4f} mAP", gain, shown)
 
 
-def _harms(name: str, pca: Retrieval, tuned: Retrieval) -> list[str]:
-    before, after = pca.figures(), tuned.figures()
+def judge_again(examination: Examination, adapter: str) -> Verdict:
+    """Whether an adapter that was adopted before still serves: worse than "frozen" by more than allowed on no part.
+
+    Only questions with images that it has not learnt from tell. Parts of few questions are shown, and decide nothing.
+    """
+    frozen, tuned = (examination.parts(space) for space in ("frozen", adapter))
+    shown: dict[str, dict[str, object]] = {
+        name: {
+            "queries": len(tuned[name].average_precision),
+            "frozen": frozen[name].means(),
+            "adapter": tuned[name].means(),
+        }
+        for name in tuned
+    }
+    changes = [(tuned[name].average_precision - frozen[name].average_precision).mean() for name in tuned]
+    gain = float(np.mean(changes)) if changes else 0.0
+    telling = [name for name in tuned if len(tuned[name].average_precision) >= ENOUGH_QUESTIONS]
+    harmed = [harm for name in telling for harm in _harms(name, frozen[name], tuned[name], STANDARD_ERRORS_AGAIN)]
+    if harmed:
+        return Verdict(False, f"it lowers {' and '.join(harmed)} by more than {MAX_LOSS}", gain, shown)
+    return Verdict(True, "it serves the images that it has not learnt from", gain, shown)
+
+
+def _harms(name: str, without: Retrieval, tuned: Retrieval, standard_errors: float = 1.0) -> list[str]:
+    before, after = without.figures(), tuned.figures()
     losses = {metric: before[metric] - after[metric] for metric in before}
     return [
         f"{metric} of {name}"
         for metric, loss in losses.items()
-        if loss.mean() > MAX_LOSS + float(loss.std()) / len(loss) ** 0.5
+        if loss.mean() > MAX_LOSS + standard_errors * float(loss.std()) / len(loss) ** 0.5
     ]
 
 

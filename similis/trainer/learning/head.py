@@ -26,7 +26,7 @@ class Hyperparameters:
     seed: int = 0
 
     def as_dict(self) -> dict[str, float]:
-        """For the adapter's lineage."""
+        """For the adapter's lineage, as JSON has them."""
         return asdict(self)
 
 

@@ -55,6 +55,15 @@ def folds(data: TrainingSet, seed: int) -> Iterator[Holdout]:
         yield _split(data, image_fold == fold, unseen, random)
 
 
+def unseen_questions(data: TrainingSet, unseen: Mask, seed: int) -> Holdout:
+    """What can be asked with the images `unseen`, bool [n], that an adapter has not learnt from.
+
+    The parts are "groups_seen" and "views" again; groups may be new as a whole. Deterministic for a seed.
+    """
+    none_hidden = np.zeros(len(data), dtype=bool)
+    return _split(data.without_views(~unseen), unseen, none_hidden, np.random.default_rng(seed))
+
+
 def _split(data: TrainingSet, asked: Mask, unseen: Mask, random: np.random.Generator) -> Holdout:
     grouped = data.groups != UNGROUPED
     queries = asked & grouped & ~_last_of_its_group(data.groups, asked)

@@ -56,6 +56,8 @@ async def test_readiness_names_the_part_that_does_not_answer(api: Api, launch: L
     assert answer.status == 503
     assert "ok" not in answer.json["parts"].values()
     assert (await lonely.get("/healthz")).status == 200
+    # It goes on taking requests, so that clients are told what is missing.
+    assert (await lonely.get("/readyz/gateway")).status == 200
 
 
 async def test_without_a_schema_the_api_is_unavailable_until_it_is_there(launch: Launch, parts: Parts) -> None:

@@ -41,3 +41,16 @@ async def test_many_who_ask_at_once_cost_one_check() -> None:
     checked = Readiness(lambda: None, {"a": counted})
     await asyncio.gather(*(checked.parts() for _ in range(50)))
     assert asked == 1
+
+
+async def test_a_gateway_serves_without_its_parts_and_not_once_it_ends() -> None:
+    ending = False
+
+    def ourselves() -> None:
+        if ending:
+            raise Unavailable("It is about to end.")
+
+    checked = Readiness(ourselves, {"a": down})
+    assert checked.serves()
+    ending = True
+    assert not checked.serves()

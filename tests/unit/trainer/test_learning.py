@@ -1,12 +1,15 @@
 """What a finetune learns, on points whose truth is known: it helps where it can, and is refused where it would harm."""
 
+import json
+
 import numpy as np
 import pytest
 
+from similis.catalog.projection import normalised
 from similis.trainer.learning.finetuning import Learned, learn
-from similis.trainer.learning.gate import Examination, judge
+from similis.trainer.learning.gate import ENOUGH_QUESTIONS, Examination, Verdict, judge, judge_again
 from similis.trainer.learning.head import Hyperparameters
-from similis.trainer.learning.holdout import FOLDS, folds
+from similis.trainer.learning.holdout import FOLDS, folds, unseen_questions
 from similis.trainer.learning.retrieval import retrieve
 from similis.trainer.learning.training_set import MIN_IMAGES, UNGROUPED, Labels, Matrix, TrainingSet, usable_groups
 
@@ -122,3 +125,33 @@ def test_retrieval_is_measured_as_the_field_does() -> None:
 
 def test_nothing_held_out_is_a_refusal() -> None:
     assert not judge(Examination(), "adapter").adopted
+
+
+def again(head: Matrix, *, asked: int = 60) -> Verdict:
+    """The verdict on a head that learnt from all but the last `asked` images."""
+    data, examination = objects(4), Examination()
+    # Louder in what tells objects apart, so that there is something to lose.
+    loudness = np.where(np.arange(DIM) < 4, 4, 1).astype(np.float32)
+    data = TrainingSet(normalised(data.vectors * loudness), data.groups, data.views, data.viewed)
+    questions = unseen_questions(data, np.arange(len(data)) >= len(data) - asked, seed=0)
+    examination.ask(questions, "frozen", None)
+    examination.ask(questions, "adapter", head)
+    return judge_again(examination, "adapter")
+
+
+def test_what_serves_images_that_came_since_is_kept_and_what_harms_them_is_not() -> None:
+    kept, given_up = again(np.eye(DIM, 16, dtype=np.float32)), again(np.eye(DIM, 16, -8, dtype=np.float32))
+    assert kept.adopted, kept.reason
+    assert not given_up.adopted
+    # Whole objects are new, and one image of each is left to be found.
+    assert kept.parts["groups_seen"]["queries"] == 60 - 60 // EACH
+
+
+def test_a_handful_of_questions_takes_no_adapter_away() -> None:
+    found = again(np.eye(DIM, 16, -8, dtype=np.float32), asked=ENOUGH_QUESTIONS // 2)
+    assert found.parts
+    assert found.adopted
+
+
+def test_what_was_learnt_with_is_said() -> None:
+    assert json.loads(learnt(objects(1), 50).quality())["hyperparameters"]["learning_rate"] == 0.01

@@ -1,0 +1,76 @@
+"""What the embedder says of its work, in both arrangements of processes."""
+
+import asyncio
+import socket
+import urllib.request
+from collections.abc import AsyncIterator
+
+import grpc
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from similis.proto.embedder.v1 import embedder_pb2 as pb
+from similis.servicekit.grpc_channel import open_channel
+from tests.integration.embedder_process import running_embedder
+from tests.unit.embedder.photographs import encoded, photograph
+
+IMAGE = encoded(photograph().resize((300, 300)), "JPEG")
+
+
+def scraped(port: int) -> dict[tuple[str, str, str], float]:
+    """Samples by name, lane and outcome."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
+    return {
+        (sample.name, sample.labels.get("lane", ""), sample.labels.get("outcome", "")): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+async def requests() -> AsyncIterator[pb.EmbedStreamRequest]:
+    for number, image in enumerate((IMAGE, IMAGE, b"no image")):
+        yield pb.EmbedStreamRequest(item_id=number, image=image, views=pb.Views(count=1, seed=1))
+
+
+@pytest.mark.parametrize("pipeline", ["fused", "staged"])
+async def test_queues_steps_and_outcomes_are_counted(pipeline: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    async with (
+        running_embedder(workers="1", pipeline=pipeline, metrics_port=str(port), max_image_bytes="100000") as running,
+        open_channel(running.target) as channel,
+    ):
+        stub = running.stub(channel)
+        before = await asyncio.to_thread(scraped, port)
+        await stub.Embed(pb.EmbedRequest(image=IMAGE))
+        for image in (b"no image", bytes(100_001)):
+            with pytest.raises(grpc.aio.AioRpcError):
+                await stub.Embed(pb.EmbedRequest(image=image))
+        with pytest.raises(grpc.aio.AioRpcError):
+            await stub.Embed(pb.EmbedRequest(image=IMAGE), timeout=0.0005)
+        assert len([response async for response in stub.EmbedStream(requests())]) == 3
+        found = await asyncio.to_thread(scraped, port)
+    outcomes = {key[1:]: value for key, value in found.items() if key[0] == "embedder_images_total"}
+    late = [key for key in outcomes if key[1] in ("deadline_exceeded", "cancelled")]
+    assert {key: value for key, value in outcomes.items() if key not in late} == {
+        ("interactive", "embedded"): 1,
+        ("interactive", "not_an_image"): 1,
+        ("interactive", "image_too_large"): 1,
+        ("bulk", "embedded"): 2,
+        ("bulk", "not_an_image"): 1,
+    }
+
+    def rise(name: str, lane: str = "") -> float:
+        return found[name, lane, ""] - before.get((name, lane, ""), 0.0)
+
+    assert rise("embedder_queue_wait_seconds_count", "interactive") >= 2
+    assert rise("embedder_queue_wait_seconds_count", "bulk") == 3
+    assert found["embedder_queue_items", "bulk", ""] == found["embedder_queue_items", "interactive", ""] == 0
+    assert rise("embedder_decode_seconds_count") >= 3
+    assert rise("embedder_forward_seconds_count") >= 1
+    assert rise("embedder_forward_seconds_sum") > 0
+    # An image and its view are one batch, at least.
+    assert rise("embedder_batch_size_sum") >= 5
+    # Only stages copy from one process to the device.
+    assert (rise("embedder_copy_seconds_count") > 0) == (pipeline == "staged")

@@ -1,0 +1,118 @@
+"""The second finetune of a collection: what becomes of the adapter of the first."""
+
+import hashlib
+import json
+from struct import unpack_from
+from typing import Any
+
+import numpy as np
+import pytest
+
+from similis.catalog.adapters import StoredAdapter
+from similis.catalog.jobs import JobState
+from similis.catalog.projection import Projection
+from similis.servicekit.version import VERSION
+from tests.integration.trainer.conftest import Trainers
+from tests.integration.trainer.image_host import ImageHost, picture
+from tests.integration.trainer.pixel_embedder import DIMENSION, PixelEmbedder
+from tests.integration.workplace import Workplace
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.usefixtures("nothing_to_learn")]
+
+IMAGES = 500
+OBJECTS = 100
+
+
+async def live(workplace: Workplace, collection: int) -> tuple[StoredAdapter, dict[str, Any]]:
+    """The adapter that serves, and the figures that are kept with it."""
+    adapter = await workplace.adapters.live(collection)
+    assert adapter is not None
+    assert adapter.quality is not None
+    return adapter, json.loads(adapter.quality)
+
+
+async def finetuned(trainers: Trainers, workplace: Workplace, collection: int, **wanted: bool) -> dict[str, Any]:
+    """The figures of the next finetune."""
+    job, _ = await workplace.jobs.enqueue(collection, backbone=None, **{"force": False, **wanted})
+    assert job is not None
+    async with trainers.running():
+        assert (await trainers.ended(job)).state is JobState.DONE
+    return (await live(workplace, collection))[1]
+
+
+@pytest.fixture
+def urls(host: ImageHost) -> list[str]:
+    return host.picture_urls(IMAGES + 300)
+
+
+async def test_an_adapter_says_in_its_file_where_it_comes_from(
+    trainers: Trainers, workplace: Workplace, urls: list[str], embedder: PixelEmbedder
+) -> None:
+    collection = await workplace.collection(urls[:60])
+    quality = await finetuned(trainers, workplace, collection)
+    adapter, _ = await live(workplace, collection)
+    (size,) = unpack_from("<Q", adapter.weights)
+    lineage = json.loads(adapter.weights[8 : 8 + size])["__metadata__"]
+    assert lineage["backbone"] == embedder.checksum
+    assert json.loads(lineage["revision"]) == quality["revision"] == 1
+    assert json.loads(lineage["version"]) == quality["version"] == VERSION
+    assert json.loads(lineage["images"]) == 60
+
+
+async def test_with_few_changes_the_adapter_is_kept_with_where_it_comes_from(
+    trainers: Trainers, workplace: Workplace, urls: list[str]
+) -> None:
+    collection = await workplace.collection(urls[:IMAGES])
+    await finetuned(trainers, workplace, collection)
+    first, _ = await live(workplace, collection)
+    await workplace.fill(collection, urls[10 : IMAGES + 10])
+    quality = await finetuned(trainers, workplace, collection)
+    kept, _ = await live(workplace, collection)
+    assert (quality["kept"], quality["changed"], quality["revision"]) == (True, 10 / IMAGES, 1)
+    assert quality["unseen"]["views"]["queries"] == 10
+    np.testing.assert_array_equal(
+        Projection.from_bytes(kept.weights).matrix, Projection.from_bytes(first.weights).matrix
+    )
+    # Changes add up, and it is not kept for ever.
+    await workplace.fill(collection, urls[40 : IMAGES + 40])
+    quality = await finetuned(trainers, workplace, collection)
+    assert "kept" not in quality
+    assert quality["revision"] == 3
+
+
+async def test_an_adapter_that_harms_the_images_that_came_is_not_kept(
+    trainers: Trainers, workplace: Workplace, urls: list[str], embedder: PixelEmbedder
+) -> None:
+    seen = np.random.default_rng(1).normal(size=(OBJECTS, DIMENSION))
+    for number in range(IMAGES + 25):
+        changed = seen[number % OBJECTS] + 0.3 * np.random.default_rng(number).normal(size=DIMENSION)
+        embedder.vectors[hashlib.sha256(picture(number)).hexdigest()] = changed.astype("<f4")
+    rows = [(url, f"https://repository.example/{number % OBJECTS}") for number, url in enumerate(urls)]
+    collection = await workplace.collections.create("coins")
+    await workplace.contents.replace(collection, workplace.staged(rows[:IMAGES]))
+    await finetuned(trainers, workplace, collection)
+    first, _ = await live(workplace, collection)
+    ruined = np.random.default_rng(0).normal(size=Projection.from_bytes(first.weights).matrix.shape)
+    ruined[:, 1:] = 0
+    await workplace.rows(
+        "UPDATE adapters SET weights = $2 WHERE id = $1 RETURNING id",
+        first.id,
+        Projection(ruined.astype(np.float32)).to_bytes(),
+    )
+    await workplace.contents.replace(collection, workplace.staged(rows[: IMAGES + 25]))
+    quality = await finetuned(trainers, workplace, collection)
+    assert "kept" not in quality
+    assert quality["revision"] == 2
+
+
+async def test_a_refresh_and_another_backbone_start_over(
+    trainers: Trainers, workplace: Workplace, urls: list[str], embedder: PixelEmbedder
+) -> None:
+    collection = await workplace.collection(urls[:60])
+    await finetuned(trainers, workplace, collection)
+    assert (await finetuned(trainers, workplace, collection, force=True))["kept"]
+    assert "kept" not in await finetuned(trainers, workplace, collection, refresh=True)
+    embedder.checksum = "pixels-2-" + "0" * 55
+    assert "kept" not in await finetuned(trainers, workplace, collection, force=True)
+    adapter, _ = await live(workplace, collection)
+    assert adapter.backbone == embedder.checksum
