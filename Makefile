@@ -32,7 +32,7 @@ up: $(STAMP) ## run Similis on this machine; options go in ARGS
 demo: $(STAMP) ## show it with free photographs; ARGS=--exit ends after the searches
 	@python -m demo $(ARGS)
 
-test: check tools ## everything: 'make check' and all other tests
+test: tools check ## everything: 'make check' and all other tests
 	pytest $(PARALLEL) --ignore=tests/unit --ignore=tests/architecture
 
 check: $(STAMP) ## format, lint, types, generated code, fast tests
