@@ -5,7 +5,9 @@ import asyncio
 import itertools
 import os
 import signal
+import socket
 import sys
+import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -14,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client.parser import text_string_to_metric_families
 
 from similis.embedder.canary import cosine
 from similis.proto.embedder.v1 import embedder_pb2 as pb
@@ -174,24 +177,38 @@ async def test_workers_are_replaced_by_age_without_a_gap() -> None:
 async def test_bulk_workers_step_back_for_the_one_that_only_searches_use() -> None:
     own = psutil.Process().nice()
     bulk = min(own + 10, 19)
-    async with running_embedder(workers="2") as running, open_channel(running.target) as channel:
-        await eventually(lambda: sorted(psutil.Process(pid).nice() for pid in running.workers()) == [own, bulk, bulk])
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    async with (
+        running_embedder(workers="2", metrics_port=str(port), canary_seconds="600") as running,
+        open_channel(running.target) as channel,
+    ):
+        await eventually(lambda: workers_ready(port) == 3)
+        assert sorted(psutil.Process(pid).nice() for pid in running.workers()) == [own, bulk, bulk]
         reserved = next(one for one in map(psutil.Process, running.workers()) if one.nice() == own)
-        # Its own canary is done.
-        await running.stub(channel).Embed(pb.EmbedRequest(image=IMAGE))
-        before = sum(reserved.cpu_times()[:2])
         stub = running.stub(channel)
 
         async def requests() -> AsyncIterator[pb.EmbedStreamRequest]:
             for number in range(100):
                 yield pb.EmbedStreamRequest(item_id=number, image=IMAGE)
 
+        # Stopped, it would keep what it was given, and be killed for its silence.
+        reserved.suspend()
         assert len([response async for response in stub.EmbedStream(requests())]) == 100
-        # No image of the stream was given to it.
-        assert sum(reserved.cpu_times()[:2]) - before < 0.1
+        reserved.resume()
+        assert reserved.pid in running.workers()
+        before = sum(reserved.cpu_times()[:2])
         for _ in range(20):
             await stub.Embed(pb.EmbedRequest(image=IMAGE))
         assert sum(reserved.cpu_times()[:2]) - before > 0.1
+
+
+def workers_ready(port: int) -> float:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        families = text_string_to_metric_families(answer.read().decode())
+    return sum(
+        sample.value for family in families if family.name == "embedder_workers_ready" for sample in family.samples
+    )
 
 
 async def test_a_stop_lets_calls_under_way_finish() -> None:
