@@ -48,19 +48,19 @@ FROM (
 AT_REVISION = "first_revision <= $2 AND (last_revision IS NULL OR last_revision >= $2)"
 
 PAGE = f"""
-SELECT id, image_url, repo_url FROM images
+SELECT id, image_url, repo_url, first_revision FROM images
 WHERE collection_id = $1 AND {AT_REVISION} AND id > $3 ORDER BY id LIMIT $4
 """  # noqa: S608 (a constant)
 
 COUNT = f"SELECT count(*) FROM images WHERE collection_id = $1 AND {AT_REVISION}"  # noqa: S608 (a constant)
 
 BY_ID = f"""
-SELECT id, image_url, repo_url FROM images WHERE collection_id = $1 AND {AT_REVISION} AND id = ANY($3)
+SELECT id, image_url, repo_url, first_revision FROM images WHERE collection_id = $1 AND {AT_REVISION} AND id = ANY($3)
 """  # noqa: S608 (a constant)
 
 # Ordered by a hash of their ids, which have nothing to do with what the images show.
 SAMPLE = f"""
-SELECT id, image_url, repo_url FROM images i
+SELECT id, image_url, repo_url, first_revision FROM images i
 WHERE collection_id = $1 AND {AT_REVISION}
       AND NOT EXISTS (SELECT FROM image_failures f WHERE f.index_id = $3 AND f.image_id = i.id)
 ORDER BY hashint8extended(id, 0), id LIMIT $4
@@ -72,7 +72,7 @@ SELECT avg((first_revision > $3)::int)::float8 FROM images WHERE collection_id =
 
 # Ordered as SAMPLE.
 CHANGED_IMAGES = f"""
-SELECT id, image_url, repo_url FROM images
+SELECT id, image_url, repo_url, first_revision FROM images
 WHERE collection_id = $1 AND {AT_REVISION} AND first_revision > $3
 ORDER BY hashint8extended(id, 0), id LIMIT $4
 """  # noqa: S608 (a constant)
@@ -105,11 +105,15 @@ LIMIT $2
 
 @dataclass(frozen=True)
 class Image:
-    """A row of a content. id: positive, also the point's id in Qdrant."""
+    """A row of a content.
+
+    id: positive, also the point's id in Qdrant. since: the revision from which on the row is as it is.
+    """
 
     id: int
     image_url: str
     repo_url: str
+    since: int
 
 
 class Images:
@@ -202,4 +206,4 @@ async def merge_staged(
 
 
 def _image(row: asyncpg.Record) -> Image:
-    return Image(row["id"], row["image_url"], row["repo_url"])
+    return Image(row["id"], row["image_url"], row["repo_url"], row["first_revision"])

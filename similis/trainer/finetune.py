@@ -152,7 +152,7 @@ class Finetune:
         images, of_revision = self._stores.images, (job.collection_id, job.revision, since)
         changed = await self._patience.persist(images.changed_share, *of_revision)
         unseen = await self._patience.persist(images.changed, *of_revision, limit=MAX_UNSEEN)
-        return Previous(Fitted(Projection.from_bytes(found.weights), quality), total, changed, unseen)
+        return Previous(Fitted(Projection.from_bytes(found.weights), quality), since, total, changed, unseen)
 
     @contextmanager
     def _phase(self, progress: Progress, phase: Phase, images: int, *, passes: int = 1) -> Iterator[None]:

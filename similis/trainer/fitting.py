@@ -34,13 +34,20 @@ class Fitted:
 class Previous:
     """What serves the collection now. images: rows of the revision that is finetuned.
 
-    changed: the share of them, 0 to 1, that it has not learnt from. unseen: some of those rows.
+    revision: that it learnt from. changed: the share of the rows, 0 to 1, that came or changed since. unseen: some of
+    those rows.
     """
 
     fitted: Fitted
+    revision: int
     images: int
     changed: float
     unseen: list[Image]
+
+    def kept(self, unseen: object) -> Fitted:
+        """It serves on. unseen: how it does with what it has not learnt from."""
+        found = {"kept": True, "changed": self.changed, "unseen": unseen}
+        return Fitted(self.fitted.projection, self.fitted.quality | found)
 
 
 class Fit(Protocol):

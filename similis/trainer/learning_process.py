@@ -12,7 +12,7 @@ from typing import IO
 import numpy as np
 
 from similis.servicekit.errors import ServiceError
-from similis.trainer.learning.training_set import Matrix, TrainingSet
+from similis.trainer.learning.training_set import Earlier, Matrix, TrainingSet
 
 
 class LearningFailed(ServiceError):
@@ -23,25 +23,26 @@ class LearningFailed(ServiceError):
 
 @dataclass(frozen=True)
 class Lesson:
-    """What to learn. start: the head [r, dim] to go on from, None for the PCA. threads: that may be used."""
+    """What to learn, to `dim` dimensions. earlier: what may be gone on from. threads: that may be used."""
 
     data: TrainingSet
-    start: Matrix | None
+    earlier: Earlier | None
     dim: int
     steps: int
     threads: int
 
     def save(self, file: IO[bytes]) -> None:
         """Writes it for `load`."""
-        start = np.zeros((0, 0), np.float32) if self.start is None else self.start
         data = self.data
+        earlier = self.earlier or Earlier(np.zeros((0, 0), np.float32), np.zeros(0, bool))
         np.savez(
             file,
             vectors=data.vectors,
             groups=data.groups,
             views=data.views,
             viewed=data.viewed,
-            start=start,
+            head=earlier.head,
+            fresh=earlier.fresh,
             settings=np.array([self.dim, self.steps, self.threads]),
         )
 
@@ -50,9 +51,9 @@ class Lesson:
         """What `save` wrote."""
         with np.load(file) as saved:
             dim, steps, threads = saved["settings"].tolist()
-            start = saved["start"]
+            earlier = Earlier(saved["head"], saved["fresh"])
             data = TrainingSet(saved["vectors"], saved["groups"], saved["views"], saved["viewed"])
-        return cls(data, start if start.size else None, dim, steps, threads)
+        return cls(data, earlier if earlier.head.size else None, dim, steps, threads)
 
 
 @dataclass(frozen=True)

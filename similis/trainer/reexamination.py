@@ -10,7 +10,7 @@ from similis.catalog.images import Image
 from similis.catalog.projection import normalised
 from similis.trainer.fitting import Previous
 from similis.trainer.learning.gate import Examination, Verdict, judge_again
-from similis.trainer.learning.holdout import unseen_questions
+from similis.trainer.learning.holdout import fresh_questions
 from similis.trainer.learning.training_set import UNGROUPED, Matrix, TrainingSet, usable_groups
 from similis.trainer.object_number import object_number
 from similis.trainer.stored_vectors import StoredVectors, VectorPage
@@ -69,7 +69,7 @@ class Reexamination:
             normalised(views[present]),
             np.array([row_of[shown[row]] for row in present], dtype=np.int64),
         )
-        questions, examination = unseen_questions(data, unseen, seed=0), Examination()
+        questions, examination = fresh_questions(data, unseen, seed=0), Examination()
         examination.ask(questions, "frozen", None)
         examination.ask(questions, "adapter", self._previous.fitted.projection.matrix)
         return judge_again(examination, "adapter")

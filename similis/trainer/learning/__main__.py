@@ -23,13 +23,12 @@ def main(given: IO[bytes], made: IO[bytes], parent: int) -> None:
     lesson = Lesson.load(given)
     torch.set_num_threads(lesson.threads)
     torch.use_deterministic_algorithms(True)
-    start = np.eye(lesson.data.vectors.shape[1], lesson.dim, dtype=np.float32) if lesson.start is None else lesson.start
 
     def report(share: float) -> None:
         sys.stdout.write(f"{share:.4f}\n")
         sys.stdout.flush()
 
-    learned = learn(lesson.data, start, lesson.dim, Hyperparameters(steps=lesson.steps), report)
+    learned = learn(lesson.data, lesson.earlier, lesson.dim, Hyperparameters(steps=lesson.steps), report)
     np.savez(made, head=learned.head, quality=np.array(learned.quality()))
 
 

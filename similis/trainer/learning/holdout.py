@@ -43,28 +43,32 @@ class Holdout:
     parts: tuple[Part, ...]
 
 
-def folds(data: TrainingSet, seed: int) -> Iterator[Holdout]:
-    """The splits of a training set: FOLDS for a small one, one for a large one. Deterministic for a seed."""
+def folds(data: TrainingSet, fresh: Mask, seed: int) -> Iterator[Holdout]:
+    """The splits of a training set: FOLDS for a small one, one for a large one. Deterministic for a seed.
+
+    fresh: bool [n]; only these are asked with, and only groups that are fresh as a whole are held out. All of them
+    where a training begins; where it goes on from an earlier one, those which that has not learnt from.
+    """
     random = np.random.default_rng(seed)
     image_fold = random.integers(FOLDS, size=len(data))
-    names = np.unique(data.groups[data.groups != UNGROUPED])
+    names = np.setdiff1d(data.groups[fresh], [*data.groups[~fresh], UNGROUPED])
     group_fold = dict(zip(random.permutation(names).tolist(), np.arange(len(names)) % FOLDS, strict=True))
     ask_unseen = bool((data.groups == UNGROUPED).mean() >= MIN_UNGROUPED_SHARE)
     for fold in range(1 if len(data) >= LARGE else FOLDS):
         unseen = np.array([ask_unseen and group_fold.get(int(group)) == fold for group in data.groups], dtype=bool)
-        yield _split(data, image_fold == fold, unseen, random)
+        yield _split(data, fresh, (image_fold == fold) & fresh, unseen, random)
 
 
-def unseen_questions(data: TrainingSet, unseen: Mask, seed: int) -> Holdout:
-    """What can be asked with the images `unseen`, bool [n], that an adapter has not learnt from.
+def fresh_questions(data: TrainingSet, fresh: Mask, seed: int) -> Holdout:
+    """What can be asked with all images that an adapter has not learnt from, `fresh`, bool [n].
 
     The parts are "groups_seen" and "views" again; groups may be new as a whole. Deterministic for a seed.
     """
     none_hidden = np.zeros(len(data), dtype=bool)
-    return _split(data.without_views(~unseen), unseen, none_hidden, np.random.default_rng(seed))
+    return _split(data, fresh, fresh, none_hidden, np.random.default_rng(seed))
 
 
-def _split(data: TrainingSet, asked: Mask, unseen: Mask, random: np.random.Generator) -> Holdout:
+def _split(data: TrainingSet, fresh: Mask, asked: Mask, unseen: Mask, random: np.random.Generator) -> Holdout:
     grouped = data.groups != UNGROUPED
     queries = asked & grouped & ~_last_of_its_group(data.groups, asked)
     seen, hidden = (_at_most(MAX_QUERIES, np.flatnonzero(queries & mask), random) for mask in (~unseen, unseen))
@@ -73,7 +77,8 @@ def _split(data: TrainingSet, asked: Mask, unseen: Mask, random: np.random.Gener
     training = data.with_groups(np.where(unseen, UNGROUPED, data.groups))
     all_viewed = len(data.viewed) == len(data) and data.views.shape[1] > 1
     training = training.without_last_view() if all_viewed else training.without_views(asked)
-    rows = np.flatnonzero(~grouped[data.viewed] & (all_viewed | asked[data.viewed]))
+    viewed = (fresh if all_viewed else asked)[data.viewed]
+    rows = np.flatnonzero(~grouped[data.viewed] & viewed)
     rows = _at_most(MAX_QUERIES, rows, random) if data.views.shape[1] else rows[:0]
     shown = data.viewed[rows]
     found = np.union1d(_at_most(MAX_DATABASE, np.flatnonzero(~gone), random), shown)

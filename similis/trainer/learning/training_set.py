@@ -17,6 +17,14 @@ MIN_IMAGES = 40
 
 
 @dataclass(frozen=True)
+class Earlier:
+    """A head [r, d] that an earlier training gave. fresh: bool [n], the images that it has not learnt from."""
+
+    head: Matrix
+    fresh: Mask
+
+
+@dataclass(frozen=True)
 class TrainingSet:
     """A sample of n images in r dimensions.
 

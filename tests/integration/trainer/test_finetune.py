@@ -38,3 +38,22 @@ async def test_every_image_is_indexed_once_and_finds_itself(
     assert set(host.pictures_served.values()) == {1}
     assert set(embedder.embedded.values()) == {1}
     assert np.isfinite(base).all()
+
+
+@pytest.mark.usefixtures("nothing_to_learn")
+async def test_rows_removed_from_the_content_leave_the_index(
+    trainers: Trainers, workplace: Workplace, host: ImageHost
+) -> None:
+    urls = host.picture_urls(40)
+    collection = await workplace.collection(urls)
+    await trainers.finetuned(collection)
+    ids = {image.image_url: image.id for image in await workplace.images.page(collection, 1, after=0, limit=100)}
+    gone = [ids[url] for url in urls[5:15]]
+    await workplace.fill(collection, urls[:5] + urls[15:])
+    assert (await trainers.finetuned(collection)).state is JobState.DONE
+    _, index = await workplace.indexes.live(collection)
+    assert index is not None
+    assert index.dim is not None
+    vector = np.ones(index.dim, np.float32)
+    hits = await workplace.generations.query(index.qdrant_collection, vector, 100, None)
+    assert sorted(hit.image_id for hit in hits) == sorted(set(ids.values()) - set(gone))

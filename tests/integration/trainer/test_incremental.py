@@ -3,15 +3,13 @@
 import hashlib
 import json
 from struct import unpack_from
-from typing import Any
 
 import numpy as np
 import pytest
 
-from similis.catalog.adapters import StoredAdapter
-from similis.catalog.jobs import JobState
 from similis.catalog.projection import Projection
 from similis.servicekit.version import VERSION
+from tests.integration.trainer.adapters import finetuned, live, serve_instead
 from tests.integration.trainer.conftest import Trainers
 from tests.integration.trainer.image_host import ImageHost, picture
 from tests.integration.trainer.pixel_embedder import DIMENSION, PixelEmbedder
@@ -21,23 +19,6 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.usefixtures
 
 IMAGES = 500
 OBJECTS = 100
-
-
-async def live(workplace: Workplace, collection: int) -> tuple[StoredAdapter, dict[str, Any]]:
-    """The adapter that serves, and the figures that are kept with it."""
-    adapter = await workplace.adapters.live(collection)
-    assert adapter is not None
-    assert adapter.quality is not None
-    return adapter, json.loads(adapter.quality)
-
-
-async def finetuned(trainers: Trainers, workplace: Workplace, collection: int, **wanted: bool) -> dict[str, Any]:
-    """The figures of the next finetune."""
-    job, _ = await workplace.jobs.enqueue(collection, backbone=None, **{"force": False, **wanted})
-    assert job is not None
-    async with trainers.running():
-        assert (await trainers.ended(job)).state is JobState.DONE
-    return (await live(workplace, collection))[1]
 
 
 @pytest.fixture
@@ -94,11 +75,7 @@ async def test_an_adapter_that_harms_the_images_that_came_is_not_kept(
     first, _ = await live(workplace, collection)
     ruined = np.random.default_rng(0).normal(size=Projection.from_bytes(first.weights).matrix.shape)
     ruined[:, 1:] = 0
-    await workplace.rows(
-        "UPDATE adapters SET weights = $2 WHERE id = $1 RETURNING id",
-        first.id,
-        Projection(ruined.astype(np.float32)).to_bytes(),
-    )
+    await serve_instead(workplace, collection, ruined.astype(np.float32))
     await workplace.contents.replace(collection, workplace.staged(rows[: IMAGES + 25]))
     quality = await finetuned(trainers, workplace, collection)
     assert "kept" not in quality

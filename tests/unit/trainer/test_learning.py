@@ -8,10 +8,20 @@ import pytest
 from similis.catalog.projection import normalised
 from similis.trainer.learning.finetuning import Learned, learn
 from similis.trainer.learning.gate import ENOUGH_QUESTIONS, Examination, Verdict, judge, judge_again
-from similis.trainer.learning.head import Hyperparameters
-from similis.trainer.learning.holdout import FOLDS, folds, unseen_questions
+from similis.trainer.learning.head import Hyperparameters, train_head
+from similis.trainer.learning.holdout import FOLDS, Holdout, folds, fresh_questions
+from similis.trainer.learning.objective import NEAR_IDENTICAL
 from similis.trainer.learning.retrieval import retrieve
-from similis.trainer.learning.training_set import MIN_IMAGES, UNGROUPED, Labels, Matrix, TrainingSet, usable_groups
+from similis.trainer.learning.training_set import (
+    MIN_IMAGES,
+    UNGROUPED,
+    Earlier,
+    Labels,
+    Mask,
+    Matrix,
+    TrainingSet,
+    usable_groups,
+)
 
 DIM = 24
 OBJECTS = 16
@@ -39,8 +49,11 @@ def objects(seed: int, groups: Labels | None = None) -> TrainingSet:
 
 
 def learnt(data: TrainingSet, steps: int = 100) -> Learned:
-    start = np.eye(DIM, 16, dtype=np.float32)
-    return learn(data, start, 16, Hyperparameters(steps=steps, batch_size=128, learning_rate=0.01), lambda _: None)
+    return learn(data, None, 16, Hyperparameters(steps=steps, batch_size=128, learning_rate=0.01), lambda _: None)
+
+
+def split_up(data: TrainingSet) -> list[Holdout]:
+    return list(folds(data, np.ones(len(data), dtype=bool), 0))
 
 
 def shuffled(seed: int) -> Labels:
@@ -87,7 +100,7 @@ def test_a_seed_gives_the_same_head() -> None:
 
 def test_half_of_the_groups_unknown_are_asked_about() -> None:
     half = np.where(np.repeat(np.arange(OBJECTS), EACH) % 2, UNGROUPED, np.repeat(np.arange(OBJECTS), EACH))
-    assert {part.name for split in folds(objects(1, half), 0) for part in split.parts} == {
+    assert {part.name for split in split_up(objects(1, half)) for part in split.parts} == {
         "groups_seen",
         "groups_unseen",
         "views",
@@ -96,7 +109,7 @@ def test_half_of_the_groups_unknown_are_asked_about() -> None:
 
 def test_no_question_is_in_the_training() -> None:
     data = objects(3)
-    for split in folds(data, 0):
+    for split in split_up(data):
         known = {row.tobytes() for row in split.training.vectors}
         for part in split.parts:
             assert not known & {row.tobytes() for row in part.queries}
@@ -105,9 +118,9 @@ def test_no_question_is_in_the_training() -> None:
 
 def test_every_grouped_image_is_a_question_once() -> None:
     data = objects(3)
-    asked = [row.tobytes() for split in folds(data, 0) for part in split.parts for row in part.queries]
+    asked = [row.tobytes() for split in split_up(data) for part in split.parts for row in part.queries]
     assert len(asked) == len(set(asked)) == len(data)
-    assert len(list(folds(data, 0))) == FOLDS
+    assert len(split_up(data)) == FOLDS
 
 
 def test_a_group_of_one_or_of_most_images_is_none() -> None:
@@ -124,7 +137,7 @@ def test_retrieval_is_measured_as_the_field_does() -> None:
 
 
 def test_nothing_held_out_is_a_refusal() -> None:
-    assert not judge(Examination(), "adapter").adopted
+    assert not judge(Examination(), "adapter", ["pca"]).adopted
 
 
 def again(head: Matrix, *, asked: int = 60) -> Verdict:
@@ -133,7 +146,7 @@ def again(head: Matrix, *, asked: int = 60) -> Verdict:
     # Louder in what tells objects apart, so that there is something to lose.
     loudness = np.where(np.arange(DIM) < 4, 4, 1).astype(np.float32)
     data = TrainingSet(normalised(data.vectors * loudness), data.groups, data.views, data.viewed)
-    questions = unseen_questions(data, np.arange(len(data)) >= len(data) - asked, seed=0)
+    questions = fresh_questions(data, np.arange(len(data)) >= len(data) - asked, seed=0)
     examination.ask(questions, "frozen", None)
     examination.ask(questions, "adapter", head)
     return judge_again(examination, "adapter")
@@ -155,3 +168,78 @@ def test_a_handful_of_questions_takes_no_adapter_away() -> None:
 
 def test_what_was_learnt_with_is_said() -> None:
     assert json.loads(learnt(objects(1), 50).quality())["hyperparameters"]["learning_rate"] == 0.01
+
+
+def going_on(data: TrainingSet, head: Matrix, fresh: Mask) -> Learned:
+    """What comes of it when a head is begun with that has learnt from all images but the `fresh` ones."""
+    parameters = Hyperparameters(steps=100, batch_size=128, learning_rate=0.01)
+    return learn(data, Earlier(head, fresh), 16, parameters, lambda _: None)
+
+
+def some_of_each(data: TrainingSet) -> Mask:
+    return np.arange(len(data)) % EACH >= EACH // 2
+
+
+def test_only_images_that_an_earlier_head_has_not_learnt_from_are_asked_with() -> None:
+    half = np.where(np.repeat(np.arange(OBJECTS), EACH) % 2, UNGROUPED, np.repeat(np.arange(OBJECTS), EACH))
+    data = objects(1, half)
+    # Of some objects images came, and some came as a whole.
+    fresh = some_of_each(data) | (np.arange(len(data)) >= EACH * (OBJECTS - 4))
+    known = {row.tobytes() for row in data.vectors[~fresh]} | {row.tobytes() for row in data.views[~fresh, -1]}
+    splits = list(folds(data, fresh, 0))
+    parts = [part for split in splits for part in split.parts]
+    assert {part.name for part in parts} == {"groups_seen", "groups_unseen", "views"}
+    assert not known & {row.tobytes() for part in parts for row in part.queries}
+    hidden = {int(answer) for part in parts if part.name == "groups_unseen" for answer in part.answers}
+    assert hidden <= set(range(OBJECTS - 4, OBJECTS))
+
+
+def test_an_earlier_head_is_kept_where_there_is_nothing_to_gain() -> None:
+    data = objects(1)
+    # It looks at what tells the objects apart, and at little else.
+    head = np.eye(DIM, 16, dtype=np.float32) * np.where(np.arange(16) < 4, 1, 0.05).astype(np.float32)
+    found = going_on(data, head, some_of_each(data))
+    assert (found.adapter, found.steps) == ("kept", 0), found.verdict.reason
+    np.testing.assert_array_equal(found.head, head)
+    assert set(found.verdict.parts["groups_seen"]) == {"queries", "frozen", "pca", "kept", "adapter"}
+
+
+def test_an_earlier_head_is_gone_on_from_where_that_helps() -> None:
+    data = objects(1)
+    fresh = some_of_each(data)
+    # It has hardly learnt anything yet.
+    head = learnt(data.without(fresh), steps=1).head
+    found = going_on(data, head, fresh)
+    assert (found.adapter, found.continued) == ("learned", True), found.verdict.reason
+
+
+def test_an_earlier_head_that_does_harm_is_not_begun_with() -> None:
+    data = objects(1)
+    found = going_on(data, np.eye(DIM, 16, -8, dtype=np.float32), some_of_each(data))
+    assert (found.adapter, found.continued) == ("learned", False), found.verdict.reason
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_what_an_earlier_head_knows_by_heart_proves_nothing(seed: int) -> None:
+    data = objects(seed, shuffled(seed))
+    fresh = some_of_each(data)
+    loose = Hyperparameters(steps=400, batch_size=128, learning_rate=0.01, pull_weight=0.0)
+    by_heart = train_head(data.without(fresh), np.eye(DIM, 16, dtype=np.float32), loose, lambda *_: True)
+    examination = Examination()
+    for split in split_up(data.without(fresh)):
+        examination.ask(split, "pca", np.eye(DIM, 16, dtype=np.float32))
+        examination.ask(split, "frozen", None)
+        examination.ask(split, "adapter", by_heart)
+    assert judge(examination, "adapter", ["pca"]).adopted
+    assert going_on(data, by_heart, fresh).adapter != "learned"
+
+
+def test_images_that_are_nearly_one_are_not_pushed_apart() -> None:
+    """Two rows may show the same photograph twice, of one object under two URLs or by mistake."""
+    photographs = normalised((1 + 0.12 * np.random.default_rng(0).normal(size=(80, DIM))).astype(np.float32))
+    images, views = photographs[:40], photographs[40:, None]
+    assert (photographs @ photographs.T).min() > NEAR_IDENTICAL
+    alone = TrainingSet(images, np.full(40, UNGROUPED), views, np.arange(40))
+    free = Hyperparameters(steps=100, batch_size=80, learning_rate=0.01, pull_weight=0.0)
+    start = np.eye(DIM, 16, dtype=np.float32)
+    np.testing.assert_array_equal(train_head(alone, start, free, lambda *_: True), start)

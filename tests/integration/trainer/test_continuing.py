@@ -1,0 +1,102 @@
+"""The finetune of a collection that has changed by a good part: it goes on from the adapter that serves."""
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from similis.catalog.projection import Projection
+from tests.integration.trainer.adapters import finetuned, live, serve_instead
+from tests.integration.trainer.conftest import Trainers
+from tests.integration.trainer.image_host import ImageHost, picture
+from tests.integration.trainer.pixel_embedder import DIMENSION, PixelEmbedder
+from tests.integration.workplace import Workplace
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+# Of the first kind, of which some are known at first, and of another kind.
+KNOWN, CAME, OTHERS, EACH = 10, 7, 6, 10
+TELLING, LOUD = 4, 24
+
+
+def show(embedder: PixelEmbedder, number: int, first: int) -> None:
+    """Has a picture show its object: TELLING numbers from `first` on say which, the LOUD others say nothing."""
+    random = np.random.default_rng(number)
+    vector = np.zeros(DIMENSION)
+    vector[:LOUD] = 1.2 * random.normal(size=LOUD)
+    which = np.random.default_rng(10_000 + number // EACH).normal(size=TELLING)
+    vector[first : first + TELLING] = which + 0.1 * random.normal(size=TELLING)
+    embedder.vectors[hashlib.sha256(picture(number)).hexdigest()] = vector.astype("<f4")
+
+
+@pytest.fixture
+def objects(host: ImageHost, embedder: PixelEmbedder) -> list[list[tuple[str, str]]]:
+    """Rows by object: KNOWN and CAME of one kind, and OTHERS that other numbers tell apart."""
+    count = KNOWN + CAME + OTHERS
+    for number in range(count * EACH):
+        show(embedder, number, 0 if number < (KNOWN + CAME) * EACH else LOUD - TELLING)
+    urls = host.picture_urls(count * EACH)
+    return [
+        [(url, f"https://repository.example/{number}") for url in urls[number * EACH : (number + 1) * EACH]]
+        for number in range(count)
+    ]
+
+
+@pytest.fixture
+def known(objects: list[list[tuple[str, str]]]) -> list[tuple[str, str]]:
+    return [row for each in objects[:KNOWN] for row in each]
+
+
+async def finetuned_with(
+    trainers: Trainers, workplace: Workplace, collection: int, rows: list[tuple[str, str]]
+) -> dict[str, Any]:
+    await workplace.contents.replace(collection, workplace.staged(rows))
+    return await finetuned(trainers, workplace, collection)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
+async def collection(trainers: Trainers, workplace: Workplace, known: list[tuple[str, str]]) -> int:
+    """A collection of what is known, which an adapter serves that has learnt from it."""
+    created = await workplace.collections.create("coins")
+    quality = await finetuned_with(trainers, workplace, created, known)
+    assert (quality["adapter"], quality["continued"]) == ("learned", False), quality
+    return created
+
+
+async def test_it_learns_what_came_from_where_it_stood(
+    trainers: Trainers, workplace: Workplace, objects: list[list[tuple[str, str]]], collection: int
+) -> None:
+    rows = [row for each in objects[: KNOWN + CAME] for row in each]
+    quality = await finetuned_with(trainers, workplace, collection, rows)
+    assert (quality["adapter"], quality["continued"], quality["revision"]) == ("learned", True, 2), quality
+    # It was asked with what came only, as was what served until then.
+    part = quality["parts"]["groups_seen"]
+    assert part["queries"] <= CAME * EACH
+    assert part["adapter"]["map"] > max(part[space]["map"] for space in ("frozen", "pca", "kept"))
+
+
+async def test_where_nothing_is_to_be_gained_what_serves_is_kept(
+    trainers: Trainers, workplace: Workplace, objects: list[list[tuple[str, str]]], collection: int
+) -> None:
+    perfect = np.zeros((DIMENSION, LOUD), np.float32)
+    np.fill_diagonal(perfect, np.where(np.arange(LOUD) < TELLING, 1, 0.05))
+    await serve_instead(workplace, collection, perfect)
+    rows = [row for each in objects[: KNOWN + CAME] for row in each]
+    quality = await finetuned_with(trainers, workplace, collection, rows)
+    assert (quality["kept"], quality["changed"], quality["revision"]) == (True, CAME / (KNOWN + CAME), 1)
+    assert quality["unseen"]["groups_seen"]["queries"] <= CAME * EACH
+    adapter, _ = await live(workplace, collection)
+    np.testing.assert_array_equal(Projection.from_bytes(adapter.weights).matrix, perfect)
+
+
+async def test_where_what_serves_harms_what_came_it_begins_anew(
+    trainers: Trainers, workplace: Workplace, objects: list[list[tuple[str, str]]], collection: int
+) -> None:
+    blind = np.zeros((DIMENSION, LOUD), np.float32)
+    np.fill_diagonal(blind, np.where(np.arange(LOUD) < LOUD - TELLING, 1, 0))
+    await serve_instead(workplace, collection, blind)
+    rows = [row for each in objects[:KNOWN] + objects[-OTHERS:] for row in each]
+    quality = await finetuned_with(trainers, workplace, collection, rows)
+    assert (quality["adapter"], quality["continued"], quality["revision"]) == ("learned", False, 2), quality
