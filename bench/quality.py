@@ -4,7 +4,8 @@
 
 FOLDER has one sub-folder for each object, or loose images that are all different. Scenarios for objects: `grouped`
 (every object is known), `half` (the objects of a random half, B, are uploaded as single images), `shuffled` (the groups
-are noise). For loose images: `single`; each is searched with three distorted versions of itself:
+are noise), `growing` (B, here a random third, comes after a finetune without it, and another finetune follows). For
+loose images: `single`; each is searched with three distorted versions of itself:
   crop    a part with 20 to 45 % of the area, JPEG quality 40
   turn    turned by 15 to 35 degrees, in grey, JPEG quality 30
   blur    a part with 50 to 80 % of the area, Gaussian blur with a radius of 0.8 % of the longer side, JPEG quality 30
@@ -60,10 +61,11 @@ class Photograph:
 
 @dataclass(frozen=True)
 class Task:
-    """What is uploaded, and what is asked, in parts."""
+    """What is uploaded, and what is asked, in parts. at_first: the part of it that is finetuned alone before."""
 
     database: list[Photograph]
     queries: dict[str, list[Photograph]]
+    at_first: list[Photograph]
 
 
 def crop(image: Image.Image, chance: random.Random, low: float, high: float) -> Image.Image:
@@ -94,12 +96,12 @@ def object_task(folder: Path, seed: int, scenario: str) -> Task:
     """Objects with several views each, some of which are the queries."""
     chance = random.Random(seed)
     objects = sorted(path for path in folder.iterdir() if path.is_dir())
-    half = set(chance.sample(range(len(objects)), len(objects) // 2))
-    single = half if scenario == "half" else set()
+    others = set(chance.sample(range(len(objects)), len(objects) // (3 if scenario == "growing" else 2)))
+    single = others if scenario == "half" else set()
     database: list[Photograph] = []
     queries: dict[str, list[Photograph]] = {}
     for label, found in enumerate(objects):
-        part = "objects B" if label in half else "objects A"
+        part = "objects B" if label in others else "objects A"
         for position, path in enumerate(images_of(found)):
             name = f"{label}-{path.name}"
             photograph = Photograph(name, path.read_bytes(), label, name if label in single else found.name)
@@ -108,7 +110,8 @@ def object_task(folder: Path, seed: int, scenario: str) -> Task:
     if scenario == "shuffled":
         ends = chance.sample([photograph.uploaded_as for photograph in database], len(database))
         database = [Photograph(each.name, each.data, each.label, end) for each, end in zip(database, ends, strict=True)]
-    return Task(database, queries)
+    at_first = [each for each in database if each.label not in others] if scenario == "growing" else []
+    return Task(database, queries, at_first)
 
 
 def single_task(folder: Path, seed: int) -> Task:
@@ -121,7 +124,7 @@ def single_task(folder: Path, seed: int) -> Task:
     for photograph in database:
         for kind, data in distorted(photograph.data, chance).items():
             queries.setdefault(kind, []).append(Photograph(photograph.name, data, photograph.label, ""))
-    return Task(database, queries)
+    return Task(database, queries, [])
 
 
 async def embed(photographs: Sequence[Photograph]) -> Matrix:
@@ -173,12 +176,11 @@ def measure_frozen_and_pca(task: Task) -> Spaces:
     return result
 
 
-def measure_tuned(task: Task, client: RestClient, images: str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The figures of search after a finetune, and what `info` says of the collection."""
-    collection = client.create(name)
+def finetuned(client: RestClient, collection: int, photographs: list[Photograph], images: str) -> dict[str, Any]:
+    """Uploads and finetunes; gives what `info` says then, and the seconds that it took."""
     rows = [
         f'"{images}{photograph.name}","https://repository.example.org/{photograph.uploaded_as}"'
-        for photograph in task.database
+        for photograph in photographs
     ]
     client.upload(collection, "\n".join(rows))
     began = time.perf_counter()
@@ -186,8 +188,15 @@ def measure_tuned(task: Task, client: RestClient, images: str, name: str) -> tup
     while (info := client.info(collection))["finetuning_state"] in ("queued", "running"):
         time.sleep(POLL_SECONDS)
     if info["finetuning_state"] != "done":
-        raise SystemExit(f"the finetune of {name} ended as {info['finetuning_state']}: {info['finetuning_error']}")
-    info["finetune_seconds"] = round(time.perf_counter() - began, 1)
+        raise SystemExit(f"the finetune ended as {info['finetuning_state']}: {info['finetuning_error']}")
+    return info | {"finetune_seconds": round(time.perf_counter() - began, 1)}
+
+
+def measure_tuned(task: Task, client: RestClient, images: str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The figures of search after a finetune, and what `info` says of the collection."""
+    collection = client.create(name)
+    for photographs in filter(None, (task.at_first, task.database)):
+        info = finetuned(client, collection, photographs, images)
     position = {f"{images}{photograph.name}": number for number, photograph in enumerate(task.database)}
 
     def rank(queries: list[Photograph]) -> tuple[Matrix, Matrix]:
@@ -229,11 +238,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--scenario", nargs="*", choices=("grouped", "half", "shuffled", "single"))
+    parser.add_argument("--scenario", nargs="*", choices=("grouped", "half", "shuffled", "growing", "single"))
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     has_objects = any(path.is_dir() for path in options.data.iterdir())
-    scenarios = options.scenario or (["grouped", "half", "shuffled"] if has_objects else ["single"])
+    scenarios = options.scenario or (["grouped", "half", "shuffled", "growing"] if has_objects else ["single"])
     everything: dict[str, object] = {}
     found: dict[str, Spaces] = {}
     with tempfile.TemporaryDirectory() as folder, instance(Path(folder), 0) as address:
@@ -249,7 +258,8 @@ def main() -> None:
             spaces = {**measure_frozen_and_pca(task), "tuned": tuned}
             show(scenario, spaces)
             print(
-                f"adapter: {info['quality']['adapter']}, {info['quality']['reason']}; "
+                f"adapter: {info['quality']['adapter']}"
+                f"{', continued' if info['quality'].get('continued') else ''}, {info['quality']['reason']}; "
                 f"finetune {info['finetune_seconds']} s"
             )
             everything[scenario] = {"figures": spaces, "quality": info["quality"], "seconds": info["finetune_seconds"]}
