@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -17,6 +17,7 @@ import psutil
 
 from similis.standalone.data_directory import opened
 from tests.integration.embedder_process import MODEL_CACHE
+from tests.processes import offspring
 
 SIMILIS = (sys.executable, "-m", "similis.standalone")
 STOP_SECONDS = 60.0
@@ -80,11 +81,7 @@ class RunningInstance:
 
     def child(self, marker: str) -> psutil.Process:
         """The direct child whose command line has `marker` in it."""
-        for child in psutil.Process(self.process.pid).children():
-            with suppress(psutil.Error):
-                if any(marker in word for word in child.cmdline()):
-                    return child
-        raise LookupError(marker)
+        return next(found for found in offspring(marker, of=self.process.pid) if found.ppid() == self.process.pid)
 
     def times_ready(self, name: str) -> int:
         """How often the child `name` has become ready."""
@@ -140,8 +137,3 @@ def data_with_shared_models(root: Path) -> Path:
 
     asyncio.run(make())
     return root
-
-
-def gone(processes: list[psutil.Process]) -> bool:
-    """Whether none of the processes runs any more."""
-    return not any(process.is_running() and process.status() != psutil.STATUS_ZOMBIE for process in processes)

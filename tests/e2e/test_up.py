@@ -10,7 +10,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from .running_instance import SIMILIS, RunningInstance, gone, similis, until
+from tests.processes import gone
+
+from .running_instance import SIMILIS, RunningInstance, similis, until
 
 CHILDREN = {
     "postgres": "bin/postgres",

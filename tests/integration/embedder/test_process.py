@@ -23,15 +23,12 @@ from similis.proto.embedder.v1 import embedder_pb2 as pb
 from similis.servicekit.grpc_channel import open_channel
 from tests.eventually import eventually
 from tests.integration.embedder_process import MODEL_CACHE, running_embedder
+from tests.processes import gone
 from tests.unit.embedder.checkpoints import save_checkpoint
 from tests.unit.embedder.photographs import NAMES, encoded, photograph
 
 IMAGE = encoded(photograph().resize((300, 300)), "JPEG")
 SERVICE = "similis.embedder.v1.EmbedderService"
-
-
-def is_gone(pid: int) -> bool:
-    return not psutil.pid_exists(pid) or psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
 
 
 async def failed_start(**settings: str) -> tuple[int, str]:
@@ -107,10 +104,10 @@ async def test_a_damaged_converted_model_is_made_anew(tmp_path: Path) -> None:
 async def test_workers_end_with_a_front_process_that_is_killed() -> None:
     async with running_embedder(workers="2") as running:
         await eventually(lambda: len(running.workers()) == 3)
-        workers = running.workers()
+        workers = [psutil.Process(pid) for pid in running.workers()]
         running.process.kill()
         await running.process.wait()
-        await eventually(lambda: all(is_gone(pid) for pid in workers), 5)
+        await eventually(lambda: gone(workers))
 
 
 async def test_it_is_not_serving_while_no_worker_lives_and_serving_again_after() -> None:

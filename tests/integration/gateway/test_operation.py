@@ -32,6 +32,7 @@ from tests.integration.gateway.api import Api, answered, api_client
 from tests.integration.gateway.conftest import NOBODY, Launch, Parts
 from tests.integration.gateway.parts import running_postgres
 from tests.integration.qdrant_process import running_qdrant
+from tests.processes import gone
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -365,7 +366,7 @@ async def test_a_killed_gateway_leaves_no_process_and_the_next_one_no_file(
             process.kill()
             with pytest.raises(aiohttp.ClientError):
                 await upload
-        await eventually(lambda: not any(child.is_running() for child in children))
+        await eventually(lambda: gone(children))
     assert spools(tmp_path) == 1
     api = await launch()
     assert spools(tmp_path) == 1

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 
 from tests.integration.gateway.api import Api
 from tests.integration.gateway.conftest import Launch
+from tests.processes import offspring
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -35,7 +36,7 @@ def spools(parent: Path) -> int:
 
 def content_processes() -> list[psutil.Process]:
     """Content processes of this one."""
-    return [child for child in psutil.Process().children() if "similis.gateway.content_process" in child.cmdline()]
+    return offspring("similis.gateway.content_process")
 
 
 async def in_pieces(data: bytes, size: int = 1000) -> AsyncIterator[bytes]:

@@ -5,12 +5,12 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 from similis.trainer.learned_adapter import learned_apart
 from similis.trainer.learning.training_set import TrainingSet
 from similis.trainer.learning_process import Lesson
+from tests.processes import offspring
 
 IMAGES, DIMENSION = 90, 32
 
@@ -30,8 +30,8 @@ async def killed(times: int) -> None:
     """Kills the process that learns as soon as it is there, so often."""
     seen: set[int] = set()
     while len(seen) < times:
-        for child in psutil.Process().children():
-            if child.pid not in seen and "similis.trainer.learning" in child.cmdline():
+        for child in offspring("similis.trainer.learning"):
+            if child.pid not in seen:
                 seen.add(child.pid)
                 child.kill()
         await asyncio.sleep(0.01)

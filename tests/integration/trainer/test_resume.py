@@ -5,7 +5,6 @@ import random
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 
-import psutil
 import pytest
 
 from similis.catalog.jobs import Job, JobState
@@ -17,6 +16,7 @@ from tests.integration.trainer.image_host import ImageHost
 from tests.integration.trainer.pixel_embedder import PixelEmbedder, pixel_embedder
 from tests.integration.trainer.trainer_process import stop, trainer_process
 from tests.integration.workplace import Workplace
+from tests.processes import offspring
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -195,8 +195,7 @@ async def test_a_killed_writer_of_qdrant_is_waited_for(
     trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
 ) -> None:
     def kill() -> None:
-        for child in psutil.Process().children(recursive=True):
-            if "similis.standalone.qdrant.engine" in child.cmdline():
-                child.kill()
+        for child in offspring("similis.standalone.qdrant.engine"):
+            child.kill()
 
     await killed_once(trainers, workplace, host, embedder, kill)
