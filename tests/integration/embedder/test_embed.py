@@ -143,7 +143,7 @@ async def test_a_hostile_file_is_one_quick_error(
     code, status = await refusal(embedder, channel, data)
     # The clock also runs for what else the machine does.
     assert processor_seconds(family) - used < 1
-    assert time.perf_counter() - started < 5
+    assert time.perf_counter() - started < 20
     assert code in EXPECTED[name]
     expected = grpc.StatusCode.OUT_OF_RANGE if code == "image_too_large" else grpc.StatusCode.INVALID_ARGUMENT
     assert status is expected
@@ -221,7 +221,7 @@ async def test_a_thousand_callers_that_leave_at_random_hold_up_nobody(
         await asyncio.gather(*(leaver(number) for number in range(1000)), *(stayer(number) for number in range(16)))
         started = time.perf_counter()
         await stub.Embed(pb.EmbedRequest(image=images[0]))
-        assert time.perf_counter() - started < 2
+        assert time.perf_counter() - started < 10
 
 
 async def test_a_full_queue_is_said_at_once(embedder: RunningEmbedder, channel: grpc.aio.Channel) -> None:

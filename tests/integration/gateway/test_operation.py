@@ -267,7 +267,7 @@ async def test_a_part_that_does_not_answer_costs_no_more_than_the_deadline(launc
         started = asyncio.get_running_loop().time()
         for path in ("list", "1/info"):
             (await api.get(f"/api/collection/{path}")).refused(504, "deadline_exceeded")
-        assert asyncio.get_running_loop().time() - started < 3
+        assert asyncio.get_running_loop().time() - started < 10
         assert (await api.get("/healthz")).status == 200
 
 

@@ -138,7 +138,7 @@ async def test_a_collection_that_is_not_yet_optimized_can_be_deleted_at_once(
     assert await client.delete_collection(name)
     took = time.monotonic() - started
 
-    assert took < 2.0
+    assert took < 5.0
     assert not await client.collection_exists(name)
 
 

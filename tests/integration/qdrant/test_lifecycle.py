@@ -223,7 +223,7 @@ async def test_a_serving_process_that_dies_is_back_on_the_next_search(
                     pass
             found = await client.query_points(name, query=query, limit=3)
             assert [point.id for point in found.points] == nearest(vectors, vectors[9], 3)
-            assert time.monotonic() - started < 3.0
+            assert time.monotonic() - started < 10.0
 
 
 async def test_a_router_that_is_killed_takes_its_engines_along_and_loses_nothing(tmp_path: Path) -> None:
