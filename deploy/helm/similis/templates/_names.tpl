@@ -105,3 +105,8 @@ public one, where anybody could have put an image of that name.
 {{- define "similis.grpcAddress" -}}
 {{- printf "dns:///%s.%s.svc:%s" (include "similis.componentName" .) .root.Release.Namespace .port -}}
 {{- end -}}
+
+{{/* Matchers of PromQL for the series of this release, as the ServiceMonitor labels them. */}}
+{{- define "similis.ownSeries" -}}
+{{- printf "namespace=%q, release=%q" .Release.Namespace .Release.Name -}}
+{{- end -}}
