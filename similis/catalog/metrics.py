@@ -1,10 +1,13 @@
 """The catalog's figures as metrics: asked for in the background, never while somebody scrapes."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
 
 from similis.catalog.statistics import Figures, Statistics
 from similis.servicekit.logs import get_logger
@@ -14,60 +17,89 @@ log = get_logger(__name__)
 REFRESH_SECONDS = 15.0
 # Less than a refresh apart, so that a database that hangs shows as failures.
 TIMEOUT_SECONDS = 10.0
+# Older figures are not shown: no figure is better than a wrong one, and its absence is noticed.
+SHOWN_SECONDS = 60.0
+
+NOTHING = Figures(jobs={}, oldest_queued=0, lease_expired=0, oldest_progress=0, collections=0, images=0, index_images=0)
 
 
 class CatalogMetrics:
     """All gateways and trainers show the same figures: a query takes their `max`, not their sum."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(name, text, labels, registry=registry)
-
-        self._jobs = gauge("similis_jobs", "Collections by the state of their newest finetune.", "state")
-        self._queued = gauge("similis_jobs_oldest_queued_seconds", "Age of the oldest queued job; 0 if there is none.")
-        self._expired = gauge("similis_jobs_lease_expired", "Running jobs whose lease is over.")
-        self._progress = gauge(
-            "similis_job_oldest_progress_seconds",
-            "The longest time since a running job came further; 0 if none runs.",
-        )
-        self._collections = gauge("similis_collections", "Collections.")
-        self._images = gauge("similis_images", "Rows of the newest contents of all collections.")
-        self._index_images = gauge("similis_index_images", "Images in the indexes that search serves.")
-        self._refreshed = gauge(
-            "similis_catalog_refreshed_timestamp_seconds", "When the figures of the catalog were last read; 0: never."
+        self._figures = _FreshFigures()
+        registry.register(self._figures)
+        self._refreshed = Gauge(
+            "similis_catalog_refreshed_timestamp_seconds",
+            "When the figures of the catalog were last read; 0: never.",
+            registry=registry,
         )
         self._failures = Counter(
             "similis_catalog_refresh_failures_total", "Times that the figures could not be read.", registry=registry
         )
 
     @asynccontextmanager
-    async def refreshed(self, statistics: Statistics, seconds: float = REFRESH_SECONDS) -> AsyncIterator[None]:
-        """Keeps the figures up to date while entered; those of a database that is away stay as they were."""
-        task = asyncio.create_task(self._refresh(statistics, seconds), name="catalog-metrics")
+    async def refreshed(
+        self, statistics: Statistics, seconds: float = REFRESH_SECONDS, shown_seconds: float = SHOWN_SECONDS
+    ) -> AsyncIterator[None]:
+        """Reads the figures again and again while entered; the last ones are shown for `shown_seconds` without news."""
+        task = asyncio.create_task(self._refresh(statistics, seconds, shown_seconds), name="catalog-metrics")
         try:
             yield
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _refresh(self, statistics: Statistics, seconds: float) -> None:
+    async def _refresh(self, statistics: Statistics, seconds: float, shown_seconds: float) -> None:
         while True:
             try:
                 async with asyncio.timeout(TIMEOUT_SECONDS):
-                    self._show(await statistics.figures())
+                    self._figures.show(await statistics.figures(), shown_seconds)
+                self._refreshed.set_to_current_time()
             except Exception as error:
                 # A schema that is not there yet, a database that is away: the next time may succeed.
                 self._failures.inc()
                 log.warning("catalog_figures_failed", reason=repr(error)[:200])
             await asyncio.sleep(seconds)
 
-    def _show(self, figures: Figures) -> None:
-        for state, count in figures.jobs.items():
-            self._jobs.labels(state.value).set(count)
-        self._queued.set(figures.oldest_queued)
-        self._expired.set(figures.lease_expired)
-        self._progress.set(figures.oldest_progress)
-        self._collections.set(figures.collections)
-        self._images.set(figures.images)
-        self._index_images.set(figures.index_images)
-        self._refreshed.set_to_current_time()
+
+class _FreshFigures(Collector):
+    """Figures that were read, for as long as they are worth something."""
+
+    def __init__(self) -> None:
+        self._figures = NOTHING
+        self._shown_until = 0.0
+
+    def show(self, figures: Figures, seconds: float) -> None:
+        self._figures, self._shown_until = figures, time.monotonic() + seconds
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        if time.monotonic() < self._shown_until:
+            yield from _gauges(self._figures)
+
+    def describe(self) -> Iterator[GaugeMetricFamily]:
+        return _gauges(NOTHING)
+
+
+def _gauges(figures: Figures) -> Iterator[GaugeMetricFamily]:
+    jobs = GaugeMetricFamily("similis_jobs", "Collections by the state of their newest finetune.", labels=["state"])
+    for state, count in figures.jobs.items():
+        jobs.add_metric([state.value], count)
+    yield jobs
+    for name, text, value in (
+        (
+            "similis_jobs_oldest_queued_seconds",
+            "Age of the oldest queued job; 0 if there is none.",
+            figures.oldest_queued,
+        ),
+        ("similis_jobs_lease_expired", "Running jobs whose lease is over.", figures.lease_expired),
+        (
+            "similis_job_oldest_progress_seconds",
+            "The longest time since a running job came further; 0 if none runs.",
+            figures.oldest_progress,
+        ),
+        ("similis_collections", "Collections.", figures.collections),
+        ("similis_images", "Rows of the newest contents of all collections.", figures.images),
+        ("similis_index_images", "Images in the indexes that search serves.", figures.index_images),
+    ):
+        yield GaugeMetricFamily(name, text, value=value)

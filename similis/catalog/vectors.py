@@ -5,12 +5,15 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import grpc
+from pydantic import SecretStr
 from qdrant_client import AsyncQdrantClient
 from qdrant_client.common.client_exceptions import QdrantException
 
 from similis.servicekit.errors import DeadlineExceeded, NoSpace, Overloaded, Unavailable
+from similis.servicekit.process import StartupError
 from similis.servicekit.tracing import database_call
 
 DEFAULT_PORT = 6334
@@ -21,6 +24,22 @@ class VectorsMissing(Unavailable):
     """A Qdrant collection that a row names is not there."""
 
     default_code = "vectors_missing"
+
+
+class QdrantSettings(Protocol):
+    """What a service was told of Qdrant."""
+
+    @property
+    def qdrant_address(self) -> str: ...
+
+    @property
+    def qdrant_api_key(self) -> SecretStr | None: ...
+
+    @property
+    def qdrant_tls(self) -> bool: ...
+
+    @property
+    def qdrant_ca_file(self) -> Path | None: ...
 
 
 @dataclass(frozen=True)
@@ -47,6 +66,19 @@ class QdrantAddress:
         if not colon:
             return cls(text, DEFAULT_PORT, tls, api_key, authorities)
         return cls(host, int(port), tls, api_key, authorities)
+
+    @classmethod
+    def of(cls, settings: QdrantSettings) -> "QdrantAddress":
+        """The one that a service was told. Raises StartupError."""
+        key = None if settings.qdrant_api_key is None else settings.qdrant_api_key.get_secret_value()
+        try:
+            return cls.parse(
+                settings.qdrant_address, tls=settings.qdrant_tls, api_key=key, ca_file=settings.qdrant_ca_file
+            )
+        except ValueError:
+            raise StartupError("SIMILIS_QDRANT_ADDRESS is not host:port") from None
+        except OSError as error:
+            raise StartupError(f"SIMILIS_QDRANT_CA_FILE cannot be read: {error.strerror}") from error
 
 
 @asynccontextmanager

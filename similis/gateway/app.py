@@ -99,7 +99,7 @@ async def _connect(stack: AsyncExitStack, settings: GatewaySettings, metrics: Ga
         raise StartupError(f"no folder for temporary files: {error.strerror}") from error
     url = verified_url(settings.database_url.get_secret_value(), settings.database_ca_file)
     database = await stack.enter_async_context(Database.open(url, max_connections=settings.database_connections))
-    qdrant = await stack.enter_async_context(open_qdrant(_qdrant_address(settings)))
+    qdrant = await stack.enter_async_context(open_qdrant(QdrantAddress.of(settings)))
     embedder = await stack.enter_async_context(
         open_channel(settings.embedder_address, idempotent=IDEMPOTENT, tls=settings.tls)
     )
@@ -116,18 +116,6 @@ async def _connect(stack: AsyncExitStack, settings: GatewaySettings, metrics: Ga
         spool=spool,
         schema=await stack.enter_async_context(SchemaWait.open(database)),
     )
-
-
-def _qdrant_address(settings: GatewaySettings) -> QdrantAddress:
-    key = None if settings.qdrant_api_key is None else settings.qdrant_api_key.get_secret_value()
-    try:
-        return QdrantAddress.parse(
-            settings.qdrant_address, tls=settings.qdrant_tls, api_key=key, ca_file=settings.qdrant_ca_file
-        )
-    except ValueError:
-        raise StartupError("SIMILIS_QDRANT_ADDRESS is not host:port") from None
-    except OSError as error:
-        raise StartupError(f"SIMILIS_QDRANT_CA_FILE cannot be read: {error.strerror}") from error
 
 
 async def _show_metrics(stack: AsyncExitStack, settings: GatewaySettings, metrics: GatewayMetrics) -> int | None:

@@ -100,7 +100,7 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[RunningTrainer]:
 async def _connect(stack: AsyncExitStack, settings: TrainerSettings) -> _Parts:
     url = verified_url(settings.database_url.get_secret_value(), settings.database_ca_file)
     database = await stack.enter_async_context(Database.open(url, max_connections=settings.database_connections))
-    qdrant = await stack.enter_async_context(open_qdrant(_qdrant_address(settings)))
+    qdrant = await stack.enter_async_context(open_qdrant(QdrantAddress.of(settings)))
     channel = await stack.enter_async_context(
         open_channel(settings.embedder_address, idempotent=IDEMPOTENT, tls=settings.tls)
     )
@@ -131,18 +131,6 @@ async def _connect(stack: AsyncExitStack, settings: TrainerSettings) -> _Parts:
         numerics=stack.enter_context(numerics_executor()),
         metrics=metrics,
     )
-
-
-def _qdrant_address(settings: TrainerSettings) -> QdrantAddress:
-    key = None if settings.qdrant_api_key is None else settings.qdrant_api_key.get_secret_value()
-    try:
-        return QdrantAddress.parse(
-            settings.qdrant_address, tls=settings.qdrant_tls, api_key=key, ca_file=settings.qdrant_ca_file
-        )
-    except ValueError:
-        raise StartupError("SIMILIS_QDRANT_ADDRESS is not host:port") from None
-    except OSError as error:
-        raise StartupError(f"SIMILIS_QDRANT_CA_FILE cannot be read: {error.strerror}") from error
 
 
 def _worker(number: int, parts: _Parts, settings: TrainerSettings) -> Worker:

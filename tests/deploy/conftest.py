@@ -4,7 +4,7 @@ import pytest
 
 from tests.deploy.chart import MATRIX, TOOLS, Rendered, rendered
 
-NEEDED = ("helm/helm", "promtool/promtool", "schemas/.version", "checkov/bin/checkov")
+NEEDED = ("helm/helm", "promtool/promtool", "schemas/.version", "types/.version", "checkov/bin/checkov")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -22,7 +22,7 @@ def dashboard() -> dict[str, list[dict[str, object]]]:
 def expressions() -> list[str]:
     """What Grafana asks Prometheus for, with its variables filled in."""
     found = [query.promql for row in ROWS for panel in row.panels for query in panel.queries]
-    filled = {"$__rate_interval": "5m", "$namespace": ".*", "$job": ".*"}
+    filled = {"$__rate_interval": "5m", "$namespace": ".*", "$release": ".*", "$job": ".*"}
     for variable, value in filled.items():
         found = [expression.replace(variable, value) for expression in found]
     return found
@@ -62,7 +62,7 @@ def test_every_expression_is_promql(tmp_path: Path) -> None:
 def test_every_expression_is_limited_to_the_installation_that_is_looked_at() -> None:
     for expression in expressions():
         selectors = re.sub(r'"[^"]*"', "", expression).count("{")
-        assert selectors == expression.count('namespace=~".*", job=~".*"}') > 0, expression
+        assert selectors == expression.count('namespace=~".*", release=~".*", job=~".*"}') > 0, expression
 
 
 def test_the_dashboard_asks_for_series_that_are_there() -> None:

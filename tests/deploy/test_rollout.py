@@ -35,6 +35,21 @@ def test_a_changed_setting_makes_new_pods_and_no_setting_leaves_them(component: 
     assert template_of() != template_of("--set", "logLevel=debug")
 
 
+def test_the_way_to_the_hub_is_closed_without_new_pods() -> None:
+    hub = rendered("full", "--set", "embedder.networkPolicy.hub=true")
+    closed = rendered("full", "--set", "embedder.networkPolicy.hub=false")
+    changed = [document for document in closed.documents if document not in hub.documents]
+    assert [(document["kind"], document["metadata"]["name"]) for document in changed] == [
+        ("NetworkPolicy", "similis-embedder")
+    ]
+    assert not [
+        peer
+        for rule in changed[0]["spec"]["egress"]
+        for peer in rule["to"]
+        if peer.get("ipBlock", {}).get("cidr") == "0.0.0.0/0"
+    ]
+
+
 def test_a_new_version_of_the_chart_alone_makes_no_new_pods(tmp_path: Path) -> None:
     newer = tmp_path / CHART.name
     shutil.copytree(CHART, newer)

@@ -51,9 +51,10 @@ class ServiceProcess:
                 await asyncio.sleep(0.05)
 
     async def stop(self) -> None:
-        """Asks it to stop, and waits; fails when it does not end well."""
+        """Asks it to stop, unless it did, and waits; fails when it does not end well."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGTERM)
+        if self.process.returncode is None:
+            self.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(STOP_SECONDS):
             assert await self.process.wait() == 0, self.said()
 
@@ -90,12 +91,12 @@ def gateway_ready(url: str) -> Callable[[], Awaitable[bool]]:
     return ready
 
 
-def serves(port: int) -> Callable[[], Awaitable[bool]]:
+def serves(port: int, host: str = "127.0.0.1") -> Callable[[], Awaitable[bool]]:
     """Whether a service says so at its plain port, as a kubelet asks."""
 
     async def ready() -> bool:
         try:
-            async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            async with grpc.aio.insecure_channel(f"{host}:{port}") as channel:
                 answer = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=2)
         except grpc.aio.AioRpcError:
             return False

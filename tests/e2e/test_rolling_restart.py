@@ -1,4 +1,4 @@
-"""Two replicas of each service, restarted one after the other while searches go on: none fails."""
+"""Two replicas of each service, replaced one after the other while searches go on: none fails."""
 
 import asyncio
 import base64
@@ -27,6 +27,7 @@ from tests.integration.gateway.api import api_client
 from tests.integration.gateway.indexing import Indexer, content, picture
 from tests.integration.gateway.parts import running_postgres
 from tests.integration.qdrant_process import running_qdrant
+from tests.name_server import NameServer, name_server
 
 SEARCHERS = 2
 DRAIN_SECONDS = 1.0
@@ -90,42 +91,49 @@ class Load:
 
 @dataclass
 class Cluster:
-    """Two replicas of each service, with TLS between them. stores: settings of who uses the databases."""
+    """Services with TLS between them. stores: settings of who uses the databases.
+
+    Embedders and trainers are found by name. As in a cluster each of them has an address of its own, and one that takes
+    the place of another has a new one.
+    """
 
     folder: Path
     stores: dict[str, object]
     tls: TlsFiles
-    ports: list[int] = field(default_factory=lambda: free_ports(10))
+    names: NameServer
+    ports: list[int] = field(default_factory=lambda: free_ports(6))
 
     @property
     def embedders(self) -> str:
-        return f"ipv4:127.0.0.1:{self.ports[0]},127.0.0.1:{self.ports[1]}"
+        return f"dns://127.0.0.1:{self.names.port}/embedder.images.svc:{self.ports[0]}"
 
     @property
     def trainers(self) -> str:
-        return f"ipv4:127.0.0.1:{self.ports[4]},127.0.0.1:{self.ports[5]}"
+        return f"dns://127.0.0.1:{self.names.port}/trainer.images.svc:{self.ports[2]}"
 
     @property
     def urls(self) -> list[str]:
-        return [f"http://127.0.0.1:{port}" for port in self.ports[8:]]
+        return [f"http://127.0.0.1:{port}" for port in self.ports[4:]]
 
-    def services(self) -> list[ServiceProcess]:
-        """In the order in which they are restarted: embedders, trainers, gateways."""
-        made = []
-        for number in range(2):
-            embedder = {"model_cache": MODEL_CACHE, "workers": 1, "threads": 1, **self._listening(0 + number)}
-            made.append(self._service("embedder", number, embedder, serves(self.ports[2 + number])))
-        for number in range(2):
-            trainer = {"embedder_address": self.embedders, **self.stores, **self._listening(4 + number)}
-            made.append(self._service("trainer", number, trainer, serves(self.ports[6 + number])))
-        for number, url in enumerate(self.urls):
-            addresses = {"embedder_address": self.embedders, "trainer_address": self.trainers}
-            gateway = {"port": self.ports[8 + number], "spool_directory": self.folder, **addresses, **self.stores}
-            made.append(self._service("gateway", number, gateway, gateway_ready(url)))
-        return made
+    def embedder(self, number: int) -> ServiceProcess:
+        settings = {"model_cache": MODEL_CACHE, "workers": 1, "threads": 1, **self._listening(0, number)}
+        return self._service("embedder", number, settings, serves(self.ports[1], address(number)))
 
-    def _listening(self, port: int) -> dict[str, object]:
-        return {"listen": f"127.0.0.1:{self.ports[port]}", "health_port": self.ports[port + 2]}
+    def trainer(self, number: int) -> ServiceProcess:
+        settings = {"embedder_address": self.embedders, **self.stores, **self._listening(2, number)}
+        return self._service("trainer", number, settings, serves(self.ports[3], address(number)))
+
+    def gateway(self, number: int) -> ServiceProcess:
+        addresses = {"embedder_address": self.embedders, "trainer_address": self.trainers}
+        settings = {"port": self.ports[4 + number], "spool_directory": self.folder, **addresses, **self.stores}
+        return self._service("gateway", number, settings, gateway_ready(self.urls[number]))
+
+    def found_at(self, service: str, *numbers: int) -> None:
+        """From now on the name stands for these replicas."""
+        self.names.addresses[f"{service}.images.svc"] = [address(number) for number in numbers]
+
+    def _listening(self, port: int, number: int) -> dict[str, object]:
+        return {"listen": f"{address(number)}:{self.ports[port]}", "health_port": self.ports[port + 1]}
 
     def _service(
         self, name: str, number: int, settings: dict[str, object], ready: Callable[[], Awaitable[bool]]
@@ -139,6 +147,11 @@ class Cluster:
             "shutdown_grace_seconds": 10,
         }
         return ServiceProcess(name, {**told, **settings}, ready, self.folder / f"{name}-{number}.log")
+
+
+def address(number: int) -> str:
+    """Of a replica, all of them on the loopback interface."""
+    return f"127.0.0.{number + 2}"
 
 
 async def indexed_collection(cluster: Cluster, database: Database, client: AsyncQdrantClient) -> int:
@@ -168,13 +181,24 @@ async def test_a_rolling_restart_of_every_service_fails_no_search(tmp_path: Path
         client = qdrant.client()
         stack.push_async_callback(client.close)
         stores = {"database_url": url, "qdrant_address": f"{qdrant.host}:{qdrant.grpc_port}"}
-        cluster = Cluster(tmp_path, stores, tls)
-        services = cluster.services()
-        await asyncio.gather(*(stack.enter_async_context(part.running()) for part in services))
+        cluster = Cluster(tmp_path, stores, tls, await stack.enter_async_context(name_server()))
+        embedders = [cluster.embedder(number) for number in range(4)]
+        trainers = [cluster.trainer(number) for number in range(4)]
+        gateways = [cluster.gateway(number) for number in range(2)]
+        for service in ("embedder", "trainer"):
+            cluster.found_at(service, 0, 1)
+        first = [*embedders[:2], *trainers[:2], *gateways]
+        await asyncio.gather(*(stack.enter_async_context(part.running()) for part in first))
         load = Load(cluster.urls, await indexed_collection(cluster, database, client))
         async with load.going_on():
             await load.some_more()
-            for part in services:
+            for service, parts in (("embedder", embedders), ("trainer", trainers)):
+                for number in range(2):
+                    await stack.enter_async_context(parts[number + 2].running())
+                    cluster.found_at(service, number + 1, number + 2)
+                    await parts[number].stop()
+                    await load.some_more()
+            for part in gateways:
                 await part.stop()
                 await load.some_more()
                 await part.start()

@@ -80,21 +80,42 @@ async def test_only_a_heartbeat_that_shows_something_new_is_progress(workplace: 
     assert (await statistics.figures()).oldest_progress < 30
 
 
-async def test_a_database_that_goes_away_leaves_the_last_figures_and_is_counted(workplace: Workplace) -> None:
+async def test_figures_of_a_database_that_went_away_are_shown_no_more_until_it_is_back(workplace: Workplace) -> None:
     registry = CollectorRegistry()
+    figures = CatalogMetrics(registry)
     await workplace.collection(["https://example.org/1.jpg"])
     statistics = Statistics(workplace.database)
-    async with CatalogMetrics(registry).refreshed(statistics, seconds=0.01):
-        await eventually(lambda: registry.get_sample_value("similis_collections") == 1)
-        assert registry.get_sample_value("similis_jobs", {"state": "queued"}) == 0
-        assert registry.get_sample_value("similis_catalog_refresh_failures_total") == 0
-        seen = registry.get_sample_value("similis_catalog_refreshed_timestamp_seconds")
-        assert seen
+
+    def shown(name: str, **labels: str) -> float | None:
+        return registry.get_sample_value(f"similis_{name}", labels)
+
+    assert shown("collections") is None
+    async with figures.refreshed(statistics, seconds=0.01, shown_seconds=2.0):
+        await eventually(lambda: shown("collections") == 1)
+        assert shown("jobs", state="queued") == 0
+        assert shown("catalog_refresh_failures_total") == 0
         async with workplace.database.connection() as connection:
             await connection.execute("ALTER TABLE jobs RENAME TO jobs_away")
-        await eventually(lambda: (registry.get_sample_value("similis_catalog_refresh_failures_total") or 0) >= 2)
-        assert registry.get_sample_value("similis_collections") == 1
+        await eventually(lambda: (shown("catalog_refresh_failures_total") or 0) >= 2)
+        seen = shown("catalog_refreshed_timestamp_seconds")
+        assert seen
+        await eventually(lambda: shown("collections") is None)
+        assert shown("jobs", state="queued") is None
+        assert shown("jobs_lease_expired") is None
+        assert shown("catalog_refreshed_timestamp_seconds") == seen
         async with workplace.database.connection() as connection:
             await connection.execute("ALTER TABLE jobs_away RENAME TO jobs")
-        later = registry.get_sample_value("similis_catalog_refreshed_timestamp_seconds")
-        await eventually(lambda: registry.get_sample_value("similis_catalog_refreshed_timestamp_seconds") != later)
+        await eventually(lambda: shown("collections") == 1)
+        assert shown("catalog_refreshed_timestamp_seconds") != seen
+
+
+async def test_one_refresh_that_fails_takes_no_figure_away(workplace: Workplace) -> None:
+    registry = CollectorRegistry()
+    async with CatalogMetrics(registry).refreshed(Statistics(workplace.database), seconds=0.01):
+        await eventually(lambda: registry.get_sample_value("similis_collections") == 0)
+        async with workplace.database.connection() as connection:
+            await connection.execute("ALTER TABLE jobs RENAME TO jobs_away")
+        await eventually(lambda: (registry.get_sample_value("similis_catalog_refresh_failures_total") or 0) >= 1)
+        assert registry.get_sample_value("similis_collections") == 0
+        async with workplace.database.connection() as connection:
+            await connection.execute("ALTER TABLE jobs_away RENAME TO jobs")

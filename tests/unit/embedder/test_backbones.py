@@ -195,3 +195,19 @@ def test_a_model_that_gives_another_dimension_than_it_says_is_refused(tmp_path: 
 def test_a_hub_name_needs_a_full_commit(revision: str | None) -> None:
     with pytest.raises(BackboneError, match="SIMILIS_BACKBONE_REVISION"):
         resolve_backbone("facebook/dinov2-base", revision)
+
+
+def test_a_model_of_the_hub_that_is_in_the_cache_needs_no_way_to_the_hub(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    revision = "0123456789abcdef0123456789abcdef01234567"
+    cached = save_checkpoint("vit", tmp_path / "models--museum--tiny" / "snapshots" / revision)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+
+    def refused(*_: object, **__: object) -> None:
+        raise AssertionError("the hub was asked")
+
+    monkeypatch.setattr("socket.socket.connect", refused)
+    source = resolve_backbone("museum/tiny", revision)
+    assert (source.name, source.dimension) == ("museum/tiny", 32)
+    assert Path(source.path or "").samefile(cached)

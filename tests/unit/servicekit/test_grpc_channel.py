@@ -15,10 +15,13 @@ from prometheus_client import CollectorRegistry
 from similis.proto.embedder.v1 import embedder_pb2 as pb
 from similis.proto.embedder.v1 import embedder_pb2_grpc
 from similis.servicekit.grpc_channel import open_channel
-from similis.servicekit.grpc_server import RunningServer, ServerPlan, grpc_server
+from similis.servicekit.grpc_server import SERVER_OPTIONS, RunningServer, ServerPlan, grpc_server
 from similis.servicekit.metrics import RpcServerMetrics
+from tests.name_server import name_server
 
 SERVICE = "similis.embedder.v1.EmbedderService"
+# What a headless Service is called.
+NAME = "embedder.images.svc"
 # In which what a health service says, or a connection that ended, is known to a client.
 NEWS_SECONDS = 10.0
 
@@ -106,3 +109,40 @@ async def test_what_may_be_sent_again_survives_a_moment_without_any_replica() ->
         assert not done
         await a.set_serving("", True)
         assert await call == {"a": 1}
+
+
+async def test_replicas_that_took_the_place_of_others_are_found_by_their_name_at_once() -> None:
+    async with AsyncExitStack() as stack:
+        names = await stack.enter_async_context(name_server())
+        leaving = await stack.enter_async_context(AsyncExitStack())
+        a = await leaving.enter_async_context(replica("a", drain_seconds=0.2))
+        channel = await stack.enter_async_context(
+            open_channel(f"dns://127.0.0.1:{names.port}/{NAME}:{a.port}", idempotent=((SERVICE, "Describe"),))
+        )
+        names.addresses[NAME] = ["127.0.0.1"]
+        await only(channel, "a")
+        await stack.enter_async_context(replica("b", f"127.0.0.2:{a.port}"))
+        names.addresses[NAME] = ["127.0.0.2"]
+        going_on = asyncio.create_task(answered(channel, 500))
+        await leaving.aclose()
+        assert (await going_on).total() == 500
+        await only(channel, "b")
+
+
+async def test_replicas_that_came_beside_others_are_found_when_a_connection_has_reached_its_age(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert dict(SERVER_OPTIONS)["grpc.max_connection_age_ms"] == 300_000
+    options = {**dict(SERVER_OPTIONS), "grpc.max_connection_age_ms": 1_000}
+    monkeypatch.setattr("similis.servicekit.grpc_server.SERVER_OPTIONS", tuple(options.items()))
+    async with AsyncExitStack() as stack:
+        names = await stack.enter_async_context(name_server())
+        a = await stack.enter_async_context(replica("a"))
+        names.addresses[NAME] = ["127.0.0.1"]
+        channel = await stack.enter_async_context(open_channel(f"dns://127.0.0.1:{names.port}/{NAME}:{a.port}"))
+        await only(channel, "a")
+        await stack.enter_async_context(replica("b", f"127.0.0.2:{a.port}"))
+        names.addresses[NAME] = ["127.0.0.1", "127.0.0.2"]
+        await only(channel, "a", "b")
+        # Nothing was lost on the way: this channel sends nothing again.
+        assert (await answered(channel, 1_000)).total() == 1_000

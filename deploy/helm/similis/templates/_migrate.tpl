@@ -11,7 +11,7 @@ helm.sh/hook-delete-policy: {{ .policy | default "before-hook-creation,hook-succ
 {{/* Runs a command against the database: dict "root" $ "name" "migrate" "args" (list …). */}}
 {{- define "similis.databaseContainer" -}}
 - name: {{ .name }}
-  image: {{ include "similis.image" (dict "root" .root "image" .root.Values.gateway.image) }}
+  image: {{ include "similis.image" (dict "root" .root "component" "gateway") }}
   imagePullPolicy: {{ .root.Values.gateway.image.pullPolicy }}
   args:
     {{- toYaml .args | nindent 4 }}

@@ -71,14 +71,26 @@ annotations:
 {{- .Values.apiKey.existingSecret | default (printf "%s-api-key" (include "similis.fullname" .)) -}}
 {{- end -}}
 
-{{/* An image: dict "root" $ "image" .Values.gateway.image, and if wanted "suffix" for the default tag. */}}
-{{- define "similis.image" -}}
-{{- $image := .image.repository -}}
-{{- with .root.Values.global.imageRegistry -}}
-{{- $image = printf "%s/%s" (trimSuffix "/" .) $image -}}
+{{/*
+Name of a component's image without its tag. A name without a registry would mean the cluster's default one, mostly a
+public one, where anybody could have put an image of that name.
+*/}}
+{{- define "similis.repository" -}}
+{{- $repository := (index .root.Values .component).image.repository -}}
+{{- /* As container runtimes tell a registry from the first part of a path. */}}
+{{- if regexMatch "^(localhost|[^/]*[.:][^/]*)/" $repository -}}
+{{- $repository -}}
+{{- else -}}
+{{- $registry := .root.Values.global.imageRegistry | required "global.imageRegistry is required: the registry that you have pushed the images to, e.g. registry.example.org; docker.io where nodes have them already" -}}
+{{- printf "%s/%s" (trimSuffix "/" $registry) $repository -}}
 {{- end -}}
-{{- $image = printf "%s:%s" $image (.image.tag | default (printf "%s%s" .root.Chart.AppVersion (.suffix | default ""))) -}}
-{{- with .image.digest -}}
+{{- end -}}
+
+{{/* The image of a component: dict "root" $ "component" "gateway", and if wanted "suffix" for the default tag. */}}
+{{- define "similis.image" -}}
+{{- $own := (index .root.Values .component).image -}}
+{{- $image := printf "%s:%s" (include "similis.repository" .) ($own.tag | default (printf "%s%s" .root.Chart.AppVersion (.suffix | default ""))) -}}
+{{- with $own.digest -}}
 {{- $image = printf "%s@%s" $image . -}}
 {{- end -}}
 {{- $image -}}
@@ -92,4 +104,9 @@ annotations:
 {{/* Where clients find a component's replicas; DNS answers with all of them, so that clients balance. */}}
 {{- define "similis.grpcAddress" -}}
 {{- printf "dns:///%s.%s.svc:%s" (include "similis.componentName" .) .root.Release.Namespace .port -}}
+{{- end -}}
+
+{{/* Matchers of PromQL for the series of this release, as the ServiceMonitor labels them. */}}
+{{- define "similis.ownSeries" -}}
+{{- printf "namespace=%q, release=%q" .Release.Namespace .Release.Name -}}
 {{- end -}}

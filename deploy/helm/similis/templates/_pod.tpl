@@ -121,7 +121,7 @@ topologySpreadConstraints:
 {{- if and (hasKey $own "gpu") (dig "gpu" "enabled" false $own) -}}
 {{- $suffix = $own.gpu.tagSuffix -}}
 {{- end -}}
-image: {{ include "similis.image" (dict "root" .root "image" $own.image "suffix" $suffix) }}
+image: {{ include "similis.image" (dict "root" .root "component" .component "suffix" $suffix) }}
 imagePullPolicy: {{ $own.image.pullPolicy }}
 envFrom:
   - configMapRef:

@@ -65,7 +65,9 @@ gateway shows the same numbers, from the database, so they are there without a t
 - type: prometheus
   metadata:
     serverAddress: {{ required "trainer.autoscaling.keda.prometheusAddress is required with kind keda, e.g. http://prometheus.monitoring.svc:9090" $keda.prometheusAddress | quote }}
-    query: sum(max by (state) (similis_jobs{namespace="{{ .root.Release.Namespace }}", state=~"queued|running"}))
+    query: sum(max by (state) (similis_jobs{ {{- include "similis.ownSeries" .root }}, state=~"queued|running"}))
+    # No answer is no zero: the fallback then counts, and nobody who works is taken away.
+    ignoreNullValues: "false"
     threshold: {{ dig "concurrent_jobs" 1 .root.Values.trainer.settings | quote }}
 {{- else -}}
 {{- fail (printf "%s.autoscaling.keda.triggers is required with kind keda" .component) -}}
@@ -96,7 +98,7 @@ spec:
         {{- toYaml . | nindent 8 }}
   {{- end }}
   {{- if and (eq .component "trainer") (not $scaling.keda.triggers) }}
-  # Jobs go on while Prometheus does not answer.
+  # Jobs go on while Prometheus does not answer, or no gateway knows of them.
   fallback:
     failureThreshold: 3
     replicas: {{ max 1 (int $scaling.minReplicas) }}
