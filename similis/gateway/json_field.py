@@ -18,6 +18,8 @@ MAX_REST_BYTES = 64 * 1024
 
 STRUCTURE = re.compile(rb'["{}\[\],:]')
 STRING_SIGN = re.compile(rb'["\\]')
+# As far as a string goes whose escapes are whole.
+STRING_TEXT = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 
 
 class _Mode(Enum):
@@ -113,11 +115,13 @@ class Base64Field:
         return match.end()
 
     def _in_base64(self, piece: bytes, position: int) -> int:
-        end = piece.find(b'"', position)
         if self._found > 1:
             raise InvalidRequest(f"The field {self._field} stands there twice.", code="invalid_json")
-        if end < 0:
-            self._base64.feed(piece[position:])
+        text = STRING_TEXT.match(piece, position)
+        end = len(piece) if text is None else text.end()
+        if piece[end : end + 1] != b'"':
+            self._base64.feed(piece[position:end])
+            self._left = piece[end:]
             return len(piece)
         self._base64.feed(piece[position:end], last=True)
         self._keep(b'"')
