@@ -6,6 +6,7 @@ from datetime import datetime
 import asyncpg
 
 from similis.catalog.database import Connection, Database
+from similis.catalog.notices import notify
 from similis.servicekit.errors import InvalidRequest
 
 SELECT = """
@@ -129,6 +130,7 @@ class Collections:
                 raise not_found(collection_id)
             # A statement of its own: it sees the job of whoever held the collection until now.
             await connection.execute(TAKE_JOBS, collection_id)
+            await notify(connection)
 
     async def deleting(self) -> list[int]:
         """The collections that are marked and not yet gone."""

@@ -8,6 +8,7 @@ import asyncpg
 
 from similis.catalog import collections
 from similis.catalog.database import Database
+from similis.catalog.notices import notify
 from similis.servicekit.errors import InvalidRequest, NotFound, ServiceError
 
 LEASE_SECONDS = 30.0
@@ -217,9 +218,10 @@ class Jobs:
             await connection.execute(RELEASE, job.id, job.token)
 
     async def request_cancel(self, job_id: int) -> Job:
-        """Asks a job to end; one that has ended stays as it is. Raises NotFound, job_not_found."""
+        """Asks a job to end, and tells its worker; one that has ended stays so. Raises NotFound, job_not_found."""
         async with self._database.connection() as connection:
             await connection.execute(CANCEL, job_id)
+            await notify(connection)
         return await self.get(job_id)
 
     async def get(self, job_id: int) -> Job:

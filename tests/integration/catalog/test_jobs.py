@@ -35,7 +35,7 @@ async def published(place: Workplace, collection: int, backbone: str = "b") -> I
 async def waiting_for_locks(place: Workplace, number: int) -> None:
     """Returns when that many statements wait for a lock."""
     async with asyncio.timeout(10):
-        while await place.rows(BLOCKED) != [(number,)]:
+        while await place.rows(BLOCKED) != [(number,)]:  # noqa: ASYNC110 - the database does not tell
             await asyncio.sleep(0.01)
 
 
