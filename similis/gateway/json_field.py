@@ -18,8 +18,7 @@ MAX_REST_BYTES = 64 * 1024
 
 STRUCTURE = re.compile(rb'["{}\[\],:]')
 STRING_SIGN = re.compile(rb'["\\]')
-# As far as a string goes whose escapes are whole.
-STRING_TEXT = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
+BACKSLASH = b"\\"[0]
 
 
 class _Mode(Enum):
@@ -117,9 +116,12 @@ class Base64Field:
     def _in_base64(self, piece: bytes, position: int) -> int:
         if self._found > 1:
             raise InvalidRequest(f"The field {self._field} stands there twice.", code="invalid_json")
-        text = STRING_TEXT.match(piece, position)
-        end = len(piece) if text is None else text.end()
-        if piece[end : end + 1] != b'"':
+        end = piece.find(b'"', position)
+        while end >= 0 and _is_escaped(piece, position, end):
+            end = piece.find(b'"', end + 1)
+        if end < 0:
+            # What a backslash at the end escapes is still to come.
+            end = len(piece) - _is_escaped(piece, position, len(piece))
             self._base64.feed(piece[position:end])
             self._left = piece[end:]
             return len(piece)
@@ -133,3 +135,11 @@ class Base64Field:
             return bool(json.loads(key) == self._field)
         except ValueError:
             return False
+
+
+def _is_escaped(text: bytes, start: int, position: int) -> bool:
+    """Whether what stands at `position` of a string that begins at `start` has a backslash of its own before it."""
+    first = position
+    while first > start and text[first - 1] == BACKSLASH:
+        first -= 1
+    return (position - first) % 2 == 1
