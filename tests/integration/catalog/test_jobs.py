@@ -271,6 +271,19 @@ async def test_a_finetune_does_not_wait_for_an_upload(workplace: Workplace) -> N
         assert not await workplace.jobs.heartbeat(job, "fetching", 1.0)
 
 
+async def test_an_upload_that_was_given_up_lets_the_collection_go(workplace: Workplace) -> None:
+    collection = await workplace.collection(URLS)
+    async with workplace.database.transaction() as connection:
+        # What the upload writes to: it waits in the middle of its transaction.
+        await connection.execute("LOCK TABLE images IN SHARE MODE")
+        upload = asyncio.create_task(workplace.fill(collection, URLS[:1]))
+        await waiting_for_locks(workplace, 1)
+        upload.cancel()
+        await asyncio.gather(upload, return_exceptions=True)
+        async with asyncio.timeout(10), workplace.database.transaction() as other:
+            assert await collections.lock(other, collection) == 1
+
+
 async def test_a_content_that_comes_back_has_nothing_new_to_learn(workplace: Workplace) -> None:
     collection = await workplace.collection(URLS)
     await published(workplace, collection)
