@@ -10,8 +10,8 @@ from sample_images import images_of
 
 from similis.embedder.backbones.source import BackboneSource
 from similis.embedder.decoding.decode import Decoder
-from similis.embedder.decoding.fit import fit
 from similis.embedder.decoding.header import prepare_pillow
+from similis.embedder.decoding.inputs import inputs_of
 from similis.embedder.engines.engine import Engine
 
 
@@ -27,7 +27,7 @@ class BareLoop:
 
     def _decoded(self, index: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
         image = self._images[index % len(self._images)]
-        return fit(self._decoder.decode(image), self._decoder.preprocessing)
+        return inputs_of(self._decoder, image, views=0, seed=0)[0]
 
     def loop(self, seconds: float) -> Answer:
         """Images decoded and embedded, one after the other."""

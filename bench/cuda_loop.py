@@ -14,8 +14,8 @@ from sample_images import images_of
 from similis.embedder.backbones.source import BackboneSource
 from similis.embedder.backbones.vision_model import load_vision_model
 from similis.embedder.decoding.decode import Decoder
-from similis.embedder.decoding.fit import fit
 from similis.embedder.decoding.header import prepare_pillow
+from similis.embedder.decoding.inputs import inputs_of
 from similis.embedder.engines.cuda_engine import CudaEngine
 from similis.embedder.engines.engine import Pixels
 
@@ -101,11 +101,11 @@ def _prepare(source: str) -> None:
 
 def _decode(images: list[bytes]) -> Pixels:
     decoder = _DECODER[0]
-    return np.stack([fit(decoder.decode(image), decoder.preprocessing) for image in images])
+    return np.stack([inputs_of(decoder, image, views=0, seed=0)[0] for image in images])
 
 
 def _fit(source: BackboneSource, image: bytes) -> Pixels:
-    return fit(Decoder(prepare_pillow(), 50_000_000, source.preprocessing).decode(image), source.preprocessing)
+    return inputs_of(Decoder(prepare_pillow(), 50_000_000, source.preprocessing), image, views=0, seed=0)[0]
 
 
 def _rate(forward: "object", batch: int, seconds: float) -> float:

@@ -1,8 +1,8 @@
-"""What uploading a large CSV costs: time, memory of the gateway and of the process that reads it, and stalls.
+"""What uploading a large CSV costs: time, memory of gateway, content process and Postgres, and stalls.
 
-Starts a real Postgres and a real gateway process, uploads `--rows` rows once as text/csv and once as base64 in JSON
-(each to a new collection, then again with one row more), and asks `/healthz` meanwhile: the slowest answer is how
-long the event loop stood still at most.
+Starts a real Postgres and a real gateway process, uploads all but one of `--rows` rows once as text/csv and once as
+base64 in JSON (each to a new collection, then all of them), and asks `/healthz` meanwhile: the slowest answer is how
+long the event loop stood still at most. The list of collections, which Postgres gives, tells what others feel.
 
     python bench/upload.py [--rows 1000000] [--json FILE]
 """
@@ -33,7 +33,17 @@ from similis.catalog.database import Database
 from tests.integration.gateway.parts import running_postgres
 
 MIB = 1024 * 1024
+ANONYMOUS = re.compile(r"^Anonymous:\s+(\d+) kB$", re.MULTILINE)
 STAGE = re.compile(r'similis_upload_stage_duration_seconds_sum{stage="(\w+)"} (\S+)')
+
+
+@dataclass(frozen=True)
+class Place:
+    """A running gateway, and a key for it."""
+
+    url: str
+    pid: int
+    key: str
 
 
 @dataclass
@@ -46,9 +56,13 @@ class Figures:
     gateway_before: float
     gateway_peak: float
     content_process_peak: float
+    postgres_before: float
+    postgres_peak: float
     probes: int
     probe_median_ms: float
     longest_stall_ms: float
+    list_median_ms: float
+    list_longest_ms: float
     stage_seconds: dict[str, float]
 
 
@@ -67,18 +81,37 @@ def anonymous(process: psutil.Process) -> float:
     return float(full.uss) / MIB
 
 
+def postgres_anonymous() -> float:
+    """Anonymous memory of our Postgres in MiB, all its processes; its shared buffers are not."""
+    servers = [child for child in psutil.Process().children() if child.name() == "postgres"]
+    kib = 0
+    for process in [*servers, *(child for server in servers for child in server.children())]:
+        try:
+            found = ANONYMOUS.search(Path(f"/proc/{process.pid}/smaps_rollup").read_text())
+        except OSError:
+            continue
+        kib += int(found[1]) if found else 0
+    return kib / 1024
+
+
 class Watch:
-    """Samples memory and asks `/healthz` while entered."""
+    """Samples memory, asks `/healthz` and the list of collections while entered."""
 
     def __init__(self, pid: int, url: str) -> None:
         self._process = psutil.Process(pid)
-        self._url = url
+        self._healthz, self._list = f"{url}/healthz", f"{url}/api/collection/list"
         self.gateway_before = anonymous(self._process)
-        self.gateway_peak = self.content_peak = 0.0
+        self.postgres_before = postgres_anonymous()
+        self.gateway_peak = self.content_peak = self.postgres_peak = 0.0
         self.probes: list[float] = []
+        self.lists: list[float] = []
 
     async def __aenter__(self) -> "Watch":
-        self._tasks = [asyncio.create_task(self._sample()), asyncio.create_task(self._probe())]
+        self._tasks = [
+            asyncio.create_task(self._sample()),
+            asyncio.create_task(self._probe(self._healthz, self.probes, 0.002)),
+            asyncio.create_task(self._probe(self._list, self.lists, 0.05)),
+        ]
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -91,16 +124,17 @@ class Watch:
             self.gateway_peak = max(self.gateway_peak, anonymous(self._process))
             children = [anonymous(child) for child in self._process.children()]
             self.content_peak = max([self.content_peak, *children])
+            self.postgres_peak = max(self.postgres_peak, postgres_anonymous())
             await asyncio.sleep(0.05)
 
-    async def _probe(self) -> None:
+    async def _probe(self, url: str, milliseconds: list[float], pause: float) -> None:
         async with aiohttp.ClientSession() as session:
             while True:
                 started = time.perf_counter()
-                async with session.get(f"{self._url}/healthz") as response:
+                async with session.get(url) as response:
                     await response.read()
-                self.probes.append((time.perf_counter() - started) * 1000)
-                await asyncio.sleep(0.002)
+                milliseconds.append((time.perf_counter() - started) * 1000)
+                await asyncio.sleep(pause)
 
 
 @asynccontextmanager
@@ -137,12 +171,13 @@ async def running_gateway(database_url: str) -> AsyncIterator[tuple[str, int]]:
         await process.wait()
 
 
-async def upload(url: str, pid: int, key: str, collection: int, what: str, body: bytes, kind: str) -> Figures:
+async def upload(place: Place, collection: int, what: str, body: bytes, kind: str) -> Figures:
     """Uploads a body and measures."""
-    headers = {"API-Key": key, "Content-Type": kind}
+    url = place.url
+    headers = {"API-Key": place.key, "Content-Type": kind}
     timeout = aiohttp.ClientTimeout(total=120)
     before = await stages(url)
-    async with aiohttp.ClientSession(timeout=timeout) as session, Watch(pid, url) as watch:
+    async with aiohttp.ClientSession(timeout=timeout) as session, Watch(place.pid, url) as watch:
         started = time.perf_counter()
         async with session.post(
             f"{url}/api/collection/{collection}/updatecontent", data=io.BytesIO(body), headers=headers
@@ -152,7 +187,7 @@ async def upload(url: str, pid: int, key: str, collection: int, what: str, body:
     if response.status != 200:
         raise SystemExit(f"{what}: {answer}")
     after = await stages(url)
-    probes = sorted(watch.probes)
+    probes, lists = sorted(watch.probes), sorted(watch.lists)
     return Figures(
         what=what,
         body_mib=round(len(body) / MIB, 1),
@@ -160,9 +195,13 @@ async def upload(url: str, pid: int, key: str, collection: int, what: str, body:
         gateway_before=round(watch.gateway_before, 1),
         gateway_peak=round(watch.gateway_peak, 1),
         content_process_peak=round(watch.content_peak, 1),
+        postgres_before=round(watch.postgres_before, 1),
+        postgres_peak=round(watch.postgres_peak, 1),
         probes=len(probes),
         probe_median_ms=round(probes[len(probes) // 2], 2),
         longest_stall_ms=round(probes[-1], 1),
+        list_median_ms=round(lists[len(lists) // 2], 2),
+        list_longest_ms=round(lists[-1], 1),
         stage_seconds={stage: round(after[stage] - before.get(stage, 0.0), 2) for stage in after},
     )
 
@@ -177,20 +216,21 @@ async def stages(url: str) -> dict[str, float]:
 async def measure(rows: int) -> list[Figures]:
     """All uploads, one after the other."""
     figures = []
-    csv = content(rows)
+    csv = content(rows - 1)
     more = csv + b"https://iiif.example.org/new.jpg;https://repo.example.org/new\r\n"
     with tempfile.TemporaryDirectory() as folder:
         async with running_postgres(Path(folder) / "data") as database_url:
             async with Database.open(database_url) as database:
                 key = await ApiKeys(database).create("bench")
             async with running_gateway(database_url) as (url, pid):
+                place = Place(url, pid, key)
                 for kind in ("text/csv", "application/json"):
                     collection = await create(url, key)
                     for what, data in (("first", csv), ("one row more", more)):
                         is_csv = kind == "text/csv"
                         body = data if is_csv else b'{"content": "' + base64.b64encode(data) + b'"}'
                         name = f"{rows} rows, {kind}, {what}"
-                        figures.append(await upload(url, pid, key, collection, name, body, kind))
+                        figures.append(await upload(place, collection, name, body, kind))
                         print(json.dumps(asdict(figures[-1])), flush=True)
     return figures
 

@@ -6,18 +6,21 @@ from datetime import datetime
 import asyncpg
 
 from similis.catalog.database import Connection, Database
+from similis.catalog.notices import notify
 from similis.servicekit.errors import InvalidRequest
 
 SELECT = """
 SELECT c.id, c.name, c.heidicon_tag, c.content_revision, c.last_modified, c.last_finetuned,
        coalesce(t.row_count, 0) AS row_count,
        i.revision AS live_revision, i.backbone AS live_backbone, i.quality AS live_quality,
+       coalesce(l.digest = t.digest, false) AS live_is_newest,
        j.id AS job_id, j.state AS job_state, j.phase AS job_phase, j.progress AS job_progress,
        j.phase_done, j.phase_total, j.seconds_left,
        j.error_code, j.error_message
 FROM collections c
 LEFT JOIN contents t ON t.collection_id = c.id AND t.revision = c.content_revision
 LEFT JOIN indexes i ON i.id = c.live_index
+LEFT JOIN contents l ON l.collection_id = c.id AND l.revision = i.revision
 LEFT JOIN LATERAL (SELECT * FROM jobs WHERE collection_id = c.id ORDER BY id DESC LIMIT 1) j ON true
 WHERE c.id = $1 AND c.deleting_at IS NULL
 """
@@ -55,7 +58,10 @@ class NewestJob:
 
 @dataclass(frozen=True)
 class Collection:
-    """A collection as its clients see it."""
+    """A collection as its clients see it.
+
+    live_revision: of the content that search serves; live_is_newest: its bytes are those of the newest content.
+    """
 
     id: int
     name: str
@@ -65,6 +71,7 @@ class Collection:
     last_modified: datetime
     last_finetuned: datetime | None
     live_revision: int | None
+    live_is_newest: bool
     live_backbone: str | None
     live_quality: str | None
     job: NewestJob | None
@@ -74,9 +81,7 @@ class Collection:
 
         backbone: the checksum that is served now; None where it is not known, and then it is taken to be the same.
         """
-        if self.live_revision is None or self.live_revision != self.content_revision:
-            return True
-        return backbone is not None and backbone != self.live_backbone
+        return not self.live_is_newest or (backbone is not None and backbone != self.live_backbone)
 
 
 class Collections:
@@ -125,6 +130,7 @@ class Collections:
                 raise not_found(collection_id)
             # A statement of its own: it sees the job of whoever held the collection until now.
             await connection.execute(TAKE_JOBS, collection_id)
+            await notify(connection)
 
     async def deleting(self) -> list[int]:
         """The collections that are marked and not yet gone."""
@@ -162,10 +168,12 @@ async def insert(connection: Connection, name: str, heidicon_tag: str | None) ->
 async def lock(connection: Connection, collection_id: int) -> int:
     """Holds the collection against other changes until the transaction ends; gives its content's revision.
 
-    Raises InvalidRequest, collection_not_found.
+    Whoever changes a collection and its job locks the collection first. Rows that only refer to the collection can
+    be added meanwhile: a finetune does not wait for an upload. Raises InvalidRequest, collection_not_found.
     """
     revision: int | None = await connection.fetchval(
-        "SELECT content_revision FROM collections WHERE id = $1 AND deleting_at IS NULL FOR UPDATE", collection_id
+        "SELECT content_revision FROM collections WHERE id = $1 AND deleting_at IS NULL FOR NO KEY UPDATE",
+        collection_id,
     )
     if revision is None:
         raise not_found(collection_id)
@@ -195,6 +203,7 @@ def _collection(row: asyncpg.Record) -> Collection:
         last_modified=row["last_modified"],
         last_finetuned=row["last_finetuned"],
         live_revision=row["live_revision"],
+        live_is_newest=row["live_is_newest"],
         live_backbone=row["live_backbone"],
         live_quality=row["live_quality"],
         job=job,

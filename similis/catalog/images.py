@@ -8,7 +8,9 @@ import asyncpg
 
 from similis.catalog.database import Connection, Database
 
+# Where the upload is given up, the server ends its statement and lets the collection go, instead of finishing first.
 STAGE = """
+SET LOCAL client_connection_check_interval = '1s';
 SET LOCAL work_mem = '64MB';
 CREATE TEMP TABLE staged (
     ordinal bigint GENERATED ALWAYS AS IDENTITY, image_url text NOT NULL, repo_url text NOT NULL

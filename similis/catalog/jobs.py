@@ -8,6 +8,7 @@ import asyncpg
 
 from similis.catalog import collections
 from similis.catalog.database import Database
+from similis.catalog.notices import notify
 from similis.servicekit.errors import InvalidRequest, NotFound, ServiceError
 
 LEASE_SECONDS = 30.0
@@ -34,6 +35,16 @@ UPDATE jobs SET lease_until = now() + make_interval(secs => $3), phase = $4, pro
     progressed_at = CASE WHEN phase <> $4 OR $5 > progress THEN now() ELSE progressed_at END
 WHERE id = $1 AND token = $2 AND state = 'running'
 RETURNING cancel_requested
+"""
+
+# A content that came back after another one has another revision, and nothing new to learn.
+LIVE = """
+SELECT i.backbone, l.digest = t.digest AS is_newest
+FROM collections c
+JOIN indexes i ON i.id = c.live_index
+JOIN contents l ON l.collection_id = c.id AND l.revision = i.revision
+JOIN contents t ON t.collection_id = c.id AND t.revision = c.content_revision
+WHERE c.id = $1
 """
 
 # One statement: the job is still ours, the index goes live, the one before it may go, the job is done.
@@ -152,11 +163,8 @@ class Jobs:
             )
             if not rows:
                 raise InvalidRequest("The collection has no images.", code="collection_empty")
-            live = await connection.fetchrow(
-                "SELECT revision, backbone FROM indexes WHERE id = (SELECT live_index FROM collections WHERE id = $1)",
-                collection_id,
-            )
-            newest = live is not None and live["revision"] == revision and backbone in (None, live["backbone"])
+            live = await connection.fetchrow(LIVE, collection_id)
+            newest = live is not None and live["is_newest"] and backbone in (None, live["backbone"])
             if newest and not (force or refresh):
                 return None, False
             row = await connection.fetchrow(
@@ -189,6 +197,10 @@ class Jobs:
     async def publish(self, job: Job, index_id: int, image_count: int) -> None:
         """Makes the index the one that search serves and ends the job, in one statement. Raises LeaseLost."""
         async with self._database.transaction() as connection:
+            try:
+                await collections.lock(connection, job.collection_id)
+            except InvalidRequest:
+                raise _lost(job) from None
             if await connection.fetchval(PUBLISH, job.id, job.token, index_id, image_count) != 1:
                 raise _lost(job)
 
@@ -206,9 +218,10 @@ class Jobs:
             await connection.execute(RELEASE, job.id, job.token)
 
     async def request_cancel(self, job_id: int) -> Job:
-        """Asks a job to end; one that has ended stays as it is. Raises NotFound, job_not_found."""
+        """Asks a job to end, and tells its worker; one that has ended stays so. Raises NotFound, job_not_found."""
         async with self._database.connection() as connection:
             await connection.execute(CANCEL, job_id)
+            await notify(connection)
         return await self.get(job_id)
 
     async def get(self, job_id: int) -> Job:

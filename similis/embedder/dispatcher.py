@@ -43,6 +43,8 @@ class Dispatcher:
         self._vector_bytes = dimension * FLOAT_BYTES
         self._metrics = metrics
         self._suspects: deque[Item] = deque()
+        # When a suspect was last seen at work. Searches that were there by then have waited for one.
+        self._suspect_seen = float("-inf")
         self._running: set[asyncio.Task[None]] = set()
         self._ids = itertools.count(1)
         self.succeeded_at = 0.0
@@ -77,16 +79,13 @@ class Dispatcher:
 
     def pump(self) -> None:
         """Gives out what can be given."""
+        if any(worker.holds_suspect for worker in self._pool.workers):
+            self._suspect_seen = time.monotonic()
         while self._give_suspect() or self._give(self._interactive) or self._give(self._bulk):
             pass
 
     def _give_suspect(self) -> bool:
-        """A suspect needs a worker for itself. The emptiest one is kept free of bulk until it can have it."""
-        while self._suspects and not self._is_due(self._suspects[0]):
-            self._suspects.popleft()
-        if not self._suspects:
-            return False
-        worker = min(self._pool.usable, key=lambda one: (one.outstanding, one.reserved), default=None)
+        worker = self._kept_free()
         if worker is None or worker.outstanding:
             return False
         slots = self._forwarding.reserve(1 + self._suspects[0].views)
@@ -94,6 +93,18 @@ class Dispatcher:
             return False
         self._start(worker, self._suspects.popleft(), slots)
         return True
+
+    def _kept_free(self) -> WorkerProcess | None:
+        """The worker that gets nothing more until the next suspect has it for itself, however much else comes.
+
+        Not that of searches while another lives; and none while a search is there that waited for a suspect before.
+        """
+        while self._suspects and not self._is_due(self._suspects[0]):
+            self._suspects.popleft()
+        search = self._interactive.first()
+        if not self._suspects or (search is not None and search.arrived <= self._suspect_seen):
+            return None
+        return min(self._pool.usable, key=lambda one: (one.reserved, one.outstanding), default=None)
 
     def _give(self, lane: Lane) -> bool:
         worker = self._worker_for(lane)
@@ -121,10 +132,9 @@ class Dispatcher:
     def _worker_for(self, lane: Lane) -> WorkerProcess | None:
         if not len(lane):
             return None
-        usable = [worker for worker in self._pool.usable if not worker.holds_suspect]
+        kept_free = self._kept_free()
+        usable = [worker for worker in self._pool.usable if not worker.holds_suspect and worker is not kept_free]
         if lane.name == "bulk":
-            if self._suspects:
-                return None
             if all(worker.reserved for worker in self._pool.usable):
                 # Rather than that nobody does: but never so that a search waits for more than one.
                 free = [worker for worker in usable if not worker.outstanding]

@@ -87,7 +87,9 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[RunningGateway]:
         drain = Drain()
         metrics_port = await _show_metrics(stack, settings, metrics)
         await _watch(stack, parts, metrics)
-        host, port = await _listen(stack, settings, _application(parts, settings, metrics, drain), drain)
+        cors = Cors(settings.origins)
+        application = _application(parts, settings, metrics, drain, cors)
+        host, port = await _listen(stack, settings, application, cors, drain)
         log.info("gateway_listening", host=host, port=port, metrics_port=metrics_port)
         yield RunningGateway(host, port, metrics_port)
 
@@ -139,8 +141,9 @@ async def _watch(stack: AsyncExitStack, parts: _Parts, metrics: GatewayMetrics) 
     await stack.enter_async_context(metrics.catalog.refreshed(Statistics(parts.database)))
 
 
-def _application(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics, drain: Drain) -> web.Application:
-    cors = Cors(settings.origins)
+def _application(
+    parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics, drain: Drain, cors: Cors
+) -> web.Application:
     application = web.Application(middlewares=[observed(metrics, drain), translated(cors)])
     mark_answers(application, cors, drain)
     handlers = _handlers(parts, settings, metrics, drain)
@@ -229,10 +232,11 @@ def _uploads(
 
 
 async def _listen(
-    stack: AsyncExitStack, settings: GatewaySettings, application: web.Application, drain: Drain
+    stack: AsyncExitStack, settings: GatewaySettings, application: web.Application, cors: Cors, drain: Drain
 ) -> tuple[str, int]:
     runner = ProblemRunner(
         application,
+        cors,
         access_log=None,
         handler_cancellation=True,
         keepalive_timeout=KEEP_ALIVE_SECONDS,

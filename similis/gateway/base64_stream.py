@@ -42,7 +42,7 @@ class Base64Stream:
             text, self._escaped = text[:start], text[start:]
         for escape in (rb"\n", rb"\r", rb"\t"):
             text = text.replace(escape, b"")
-        text = text.replace(rb"\/", b"/")
+        text = text.replace(rb"\/", b"/").replace(rb"\"", b'"')
         text = UNICODE_ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), text)
         if b"\\" in text:
             raise base64_text.invalid()

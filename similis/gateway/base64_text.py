@@ -6,8 +6,10 @@ import re
 
 from similis.servicekit.errors import InvalidRequest
 
-DATA_URL = re.compile(rb"\s*data:[^,]*,", re.IGNORECASE)
-MAX_DATA_URL_HEAD = 512
+# RFC 2397: a media type whose parameters may be quoted strings, commas in them included.
+DATA_URL = re.compile(rb'\s*data:(?:"[^"]*"|[^,])*+,', re.IGNORECASE)
+BASE64_SIGN = re.compile(rb";\s*base64\s*,\Z", re.IGNORECASE)
+MAX_DATA_URL_HEAD = 2048
 WHITESPACE = b" \t\r\n"
 URL_SAFE = bytes.maketrans(b"-_", b"+/")
 
@@ -17,7 +19,7 @@ def strip_data_url(text: bytes) -> bytes:
     head = DATA_URL.match(text[:MAX_DATA_URL_HEAD])
     if head is None:
         return text
-    if not head[0].rstrip(b",").strip().lower().endswith(b";base64"):
+    if BASE64_SIGN.search(head[0]) is None:
         raise InvalidRequest("The data URL is not base64.", code="invalid_base64")
     return text[head.end() :]
 

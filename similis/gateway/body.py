@@ -13,6 +13,7 @@ CHUNK_BYTES = 256 * 1024
 SMALL_BODY_BYTES = 64 * 1024
 # zlib's window size that takes the header of gzip, and of zlib.
 ZLIB_WINDOW = {"gzip": 31, "x-gzip": 31, "deflate": 15}
+ENCODINGS = "gzip, deflate"
 
 
 async def expect_nothing(_: web.Request) -> None:
@@ -66,7 +67,7 @@ async def _decoded(request: web.Request) -> AsyncIterator[bytes]:
             yield chunk
         return
     if encoding not in ZLIB_WINDOW:
-        raise web.HTTPUnsupportedMediaType
+        raise web.HTTPUnsupportedMediaType(headers={"Accept-Encoding": ENCODINGS})
     decoder = zlib.decompressobj(wbits=ZLIB_WINDOW[encoding])
     async for chunk in request.content.iter_chunked(CHUNK_BYTES):
         pending = chunk

@@ -27,10 +27,11 @@ URL = re.compile(r"https?://[^\s/?#\x00-\x1f\x7f][^\x00-\x1f\x7f]*", re.IGNORECA
 # A header names its columns; whatever could be an address is data, or a mistake in it.
 HEADER_CELL = re.compile(r"[^/\\]*[^\s/\\][^/\\]*")
 
+BARE_CR = "expected lines that end with LF or CRLF, found a bare CR"
 # What the csv module finds, and how we say it.
 CSV_ERRORS = {
     "field larger": f"a field has more than {MAX_FIELD_CHARACTERS} characters, or its quote is never closed",
-    "new-line character": "expected lines that end with LF or CRLF, found a bare CR",
+    "new-line character": BARE_CR,
     "unexpected end": "a quoted field is never closed",
     "expected after": "expected a delimiter after the closing quote of a field (RFC 4180)",
 }
@@ -127,6 +128,9 @@ def _lines(file: BinaryIO) -> Iterator[str]:
             raw = raw.removeprefix(BOM)
         if len(raw) == MAX_LINE_BYTES and not raw.endswith(b"\n"):
             raise invalid_csv(number, f"the line has more than {MAX_LINE_BYTES} bytes; lines end with LF or CRLF")
+        if raw.endswith(b"\r"):
+            # The csv module would take it for an end of line where nothing follows.
+            raise invalid_csv(number, BARE_CR)
         if b"\0" in raw:
             raise invalid_csv(number, "expected text in UTF-8, found a NUL byte")
         try:

@@ -16,7 +16,7 @@ class Cors:
         """origins: "https://example.org"; "*" for all."""
         self._origins = origins
 
-    def allow(self, request: web.Request, response: web.StreamResponse) -> None:
+    def allow(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """Adds what any answer needs."""
         if "*" in self._origins:
             response.headers["Access-Control-Allow-Origin"] = "*"

@@ -4,9 +4,11 @@ aiohttp would answer with text that quotes its parser, and log a traceback for e
 """
 
 from http import HTTPStatus
+from typing import Any
 
 from aiohttp import web
 
+from similis.gateway.cors import Cors
 from similis.gateway.problems import internal_problem, service_problem
 from similis.servicekit.errors import InvalidRequest
 from similis.servicekit.logs import get_logger
@@ -21,6 +23,10 @@ SERVER = "similis"
 
 class ProblemProtocol(web.RequestHandler):
     """One connection."""
+
+    def __init__(self, manager: web.Server, *, cors: Cors, **options: Any) -> None:
+        super().__init__(manager, **options)
+        self._cors = cors
 
     def handle_error(
         self,
@@ -42,6 +48,7 @@ class ProblemProtocol(web.RequestHandler):
                 response = internal_problem()
         response.headers[ID_HEADER] = identifier
         response.headers["Server"] = SERVER
+        self._cors.allow(request, response)
         response.force_close()
         return response
 
@@ -49,13 +56,21 @@ class ProblemProtocol(web.RequestHandler):
 class ProblemServer(web.Server):
     """Makes our protocol for each connection."""
 
+    def __init__(self, handler: Any, *, cors: Cors, **options: Any) -> None:
+        super().__init__(handler, **options)
+        self._cors = cors
+
     def __call__(self) -> web.RequestHandler:
         """The protocol of a new connection."""
-        return ProblemProtocol(self, loop=self._loop, **self._kwargs)
+        return ProblemProtocol(self, loop=self._loop, cors=self._cors, **self._kwargs)
 
 
 class ProblemRunner(web.AppRunner):
     """Runs an application on our server."""
+
+    def __init__(self, application: web.Application, cors: Cors, **options: Any) -> None:
+        super().__init__(application, **options)
+        self._cors = cors
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
@@ -64,5 +79,6 @@ class ProblemRunner(web.AppRunner):
             made.request_handler,
             request_factory=made.request_factory,
             handler_cancellation=made.handler_cancellation,
+            cors=self._cors,
             **made._kwargs,  # noqa: SLF001
         )

@@ -18,6 +18,7 @@ MAX_REST_BYTES = 64 * 1024
 
 STRUCTURE = re.compile(rb'["{}\[\],:]')
 STRING_SIGN = re.compile(rb'["\\]')
+BACKSLASH = b"\\"[0]
 
 
 class _Mode(Enum):
@@ -113,11 +114,16 @@ class Base64Field:
         return match.end()
 
     def _in_base64(self, piece: bytes, position: int) -> int:
-        end = piece.find(b'"', position)
         if self._found > 1:
             raise InvalidRequest(f"The field {self._field} stands there twice.", code="invalid_json")
+        end = piece.find(b'"', position)
+        while end >= 0 and _is_escaped(piece, position, end):
+            end = piece.find(b'"', end + 1)
         if end < 0:
-            self._base64.feed(piece[position:])
+            # What a backslash at the end escapes is still to come.
+            end = len(piece) - _is_escaped(piece, position, len(piece))
+            self._base64.feed(piece[position:end])
+            self._left = piece[end:]
             return len(piece)
         self._base64.feed(piece[position:end], last=True)
         self._keep(b'"')
@@ -129,3 +135,11 @@ class Base64Field:
             return bool(json.loads(key) == self._field)
         except ValueError:
             return False
+
+
+def _is_escaped(text: bytes, start: int, position: int) -> bool:
+    """Whether what stands at `position` of a string that begins at `start` has a backslash of its own before it."""
+    first = position
+    while first > start and text[first - 1] == BACKSLASH:
+        first -= 1
+    return (position - first) % 2 == 1

@@ -26,6 +26,8 @@ STATUS_OF: dict[type[errors.ServiceError], HTTPStatus] = {
 }
 ASK_TO_RETRY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 DEFAULT_RETRY_SECONDS = 1.0
+# What the refusals of HTTP itself say in headers (RFC 9110).
+HEADERS_OF_HTTP = ("Accept-Encoding", "Allow", "Location")
 # Statuses that aiohttp's router and handlers raise themselves.
 CODE_OF_STATUS = {
     HTTPStatus.NOT_FOUND: "route_not_found",
@@ -53,10 +55,12 @@ def service_problem(error: errors.ServiceError) -> web.Response:
 
 
 def http_problem(error: web.HTTPException) -> web.Response:
-    """The answer where aiohttp refuses: no such route, a method that the route does not have."""
+    """The answer to what HTTP itself refuses: no such route, no such method of it, an encoding that is not undone."""
     status = HTTPStatus(error.status)
-    headers = {name: error.headers[name] for name in ("Allow", "Location") if name in error.headers}
+    headers = {name: error.headers[name] for name in HEADERS_OF_HTTP if name in error.headers}
     detail = f"{status.description}." if status.description else f"{status.phrase}."
+    if "Accept-Encoding" in headers:
+        detail = f"The content encoding of the body is none of these: {headers['Accept-Encoding']}."
     return _problem(status, CODE_OF_STATUS.get(status, status.name.lower()), detail, headers)
 
 

@@ -4,7 +4,7 @@ import asyncio
 import os
 import socket
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -21,6 +21,7 @@ from similis.catalog.images import Images
 from similis.catalog.indexes import Indexes
 from similis.catalog.jobs import Jobs
 from similis.catalog.migrate import wait_for_schema
+from similis.catalog.notices import Notices
 from similis.catalog.statistics import Statistics
 from similis.catalog.vector_collections import VectorCollections
 from similis.catalog.vectors import QdrantAddress, open_qdrant
@@ -81,12 +82,13 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[RunningTrainer]:
     async with AsyncExitStack() as stack:
         parts = await _connect(stack, settings)
         workers = [_worker(number, parts, settings) for number in range(settings.concurrent_jobs)]
-        working: list[Worker | Janitor] = [*workers, _janitor(parts, settings)]
+        nudged: list[Worker | Janitor] = [*workers, _janitor(parts, settings)]
 
         def nudge() -> None:
-            for part in working:
+            for part in nudged:
                 part.nudge()
 
+        working = [*nudged, Notices(parts.database, nudge)]
         servicer = TrainerServicer(parts.jobs, nudge)
         server = await _listen(stack, settings, servicer, parts.metrics)
         stack.callback(servicer.stop)
@@ -223,7 +225,9 @@ async def _watch(stack: AsyncExitStack, parts: _Parts) -> None:
 
 
 @asynccontextmanager
-async def _working(database: Database, parts: list[Worker | Janitor], server: RunningServer) -> AsyncIterator[None]:
+async def _working(
+    database: Database, parts: Sequence[Worker | Janitor | Notices], server: RunningServer
+) -> AsyncIterator[None]:
     """Work goes on while entered, from when the database has the schema that we write."""
 
     async def work() -> None:

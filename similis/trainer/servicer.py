@@ -71,7 +71,7 @@ class TrainerServicer(trainer_pb2_grpc.TrainerServiceServicer):
         request: trainer_pb2.CancelJobRequest,
         context: Context,  # noqa: ARG002
     ) -> trainer_pb2.CancelJobResponse:
-        """Asks the job to end; its worker sees it at its next heartbeat, at once where it is this process."""
+        """Asks the job to end; its worker is told, whichever process it is in."""
         job = await self._jobs.request_cancel(request.job_id)
         self._nudge()
         return trainer_pb2.CancelJobResponse(job=_progress(job))

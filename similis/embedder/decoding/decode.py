@@ -16,6 +16,17 @@ from similis.embedder.decoding.tones import ToneRange, to_rgb, tone_range
 KEPT_SCALE = 2.0
 # From here on an image is converted band by band, so that no second full copy is ever held.
 BAND_PIXELS = 4_000_000
+# EXIF orientations that exchange width and height.
+SIDEWAYS = range(5, 9)
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """An upright image in RGB. width, height: of the whole, of which `image` may be a reduced copy."""
+
+    image: Image.Image
+    width: int
+    height: int
 
 
 @dataclass(frozen=True)
@@ -27,7 +38,7 @@ class Decoder:
     preprocessing: Preprocessing
     exact: bool = False
 
-    def decode(self, data: bytes) -> Image.Image:
+    def decode(self, data: bytes) -> Decoded:
         """The first frame, upright, in RGB, on white; reduced towards the input's size unless `exact`.
 
         Raises ImageError.
@@ -37,13 +48,11 @@ class Decoder:
             warnings.simplefilter("ignore")
             return self._decode(data)
 
-    def _decode(self, data: bytes) -> Image.Image:
-        image = open_image(data, formats=self.formats, max_pixels=self.max_pixels)
+    def _decode(self, data: bytes) -> Decoded:
+        image = self._opened(data)
+        width, height = image.size
         try:
-            with image:
-                if not self.exact:
-                    self._reduce_while_loading(image)
-                image.load()
+            with self._loaded(image, data) as image:
                 orientation = _orientation(image)
                 rgb = self._reduced(image, tone_range(image))
         except ImageError:
@@ -52,7 +61,25 @@ class Decoder:
             raise ImageError("image_too_large", "Decoding the image takes more memory than is allowed.") from None
         except DAMAGED:
             raise ImageError("decode_error", "The image is damaged or incomplete.") from None
-        return _upright(rgb, orientation)
+        if orientation in SIDEWAYS:
+            width, height = height, width
+        return Decoded(_upright(rgb, orientation), width, height)
+
+    def _opened(self, data: bytes) -> Image.Image:
+        return open_image(data, formats=self.formats, max_pixels=self.max_pixels)
+
+    def _loaded(self, image: Image.Image, data: bytes) -> Image.Image:
+        if not self.exact:
+            self._reduce_while_loading(image)
+        try:
+            image.load()
+        except DAMAGED:
+            if not isinstance(image, Jpeg2KImagePlugin.Jpeg2KImageFile):
+                raise
+            # Pillow rounds some reduced sizes as the decoder does not, and some files have fewer resolutions.
+            image = self._opened(data)
+            image.load()
+        return image
 
     def _reduce_while_loading(self, image: Image.Image) -> None:
         scale = self._scale(image)
@@ -61,8 +88,9 @@ class Decoder:
         if isinstance(image, JpegImagePlugin.JpegImageFile):
             image.draft(image.mode, (max(1, int(image.width / scale)), max(1, int(image.height / scale))))
         elif isinstance(image, Jpeg2KImagePlugin.Jpeg2KImageFile):
+            # Its wavelets blur otherwise than a resize does (cosine 0.991): the last halving is ours.
             with contextlib.suppress(AttributeError):
-                image.reduce = int(math.log2(scale))
+                image.reduce = int(math.log2(scale)) - 1
 
     def _scale(self, image: Image.Image) -> float:
         """How many times larger the image is than what is kept of it, along the side where it is least so."""

@@ -9,13 +9,15 @@ from similis.embedder.decoding.preprocessing import Preprocessing
 REDUCING_GAP = 3.0
 
 
-def fit(image: Image.Image, preprocessing: Preprocessing) -> NDArray[np.uint8]:
+def fit(image: Image.Image, preprocessing: Preprocessing, whole: tuple[int, int] | None = None) -> NDArray[np.uint8]:
     """Pixels [crop_height, crop_width, 3] of an RGB image after resize and centre crop.
 
+    whole: width and height of the image that this is a reduced copy of. The resized size is a whole number of pixels,
+    and one more or less would move the crop: vectors feel that (cosine 0.988).
     Only what the crop keeps is ever resized, so a strip of 1 × 50,000,000 pixels costs no more than another image.
     What the crop asks beyond the resized image is black.
     """
-    width, height = preprocessing.resized(image.width, image.height)
+    width, height = preprocessing.resized(*(whole or image.size))
     crop_width, crop_height = preprocessing.crop_width, preprocessing.crop_height
     kept_width, kept_height = min(width, crop_width), min(height, crop_height)
     left, top = (width - kept_width) // 2, (height - kept_height) // 2

@@ -12,8 +12,8 @@ def inputs_of(decoder: Decoder, image: bytes, views: int, seed: int) -> list[Pix
     """Pixels [height, width, 3] of the image and of each view, from one decode. Raises ImageError, and nothing else."""
     decoded = decoder.decode(image)
     try:
-        shown = (decoded, *augmented_views(decoded, views, seed))
-        return [fit(one, decoder.preprocessing) for one in shown]
+        whole = fit(decoded.image, decoder.preprocessing, (decoded.width, decoded.height))
+        return [whole, *(fit(view, decoder.preprocessing) for view in augmented_views(decoded.image, views, seed))]
     except MemoryError:
         raise ImageError("image_too_large", "Resizing the image takes more memory than is allowed.") from None
     except DAMAGED:

@@ -15,8 +15,8 @@ from similis.embedder.backbones.source import BackboneError, BackboneSource
 from similis.embedder.backbones.vision_model import PixelsToVectors, load_vision_model
 from similis.embedder.canary import canary_image, cosine
 from similis.embedder.decoding.decode import Decoder
-from similis.embedder.decoding.fit import fit
 from similis.embedder.decoding.header import prepare_pillow
+from similis.embedder.decoding.inputs import inputs_of
 from similis.embedder.engines.engine import EngineError, Pixels, Vectors
 from similis.embedder.engines.openvino_engine import INPUT, OUTPUT, OpenVinoEngine
 
@@ -54,7 +54,7 @@ def export(source: BackboneSource, folder: Path) -> None:
 def _example(source: BackboneSource) -> Pixels:
     """The canary and an image of noise, as the backbone's input."""
     decoder = Decoder(prepare_pillow(), SIDE_PIXELS, source.preprocessing)
-    canary = fit(decoder.decode(canary_image()), source.preprocessing)
+    canary = inputs_of(decoder, canary_image(), views=0, seed=0)[0]
     noise = np.random.default_rng(0).integers(0, 256, canary.shape, dtype=np.uint8)
     return np.stack([canary, noise])
 

@@ -11,8 +11,8 @@ import numpy as np
 from similis.embedder.backbones.source import BackboneError, BackboneSource
 from similis.embedder.canary import canary_image
 from similis.embedder.decoding.decode import Decoder
-from similis.embedder.decoding.fit import fit
 from similis.embedder.decoding.header import prepare_pillow
+from similis.embedder.decoding.inputs import inputs_of
 from similis.embedder.engines.batch_engine import BatchEngine, ImmediateBatches
 from similis.embedder.engines.engine import Engine, EngineError
 from similis.embedder.workers.arena import Arena
@@ -56,7 +56,7 @@ def work(connection: socket.socket, arena: int) -> None:
 def _prepared(orders: WorkerOrders, arena: int) -> tuple[Ready, OneByOne | BatchWork]:
     source = BackboneSource.from_json(json.dumps(orders.source))
     decoder = Decoder(prepare_pillow(), orders.max_pixels, source.preprocessing)
-    canary = fit(decoder.decode(canary_image()), source.preprocessing)
+    canary = inputs_of(decoder, canary_image(), views=0, seed=0)[0]
     expected = np.load(orders.canary) if orders.canary else None
     if orders.role == "decoder":
         limit_memory(orders.memory_bytes)

@@ -32,11 +32,10 @@ async def published(place: Workplace, collection: int, backbone: str = "b") -> I
     return index
 
 
-async def somebody_waits_for_a_lock(place: Workplace) -> None:
+async def waiting_for_locks(place: Workplace, number: int) -> None:
+    """Returns when that many statements wait for a lock."""
     async with asyncio.timeout(10):
-        while True:
-            if await place.rows(BLOCKED) != [(0,)]:
-                return
+        while await place.rows(BLOCKED) != [(number,)]:  # noqa: ASYNC110 - the database does not tell
             await asyncio.sleep(0.01)
 
 
@@ -237,10 +236,66 @@ async def test_a_deletion_that_waits_for_an_enqueue_takes_that_job_too(workplace
     async with workplace.database.transaction() as connection:
         revision = await collections.lock(connection, collection)
         deletion = asyncio.create_task(workplace.collections.mark_deleting(collection))
-        await somebody_waits_for_a_lock(workplace)
+        await waiting_for_locks(workplace, 1)
         await connection.execute("INSERT INTO jobs (collection_id, revision) VALUES ($1, $2)", collection, revision)
     await deletion
     assert await workplace.jobs.claim("w") is None
+
+
+async def test_a_deletion_and_a_publish_at_the_same_time_do_not_deadlock(workplace: Workplace) -> None:
+    collection = await workplace.collection(URLS)
+    await workplace.finetune(collection)
+    job = await claimed(workplace)
+    index = await workplace.indexes.begin(job, "b")
+    async with workplace.database.transaction() as connection:
+        await collections.lock(connection, collection)
+        deletion = asyncio.create_task(workplace.collections.mark_deleting(collection))
+        await waiting_for_locks(workplace, 1)
+        publishing = asyncio.create_task(workplace.jobs.publish(job, index.id, 2))
+        await waiting_for_locks(workplace, 2)
+    await deletion
+    with pytest.raises(LeaseLost):
+        await publishing
+    assert (await workplace.jobs.get(job.id)).state is JobState.CANCELLED
+
+
+async def test_a_finetune_does_not_wait_for_an_upload(workplace: Workplace) -> None:
+    collection = await workplace.collection(URLS)
+    await workplace.finetune(collection)
+    job = await claimed(workplace)
+    async with workplace.database.transaction() as connection, asyncio.timeout(5):
+        # As an upload does for as long as it takes.
+        await collections.lock(connection, collection)
+        await workplace.indexes.begin(job, "b")
+        await workplace.adapters.add(collection, "b", b"weights", None)
+        assert not await workplace.jobs.heartbeat(job, "fetching", 1.0)
+
+
+async def test_an_upload_that_was_given_up_lets_the_collection_go(workplace: Workplace) -> None:
+    collection = await workplace.collection(URLS)
+    async with workplace.database.transaction() as connection:
+        # What the upload writes to: it waits in the middle of its transaction.
+        await connection.execute("LOCK TABLE images IN SHARE MODE")
+        upload = asyncio.create_task(workplace.fill(collection, URLS[:1]))
+        await waiting_for_locks(workplace, 1)
+        upload.cancel()
+        await asyncio.gather(upload, return_exceptions=True)
+        async with asyncio.timeout(10), workplace.database.transaction() as other:
+            assert await collections.lock(other, collection) == 1
+
+
+async def test_a_content_that_comes_back_has_nothing_new_to_learn(workplace: Workplace) -> None:
+    collection = await workplace.collection(URLS)
+    await published(workplace, collection)
+    await workplace.fill(collection, URLS[:1])
+    assert (await workplace.collections.get(collection)).requires_finetuning("b")
+    assert (await workplace.fill(collection, URLS)).revision == 3
+    found = await workplace.collections.get(collection)
+    assert not found.requires_finetuning("b")
+    assert found.requires_finetuning("other")
+    assert await workplace.jobs.enqueue(collection, backbone="b", force=False) == (None, False)
+    _, new = await workplace.jobs.enqueue(collection, backbone="other", force=False)
+    assert new
 
 
 async def test_attempts_that_come_further_are_not_counted_and_those_that_do_not_are(workplace: Workplace) -> None:

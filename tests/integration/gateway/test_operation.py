@@ -204,6 +204,7 @@ async def test_what_is_no_http_is_a_problem_too(api: Api, raw: bytes, caplog: An
     assert problem["code"] == "invalid_http"
     assert problem["request_id"].encode() in head
     assert b"aiohttp" not in head
+    assert b"\r\nAccess-Control-Allow-Origin: *\r\n" in head
     assert "Traceback" not in caplog.text
 
 

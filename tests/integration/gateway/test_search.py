@@ -196,6 +196,13 @@ async def test_a_bad_image_is_refused(serving: Api, collection: int, image: Any,
     (await search(serving, collection, image)).refused(400, code)
 
 
+async def test_a_data_url_may_quote_parameters_of_its_media_type(serving: Api, collection: int) -> None:
+    image = 'data:image/jpeg;name="a, b.jpg";base64,' + encoded(picture(3))
+    assert (await search(serving, collection, image)).json["results"][0]["image_url"] == image_url(3)
+    path = f"/api/collection/{collection}/search"
+    assert (await serving.call("POST", path, data=image.encode())).json[0]["image_url"] == image_url(3)
+
+
 async def test_no_image_at_all_is_refused(serving: Api, collection: int) -> None:
     path = f"/api/collection/{collection}/search"
     (await serving.post(path, {}, key=None)).refused(400, "image_missing")

@@ -117,6 +117,26 @@ async def test_a_running_job_is_cancelled_through_any_replica_and_keeps_what_it_
     assert embedder.embedded.total() <= 40 + 4
 
 
+async def test_a_job_that_stands_still_ends_at_once_when_another_replica_is_told(
+    trainers: Trainers, workplace: Workplace, host: ImageHost
+) -> None:
+    host.open.clear()
+    async with trainers.running(lease_seconds=60.0):
+        job = await workplace.finetune(await workplace.collection(host.picture_urls(3)))
+        await eventually(lambda: host.under_way > 0)
+        async with trainers.running() as other:
+            channel, client = stub(other)
+            async with channel:
+                await client.CancelJob(trainer_pb2.CancelJobRequest(job_id=job.id))
+        assert (await trainers.ended(job, seconds=5.0)).state is JobState.CANCELLED
+        await eventually(lambda: host.under_way == 0)
+        deleted = await workplace.collection(host.picture_urls(3, first=10))
+        await workplace.finetune(deleted)
+        await eventually(lambda: host.under_way > 0)
+        await workplace.collections.mark_deleting(deleted)
+        await eventually(lambda: host.under_way == 0, seconds=5.0)
+
+
 async def test_content_that_changes_meanwhile_is_not_in_the_index(
     trainers: Trainers, workplace: Workplace, host: ImageHost
 ) -> None:

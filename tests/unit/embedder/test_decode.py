@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from similis.embedder.decoding.decode import Decoder
 from similis.embedder.decoding.fit import fit
 from similis.embedder.decoding.header import FORMATS, HEIF, prepare_pillow
 from similis.embedder.decoding.image_error import ImageError
+from similis.embedder.decoding.inputs import inputs_of
 from tests.unit.embedder import hostile_files
 from tests.unit.embedder.photographs import encoded, photograph
 
@@ -24,7 +26,7 @@ def decoder() -> Decoder:
 
 
 def pixels(decoder: Decoder, data: bytes) -> "np.ndarray[tuple[int, ...], np.dtype[np.int16]]":
-    return fit(decoder.decode(data), PREPROCESSING).astype(np.int16)
+    return inputs_of(decoder, data, views=0, seed=0)[0].astype(np.int16)
 
 
 def difference(decoder: Decoder, data: bytes, expected: Image.Image) -> float:
@@ -118,6 +120,16 @@ def test_large_images_are_reduced_band_by_band_without_a_seam(decoder: Decoder) 
         assert difference(decoder, data, image.convert("RGB")) < 2
 
 
+@pytest.mark.parametrize("size", [(905, 904), (904, 907), (1793, 903)])
+@pytest.mark.parametrize("resolutions", [1, 2, 6])
+def test_a_jpeg_2000_is_read_whatever_its_size_and_resolutions(size: tuple[int, int], resolutions: int) -> None:
+    small = replace(PREPROCESSING, resize_height=56, resize_width=56, crop_height=56, crop_width=56)
+    image = photograph("coffee.png").resize(size)
+    data = encoded(image, "JPEG2000", num_resolutions=resolutions)
+    found = inputs_of(Decoder(prepare_pillow(), MAX_PIXELS, small), data, views=0, seed=0)[0]
+    assert np.abs(found.astype(np.int16) - fit(image, small)).mean() < 4
+
+
 @pytest.mark.parametrize("name", hostile_files.NO_IMAGE)
 def test_what_is_no_image_is_named_so(decoder: Decoder, name: str) -> None:
     with pytest.raises(ImageError) as refused:
@@ -143,17 +155,17 @@ def test_damage_is_a_decode_error(decoder: Decoder, name: str) -> None:
 @pytest.mark.parametrize("name", hostile_files.NOISY)
 def test_noise_gives_an_image_or_an_error_and_nothing_else(decoder: Decoder, name: str) -> None:
     with contextlib.suppress(ImageError):
-        assert decoder.decode(hostile_files.NOISY[name]()).mode == "RGB"
+        assert decoder.decode(hostile_files.NOISY[name]()).image.mode == "RGB"
 
 
 def test_an_image_at_the_limit_is_read_and_one_pixel_more_is_not() -> None:
     decoder = Decoder(prepare_pillow(), 10_000, PREPROCESSING)
-    assert decoder.decode(encoded(Image.new("RGB", (100, 100)), "PNG")).size == (100, 100)
+    assert decoder.decode(encoded(Image.new("RGB", (100, 100)), "PNG")).image.size == (100, 100)
     with pytest.raises(ImageError, match="73 × 137 pixels"):
         decoder.decode(encoded(Image.new("RGB", (73, 137)), "PNG"))
 
 
 def test_a_decoder_leaves_the_data_alone(decoder: Decoder) -> None:
     data = encoded(photograph(), "JPEG")
-    first = decoder.decode(data).tobytes()
-    assert decoder.decode(io.BytesIO(data).getvalue()).tobytes() == first
+    first = decoder.decode(data).image.tobytes()
+    assert decoder.decode(io.BytesIO(data).getvalue()).image.tobytes() == first

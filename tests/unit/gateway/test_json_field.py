@@ -60,9 +60,10 @@ def test_content_is_found_between_whatever_else(
         lambda data: json.dumps(base64.encodebytes(data).decode().replace("\n", "\r\n")),
         lambda data: json.dumps(base64.urlsafe_b64encode(data).decode().rstrip("=")),
         lambda data: json.dumps("data:text/csv;base64," + base64.b64encode(data).decode()),
+        lambda data: json.dumps('data:text/csv;name="a,b.csv";base64,' + base64.b64encode(data).decode()),
         lambda data: json.dumps(base64.b64encode(data).decode()).replace("/", "\\/").replace("+", "\\u002B"),
     ],
-    ids=["standard", "lines", "crlf-lines", "url-safe", "data-url", "escaped"],
+    ids=["standard", "lines", "crlf-lines", "url-safe", "data-url", "quoted-parameter", "escaped"],
 )
 def test_every_way_to_write_base64(size: int, encode: object) -> None:
     for length in (0, 1, 2, 3, 600):
@@ -90,6 +91,9 @@ def test_every_way_to_write_base64(size: int, encode: object) -> None:
         ('{"content": "QUI=QUI="}', "invalid_base64"),
         ('{"content": "Q\\"Q="}', "invalid_base64"),
         ('{"content": "Q\\\\Q="}', "invalid_base64"),
+        ('{"content": "QQ==\\\\"}', "invalid_base64"),
+        ('{"content": "QQ==\\', "invalid_json"),
+        ('{"content": "QQ==\\"}', "invalid_json"),
         ('{"content": "QQ=\\u003"}', "invalid_base64"),
         ('{"content": "data:text/csv,abcd"}', "invalid_base64"),
         ('{"b": "\\', "invalid_json"),
