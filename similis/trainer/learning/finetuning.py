@@ -3,17 +3,22 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import reduce
 
 import numpy as np
 
 from similis.catalog.projection import Matrix
-from similis.trainer.learning.gate import Examination, Verdict, judge, judge_again
+from similis.trainer.learning.gate import MIN_GAIN, Examination, Verdict, judge, judge_again
 from similis.trainer.learning.head import Hyperparameters, checkpoints, train_head
 from similis.trainer.learning.holdout import Holdout, folds
-from similis.trainer.learning.training_set import MIN_IMAGES, Earlier, TrainingSet
+from similis.trainer.learning.training_set import MIN_IMAGES, UNGROUPED, Earlier, TrainingSet
 
-# How firmly unlabelled images are held to the frozen space: the second is for where the first does harm.
-PULL_WEIGHTS = (1500.0, 6000.0)
+# How firmly images without a group are held to the frozen space, beside groups and where there are none: the second is
+# for where the first does harm.
+PULL_WEIGHTS = (400.0, 2000.0)
+PULL_WEIGHTS_ALONE = (100.0, 2000.0)
+# The second, if it is better by more than MIN_GAIN: it is for many objects, and learns a few dozen by heart.
+TEMPERATURES = (0.2, 0.1)
 
 
 @dataclass(frozen=True)
@@ -44,6 +49,21 @@ class Learned:
                 "hyperparameters": self.parameters.as_dict(),
             }
         )
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """What the gate finds of so many steps with these parameters."""
+
+    verdict: Verdict
+    step: int
+    parameters: Hyperparameters
+
+    def beats(self, other: "_Trial", margin: float = 0.0) -> bool:
+        """Whether it passes and the other one does not, or its gain is larger by more than `margin`."""
+        if self.verdict.adopted != other.verdict.adopted:
+            return self.verdict.adopted
+        return self.verdict.gain > other.verdict.gain + margin
 
 
 def learn(
@@ -84,20 +104,32 @@ def _trained(
 ) -> Learned:
     """From the last of the heads `plain` onwards; that one, where no training is better than all of them.
 
-    The number of steps is the best one on what is held out (early stopping); where every number of steps does harm, a
-    firmer pull to the frozen space is tried.
+    The temperature and the number of steps (early stopping) are the best ones on what is held out; where all of them do
+    harm, a firmer pull to the frozen space is tried.
     """
     *_, (name, start) = plain.items()
     continued = name == "kept"
-    share = 1 / (len(PULL_WEIGHTS) * len(splits) + 1)
-    for number, weight in enumerate(PULL_WEIGHTS):
-        firmer = replace(parameters, pull_weight=weight)
-        base = number * len(splits) * share
-        verdict, step = _examine(splits, start, plain, firmer, _scaled(progress, base, len(splits) * share))
-        if verdict.adopted:
-            head = train_head(data, start, firmer, _until(step, _scaled(progress, 1 - share, share)))
-            return Learned("learned", head, verdict, continued, step, firmer)
-    return Learned(name, start, verdict, continued, 0, firmer)
+    pulls = _pull_weights(data)
+    share = 1 / (len(pulls) * len(TEMPERATURES) * len(splits) + 1)
+    trials: list[_Trial] = []
+    for weight in pulls:
+        for temperature in TEMPERATURES:
+            tried = replace(parameters, temperature=temperature, pull_weight=weight)
+            done = len(trials) * len(splits) * share
+            trials.append(_examine(splits, start, plain, tried, _scaled(progress, done, len(splits) * share)))
+        best = reduce(lambda first, second: second if second.beats(first, MIN_GAIN) else first, trials)
+        if best.verdict.adopted:
+            head = train_head(data, start, best.parameters, _until(best.step, _scaled(progress, 1 - share, share)))
+            return Learned("learned", head, best.verdict, continued, best.step, best.parameters)
+    return Learned(name, start, best.verdict, continued, 0, best.parameters)
+
+
+def _pull_weights(data: TrainingSet) -> tuple[float, ...]:
+    grouped = data.groups != UNGROUPED
+    if not grouped.any():
+        return PULL_WEIGHTS_ALONE
+    # It holds images without a group: where there are none, its weight changes nothing.
+    return PULL_WEIGHTS[:1] if grouped.all() else PULL_WEIGHTS
 
 
 def _examine(
@@ -106,8 +138,8 @@ def _examine(
     plain: dict[str, Matrix],
     parameters: Hyperparameters,
     progress: Callable[[float], None],
-) -> tuple[Verdict, int]:
-    """Trains on each split, and gives the verdict on the best number of steps: one that passes, if there is one."""
+) -> _Trial:
+    """Trains on each split, and gives the best number of steps: one that passes, if there is one."""
     examination = Examination()
     for number, holdout in enumerate(splits):
         examination.ask(holdout, "frozen", None)
@@ -120,8 +152,10 @@ def _examine(
             return True
 
         train_head(holdout.training, start, parameters, ask)
-    verdicts = [(judge(examination, str(step), list(plain)), step) for step in checkpoints(parameters.steps)]
-    return max(verdicts, key=lambda found: (found[0].adopted, found[0].gain))
+    trials = [
+        _Trial(judge(examination, str(step), list(plain)), step, parameters) for step in checkpoints(parameters.steps)
+    ]
+    return reduce(lambda first, second: second if second.beats(first) else first, trials)
 
 
 def _until(last: int, progress: Callable[[float], None]) -> Callable[[int, Matrix], bool]:

@@ -14,11 +14,11 @@ from similis.trainer.learning.training_set import Matrix
 # Better on the whole by this much, and by more than chance would give to the best of several checkpoints.
 MIN_GAIN = 0.005
 STANDARD_ERRORS = 3.0
-# Worse on no part by more than this, give or take one standard error of the comparison.
+# Worse on no part by more than this, give or take two standard errors of the comparison.
 MAX_LOSS = 0.02
-# One that was adopted before is given up for what cannot be chance: that costs a training.
+STANDARD_ERRORS_OF_LOSS = 2.0
+# With fewer questions none that was adopted before is given up.
 ENOUGH_QUESTIONS = 20
-STANDARD_ERRORS_AGAIN = 2.0
 
 
 # By kind of question.
@@ -91,7 +91,7 @@ def judge_again(examination: Examination, adapter: str) -> Verdict:
     changes = [(tuned[name].average_precision - frozen[name].average_precision).mean() for name in tuned]
     gain = float(np.mean(changes)) if changes else 0.0
     telling = {name: asked for name, asked in tuned.items() if len(asked.average_precision) >= ENOUGH_QUESTIONS}
-    harmed = _all_harms(frozen, telling, STANDARD_ERRORS_AGAIN)
+    harmed = _all_harms(frozen, telling)
     if harmed:
         return Verdict(False, f"it lowers {' and '.join(harmed)} by more than {MAX_LOSS}", gain, shown)
     return Verdict(True, "it serves the images that it has not learnt from", gain, shown)
@@ -105,17 +105,17 @@ def _gain(plain: Answers, tuned: Answers) -> tuple[float, float]:
     return gain, max(MIN_GAIN, STANDARD_ERRORS * chance)
 
 
-def _all_harms(without: Answers, tuned: Answers, standard_errors: float = 1.0) -> list[str]:
-    return [harm for name in tuned for harm in _harms(name, without[name], tuned[name], standard_errors)]
+def _all_harms(without: Answers, tuned: Answers) -> list[str]:
+    return [harm for name in tuned for harm in _harms(name, without[name], tuned[name])]
 
 
-def _harms(name: str, without: Retrieval, tuned: Retrieval, standard_errors: float) -> list[str]:
+def _harms(name: str, without: Retrieval, tuned: Retrieval) -> list[str]:
     before, after = without.figures(), tuned.figures()
     losses = {metric: before[metric] - after[metric] for metric in before}
     return [
         f"{metric} of {name}"
         for metric, loss in losses.items()
-        if loss.mean() > MAX_LOSS + standard_errors * float(loss.std()) / len(loss) ** 0.5
+        if loss.mean() > MAX_LOSS + STANDARD_ERRORS_OF_LOSS * float(loss.std()) / len(loss) ** 0.5
     ]
 
 

@@ -21,8 +21,9 @@ class Hyperparameters:
 
     steps: int = 400
     batch_size: int = 384
-    learning_rate: float = 1e-3
-    pull_weight: float = 1500.0
+    learning_rate: float = 3e-3
+    temperature: float = 0.1
+    pull_weight: float = 400.0
     seed: int = 0
 
     def as_dict(self) -> dict[str, float]:
@@ -85,7 +86,8 @@ class _Batches:
         alike = (frozen > NEAR_IDENTICAL) & ~positive
         unlabelled, mixed = self._held_pairs(torch.cat([images, viewed]))
         pull = frozen_pull(similarity, frozen, unlabelled, mixed)
-        return contrastive(similarity, positive, itself | alike) + self._parameters.pull_weight * pull
+        drawn = contrastive(similarity, positive, itself | alike, self._parameters.temperature)
+        return drawn + self._parameters.pull_weight * pull
 
     def _held_pairs(self, shown: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Bool [b, b] each: pairs of different images of which none has a group, and of which one has.

@@ -8,22 +8,24 @@ What has no label is held to the frozen space by its pairwise similarities (as i
 
 import torch
 
-TEMPERATURE = 0.2
 # Images more alike than this in the frozen space may be one image twice: never pushed apart.
 NEAR_IDENTICAL = 0.95
 VERY_SMALL = -1e9
 
 
-def contrastive(similarity: torch.Tensor, positive: torch.Tensor, ignored: torch.Tensor) -> torch.Tensor:
+def contrastive(
+    similarity: torch.Tensor, positive: torch.Tensor, ignored: torch.Tensor, temperature: float
+) -> torch.Tensor:
     """The mean loss over the rows that have a positive; 0 where none has.
 
     similarity: cosines [b, b] in the tuned space; positive: bool [b, b], what belongs together; ignored: bool [b, b],
-    pairs that are neither drawn together nor pushed apart, the diagonal among them.
+    pairs that are neither drawn together nor pushed apart, the diagonal among them. temperature: the lower it is, the
+    more do the most similar of what does not belong together count.
     """
     anchors = positive.any(dim=1)
     if not bool(anchors.any()):
         return similarity.new_zeros(())
-    scores = (similarity / TEMPERATURE).masked_fill(ignored, VERY_SMALL)
+    scores = (similarity / temperature).masked_fill(ignored, VERY_SMALL)
     log_share = scores - torch.logsumexp(scores, dim=1, keepdim=True)
     each = -(log_share * positive).sum(dim=1)[anchors] / positive.sum(dim=1)[anchors]
     return each.mean()
