@@ -56,7 +56,7 @@ def folds(data: TrainingSet, fresh: Mask, seed: int) -> Iterator[Holdout]:
     ask_unseen = bool((data.groups == UNGROUPED).mean() >= MIN_UNGROUPED_SHARE)
     for fold in range(1 if len(data) >= LARGE else FOLDS):
         unseen = np.array([ask_unseen and group_fold.get(int(group)) == fold for group in data.groups], dtype=bool)
-        yield _split(data, fresh, (image_fold == fold) & fresh, unseen, random)
+        yield _split(data, fresh, (image_fold == fold) & fresh, unseen, fold, random)
 
 
 def fresh_questions(data: TrainingSet, fresh: Mask, seed: int) -> Holdout:
@@ -65,24 +65,28 @@ def fresh_questions(data: TrainingSet, fresh: Mask, seed: int) -> Holdout:
     The parts are "groups_seen" and "views" again; groups may be new as a whole. Deterministic for a seed.
     """
     none_hidden = np.zeros(len(data), dtype=bool)
-    return _split(data, fresh, fresh, none_hidden, np.random.default_rng(seed))
+    return _split(data, fresh, fresh, none_hidden, 0, np.random.default_rng(seed))
 
 
-def _split(data: TrainingSet, fresh: Mask, asked: Mask, unseen: Mask, random: np.random.Generator) -> Holdout:
+def _split(
+    data: TrainingSet, fresh: Mask, asked: Mask, unseen: Mask, fold: int, random: np.random.Generator
+) -> Holdout:
     grouped = data.groups != UNGROUPED
     queries = asked & grouped & ~_last_of_its_group(data.groups, asked)
     seen, hidden = (_at_most(MAX_QUERIES, np.flatnonzero(queries & mask), random) for mask in (~unseen, unseen))
     gone = np.zeros(len(data), dtype=bool)
     gone[seen] = gone[hidden] = True
     training = data.with_groups(np.where(unseen, UNGROUPED, data.groups))
+    # Each fold asks with another view.
+    number = fold % max(data.views.shape[1], 1)
     all_viewed = len(data.viewed) == len(data) and data.views.shape[1] > 1
-    training = training.without_last_view() if all_viewed else training.without_views(asked)
+    training = training.without_view(number) if all_viewed else training.without_views(asked)
     viewed = (fresh if all_viewed else asked)[data.viewed]
     rows = np.flatnonzero(~grouped[data.viewed] & viewed)
     rows = _at_most(MAX_QUERIES, rows, random) if data.views.shape[1] else rows[:0]
     shown = data.viewed[rows]
     found = np.union1d(_at_most(MAX_DATABASE, np.flatnonzero(~gone), random), shown)
-    views = data.views[rows, -1] if len(rows) else data.vectors[:0]
+    views = data.views[rows, number] if len(rows) else data.vectors[:0]
     parts = (
         Part("groups_seen", data.vectors[seen], data.groups[seen], data.groups[found]),
         Part("groups_unseen", data.vectors[hidden], data.groups[hidden], data.groups[found]),

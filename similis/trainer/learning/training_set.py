@@ -58,9 +58,9 @@ class TrainingSet:
         kept = ~images[self.viewed]
         return TrainingSet(self.vectors, self.groups, self.views[kept], self.viewed[kept])
 
-    def without_last_view(self) -> "TrainingSet":
-        """The set with one view less of each image."""
-        return TrainingSet(self.vectors, self.groups, self.views[:, :-1], self.viewed)
+    def without_view(self, number: int) -> "TrainingSet":
+        """The set without this view of each image."""
+        return TrainingSet(self.vectors, self.groups, np.delete(self.views, number, axis=1), self.viewed)
 
 
 def usable_groups(groups: Labels) -> Labels:
