@@ -25,6 +25,7 @@ LEARNT, KILLED = 60, 24
 COPY_SCORE = 0.99
 # A busy machine is no failure.
 FINETUNE_SECONDS = 240.0
+pytestmark = pytest.mark.timeout(2 * FINETUNE_SECONDS)
 # A short lease, so that a job whose worker died is taken up soon.
 SETTINGS = {"SIMILIS_LEASE_SECONDS": "3", "SIMILIS_POLL_SECONDS": "0.5"}
 VICTIMS = {
