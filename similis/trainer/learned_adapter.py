@@ -99,7 +99,7 @@ async def learned_apart(lesson: Lesson, report: Callable[[float], None]) -> Lear
         try:
             return await learn_apart(lesson, report)
         except LearningFailed as error:
-            log.warning("learning_failed", reason=error.message)
+            log.warning("learning_failed", reason=str(error))
     pca = np.eye(lesson.data.vectors.shape[1], lesson.dim, dtype=np.float32)
     return LearnedHead(pca, {"adapter": "pca", "reason": "the process that learns died", "steps": 0, "parts": {}})
 

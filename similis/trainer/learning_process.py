@@ -11,14 +11,11 @@ from typing import IO
 
 import numpy as np
 
-from similis.servicekit.errors import ServiceError
 from similis.trainer.learning.training_set import Earlier, Matrix, TrainingSet
 
 
-class LearningFailed(ServiceError):
-    """The process that learns died."""
-
-    default_code = "learning_failed"
+class LearningFailed(Exception):
+    """The process that learns died. No finetune fails of it: the PCA takes the adapter's place."""
 
 
 @dataclass(frozen=True)
