@@ -10,6 +10,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from similis.catalog.statistics import Figures, Statistics
+from similis.servicekit.background import in_background
 from similis.servicekit.logs import get_logger
 
 log = get_logger(__name__)
@@ -43,12 +44,8 @@ class CatalogMetrics:
         self, statistics: Statistics, seconds: float = REFRESH_SECONDS, shown_seconds: float = SHOWN_SECONDS
     ) -> AsyncIterator[None]:
         """Reads the figures again and again while entered; the last ones are shown for `shown_seconds` without news."""
-        task = asyncio.create_task(self._refresh(statistics, seconds, shown_seconds), name="catalog-metrics")
-        try:
+        async with in_background(self._refresh(statistics, seconds, shown_seconds), "catalog-metrics"):
             yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def _refresh(self, statistics: Statistics, seconds: float, shown_seconds: float) -> None:
         while True:

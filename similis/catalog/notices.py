@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from similis.catalog.database import Connection, Database
+from similis.servicekit.background import in_background
 from similis.servicekit.errors import ServiceError
 from similis.servicekit.logs import get_logger
 
@@ -32,12 +33,8 @@ class Notices:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Listens while entered."""
-        task = asyncio.create_task(self._run(), name="notices")
-        try:
+        async with in_background(self._run(), "notices"):
             yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def _run(self) -> None:
         while True:

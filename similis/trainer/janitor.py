@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, suppress
 
 from similis.catalog.advisory_lock import JANITOR_LOCK, try_lock
 from similis.catalog.database import Database
+from similis.servicekit.background import in_background
 from similis.servicekit.errors import ServiceError
 from similis.servicekit.logs import get_logger
 
@@ -32,12 +33,8 @@ class Janitor:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Does rounds while entered."""
-        task = asyncio.create_task(self._run(), name="janitor")
-        try:
+        async with in_background(self._run(), "janitor"):
             yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def round(self) -> bool:
         """One round; False when another replica does one. Raises ServiceError when the database is away."""

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import structlog
 
 from similis.catalog.jobs import MAX_ATTEMPTS, Job, Jobs, LeaseLost
+from similis.servicekit.background import in_background
 from similis.servicekit.errors import ServiceError
 from similis.servicekit.logs import get_logger
 from similis.servicekit.tracing import Kind, tracer, without_databases
@@ -50,12 +51,8 @@ class Worker:
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
         """Works while entered; a job that runs on exit is given back to the queue."""
-        task = asyncio.create_task(self._run(), name=self._name)
-        try:
+        async with in_background(self._run(), self._name):
             yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def _run(self) -> None:
         while True:
