@@ -131,7 +131,7 @@ async def test_a_finetune_uses_all_replicas_of_the_embedder_and_one_that_goes_co
         async with asyncio.timeout(30):
             while (await workplace.jobs.get(job.id)).phase == "fetching":  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
-    (store,) = [found for found in await workplace.vectors.list() if "-b" in found.name]
+    (store,) = [found for found in await workplace.vectors.list() if "-bpixels-" in found.name]
     assert (await workplace.client.count(store.name)).count == images
     assert repeated(first.embedded + embedder.embedded) <= 64
     assert set(host.pictures_served.values()) == {1}
