@@ -19,8 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from measuring_process import Answer, MeasuringProcess, quantile
-
+from bench.parts.measuring_process import Answer, MeasuringProcess, quantile
 from similis.embedder.backbones.resolve import resolve_backbone
 from similis.embedder.config import EmbedderSettings, worker_environment
 from similis.embedder.cores import usable_cores
@@ -95,14 +94,14 @@ def measure(rounds: Rounds, options: argparse.Namespace) -> None:
     cores = usable_cores()
     folder = str(options.images or "")
     single = {**worker_environment(), "OMP_NUM_THREADS": str(cores)}
-    eager = MeasuringProcess("bare_loop.py", "torch", source.to_json(), model, str(cores), folder, env=single)
-    wide = MeasuringProcess("bare_loop.py", "openvino", source.to_json(), model, str(cores), folder)
+    eager = MeasuringProcess("bare_loop", "torch", source.to_json(), model, str(cores), folder, env=single)
+    wide = MeasuringProcess("bare_loop", "openvino", source.to_json(), model, str(cores), folder)
     loops = [
-        MeasuringProcess("bare_loop.py", "openvino", source.to_json(), model, "1", folder, env=worker_environment())
+        MeasuringProcess("bare_loop", "openvino", source.to_json(), model, "1", folder, env=worker_environment())
         for _ in range(cores)
     ]
     with service({}) as (target, pid):
-        bulk, callers = (MeasuringProcess("service_load.py", target, folder) for _ in range(2))
+        bulk, callers = (MeasuringProcess("service_load", target, folder) for _ in range(2))
         for process in (eager, wide):
             process.ask(do="forward", seconds=0.2, batch=BATCH)
         callers.ask(do="unary", seconds=0.5, concurrency=4)
@@ -119,7 +118,7 @@ def measure(rounds: Rounds, options: argparse.Namespace) -> None:
 
 def measure_cuda(rounds: Rounds, options: argparse.Namespace) -> None:
     """The service, the bare loop and the bare forward pass on a GPU, for each of the shapes."""
-    from random_backbones import save_backbone
+    from bench.parts.random_backbones import save_backbone
 
     folder = str(options.images or "")
     for kind in ("dinov2-base", "siglip2-base"):
@@ -127,10 +126,10 @@ def measure_cuda(rounds: Rounds, options: argparse.Namespace) -> None:
             path = save_backbone(kind, Path(scratch) / kind)
             source = resolve_backbone(str(path), None)
             hardware = chosen_hardware(EmbedderSettings(device="cuda", max_batch=CUDA_BATCH), cuda=True)
-            bare = MeasuringProcess("cuda_loop.py", source.to_json(), str(CUDA_BATCH), str(hardware.workers), folder)
+            bare = MeasuringProcess("cuda_loop", source.to_json(), str(CUDA_BATCH), str(hardware.workers), folder)
             told = {"SIMILIS_DEVICE": "cuda", "SIMILIS_BACKBONE": str(path), "SIMILIS_MAX_BATCH": str(CUDA_BATCH)}
             with service(told) as (target, pid):
-                bulk, callers = (MeasuringProcess("service_load.py", target, folder) for _ in range(2))
+                bulk, callers = (MeasuringProcess("service_load", target, folder) for _ in range(2))
                 bulk.ask(do="stream", seconds=1.0)
                 for _ in range(options.rounds):
                     compare_cuda(rounds, kind, bare, bulk, options.seconds)

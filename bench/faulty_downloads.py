@@ -1,4 +1,4 @@
-"""Thousands of URLs, a fifth of them faulty in every way: `python -m bench.faulty_downloads [--rows 10000] [--json]`.
+"""Thousands of URLs, a fifth of them faulty in every way: `python bench/faulty_downloads.py [--rows 10000] [--json]`.
 
 Real Postgres, the one-machine Qdrant, the real embedder, a trainer process with its network guard, and a process of
 hosts that answer wrongly in every way. The trainer is killed at half. Says what came of the rows and how many have not
@@ -47,7 +47,7 @@ class FaultServer:
     async def start(cls) -> AsyncIterator["FaultServer"]:
         """Serves while entered."""
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "bench.fault_server", str(PICTURE_SIZE)),
+            *(sys.executable, "-m", "bench.parts.fault_server", str(PICTURE_SIZE)),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""What it takes to fit a large collection's adapter: `python -m bench.fit_scale [--images 100000] [--json]`.
+"""What it takes to fit a large collection's adapter: `python bench/fit_scale.py [--images 100000] [--json]`.
 
 Real Postgres, the one-machine Qdrant and a trainer process. The base store is filled with vectors that were never an
 image's: objects of several views around class centres, as a backbone would give them. So there is nothing to fetch, and

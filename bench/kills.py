@@ -1,6 +1,6 @@
 """What `kill -9` costs: each process of `similis up` is killed once or more during one finetune.
 
-    python -m bench.kills --data FOLDER [--images 6000] [--json FILE]
+    python bench/kills.py --data FOLDER [--images 6000] [--json FILE]
 
 FOLDER has photographs. Collection A has them, finetuned; collection B has them over and over, until there are
 `--images` rows. While B is finetuned, processes are killed at the percentages below, the supervisor too, which is
@@ -26,8 +26,8 @@ from typing import TypeVar
 
 import psutil
 
-from bench.image_host import image_host
-from bench.photographs import images_of
+from bench.parts.image_host import image_host
+from bench.parts.photographs import images_of
 from bench.search_beside_finetune import COPY_SCORE, filled, finetuned
 from demo.instance import instance
 from demo.rest_client import Refused, RestClient

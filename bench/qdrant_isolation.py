@@ -20,10 +20,7 @@ from pathlib import Path
 import numpy as np
 from qdrant_client import AsyncQdrantClient, models
 
-ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT))
-
-from tests.integration.qdrant_process import qdrant_client, running_qdrant  # noqa: E402
+from tests.integration.qdrant_process import qdrant_client, running_qdrant
 
 SIZE = 256
 CALM_POINTS = 5000

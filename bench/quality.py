@@ -1,6 +1,6 @@
 """What fine-tuning is worth, through the real services, from upload to search.
 
-    python -m bench.quality --data FOLDER [--seed N] [--scenario NAME ...] [--json FILE]
+    python bench/quality.py --data FOLDER [--seed N] [--scenario NAME ...] [--json FILE]
 
 FOLDER has one sub-folder for each object, or loose images that are all different. Scenarios for objects: `grouped`
 (every object is known), `half` (the objects of a random half, B, are uploaded as single images), `shuffled` (the groups
@@ -29,7 +29,7 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 from prometheus_client import CollectorRegistry
 
-from bench.photographs import images_of
+from bench.parts.photographs import images_of
 from demo.image_server import image_server
 from demo.instance import instance
 from demo.rest_client import RestClient

@@ -1,6 +1,6 @@
 """What searches in one collection feel of another one's finetune, through the whole of `similis up`.
 
-    python -m bench.search_beside_finetune --data FOLDER [--images 20000] [--seconds 900]
+    python bench/search_beside_finetune.py --data FOLDER [--images 20000] [--seconds 900]
 
 FOLDER has photographs. They are collection A, each of which must find itself with a score of at least 0.99. Collection
 B has the same photographs over and over, under other addresses, until there are `--images` rows. While B is finetuned,
@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.image_host import image_host
-from bench.photographs import images_of
+from bench.parts.image_host import image_host
+from bench.parts.photographs import images_of
 from demo.instance import instance
 from demo.rest_client import RestClient
 

@@ -26,8 +26,6 @@ from pathlib import Path
 import aiohttp
 import psutil
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
 from similis.catalog.api_keys import ApiKeys
 from similis.catalog.database import Database
 from tests.integration.gateway.parts import running_postgres

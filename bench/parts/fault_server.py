@@ -1,4 +1,4 @@
-"""Hosts with every fault, in a process of their own: `python -m bench.fault_server SIZE`.
+"""Hosts with every fault, in a process of their own: `python -m bench.parts.fault_server SIZE`.
 
 Prints the ports of the three hosts; answers each line on standard input with how often each picture was asked for.
 """

@@ -5,9 +5,9 @@ import time
 from pathlib import Path
 
 import numpy as np
-from measuring_process import Answer, answer_commands
-from sample_images import images_of
 
+from bench.parts.measuring_process import Answer, answer_commands
+from bench.parts.sample_images import images_of
 from similis.embedder.backbones.source import BackboneSource
 from similis.embedder.decoding.decode import Decoder
 from similis.embedder.decoding.header import prepare_pillow

@@ -1,6 +1,6 @@
 """Image hosts as a process of their own, so that what measures does not share its interpreter with them.
 
-    python -m bench.image_host FOLDER
+    python -m bench.parts.image_host FOLDER
 
 Serves the photographs of FOLDER under their names, and under any path before the name. Prints its address, then for
 each line on standard input how many requests it has had, and for how many different paths.
@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.photographs import images_of
+from bench.parts.photographs import images_of
 from demo.image_server import image_server
 from similis.servicekit.priority import step_back
 
@@ -59,7 +59,7 @@ class ImageHost:
 @contextmanager
 def image_host(folder: Path) -> Iterator[ImageHost]:
     """Serves while entered."""
-    command = (sys.executable, "-m", "bench.image_host", str(folder))
+    command = (sys.executable, "-m", "bench.parts.image_host", str(folder))
     with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True) as process:
         yield ImageHost(process, _line(process))
         assert process.stdin, "it is a pipe"  # noqa: S101

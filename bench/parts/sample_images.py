@@ -5,7 +5,8 @@ from pathlib import Path
 
 from PIL import Image
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
+from bench.parts.photographs import SUFFIXES
+
 # A thumbnail or a small photograph, as it is found in repositories: 0.18 megapixels.
 WIDTH, HEIGHT = 500, 360
 CROPS = 4

@@ -4,18 +4,17 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 Answer = dict[str, Any]
 
 
 class MeasuringProcess:
-    """A script of this folder that answers one JSON line with one JSON line, and sleeps in between."""
+    """A module of this package that answers one JSON line with one JSON line, and sleeps in between."""
 
-    def __init__(self, script: str, *arguments: str, env: dict[str, str] | None = None) -> None:
+    def __init__(self, module: str, *arguments: str, env: dict[str, str] | None = None) -> None:
         process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).parent / script), *arguments],
+            [sys.executable, "-m", f"{__package__}.{module}", *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

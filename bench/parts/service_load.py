@@ -6,9 +6,8 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from measuring_process import Answer, answer_commands
-from sample_images import images_of
-
+from bench.parts.measuring_process import Answer, answer_commands
+from bench.parts.sample_images import images_of
 from similis.proto.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 from similis.servicekit.grpc_channel import open_channel
 

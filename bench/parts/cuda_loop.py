@@ -8,9 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from measuring_process import Answer, answer_commands
-from sample_images import images_of
 
+from bench.parts.measuring_process import Answer, answer_commands
+from bench.parts.sample_images import images_of
 from similis.embedder.backbones.source import BackboneSource
 from similis.embedder.backbones.vision_model import load_vision_model
 from similis.embedder.decoding.decode import Decoder

@@ -1,0 +1,1 @@
+"""What the benchmarks share: processes beside them, and what they are given."""
