@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
 
-import numpy as np
-
 from similis.catalog.projection import Projection
 from similis.servicekit.logs import get_logger
 from similis.trainer.fitting import (
@@ -21,7 +19,6 @@ from similis.trainer.learning.training_set import (
     MIN_IMAGES,
     Earlier,
     Mask,
-    Matrix,
 )
 from similis.trainer.learning_process import LearnedHead, LearningFailed, Lesson, learn_apart
 from similis.trainer.reexamination import Reexamination
@@ -30,16 +27,14 @@ from similis.trainer.training_sample import Sample
 
 log = get_logger(__name__)
 
-# The training goes on in the space of so many principal directions: all that matters, at less than half of the size.
-REDUCED = 512
 # An adapter that has learnt from all but so many of the rows is kept as it is, and one from all but so many begun with
 # if there are images enough to ask both with: all others it knows.
 KEPT_SHARE = 0.05
 CONTINUED_SHARE = 0.5
 MIN_FRESH = 40
-# Steps of training: as many as images in a small collection, fewer for each in a large one.
-MIN_STEPS, SMALL_STEPS, MAX_STEPS = 100, 400, 1500
-IMAGES_PER_STEP = 8
+# Steps of training: one for so many images.
+IMAGES_PER_STEP = 4
+MIN_STEPS, MAX_STEPS = 400, 1500
 # Processes that may die of learning before the PCA is taken.
 ATTEMPTS = 2
 
@@ -64,22 +59,20 @@ class LearnedAdapter:
         moment, count = await self._principal.moment(vectors, dim, report)
         sample = await self._gather(vectors, count, previous, report)
         loop = asyncio.get_running_loop()
-        if len(sample) < MIN_IMAGES:
-            reason = f"there are fewer than {MIN_IMAGES} images"
-            directions = await loop.run_in_executor(self._executor, principal_directions, moment, DIMENSION)
-            return Fitted(Projection(directions), {"adapter": "pca", "reason": reason, "images": count})
         for views in sample.views:
             await loop.run_in_executor(self._executor, accumulate, moment, views.reshape(-1, dim))
-        basis = await loop.run_in_executor(self._executor, principal_directions, moment, REDUCED)
-        data = await loop.run_in_executor(self._executor, sample.reduced, basis)
-        earlier = _earlier(previous, basis, sample.fresh)
-        lesson = Lesson(data, earlier, min(DIMENSION, dim), _steps(len(data)), self._threads)
+        pca = await loop.run_in_executor(self._executor, principal_directions, moment, DIMENSION)
+        if len(sample) < MIN_IMAGES:
+            reason = f"there are fewer than {MIN_IMAGES} images"
+            return Fitted(Projection(pca), {"adapter": "pca", "reason": reason, "images": count})
+        data = await loop.run_in_executor(self._executor, sample.training_set)
+        lesson = Lesson(data, pca, _earlier(previous, sample.fresh), _steps(len(data)), self._threads)
         learned = await learned_apart(lesson, _in_rows(report, 2 * count))
         log.info("adapter_learned", adapter=learned.quality["adapter"], reason=learned.quality["reason"])
         if previous is not None and learned.quality["adapter"] == "kept":
             return previous.kept(learned.quality["parts"])
         quality = learned.quality | {"images": count, "sample": len(data)}
-        return Fitted(Projection(np.ascontiguousarray(basis @ learned.head, dtype=np.float32)), quality)
+        return Fitted(Projection(learned.head), quality)
 
     async def _gather(self, vectors: StoredVectors, count: int, previous: Previous | None, report: Report) -> Sample:
         sample = Sample(count, previous.revision if previous else 0)
@@ -100,17 +93,18 @@ async def learned_apart(lesson: Lesson, report: Callable[[float], None]) -> Lear
             return await learn_apart(lesson, report)
         except LearningFailed as error:
             log.warning("learning_failed", reason=str(error))
-    pca = np.eye(lesson.data.vectors.shape[1], lesson.dim, dtype=np.float32)
-    return LearnedHead(pca, {"adapter": "pca", "reason": "the process that learns died", "steps": 0, "parts": {}})
+    return LearnedHead(
+        lesson.pca, {"adapter": "pca", "reason": "the process that learns died", "steps": 0, "parts": {}}
+    )
 
 
-def _earlier(previous: Previous | None, basis: Matrix, fresh: Mask) -> Earlier | None:
+def _earlier(previous: Previous | None, fresh: Mask) -> Earlier | None:
     """What to go on from. The PCA is nothing: it has learnt nothing, and is as well made anew."""
     if previous is None or previous.changed > CONTINUED_SHARE or fresh.sum() < MIN_FRESH:
         return None
     if previous.fitted.quality.get("adapter") != "learned":
         return None
-    return Earlier(basis.T @ previous.fitted.projection.matrix, fresh)
+    return Earlier(previous.fitted.projection.matrix, fresh)
 
 
 def _in_rows(report: Report, rows: int) -> Callable[[float], None]:
@@ -127,5 +121,4 @@ def _in_rows(report: Report, rows: int) -> Callable[[float], None]:
 
 
 def _steps(images: int) -> int:
-    small = min(max(images, MIN_STEPS), SMALL_STEPS)
-    return min(max(small, images // IMAGES_PER_STEP), MAX_STEPS)
+    return min(max(images // IMAGES_PER_STEP, MIN_STEPS), MAX_STEPS)

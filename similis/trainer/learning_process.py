@@ -20,11 +20,11 @@ class LearningFailed(Exception):
 
 @dataclass(frozen=True)
 class Lesson:
-    """What to learn, to `dim` dimensions. earlier: what may be gone on from. threads: that may be used."""
+    """What to learn. pca: the head [dim, d] to begin with; earlier: what may be gone on from. threads: to be used."""
 
     data: TrainingSet
+    pca: Matrix
     earlier: Earlier | None
-    dim: int
     steps: int
     threads: int
 
@@ -38,24 +38,26 @@ class Lesson:
             groups=data.groups,
             views=data.views,
             viewed=data.viewed,
+            pca=self.pca,
             head=earlier.head,
             fresh=earlier.fresh,
-            settings=np.array([self.dim, self.steps, self.threads]),
+            settings=np.array([self.steps, self.threads]),
         )
 
     @classmethod
     def load(cls, file: IO[bytes]) -> "Lesson":
         """What `save` wrote."""
         with np.load(file) as saved:
-            dim, steps, threads = saved["settings"].tolist()
+            steps, threads = saved["settings"].tolist()
             earlier = Earlier(saved["head"], saved["fresh"])
             data = TrainingSet(saved["vectors"], saved["groups"], saved["views"], saved["viewed"])
-        return cls(data, earlier if earlier.head.size else None, dim, steps, threads)
+            pca = saved["pca"]
+        return cls(data, pca, earlier if earlier.head.size else None, steps, threads)
 
 
 @dataclass(frozen=True)
 class LearnedHead:
-    """head: [r, dim]. quality: what the gate measured, as JSON has it."""
+    """head: [dim, d]. quality: what the gate measured, as JSON has it."""
 
     head: Matrix
     quality: dict[str, object]

@@ -35,7 +35,7 @@ class Reexamination:
     async def run(self, vectors: StoredVectors) -> Verdict:
         """The gate's verdict on the previous adapter. Goes over the base vectors once if there is anything to ask."""
         if not self._previous.unseen:
-            return judge_again(Examination(), "adapter")
+            return judge_again(Examination(0.0), "adapter")
         taken = []
         async with aclosing(vectors.pages()) as pages:
             async for page in pages:
@@ -69,7 +69,7 @@ class Reexamination:
             normalised(views[present]),
             np.array([row_of[shown[row]] for row in present], dtype=np.int64),
         )
-        questions, examination = fresh_questions(data, unseen, seed=0), Examination()
+        questions, examination = fresh_questions(data, unseen, seed=0), Examination(data.grouped)
         examination.ask(questions, "frozen", None)
         examination.ask(questions, "adapter", self._previous.fitted.projection.matrix)
         return judge_again(examination, "adapter")

@@ -48,20 +48,19 @@ class Sample:
             self._shown.extend(row_of[identifier] for identifier in shown)
             self.views.append(normalised(views))
 
-    def reduced(self, basis: Matrix) -> TrainingSet:
-        """The training set in the space of `basis` [dim, r]. The sample's vectors go page by page meanwhile."""
-        size = basis.shape[1]
-        vectors = np.empty((len(self._groups), size), np.float32)
+    def training_set(self) -> TrainingSet:
+        """What was taken in. The sample's vectors go page by page meanwhile."""
+        size = self._vectors[0].shape[1]
+        vectors = np.empty((len(self._groups), size), np.float16)
         row = 0
         self._vectors.reverse()
         while self._vectors:
             page = self._vectors.pop()
-            vectors[row : row + len(page)] = page.astype(np.float32) @ basis
+            vectors[row : row + len(page)] = page
             row += len(page)
-        views = [page @ basis for page in self.views]
         return TrainingSet(
             vectors,
             usable_groups(np.array(self._groups, dtype=np.int64)),
-            np.concatenate(views) if views else np.zeros((0, 1, size), np.float32),
+            np.concatenate(self.views).astype(np.float16) if self.views else np.zeros((0, 1, size), np.float16),
             np.array(self._shown, dtype=np.int64),
         )

@@ -28,7 +28,7 @@ def main(given: IO[bytes], made: IO[bytes], parent: int) -> None:
         sys.stdout.write(f"{share:.4f}\n")
         sys.stdout.flush()
 
-    learned = learn(lesson.data, lesson.earlier, lesson.dim, Hyperparameters(steps=lesson.steps), report)
+    learned = learn(lesson.data, lesson.pca, lesson.earlier, Hyperparameters(steps=lesson.steps), report)
     np.savez(made, head=learned.head, quality=np.array(learned.quality()))
 
 

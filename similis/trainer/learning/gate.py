@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from similis.catalog.projection import normalised
-from similis.trainer.learning.holdout import Holdout, Part
+from similis.trainer.learning.holdout import GROUPS_SEEN, Holdout, Part
 from similis.trainer.learning.retrieval import Retrieval, retrieve
 from similis.trainer.learning.training_set import Matrix
 
@@ -27,7 +27,7 @@ Answers = dict[str, Retrieval]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate found. gain: the change of mAP against what it is compared with, averaged over kinds of questions.
+    """What the gate found. gain: the change of mAP against what it is compared with, by the weights of the examination.
 
     parts: for each kind of question their number and the figures of each space.
     """
@@ -41,17 +41,35 @@ class Verdict:
 class Examination:
     """The answers of several spaces to the questions of all folds. A space is known by its name."""
 
-    def __init__(self) -> None:
+    def __init__(self, grouped: float) -> None:
+        """grouped: the share, 0 to 1, of the images that have a group: so much do questions about groups weigh."""
         self._answers: dict[str, dict[str, list[Retrieval]]] = defaultdict(lambda: defaultdict(list))
+        self._grouped = grouped
 
     def ask(self, holdout: Holdout, space: str, projection: Matrix | None) -> None:
-        """Puts the questions of one fold to a projection [r, d]; None is the frozen space itself."""
+        """Puts the questions of one fold to a projection [dim, d]; None is the frozen space itself."""
         for part in holdout.parts:
             self._answers[space][part.name].append(_ask(holdout, part, projection))
 
     def parts(self, space: str) -> Answers:
         """The answers of a space, by kind of question."""
         return {name: Retrieval.join(answers) for name, answers in self._answers[space].items()}
+
+    def gain(self, adapter: str, plain: str) -> tuple[float, float]:
+        """The change of mAP from `plain` to `adapter` over all kinds of questions, and its standard error."""
+        before, after = self.parts(plain), self.parts(adapter)
+        changes = {name: after[name].average_precision - before[name].average_precision for name in after}
+        weights = self._weights(list(changes))
+        mean = sum(weights[name] * float(change.mean()) for name, change in changes.items())
+        variance = sum(weights[name] ** 2 * float(change.var()) / len(change) for name, change in changes.items())
+        return mean, variance**0.5
+
+    def _weights(self, kinds: list[str]) -> dict[str, float]:
+        """What tells of known groups weighs as much as those have images, and the rest the others, in equal parts."""
+        others = max(len(kinds) - (GROUPS_SEEN in kinds), 1)
+        weights = {kind: self._grouped if kind == GROUPS_SEEN else (1 - self._grouped) / others for kind in kinds}
+        total = sum(weights.values())
+        return {kind: weight / total for kind, weight in weights.items()} if total else dict.fromkeys(kinds, 0.0)
 
     def shown(self, *spaces: str, adapter: str) -> dict[str, dict[str, object]]:
         """For each kind of question their number, and the figures of the spaces, and of one of them as "adapter"."""
@@ -66,14 +84,23 @@ class Examination:
 
 
 def judge(examination: Examination, adapter: str, plain: Sequence[str]) -> Verdict:
-    """Whether the space named `adapter` is better than each of those named `plain`, which serve without a training."""
+    """Whether the space named `adapter` is better than each of those named `plain`, which serve without a training.
+
+    plain: "pca", and what serves now if there is such a thing. No part may be worse than in that; and than in the PCA
+    only where it is as good as in "frozen".
+    """
     tuned = examination.parts(adapter)
     if not tuned:
         return Verdict(False, "nothing could be held out to compare", 0.0, {})
     shown = examination.shown("frozen", *plain, adapter=adapter)
-    gains = [_gain(examination.parts(name), tuned) for name in plain]
+    gains = [
+        (gain, max(MIN_GAIN, STANDARD_ERRORS * error))
+        for gain, error in (examination.gain(adapter, name) for name in plain)
+    ]
     gain, needed = min(gains, key=lambda found: found[0] - found[1])
-    harmed = {harm: None for name in plain for harm in _all_harms(examination.parts(name), tuned)}
+    against = {name: _all_harms(examination.parts(name), tuned) for name in ("frozen", *plain)}
+    harmed = [harm for harm in against["pca"] if harm in against["frozen"]]
+    harmed += [harm for name in plain[1:] for harm in against[name] if harm not in harmed]
     if harmed:
         return Verdict(False, f"it would lower {' and '.join(harmed)} by more than {MAX_LOSS}", gain, shown)
     if gain < needed:
@@ -88,21 +115,12 @@ def judge_again(examination: Examination, adapter: str) -> Verdict:
     """
     frozen, tuned = (examination.parts(space) for space in ("frozen", adapter))
     shown = examination.shown("frozen", adapter=adapter)
-    changes = [(tuned[name].average_precision - frozen[name].average_precision).mean() for name in tuned]
-    gain = float(np.mean(changes)) if changes else 0.0
+    gain, _ = examination.gain(adapter, "frozen")
     telling = {name: asked for name, asked in tuned.items() if len(asked.average_precision) >= ENOUGH_QUESTIONS}
     harmed = _all_harms(frozen, telling)
     if harmed:
         return Verdict(False, f"it lowers {' and '.join(harmed)} by more than {MAX_LOSS}", gain, shown)
     return Verdict(True, "it serves the images that it has not learnt from", gain, shown)
-
-
-def _gain(plain: Answers, tuned: Answers) -> tuple[float, float]:
-    """The change of mAP, averaged over the kinds of questions, and what it must be at least."""
-    changes = [tuned[name].average_precision - plain[name].average_precision for name in tuned]
-    gain = float(np.mean([change.mean() for change in changes]))
-    chance = float(np.sqrt(sum(change.var() / len(change) for change in changes))) / len(changes)
-    return gain, max(MIN_GAIN, STANDARD_ERRORS * chance)
 
 
 def _all_harms(without: Answers, tuned: Answers) -> list[str]:
@@ -120,7 +138,7 @@ def _harms(name: str, without: Retrieval, tuned: Retrieval) -> list[str]:
 
 
 def _ask(holdout: Holdout, part: Part, projection: Matrix | None) -> Retrieval:
-    queries, database = part.queries, holdout.database
+    queries, database = (vectors.astype(np.float32) for vectors in (part.queries, holdout.database))
     if projection is not None:
         queries, database = queries @ projection, database @ projection
     return retrieve(normalised(queries), part.answers, normalised(database), part.labels)

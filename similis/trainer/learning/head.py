@@ -10,9 +10,9 @@ from torch.nn.functional import normalize
 from similis.trainer.learning.objective import NEAR_IDENTICAL, contrastive, frozen_pull
 from similis.trainer.learning.training_set import UNGROUPED, Matrix, TrainingSet
 
-# Called with the number of steps done and the head [r, d] as it is; False ends the training.
+# Called with the number of steps done and the head [dim, d] as it is; False ends the training.
 Observer = Callable[[int, Matrix], bool]
-OBSERVED_EVERY, MAX_OBSERVATIONS = 50, 15
+OBSERVED_EVERY, MAX_OBSERVATIONS = 50, 8
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,10 @@ class Hyperparameters:
     """What decides a training beside its data. Kept with the adapter."""
 
     steps: int = 400
-    batch_size: int = 384
-    learning_rate: float = 3e-3
+    batch_size: int = 512
+    learning_rate: float = 1e-3
     temperature: float = 0.1
-    pull_weight: float = 400.0
+    pull_weight: float = 100.0
     seed: int = 0
 
     def as_dict(self) -> dict[str, float]:
@@ -38,7 +38,7 @@ def checkpoints(steps: int) -> list[int]:
 
 
 def train_head(data: TrainingSet, start: Matrix, parameters: Hyperparameters, observe: Observer) -> Matrix:
-    """Trains a head [r, d] from `start` and gives it. Deterministic for a seed and a number of threads.
+    """Trains a head [dim, d] from `start` and gives it. Deterministic for a seed and a number of threads.
 
     observe is called at the checkpoints.
     """
@@ -68,15 +68,18 @@ class _Batches:
         groups = torch.from_numpy(data.groups)
         self._grouped = groups != UNGROUPED
         self._labels = torch.where(self._grouped, groups, alone)
-        self._views = torch.from_numpy(data.views)
-        self._viewed = torch.from_numpy(data.viewed)
+        # Groups are learnt from their images, and the others from their views: as many as there are of each.
+        alone_viewed = data.groups[data.viewed] == UNGROUPED
+        self._views = torch.from_numpy(data.views[alone_viewed])
+        self._viewed = torch.from_numpy(data.viewed[alone_viewed])
+        self._views_drawn = round((1 - data.grouped) * parameters.batch_size / 2)
         self._parameters = parameters
         self._random = torch.Generator().manual_seed(parameters.seed)
 
     def loss(self, head: torch.Tensor) -> torch.Tensor:
         """The loss of the next batch."""
         images, viewed, views = self._draw()
-        vectors = torch.cat([self._vectors[images], views])
+        vectors = torch.cat([self._vectors[images], views]).float()
         labels = torch.cat([self._labels[images], self._labels[viewed]])
         unit = normalize(vectors, dim=1)
         tuned = normalize(vectors @ head, dim=1)
@@ -98,14 +101,10 @@ class _Batches:
         return ~(grouped[:, None] | grouped[None]) & differ, (grouped[:, None] ^ grouped[None]) & differ
 
     def _draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Images (none twice), and views with the images that they show: half of the batch each."""
-        half = self._parameters.batch_size // 2
-        rows = torch.randperm(len(self._viewed), generator=self._random)[:half]
+        """Images (none twice), and views with the images that they show."""
+        rows = torch.randperm(len(self._viewed), generator=self._random)[: self._views_drawn]
         choice = torch.randint(max(self._views.shape[1], 1), (len(rows),), generator=self._random)
         viewed = self._viewed[rows]
-        if bool(self._grouped.any()) or not len(rows):
-            others = torch.randperm(len(self._vectors), generator=self._random)[
-                : self._parameters.batch_size - len(rows)
-            ]
-            return torch.unique(torch.cat([viewed, others])), viewed, self._views[rows, choice]
-        return torch.unique(viewed), viewed, self._views[rows, choice]
+        room = self._parameters.batch_size - 2 * len(rows)
+        others = torch.randperm(len(self._vectors), generator=self._random)[:room]
+        return torch.unique(torch.cat([viewed, others])), viewed, self._views[rows, choice]

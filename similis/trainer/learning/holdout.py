@@ -8,30 +8,32 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from similis.trainer.learning.training_set import UNGROUPED, Labels, Mask, Matrix, TrainingSet
+from similis.trainer.learning.training_set import UNGROUPED, Labels, Mask, TrainingSet, UnitVectors
 
 FOLDS = 3
-# From this size on one fold has questions enough.
+# From this size on one fold has questions enough, also if it hides fewer groups, so that nearly all are learnt from.
 LARGE = 4000
+HIDDEN_OF_LARGE = 5
 MAX_QUERIES = 1000
 MAX_DATABASE = 20_000
+GROUPS_SEEN, GROUPS_UNSEEN, VIEWS = "groups_seen", "groups_unseen", "views"
 # Below this share of images without a group, groups not seen are no part of what the collection is.
 MIN_UNGROUPED_SHARE = 0.1
 
 
 @dataclass(frozen=True)
 class Part:
-    """Questions of one kind. queries: vectors [q, r] in the reduced space; answers, labels: as in `retrieve`."""
+    """Questions of one kind. queries: unit base vectors [q, dim]; answers, labels: as in `retrieve`."""
 
     name: str
-    queries: Matrix
+    queries: UnitVectors
     answers: Labels
     labels: Labels
 
 
 @dataclass(frozen=True)
 class Holdout:
-    """A training set without what is asked, the images [n, r] that stay to be found, and the questions.
+    """A training set without what is asked, the images [n, dim] that stay to be found, and the questions.
 
     parts: "groups_seen": held-out images of groups that the training knows; "groups_unseen": images of groups whose
     labels it does not know; "views": augmented views of images without a group, unknown ones of images whose other
@@ -39,7 +41,7 @@ class Holdout:
     """
 
     training: TrainingSet
-    database: Matrix
+    database: UnitVectors
     parts: tuple[Part, ...]
 
 
@@ -52,9 +54,11 @@ def folds(data: TrainingSet, fresh: Mask, seed: int) -> Iterator[Holdout]:
     random = np.random.default_rng(seed)
     image_fold = random.integers(FOLDS, size=len(data))
     names = np.setdiff1d(data.groups[fresh], [*data.groups[~fresh], UNGROUPED])
-    group_fold = dict(zip(random.permutation(names).tolist(), np.arange(len(names)) % FOLDS, strict=True))
+    large = len(data) >= LARGE
+    fold_numbers = np.arange(len(names)) % (HIDDEN_OF_LARGE if large else FOLDS)
+    group_fold = dict(zip(random.permutation(names).tolist(), fold_numbers, strict=True))
     ask_unseen = bool((data.groups == UNGROUPED).mean() >= MIN_UNGROUPED_SHARE)
-    for fold in range(1 if len(data) >= LARGE else FOLDS):
+    for fold in range(1 if large else FOLDS):
         unseen = np.array([ask_unseen and group_fold.get(int(group)) == fold for group in data.groups], dtype=bool)
         yield _split(data, fresh, (image_fold == fold) & fresh, unseen, fold, random)
 
@@ -88,9 +92,9 @@ def _split(
     found = np.union1d(_at_most(MAX_DATABASE, np.flatnonzero(~gone), random), shown)
     views = data.views[rows, number] if len(rows) else data.vectors[:0]
     parts = (
-        Part("groups_seen", data.vectors[seen], data.groups[seen], data.groups[found]),
-        Part("groups_unseen", data.vectors[hidden], data.groups[hidden], data.groups[found]),
-        Part("views", views, shown, found),
+        Part(GROUPS_SEEN, data.vectors[seen], data.groups[seen], data.groups[found]),
+        Part(GROUPS_UNSEEN, data.vectors[hidden], data.groups[hidden], data.groups[found]),
+        Part(VIEWS, views, shown, found),
     )
     return Holdout(training.without(gone), data.vectors[found], tuple(part for part in parts if len(part.queries)))
 

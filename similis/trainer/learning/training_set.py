@@ -6,6 +6,8 @@ import numpy as np
 import numpy.typing as npt
 
 Matrix = npt.NDArray[np.float32]
+# Of unit vectors, of which half precision tells all that matters, in half of the memory.
+UnitVectors = npt.NDArray[np.float16] | Matrix
 Labels = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
@@ -18,7 +20,7 @@ MIN_IMAGES = 40
 
 @dataclass(frozen=True)
 class Earlier:
-    """A head [r, d] that an earlier training gave. fresh: bool [n], the images that it has not learnt from."""
+    """A head [dim, d] that an earlier training gave. fresh: bool [n], the images that it has not learnt from."""
 
     head: Matrix
     fresh: Mask
@@ -26,20 +28,25 @@ class Earlier:
 
 @dataclass(frozen=True)
 class TrainingSet:
-    """A sample of n images in r dimensions.
+    """A sample of n images.
 
-    vectors: float32 [n, r], the unit base vectors after the reduction. groups: int64 [n]; images with the same
-    number show the same object, UNGROUPED ones are known by themselves only. views: float32 [m, v, r], v augmented
-    views of m of the images. viewed: int64 [m], which images those are.
+    vectors: [n, dim], the unit base vectors. groups: int64 [n]; images with the same number show the same object,
+    UNGROUPED ones are known by themselves only. views: [m, v, dim], the unit vectors of v augmented views of m of the
+    images. viewed: int64 [m], which images those are.
     """
 
-    vectors: Matrix
+    vectors: UnitVectors
     groups: Labels
-    views: Matrix
+    views: UnitVectors
     viewed: Labels
 
     def __len__(self) -> int:
         return len(self.vectors)
+
+    @property
+    def grouped(self) -> float:
+        """The share of the images, 0 to 1, that have a group."""
+        return float((self.groups != UNGROUPED).mean()) if len(self) else 0.0
 
     def with_groups(self, groups: Labels) -> "TrainingSet":
         """The same images, grouped otherwise."""

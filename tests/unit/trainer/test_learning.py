@@ -7,9 +7,9 @@ import pytest
 
 from similis.catalog.projection import normalised
 from similis.trainer.learning.finetuning import Learned, learn
-from similis.trainer.learning.gate import ENOUGH_QUESTIONS, Examination, Verdict, judge, judge_again
+from similis.trainer.learning.gate import ENOUGH_QUESTIONS, MAX_LOSS, Examination, Verdict, judge, judge_again
 from similis.trainer.learning.head import Hyperparameters, train_head
-from similis.trainer.learning.holdout import FOLDS, Holdout, folds, fresh_questions
+from similis.trainer.learning.holdout import FOLDS, Holdout, Part, folds, fresh_questions
 from similis.trainer.learning.objective import NEAR_IDENTICAL
 from similis.trainer.learning.retrieval import retrieve
 from similis.trainer.learning.training_set import (
@@ -27,6 +27,7 @@ DIM = 24
 OBJECTS = 16
 EACH = 10
 VIEWS = 2
+PCA = np.eye(DIM, 16, dtype=np.float32)
 
 
 def objects(seed: int, groups: Labels | None = None) -> TrainingSet:
@@ -49,7 +50,7 @@ def objects(seed: int, groups: Labels | None = None) -> TrainingSet:
 
 
 def learnt(data: TrainingSet, steps: int = 100) -> Learned:
-    return learn(data, None, 16, Hyperparameters(steps=steps, batch_size=128, learning_rate=0.01), lambda _: None)
+    return learn(data, PCA, None, Hyperparameters(steps=steps, batch_size=128, learning_rate=0.01), lambda _: None)
 
 
 def split_up(data: TrainingSet) -> list[Holdout]:
@@ -85,7 +86,7 @@ def test_views_alone_are_learnt_from() -> None:
 def test_groups_that_are_noise_are_refused(seed: int) -> None:
     found = learnt(objects(seed, shuffled(seed)))
     assert not found.verdict.adopted
-    np.testing.assert_array_equal(found.head, np.eye(DIM, 16, dtype=np.float32))
+    np.testing.assert_array_equal(found.head, PCA)
 
 
 def test_too_few_images_are_not_learnt_from() -> None:
@@ -136,13 +137,43 @@ def test_retrieval_is_measured_as_the_field_does() -> None:
     assert found.means() == {"map": 0.5, "map_at_10": 0.5, "recall_at_1": 0.0, "recall_at_10": 1.0}
 
 
+@pytest.mark.parametrize(("grouped", "gain"), [(0.75, 0.375), (0.25, 0.125)])
+def test_questions_weigh_as_much_as_there_are_images_of_their_kind(grouped: float, gain: float) -> None:
+    queries = np.array([[0.9, 0.4], [0.4, 0.9]], dtype=np.float32)
+    # What is right for each question comes second in the frozen space.
+    seen, views = (
+        Part(name, queries[[row]], np.array([1 - row]), np.arange(2))
+        for row, name in ((0, "groups_seen"), (1, "views"))
+    )
+    images = np.eye(2, dtype=np.float32)
+    holdout = Holdout(TrainingSet(images, np.arange(2), images[:0, None], np.arange(0)), images, (seen, views))
+    examination = Examination(grouped)
+    examination.ask(holdout, "frozen", None)
+    # The second direction counts for more: that answers the first question.
+    examination.ask(holdout, "adapter", np.diag([0.1, 1.0]).astype(np.float32))
+    assert examination.gain("adapter", "frozen")[0] == pytest.approx(gain)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_groups_that_are_not_known_lose_little_by_those_that_are(seed: int) -> None:
+    truth = np.repeat(np.arange(OBJECTS), EACH)
+    found = learnt(objects(seed, np.where(truth % 2, UNGROUPED, truth)), 200)
+    assert found.verdict.adopted, found.verdict.reason
+    unseen = found.verdict.parts["groups_unseen"]
+    frozen, adapter = unseen["frozen"], unseen["adapter"]
+    assert isinstance(frozen, dict)
+    assert isinstance(adapter, dict)
+    assert adapter["map"] > frozen["map"] - 2 * MAX_LOSS
+    assert 0 < found.mix <= 1
+
+
 def test_nothing_held_out_is_a_refusal() -> None:
-    assert not judge(Examination(), "adapter", ["pca"]).adopted
+    assert not judge(Examination(1.0), "adapter", ["pca"]).adopted
 
 
 def again(head: Matrix, *, asked: int = 60) -> Verdict:
     """The verdict on a head that learnt from all but the last `asked` images."""
-    data, examination = objects(4), Examination()
+    data, examination = objects(4), Examination(1.0)
     # Louder in what tells objects apart, so that there is something to lose.
     loudness = np.where(np.arange(DIM) < 4, 4, 1).astype(np.float32)
     data = TrainingSet(normalised(data.vectors * loudness), data.groups, data.views, data.viewed)
@@ -153,7 +184,7 @@ def again(head: Matrix, *, asked: int = 60) -> Verdict:
 
 
 def test_what_serves_images_that_came_since_is_kept_and_what_harms_them_is_not() -> None:
-    kept, given_up = again(np.eye(DIM, 16, dtype=np.float32)), again(np.eye(DIM, 16, -8, dtype=np.float32))
+    kept, given_up = again(PCA), again(np.eye(DIM, 16, -8, dtype=np.float32))
     assert kept.adopted, kept.reason
     assert not given_up.adopted
     # Whole objects are new, and one image of each is left to be found.
@@ -173,7 +204,7 @@ def test_what_was_learnt_with_is_said() -> None:
 def going_on(data: TrainingSet, head: Matrix, fresh: Mask) -> Learned:
     """What comes of it when a head is begun with that has learnt from all images but the `fresh` ones."""
     parameters = Hyperparameters(steps=100, batch_size=128, learning_rate=0.01)
-    return learn(data, Earlier(head, fresh), 16, parameters, lambda _: None)
+    return learn(data, PCA, Earlier(head, fresh), parameters, lambda _: None)
 
 
 def some_of_each(data: TrainingSet) -> Mask:
@@ -197,7 +228,7 @@ def test_only_images_that_an_earlier_head_has_not_learnt_from_are_asked_with() -
 def test_an_earlier_head_is_kept_where_there_is_nothing_to_gain() -> None:
     data = objects(1)
     # It looks at what tells the objects apart, and at little else.
-    head = np.eye(DIM, 16, dtype=np.float32) * np.where(np.arange(16) < 4, 1, 0.05).astype(np.float32)
+    head = PCA * np.where(np.arange(16) < 4, 1, 0.05).astype(np.float32)
     found = going_on(data, head, some_of_each(data))
     assert (found.adapter, found.steps) == ("kept", 0), found.verdict.reason
     np.testing.assert_array_equal(found.head, head)
@@ -224,10 +255,10 @@ def test_what_an_earlier_head_knows_by_heart_proves_nothing(seed: int) -> None:
     data = objects(seed, shuffled(seed))
     fresh = some_of_each(data)
     loose = Hyperparameters(steps=400, batch_size=128, learning_rate=0.01, pull_weight=0.0)
-    by_heart = train_head(data.without(fresh), np.eye(DIM, 16, dtype=np.float32), loose, lambda *_: True)
-    examination = Examination()
+    by_heart = train_head(data.without(fresh), PCA, loose, lambda *_: True)
+    examination = Examination(1.0)
     for split in split_up(data.without(fresh)):
-        examination.ask(split, "pca", np.eye(DIM, 16, dtype=np.float32))
+        examination.ask(split, "pca", PCA)
         examination.ask(split, "frozen", None)
         examination.ask(split, "adapter", by_heart)
     assert judge(examination, "adapter", ["pca"]).adopted
@@ -241,5 +272,5 @@ def test_images_that_are_nearly_one_are_not_pushed_apart() -> None:
     assert (photographs @ photographs.T).min() > NEAR_IDENTICAL
     alone = TrainingSet(images, np.full(40, UNGROUPED), views, np.arange(40))
     free = Hyperparameters(steps=100, batch_size=80, learning_rate=0.01, pull_weight=0.0)
-    start = np.eye(DIM, 16, dtype=np.float32)
+    start = PCA
     np.testing.assert_array_equal(train_head(alone, start, free, lambda *_: True), start)
