@@ -1,6 +1,7 @@
 """Contents: the CSV of a collection, byte for byte, and the images that its rows name."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +9,18 @@ from pathlib import Path
 from similis.catalog import collections
 from similis.catalog.database import Connection, Database
 from similis.catalog.images import merge_staged
+from similis.servicekit.errors import InvalidRequest
 from similis.servicekit.request_context import remaining
 
 CHUNK_BYTES = 1024 * 1024
 REPLACE_SECONDS = 55.0
+
+# A content without the piece has ended before it; no row: the content itself is gone.
+PIECE = """
+SELECT p.data FROM contents t
+LEFT JOIN content_chunks p ON p.collection_id = t.collection_id AND p.revision = t.revision AND p.ordinal = $3
+WHERE t.collection_id = $1 AND t.revision = $2
+"""
 
 PRUNE = """
 DELETE FROM contents t
@@ -70,20 +79,21 @@ class Contents:
         return identifier
 
     async def read(self, collection_id: int, revision: int) -> AsyncIterator[bytes]:
-        """The bytes of a revision in pieces; nothing for revision 0. No connection is held between pieces."""
-        ordinal = 0
-        while True:
+        """The bytes of a revision in pieces; nothing for revision 0. No connection is held between pieces.
+
+        Raises InvalidRequest, collection_not_found, when the content is removed meanwhile: what came is not all of it.
+        """
+        if not revision:
+            return
+        for ordinal in itertools.count():
             async with self._database.connection() as connection:
-                data: bytes | None = await connection.fetchval(
-                    "SELECT data FROM content_chunks WHERE collection_id = $1 AND revision = $2 AND ordinal = $3",
-                    collection_id,
-                    revision,
-                    ordinal,
-                )
-            if data is None:
+                row = await connection.fetchrow(PIECE, collection_id, revision, ordinal)
+            if row is None:
+                message = f"The content of collection {collection_id} was removed meanwhile."
+                raise InvalidRequest(message, code="collection_not_found")
+            if row["data"] is None:
                 return
-            yield data
-            ordinal += 1
+            yield row["data"]
 
     async def prune(self, superseded_seconds: float) -> None:
         """Removes contents that nothing pins and that were replaced longer ago than a download takes."""
