@@ -113,7 +113,9 @@ async def _replace(connection: Connection, collection_id: int, staged: StagedCon
         return Revision(current, staged.row_count, changed=False)
     revision = current + 1
     await connection.execute(
-        "UPDATE contents SET superseded_at = now() WHERE collection_id = $1 AND revision = $2", collection_id, current
+        "UPDATE contents SET superseded_at = clock_timestamp() WHERE collection_id = $1 AND revision = $2",
+        collection_id,
+        current,
     )
     await connection.execute(
         "INSERT INTO contents (collection_id, revision, digest, row_count) VALUES ($1, $2, $3, $4)",
@@ -125,7 +127,10 @@ async def _replace(connection: Connection, collection_id: int, staged: StagedCon
     await _store_bytes(connection, collection_id, revision, staged.csv)
     await merge_staged(connection, collection_id, revision, staged.rows, timeout=remaining(REPLACE_SECONDS))
     await connection.execute(
-        "UPDATE collections SET content_revision = $2, last_modified = now() WHERE id = $1", collection_id, revision
+        # Not the time at which the transaction began: it may have waited for another upload's.
+        "UPDATE collections SET content_revision = $2, last_modified = clock_timestamp() WHERE id = $1",
+        collection_id,
+        revision,
     )
     return Revision(revision, staged.row_count, changed=True)
 

@@ -271,6 +271,26 @@ async def test_a_finetune_does_not_wait_for_an_upload(workplace: Workplace) -> N
         assert not await workplace.jobs.heartbeat(job, "fetching", 1.0)
 
 
+async def test_what_waited_for_an_upload_has_the_time_at_which_it_was_done(workplace: Workplace) -> None:
+    collection = await workplace.collection(URLS)
+    await published(workplace, collection)
+    await workplace.finetune(collection, force=True)
+    job = await claimed(workplace)
+    index = await workplace.indexes.begin(job, "b")
+    async with workplace.database.transaction() as connection:
+        await collections.lock(connection, collection)
+        publishing = asyncio.create_task(workplace.jobs.publish(job, index.id, 2))
+        uploading = asyncio.create_task(workplace.fill(collection, URLS[:1]))
+        await waiting_for_locks(workplace, 2)
+        let_go = await connection.fetchval("SELECT clock_timestamp()")
+    await asyncio.gather(publishing, uploading)
+    found = await workplace.collections.get(collection)
+    assert found.last_finetuned is not None
+    assert min(found.last_finetuned, found.last_modified) > let_go
+    replaced = await workplace.rows("SELECT superseded_at > $1 FROM indexes WHERE superseded_at IS NOT NULL", let_go)
+    assert replaced == [(True,)]
+
+
 async def test_an_upload_that_was_given_up_lets_the_collection_go(workplace: Workplace) -> None:
     collection = await workplace.collection(URLS)
     async with workplace.database.transaction() as connection:
