@@ -144,6 +144,8 @@ async def test_threshold_leaves_out_what_is_below(serving: Api, collection: int)
     for query, fields in (("", {"threshold": middle * 100}), (f"?threshold={middle * 100:.6f}", {})):
         found = (await search(serving, collection, picture(0), query, num_results=COUNT, **fields)).json["results"]
         assert found == everything[:5]
+    found = (await search(serving, collection, picture(0), "?threshold=30.000000000000004")).json["results"]
+    assert all(result["score"] >= 0.3 for result in found)
     assert (await search(serving, collection, picture(99), threshold=100)).json["results"] == []
     assert len((await search(serving, collection, picture(0), threshold=0)).json["results"]) == 5
 
