@@ -84,8 +84,10 @@ CANCEL = """
 UPDATE jobs SET cancel_requested = true,
     state = CASE WHEN state = 'queued' THEN 'cancelled' ELSE state END,
     finished_at = CASE WHEN state = 'queued' THEN now() ELSE finished_at END
-WHERE id = $1 AND state IN ('queued', 'running')
+WHERE {column} = $1 AND state IN ('queued', 'running')
+RETURNING *
 """
+CANCEL_JOB, CANCEL_ACTIVE = CANCEL.format(column="id"), CANCEL.format(column="collection_id")
 
 
 class JobState(Enum):
@@ -221,9 +223,16 @@ class Jobs:
     async def request_cancel(self, job_id: int) -> Job:
         """Asks a job to end, and tells its worker; one that has ended stays so. Raises NotFound, job_not_found."""
         async with self._database.connection() as connection:
-            await connection.execute(CANCEL, job_id)
+            await connection.execute(CANCEL_JOB, job_id)
             await notify(connection)
         return await self.get(job_id)
+
+    async def cancel_active(self, collection_id: int) -> Job | None:
+        """Asks a collection's queued or running job to end, and tells its worker; None if there is none."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(CANCEL_ACTIVE, collection_id)
+            await notify(connection)
+        return None if row is None else _job(row)
 
     async def get(self, job_id: int) -> Job:
         """Raises NotFound, job_not_found."""

@@ -209,6 +209,21 @@ async def test_a_queued_job_is_cancelled_at_once_and_a_running_one_is_told(workp
         await workplace.jobs.request_cancel(10**9)
 
 
+async def test_a_collections_active_job_is_cancelled_and_none_that_has_ended(workplace: Workplace) -> None:
+    collection = await workplace.collection(URLS)
+    assert await workplace.jobs.cancel_active(collection) is None
+    queued = await workplace.finetune(collection)
+    cancelled = await workplace.jobs.cancel_active(collection)
+    assert cancelled is not None
+    assert (cancelled.id, cancelled.state) == (queued.id, JobState.CANCELLED)
+    assert await workplace.jobs.cancel_active(collection) is None
+    await workplace.finetune(collection)
+    running = await claimed(workplace)
+    told = await workplace.jobs.cancel_active(collection)
+    assert told is not None
+    assert (told.id, told.state, told.cancel_requested) == (running.id, JobState.RUNNING, True)
+
+
 async def test_a_deletion_takes_the_job_from_its_worker(workplace: Workplace) -> None:
     collection = await workplace.collection(URLS)
     await workplace.finetune(collection)
