@@ -25,6 +25,7 @@ from similis.catalog.notices import Notices
 from similis.catalog.statistics import Statistics
 from similis.catalog.vector_collections import VectorCollections
 from similis.catalog.vectors import QdrantAddress, open_qdrant
+from similis.servicekit.background import in_background
 from similis.servicekit.grpc_channel import open_channel
 from similis.servicekit.grpc_server import RunningServer, ServerPlan, grpc_server
 from similis.servicekit.logs import get_logger
@@ -239,9 +240,5 @@ async def _working(
             await server.set_serving(SERVICE, True)
             await asyncio.Event().wait()
 
-    task = asyncio.create_task(work(), name="work")
-    try:
+    async with in_background(work(), "work"):
         yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)

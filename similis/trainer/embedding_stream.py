@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from similis.proto.embedder.v1 import embedder_pb2, embedder_pb2_grpc
+from similis.servicekit.background import in_background
 from similis.servicekit.errors import ServiceError, Unavailable
 from similis.servicekit.grpc_calls import RpcCalls
 from similis.servicekit.grpc_status import from_rpc_error
@@ -98,12 +99,8 @@ class EmbeddingStream:
     @asynccontextmanager
     async def connected(self) -> AsyncIterator["EmbeddingStream"]:
         """Usable while entered."""
-        task = asyncio.create_task(self._run(), name="embedding-stream")
-        try:
+        async with in_background(self._run(), "embedding-stream"):
             yield self
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def embed(self, image: bytes, views: int = 0) -> Embedded:
         """The backbone's vector of an encoded image, and of so many augmented views of it.

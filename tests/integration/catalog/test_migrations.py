@@ -40,6 +40,13 @@ async def test_services_wait_for_a_database_that_is_not_there() -> None:
                 await wait_for_schema(database)
 
 
+async def test_services_wait_for_a_database_that_its_server_has_not_yet(postgres_url: str) -> None:
+    async with new_database(postgres_url) as url, Database.open(url + "_later") as database:
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.5):
+                await wait_for_schema(database)
+
+
 async def test_a_schema_that_is_newer_is_served_and_left_as_it_is(postgres_url: str) -> None:
     async with new_database(postgres_url) as url, Database.open(url) as database:
         async with database.connection() as connection:
