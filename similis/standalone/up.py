@@ -130,11 +130,7 @@ async def _show_metrics(stack: AsyncExitStack, options: UpOptions, addresses: Ad
     services = ("gateway", "embedder", "trainer")
     metrics = InstanceMetrics({name: addresses.metrics(name) for name in services}, options.data)
     endpoint = exposition_endpoint(metrics.exposition, options.host, options.metrics_port)
-    try:
-        port = await stack.enter_async_context(endpoint)
-    except OSError as error:
-        reason = error.strerror or error
-        raise StartupError(f"cannot show metrics on port {options.metrics_port}: {reason}") from error
+    port = await stack.enter_async_context(endpoint)
     log.info("metrics_served", address=f"http://{authority(options.host, port)}/metrics")
 
 

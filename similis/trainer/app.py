@@ -93,7 +93,8 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[RunningTrainer]:
         servicer = TrainerServicer(parts.jobs, nudge)
         server = await _listen(stack, settings, servicer, parts.metrics)
         stack.callback(servicer.stop)
-        metrics_port = await _show_metrics(stack, settings, parts.metrics)
+        endpoint = metrics_endpoint(parts.metrics.registry, settings.metrics_host, settings.metrics_port)
+        metrics_port = await stack.enter_async_context(endpoint)
         await _watch(stack, parts)
         await stack.enter_async_context(_working(parts.database, working, server))
         log.info("trainer_listening", listen=settings.listen, port=server.port, health_port=server.health_port)
@@ -203,16 +204,6 @@ async def _listen(
         raise StartupError(str(error)) from error
     await server.set_serving("", False)
     return server
-
-
-async def _show_metrics(stack: AsyncExitStack, settings: TrainerSettings, metrics: TrainerMetrics) -> int | None:
-    if settings.metrics_port is None:
-        return None
-    endpoint = metrics_endpoint(metrics.registry, settings.metrics_host, settings.metrics_port)
-    try:
-        return await stack.enter_async_context(endpoint)
-    except OSError as error:
-        raise StartupError(f"cannot show metrics on port {settings.metrics_port}: {error.strerror}") from error
 
 
 async def _watch(stack: AsyncExitStack, parts: _Parts) -> None:
