@@ -145,6 +145,24 @@ async def test_an_error_of_the_tree_leaves_the_connection_usable_and_the_transac
         assert await connection.fetchval("SELECT count(*) FROM collections") == 0
 
 
+async def test_a_server_that_became_a_standby_is_unavailable_and_its_connection_is_not_used_again(
+    database: Database,
+) -> None:
+    servers = []
+
+    async def insert() -> None:
+        async with database.transaction() as connection:
+            servers.append(await connection.fetchval("SELECT pg_backend_pid()"))
+            # As all transactions of a standby are.
+            await connection.execute("SET TRANSACTION READ ONLY")
+            await connection.execute("INSERT INTO collections (name) VALUES ('coins')")
+
+    with pytest.raises(Unavailable):
+        await insert()
+    async with database.connection() as connection:
+        assert await connection.fetchval("SELECT pg_backend_pid()") not in servers
+
+
 async def test_an_advisory_lock_has_one_holder_and_ends_with_its_connection(database: Database) -> None:
     async with try_lock(database, 77) as first, try_lock(database, 77) as second, try_lock(database, 78) as other:
         assert (first, second, other) == (True, False, True)
