@@ -45,6 +45,16 @@ async def test_health_says_that_the_process_answers(api: Api) -> None:
     assert (await api.get("/")).json["name"] == "similis"
 
 
+async def test_what_is_asked_every_few_seconds_is_not_logged(api: Api, capsys: Any, caplog: Any) -> None:
+    for path in ("/healthz", "/readyz", "/readyz/gateway", "/metrics"):
+        assert (await api.get(path)).status in (200, 503)
+    await api.get("/api/collection/list")
+    # Wherever earlier tests have left the logs to go.
+    said = "".join(capsys.readouterr()) + caplog.text
+    assert "/api/collection/list" in said
+    assert not [path for path in ("/healthz", "/readyz", "/metrics") if path in said]
+
+
 async def test_readiness_names_the_part_that_does_not_answer(api: Api, launch: Launch) -> None:
     answer = await api.get("/readyz")
     assert answer.status == 503
