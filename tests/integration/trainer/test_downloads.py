@@ -73,7 +73,7 @@ async def test_a_host_that_recovers_is_asked_again(host: ImageHost) -> None:
     assert host.requests["flaky"] == 3
 
 
-@pytest.mark.parametrize("path", ["no-such-thing", "forbidden", "teapot", "empty", "loop"])
+@pytest.mark.parametrize("path", ["no-such-thing", "forbidden", "teapot", "empty", "loop", "wrong-encoding"])
 async def test_what_will_not_pass_is_asked_for_once(host: ImageHost, path: str) -> None:
     faulty(host)
     await reason(host.url(path))
