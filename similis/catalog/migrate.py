@@ -89,6 +89,9 @@ async def wait_for_schema(database: Database) -> None:
             version = await schema_version(database)
         except ServiceError as error:
             log.warning("schema_wait", reason=error.message)
+        except Exception as error:
+            # A role or a database that is not there yet, a password that is just being changed: also reasons to wait.
+            log.error("schema_wait", reason=repr(error))
         else:
             if version >= wanted:
                 return
