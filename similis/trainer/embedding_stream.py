@@ -168,6 +168,10 @@ class EmbeddingStream:
             return Unavailable("The embedder does not answer.", code="embedder_unavailable") if opened.held else None
         except grpc.aio.AioRpcError as error:
             return from_rpc_error(error, upstream="embedder")
+        except asyncio.CancelledError:
+            if _we_are_cancelled():
+                raise
+            return _broken()
         finally:
             self._open -= 1
             opened.over = True
@@ -241,6 +245,12 @@ def _embedded(answer: embedder_pb2.Embedding, views: int) -> Embedded:
     if not usable or not all(np.isfinite(row).all() for row in rows):
         return Embedded(np.zeros(0, np.float32), np.zeros((0, 0), np.float32))
     return Embedded(rows[0], np.stack(rows)[1:])
+
+
+def _we_are_cancelled() -> bool:
+    """Or the call is: what gRPC raises when it ends a call by itself looks the same."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _broken() -> ServiceError:

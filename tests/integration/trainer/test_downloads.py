@@ -7,9 +7,11 @@ from collections import Counter
 from typing import Any
 
 import pytest
+from aiohttp import web
 
 from similis.servicekit import network_guard
 from similis.trainer import downloads as downloads_module
+from similis.trainer import kept_connections
 from similis.trainer.downloads import DownloadLimits, Downloads
 from similis.trainer.failure import ImageFailed, Reason
 from tests.eventually import eventually
@@ -71,7 +73,7 @@ async def test_a_host_that_recovers_is_asked_again(host: ImageHost) -> None:
     assert host.requests["flaky"] == 3
 
 
-@pytest.mark.parametrize("path", ["no-such-thing", "forbidden", "teapot", "empty", "loop"])
+@pytest.mark.parametrize("path", ["no-such-thing", "forbidden", "teapot", "empty", "loop", "wrong-encoding"])
 async def test_what_will_not_pass_is_asked_for_once(host: ImageHost, path: str) -> None:
     faulty(host)
     await reason(host.url(path))
@@ -163,6 +165,28 @@ async def test_downloads_at_once_are_bounded(host: ImageHost) -> None:
 
         await asyncio.gather(*(one(url) for url in host.picture_urls(40)))
     assert host.most_under_way == LIMITS.concurrency
+
+
+async def test_connections_that_wait_are_bounded_however_many_hosts_there_are(
+    host: ImageHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept_connections, "MAX_HOSTS", 3)
+    application = web.Application()
+    application.router.add_get("/{path:.*}", host.answer)
+    runner = web.AppRunner(application)
+    await runner.setup()
+    try:
+        for _ in range(12):
+            await web.TCPSite(runner, "127.0.0.1", 0).start()
+        async with Downloads.open(LIMITS, allow_private_addresses=True) as downloads:
+            for address, port in runner.addresses:
+                async with downloads.image(f"http://{address}:{port}/pictures/1/full/max/0/default.png") as download:
+                    assert download.body == picture(1)
+            assert runner.server is not None
+            server = runner.server
+            await eventually(lambda: len(server.connections) == 3, seconds=10)
+    finally:
+        await runner.cleanup()
 
 
 async def test_large_bodies_wait_for_memory_and_the_wait_is_not_their_hosts(

@@ -9,6 +9,7 @@ from similis.catalog.jobs import JobState, LeaseLost
 from similis.proto.trainer.v1 import trainer_pb2, trainer_pb2_grpc
 from similis.servicekit.errors import InvalidRequest
 from similis.trainer.app import RunningTrainer
+from similis.trainer.finetune import Finetune
 from tests.eventually import eventually
 from tests.integration.trainer.conftest import Trainers, until
 from tests.integration.trainer.image_host import ImageHost
@@ -45,6 +46,22 @@ async def test_two_trainers_share_the_queue_and_do_each_job_once(
     assert [(job.state, job.attempts, job.token) for job in ended] == [(JobState.DONE, 1, 1)] * 6
     assert set(embedder.embedded.values()) == {1}
     assert await workplace.rows("SELECT count(*) FROM indexes WHERE published_at IS NOT NULL") == [(6,)]
+
+
+async def test_a_finetune_that_is_cancelled_from_within_is_not_taken_for_done(
+    trainers: Trainers, workplace: Workplace, host: ImageHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def cancelled(*_: object) -> None:
+        raise asyncio.CancelledError
+
+    job = await workplace.finetune(await workplace.collection(host.picture_urls(2)))
+    async with trainers.running():
+        with monkeypatch.context() as patch:
+            patch.setattr(Finetune, "run", cancelled)
+            ended = await trainers.ended(job)
+        assert (ended.state, ended.error_code) == (JobState.FAILED, "internal")
+        # Nor for a sign to stop: the next job is done.
+        assert (await trainers.ended(await workplace.finetune(job.collection_id))).state is JobState.DONE
 
 
 async def test_a_job_that_is_taken_away_stops_and_publishes_nothing(

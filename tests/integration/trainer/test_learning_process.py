@@ -1,6 +1,7 @@
 """The process that learns: what its death costs, and what it leaves behind."""
 
 import asyncio
+import resource
 import tempfile
 from pathlib import Path
 
@@ -35,6 +36,21 @@ async def killed(times: int) -> None:
                 seen.add(child.pid)
                 child.kill()
         await asyncio.sleep(0.01)
+
+
+async def test_a_disk_without_room_for_what_is_learnt_from_costs_the_adapter_and_no_finetune(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        learned = await learned_apart(lesson(), lambda _: None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert learned.head.shape == (DIMENSION, 8)
+    assert learned.quality["adapter"] == "pca"
+    assert "File too large" in str(learned.quality["reason"])
 
 
 @pytest.mark.parametrize(("kills", "reason"), [(1, "mAP"), (2, "the process that learns died")])
