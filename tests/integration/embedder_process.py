@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from similis.proto.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 from similis.servicekit.grpc_channel import open_channel
+from tests.ports import free_port
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -46,9 +46,7 @@ async def running_embedder(model_cache: Path = MODEL_CACHE, **settings: str) -> 
 
     `settings` become environment variables: `workers="1"` is SIMILIS_WORKERS=1.
     """
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        listen = f"127.0.0.1:{free.getsockname()[1]}"
-    told = {"listen": listen, "model_cache": str(model_cache), **settings}
+    told = {"listen": f"127.0.0.1:{free_port()}", "model_cache": str(model_cache), **settings}
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "similis.embedder"),
         env={**os.environ, **{f"SIMILIS_{name.upper()}": value for name, value in told.items()}},

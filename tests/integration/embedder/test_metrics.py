@@ -1,7 +1,6 @@
 """What the embedder says of its work, in both arrangements of processes."""
 
 import asyncio
-import socket
 import urllib.request
 from collections.abc import AsyncIterator
 
@@ -12,6 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from similis.proto.embedder.v1 import embedder_pb2 as pb
 from similis.servicekit.grpc_channel import open_channel
 from tests.integration.embedder_process import running_embedder
+from tests.ports import free_port
 from tests.unit.embedder.photographs import encoded, photograph
 
 IMAGE = encoded(photograph().resize((300, 300)), "JPEG")
@@ -35,8 +35,7 @@ async def requests() -> AsyncIterator[pb.EmbedStreamRequest]:
 
 @pytest.mark.parametrize("pipeline", ["fused", "staged"])
 async def test_queues_steps_and_outcomes_are_counted(pipeline: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     async with (
         running_embedder(workers="1", pipeline=pipeline, metrics_port=str(port), max_image_bytes="100000") as running,
         open_channel(running.target) as channel,

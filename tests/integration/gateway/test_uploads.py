@@ -288,7 +288,7 @@ async def test_json_with_an_odd_content_type_is_still_json(api: Api) -> None:
         assert answer.pushed()["number_of_images"] == 1
 
 
-async def until(condition: Any, seconds: float = 20.0) -> None:
+async def until(condition: Any, seconds: float = 60.0) -> None:
     """Waits for what happens elsewhere."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - what is waited for happens in another process

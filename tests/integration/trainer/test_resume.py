@@ -16,6 +16,7 @@ from tests.integration.trainer.image_host import ImageHost
 from tests.integration.trainer.pixel_embedder import PixelEmbedder, pixel_embedder
 from tests.integration.trainer.trainer_process import stop, trainer_process
 from tests.integration.workplace import Workplace
+from tests.ports import free_port
 from tests.processes import offspring
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -142,7 +143,7 @@ async def test_an_embedder_that_is_away_for_a_while_is_waited_for(
     trainers: Trainers, workplace: Workplace, host: ImageHost
 ) -> None:
     job = await workplace.finetune(await workplace.collection(host.picture_urls(IMAGES)))
-    async with pixel_embedder() as first:
+    async with pixel_embedder(f"127.0.0.1:{free_port()}") as first:
         first.delay = 0.005
         context = trainers.running(embedder_address=first.target)
         await context.__aenter__()
