@@ -71,7 +71,7 @@ async def test_any_csv_comes_back_byte_for_byte(api: Api) -> None:
             assert (await upload(identifier, data)).pushed()["number_of_images"] == len(rows)
             assert await api.csv(identifier) == data
 
-    @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=10, suppress_health_check=list(HealthCheck))
     @given(rows=lines, shape=shapes)
     def holds(rows: list[tuple[str, str]], shape: tuple[str, str, bool, bool, bool]) -> None:
         asyncio.run_coroutine_threadsafe(round_trip(rows, written(rows, shape)), loop).result()
