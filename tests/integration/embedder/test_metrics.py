@@ -11,7 +11,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from similis.proto.embedder.v1 import embedder_pb2 as pb
 from similis.servicekit.grpc_channel import open_channel
 from tests.integration.embedder_process import running_embedder
-from tests.ports import free_port
 from tests.unit.embedder.photographs import encoded, photograph
 
 IMAGE = encoded(photograph().resize((300, 300)), "JPEG")
@@ -35,13 +34,12 @@ async def requests() -> AsyncIterator[pb.EmbedStreamRequest]:
 
 @pytest.mark.parametrize("pipeline", ["fused", "staged"])
 async def test_queues_steps_and_outcomes_are_counted(pipeline: str) -> None:
-    port = free_port()
     async with (
-        running_embedder(workers="1", pipeline=pipeline, metrics_port=str(port), max_image_bytes="100000") as running,
+        running_embedder(workers="1", pipeline=pipeline, max_image_bytes="100000") as running,
         open_channel(running.target) as channel,
     ):
         stub = running.stub(channel)
-        before = await asyncio.to_thread(scraped, port)
+        before = await asyncio.to_thread(scraped, running.metrics_port)
         await stub.Embed(pb.EmbedRequest(image=IMAGE))
         for image in (b"no image", bytes(100_001)):
             with pytest.raises(grpc.aio.AioRpcError):
@@ -49,7 +47,7 @@ async def test_queues_steps_and_outcomes_are_counted(pipeline: str) -> None:
         with pytest.raises(grpc.aio.AioRpcError):
             await stub.Embed(pb.EmbedRequest(image=IMAGE), timeout=0.0005)
         assert len([response async for response in stub.EmbedStream(requests())]) == 3
-        found = await asyncio.to_thread(scraped, port)
+        found = await asyncio.to_thread(scraped, running.metrics_port)
     outcomes = {key[1:]: value for key, value in found.items() if key[0] == "embedder_images_total"}
     late = [key for key in outcomes if key[1] in ("deadline_exceeded", "cancelled")]
     assert {key: value for key, value in outcomes.items() if key not in late} == {
