@@ -21,13 +21,14 @@ from similis.servicekit.grpc_channel import open_channel
 from similis.servicekit.metrics import RpcClientMetrics
 from similis.servicekit.settings import TlsFiles
 from tests.certificates import Authority
-from tests.e2e.service_process import ServiceProcess, free_ports, gateway_ready, is_ready, serves
+from tests.e2e.service_process import ServiceProcess, gateway_ready, is_ready, serves
 from tests.integration.embedder_process import MODEL_CACHE
 from tests.integration.gateway.api import api_client
 from tests.integration.gateway.indexing import Indexer, content, picture
 from tests.integration.gateway.parts import running_postgres
 from tests.integration.qdrant_process import running_qdrant
 from tests.name_server import NameServer, name_server
+from tests.ports import free_port
 
 SEARCHERS = 2
 DRAIN_SECONDS = 1.0
@@ -101,7 +102,7 @@ class Cluster:
     stores: dict[str, object]
     tls: TlsFiles
     names: NameServer
-    ports: list[int] = field(default_factory=lambda: free_ports(6))
+    ports: list[int] = field(default_factory=lambda: [free_port() for _ in range(6)])
 
     @property
     def embedders(self) -> str:

@@ -14,7 +14,7 @@ from similis.catalog.generations import Generations
 from similis.gateway.embedder_client import EmbedderClient
 from similis.servicekit.grpc_channel import open_channel
 from similis.servicekit.metrics import RpcClientMetrics
-from tests.e2e.service_process import ServiceProcess, free_ports, gateway_ready, serves
+from tests.e2e.service_process import ServiceProcess, gateway_ready, serves
 from tests.e2e.span_collector import Span, SpanCollector, span_collector
 from tests.eventually import eventually
 from tests.integration.embedder_process import MODEL_CACHE
@@ -22,6 +22,7 @@ from tests.integration.gateway.api import api_client
 from tests.integration.gateway.indexing import Indexer, content, image_url, picture
 from tests.integration.gateway.parts import running_postgres
 from tests.integration.qdrant_process import running_qdrant
+from tests.ports import free_port
 
 # Nobody listens there: a finetune of such images ends soon.
 UNREACHABLE = b"http://127.0.0.1:1/a.jpg,https://repo.example.org/a\n"
@@ -69,7 +70,7 @@ def check_finetune(collector: SpanCollector) -> None:
 
 
 async def test_one_trace_shows_a_search_over_all_hops_and_another_a_finetune(tmp_path: Path) -> None:
-    embedder_port, embedder_health, trainer_port, trainer_health, port = free_ports(5)
+    embedder_port, embedder_health, trainer_port, trainer_health, port = (free_port() for _ in range(5))
     url = f"http://127.0.0.1:{port}"
     async with AsyncExitStack() as stack:
         collector = await stack.enter_async_context(span_collector())

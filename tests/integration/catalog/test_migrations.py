@@ -30,7 +30,7 @@ async def test_services_wait_for_the_schema(postgres_url: str) -> None:
         done, _ = await asyncio.wait({waiting}, timeout=0.3)
         assert not done
         await migrate(url)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await waiting
 
 
@@ -66,7 +66,7 @@ async def test_a_schema_that_is_newer_is_served_and_left_as_it_is(postgres_url: 
         async with database.connection() as connection:
             await connection.execute("INSERT INTO schema_migrations VALUES (9999, 'of_a_later_release')")
         assert await migrate(url) == []
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(30):
             await wait_for_schema(database)
         assert await schema_version(database) == 9999
 

@@ -32,6 +32,7 @@ from tests.integration.gateway.api import Api, answered, api_client
 from tests.integration.gateway.conftest import NOBODY, Launch, Parts
 from tests.integration.gateway.parts import running_postgres
 from tests.integration.qdrant_process import running_qdrant
+from tests.ports import free_port
 from tests.processes import gone
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -118,8 +119,7 @@ async def test_metrics_count_requests_by_the_template_of_their_route(api: Api) -
 
 
 async def test_metrics_with_a_port_of_their_own_are_only_there(launch: Launch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     api = await launch(metrics_port=port)
     assert (await api.get("/metrics")).status == 404
     async with api.session.get(f"http://127.0.0.1:{port}/metrics") as answer:
@@ -319,13 +319,6 @@ async def gateway_process(parts: Parts, spool: Path, **settings: str) -> AsyncIt
         if process.returncode is None:
             process.kill()
         await process.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
 
 
 async def test_a_request_under_way_is_finished_before_the_end(parts: Parts, tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ async def test_any_csv_comes_back_byte_for_byte(api: Api) -> None:
             assert (await upload(identifier, data)).pushed()["number_of_images"] == len(rows)
             assert await api.csv(identifier) == data
 
-    @settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=10, suppress_health_check=list(HealthCheck))
     @given(rows=lines, shape=shapes)
     def holds(rows: list[tuple[str, str]], shape: tuple[str, str, bool, bool, bool]) -> None:
         asyncio.run_coroutine_threadsafe(round_trip(rows, written(rows, shape)), loop).result()
@@ -288,7 +288,7 @@ async def test_json_with_an_odd_content_type_is_still_json(api: Api) -> None:
         assert answer.pushed()["number_of_images"] == 1
 
 
-async def until(condition: Any, seconds: float = 20.0) -> None:
+async def until(condition: Any, seconds: float = 60.0) -> None:
     """Waits for what happens elsewhere."""
     async with asyncio.timeout(seconds):
         while not condition():  # noqa: ASYNC110 - what is waited for happens in another process

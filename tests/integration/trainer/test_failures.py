@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from similis.catalog.jobs import JobState
+from tests.eventually import eventually
 from tests.integration.qdrant_process import running_qdrant
 from tests.integration.trainer.conftest import Trainers
 from tests.integration.trainer.faults import body, faulty, status
@@ -33,7 +34,7 @@ async def test_each_bad_image_has_its_reason_and_the_rest_is_indexed(
     good = host.picture_urls(39)
     urls = [url for pair in zip(good, [*expected, *good], strict=False) for url in pair][: len(expected) * 2]
     collection = await workplace.collection([*urls, *good[len(expected) :]])
-    job = await trainers.finetuned(collection, download_seconds=1.0, max_image_bytes=1_000_000)
+    job = await trainers.finetuned(collection, download_seconds=5.0, max_image_bytes=1_000_000)
     assert (job.state, job.error_message) == (JobState.DONE, None)
     assert await reasons(workplace, collection) == expected
     rows = await workplace.rows("SELECT image_count FROM indexes WHERE published_at IS NOT NULL")
@@ -129,10 +130,12 @@ async def test_equal_urls_are_downloaded_once_and_indexed_as_often_as_they_stand
 async def test_a_host_gets_no_more_downloads_at_once_than_allowed(
     trainers: Trainers, workplace: Workplace, host: ImageHost
 ) -> None:
-    host.delay = 0.02
-    collection = await workplace.collection(host.picture_urls(39))
-    job = await trainers.finetuned(collection, downloads_per_host=3)
-    assert job.state is JobState.DONE
+    host.open.clear()
+    job = await workplace.finetune(await workplace.collection(host.picture_urls(39)))
+    async with trainers.running(downloads_per_host=3):
+        await eventually(lambda: host.under_way == 3)
+        host.open.set()
+        assert (await trainers.ended(job)).state is JobState.DONE
     assert host.most_under_way == 3
 
 

@@ -28,7 +28,7 @@ json_values = st.recursive(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     content=st.binary(max_size=900),
     others=st.dictionaries(st.text(max_size=8).filter(lambda key: key != "content"), json_values, max_size=3),
