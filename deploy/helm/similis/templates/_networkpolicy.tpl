@@ -41,8 +41,10 @@
 - to:
     {{- toYaml .Values.networkPolicy.dns.to | nindent 4 }}
   ports:
-    - {protocol: UDP, port: 53}
-    - {protocol: TCP, port: 53}
+    {{- range .Values.networkPolicy.dns.ports }}
+    - {protocol: UDP, port: {{ . }}}
+    - {protocol: TCP, port: {{ . }}}
+    {{- end }}
 {{- end -}}
 
 {{- define "similis.egressPostgres" -}}
@@ -64,7 +66,7 @@
 - to:
     {{- toYaml .Values.networkPolicy.tracing.to | nindent 4 }}
   ports:
-    - {protocol: TCP, port: {{ regexFind ":[0-9]+" (regexReplaceAll "^[a-z]+://" .Values.tracing.endpoint "") | trimPrefix ":" }}}
+    - {protocol: TCP, port: {{ include "similis.urlPort" .Values.tracing.endpoint }}}
 {{- end }}
 {{- end -}}
 
