@@ -170,6 +170,11 @@ def test_notes_say_how_to_get_a_key(name: str) -> None:
     assert ("get secret" in notes) == (name != "bare")
 
 
+def test_notes_say_where_a_route_without_host_names_leads() -> None:
+    done = run_helm("install", "x", str(CHART), "--dry-run=client", "-f", str(values_file("scaling")))
+    assert "as the Gateway's listeners have it:\n  under every host name of theirs\n" in done.stdout
+
+
 def test_notes_read_the_key_where_the_chart_puts_it() -> None:
     done = run_helm("install", "x", str(CHART), "--dry-run=client", "-f", str(values_file("minimal")))
     secret = rendered("minimal").one("Secret", "similis-api-key")

@@ -79,6 +79,7 @@ def test_helm_itself_refuses_what_the_schema_refuses() -> None:
         "gateway.autoscaling.kind=both": "kind",
         "gateway.settings.max_csv_byts=1": "max_csv_byts",
         "gateway.settings.database_url=postgresql://x": "database_url",
+        "gateway.settings.min_free_disk_bytes=1": "min_free_disk_bytes",
         "embedder.backbone.revision=main": "revision",
         "gateway.service.port=http": "port",
         "gateway.service.extraSpec.ports[0].port=1": "'ports'",
