@@ -10,6 +10,8 @@ from tests.deploy.chart import Document, Rendered, pods, rendered
 METADATA = (
     *("169.254.169.254", "169.254.170.2", "168.63.129.16", "100.100.100.200", "192.0.0.192"),
     *("fd00:ec2::254", "64:ff9b::a9fe:a9fe", "64:ff9b::a83f:8110"),
+    # In the prefix of a site's own NAT64, which carries the IPv4 address in two parts.
+    "64:ff9b:1:a9fe:a9:fe00::",
 )
 PRIVATE = ("10.1.2.3", "172.20.0.1", "192.168.1.1", "100.64.1.1", "fd12::1", "64:ff9b::c0a8:101", "::ffff:10.1.2.3")
 PUBLIC = ("8.8.8.8", "129.206.0.1", "2001:db8::1", "64:ff9b::808:808")
