@@ -96,6 +96,8 @@ async def up(options: UpOptions, settings: StandaloneSettings) -> None:
 
 
 async def _run(options: UpOptions, settings: StandaloneSettings, hurry: asyncio.Event) -> None:
+    if options.metrics_port and options.metrics_port == options.port:
+        raise StartupError(f"the API and the metrics of all processes cannot both have port {options.port}")
     port = listenable(options.host, options.port)
     async with AsyncExitStack() as stack:
         data = await stack.enter_async_context(opened(options.data, min_free_bytes=settings.min_free_disk_bytes))
