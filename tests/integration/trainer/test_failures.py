@@ -49,6 +49,18 @@ async def test_a_private_address_costs_its_row(trainers: Trainers, workplace: Wo
     assert not host.requests
 
 
+async def test_refused_addresses_are_asked_for_by_the_next_finetune_that_may(
+    trainers: Trainers, workplace: Workplace, host: ImageHost
+) -> None:
+    collection = await workplace.collection(host.picture_urls(2))
+    for _ in range(2):
+        job = await trainers.finetuned(collection, allow_private_addresses=False)
+        assert (job.state, job.error_code) == (JobState.FAILED, "no_images_indexed")
+    assert not host.requests, "a refused address costs no request"
+    assert (await trainers.finetuned(collection)).state is JobState.DONE
+    assert await reasons(workplace, collection) == {}
+
+
 async def test_a_job_without_one_good_image_fails_and_the_index_before_stays(
     trainers: Trainers, workplace: Workplace, host: ImageHost
 ) -> None:
