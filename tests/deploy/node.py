@@ -138,15 +138,19 @@ class RunningPod:
 
     async def ready(self) -> None:
         """Returns when the readiness probe passes. Raises TimeoutError."""
-        await self._until(ready=True)
+        await self.passes("readinessProbe")
 
     async def unready(self) -> None:
         """Returns when the readiness probe fails. Raises TimeoutError."""
-        await self._until(ready=False)
+        await self._until("readinessProbe", passes=False)
 
-    async def _until(self, *, ready: bool) -> None:
-        async with asyncio.timeout(30):
-            while await self.probe("readinessProbe") != ready:  # noqa: ASYNC110 - another process decides
+    async def passes(self, name: str) -> None:
+        """Returns when a probe passes: one slow answer is no failure. Raises TimeoutError."""
+        await self._until(name, passes=True)
+
+    async def _until(self, name: str, *, passes: bool) -> None:
+        async with asyncio.timeout(60):
+            while await self.probe(name) != passes:  # noqa: ASYNC110 - another process decides
                 await asyncio.sleep(0.02)
 
     async def probe(self, name: str) -> bool:

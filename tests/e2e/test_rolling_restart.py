@@ -32,6 +32,8 @@ from tests.ports import free_port
 
 SEARCHERS = 2
 DRAIN_SECONDS = 1.0
+# Who searches looks at the gateways ten times a second, as often as a busy machine lets it.
+GATEWAY_DRAIN_SECONDS = 5.0
 
 
 @dataclass
@@ -126,7 +128,8 @@ class Cluster:
 
     def gateway(self, number: int) -> ServiceProcess:
         addresses = {"embedder_address": self.embedders, "trainer_address": self.trainers}
-        settings = {"port": self.ports[4 + number], "spool_directory": self.folder, **addresses, **self.stores}
+        drain = {"drain_seconds": GATEWAY_DRAIN_SECONDS}
+        settings = {"port": self.ports[4 + number], "spool_directory": self.folder, **drain, **addresses, **self.stores}
         return self._service("gateway", number, settings, gateway_ready(self.urls[number]))
 
     def found_at(self, service: str, *numbers: int) -> None:

