@@ -23,7 +23,8 @@ setup: $(STAMP) ## make .venv with everything in it
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed; say where: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(VENV)/bin/python -c pass 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
-	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,test,dev]'
+	@echo "Installing into $(VENV), about 2 GB: this takes minutes, and is done once."
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,test,dev]'
 	@touch $@
 
 up: $(STAMP) ## run Similis on this machine; options go in ARGS

@@ -38,6 +38,9 @@ GIVEN = frozenset(
     }
 )
 
+# Of the one-machine run, whose databases are on the gateway's disk: in a cluster they do nothing.
+NOT_IN_A_CLUSTER = frozenset({"data_directory", "min_free_disk_bytes"})
+
 KEY = re.compile(r"( *)([A-Za-z]\w*):")
 
 Json = dict[str, Any]
@@ -47,7 +50,9 @@ def settings_of(service: str) -> list[str]:
     """The settings of a service that `<service>.settings` may name."""
     fields = SERVICES[service].model_fields
     return sorted(
-        name for name, field in fields.items() if name not in GIVEN and "SecretStr" not in str(field.annotation)
+        name
+        for name, field in fields.items()
+        if name not in GIVEN | NOT_IN_A_CLUSTER and "SecretStr" not in str(field.annotation)
     )
 
 

@@ -1,6 +1,7 @@
 """Contents: the CSV of a collection, byte for byte, and the images that its rows name."""
 
 import asyncio
+import itertools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +9,18 @@ from pathlib import Path
 from similis.catalog import collections
 from similis.catalog.database import Connection, Database
 from similis.catalog.images import merge_staged
+from similis.servicekit.errors import InvalidRequest
 from similis.servicekit.request_context import remaining
 
 CHUNK_BYTES = 1024 * 1024
 REPLACE_SECONDS = 55.0
+
+# A content without the piece has ended before it; no row: the content itself is gone.
+PIECE = """
+SELECT p.data FROM contents t
+LEFT JOIN content_chunks p ON p.collection_id = t.collection_id AND p.revision = t.revision AND p.ordinal = $3
+WHERE t.collection_id = $1 AND t.revision = $2
+"""
 
 PRUNE = """
 DELETE FROM contents t
@@ -70,20 +79,21 @@ class Contents:
         return identifier
 
     async def read(self, collection_id: int, revision: int) -> AsyncIterator[bytes]:
-        """The bytes of a revision in pieces; nothing for revision 0. No connection is held between pieces."""
-        ordinal = 0
-        while True:
+        """The bytes of a revision in pieces; nothing for revision 0. No connection is held between pieces.
+
+        Raises InvalidRequest, collection_not_found, when the content is removed meanwhile: what came is not all of it.
+        """
+        if not revision:
+            return
+        for ordinal in itertools.count():
             async with self._database.connection() as connection:
-                data: bytes | None = await connection.fetchval(
-                    "SELECT data FROM content_chunks WHERE collection_id = $1 AND revision = $2 AND ordinal = $3",
-                    collection_id,
-                    revision,
-                    ordinal,
-                )
-            if data is None:
+                row = await connection.fetchrow(PIECE, collection_id, revision, ordinal)
+            if row is None:
+                message = f"The content of collection {collection_id} was removed meanwhile."
+                raise InvalidRequest(message, code="collection_not_found")
+            if row["data"] is None:
                 return
-            yield data
-            ordinal += 1
+            yield row["data"]
 
     async def prune(self, superseded_seconds: float) -> None:
         """Removes contents that nothing pins and that were replaced longer ago than a download takes."""
@@ -103,7 +113,9 @@ async def _replace(connection: Connection, collection_id: int, staged: StagedCon
         return Revision(current, staged.row_count, changed=False)
     revision = current + 1
     await connection.execute(
-        "UPDATE contents SET superseded_at = now() WHERE collection_id = $1 AND revision = $2", collection_id, current
+        "UPDATE contents SET superseded_at = clock_timestamp() WHERE collection_id = $1 AND revision = $2",
+        collection_id,
+        current,
     )
     await connection.execute(
         "INSERT INTO contents (collection_id, revision, digest, row_count) VALUES ($1, $2, $3, $4)",
@@ -115,7 +127,10 @@ async def _replace(connection: Connection, collection_id: int, staged: StagedCon
     await _store_bytes(connection, collection_id, revision, staged.csv)
     await merge_staged(connection, collection_id, revision, staged.rows, timeout=remaining(REPLACE_SECONDS))
     await connection.execute(
-        "UPDATE collections SET content_revision = $2, last_modified = now() WHERE id = $1", collection_id, revision
+        # Not the time at which the transaction began: it may have waited for another upload's.
+        "UPDATE collections SET content_revision = $2, last_modified = clock_timestamp() WHERE id = $1",
+        collection_id,
+        revision,
     )
     return Revision(revision, staged.row_count, changed=True)
 

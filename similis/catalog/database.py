@@ -30,6 +30,7 @@ _TRANSIENT = (
     asyncpg.TooManyConnectionsError,
     asyncpg.DeadlockDetectedError,
     asyncpg.LockNotAvailableError,
+    asyncpg.ReadOnlySQLTransactionError,
 )
 
 
@@ -87,6 +88,10 @@ class Database:
             connection = await self._acquired()
             try:
                 yield connection
+            except asyncpg.ReadOnlySQLTransactionError:
+                # The server is a standby now: the next connection finds the one that took its place.
+                _drop(connection)
+                raise
             except (asyncpg.PostgresError, ServiceError):
                 raise
             except BaseException:

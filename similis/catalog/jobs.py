@@ -47,21 +47,22 @@ JOIN contents t ON t.collection_id = c.id AND t.revision = c.content_revision
 WHERE c.id = $1
 """
 
-# One statement: the job is still ours, the index goes live, the one before it may go, the job is done.
+# One statement: the job is still ours, the index goes live, the one before it may go, the job is done. By the clock, as
+# the transaction began before it waited for an upload: the index before it has its whole grace period.
 PUBLISH = """
 WITH job AS (
-    UPDATE jobs SET state = 'done', phase = 'done', progress = 100, finished_at = now(), lease_until = NULL
+    UPDATE jobs SET state = 'done', phase = 'done', progress = 100, finished_at = clock_timestamp(), lease_until = NULL
     WHERE id = $1 AND token = $2 AND state = 'running'
     RETURNING id, collection_id, token
 ), published AS (
-    UPDATE indexes i SET published_at = now(), image_count = $4 FROM job
+    UPDATE indexes i SET published_at = clock_timestamp(), image_count = $4 FROM job
     WHERE i.id = $3 AND i.job_id = job.id AND i.token = job.token
     RETURNING i.id, i.collection_id
 ), superseded AS (
-    UPDATE indexes i SET superseded_at = now() FROM published p, collections c
+    UPDATE indexes i SET superseded_at = clock_timestamp() FROM published p, collections c
     WHERE c.id = p.collection_id AND i.id = c.live_index
 ), live AS (
-    UPDATE collections c SET live_index = p.id, last_finetuned = now() FROM published p
+    UPDATE collections c SET live_index = p.id, last_finetuned = clock_timestamp() FROM published p
     WHERE c.id = p.collection_id AND c.deleting_at IS NULL
     RETURNING c.id
 )
@@ -83,8 +84,10 @@ CANCEL = """
 UPDATE jobs SET cancel_requested = true,
     state = CASE WHEN state = 'queued' THEN 'cancelled' ELSE state END,
     finished_at = CASE WHEN state = 'queued' THEN now() ELSE finished_at END
-WHERE id = $1 AND state IN ('queued', 'running')
+WHERE {column} = $1 AND state IN ('queued', 'running')
+RETURNING *
 """
+CANCEL_JOB, CANCEL_ACTIVE = CANCEL.format(column="id"), CANCEL.format(column="collection_id")
 
 
 class JobState(Enum):
@@ -220,9 +223,16 @@ class Jobs:
     async def request_cancel(self, job_id: int) -> Job:
         """Asks a job to end, and tells its worker; one that has ended stays so. Raises NotFound, job_not_found."""
         async with self._database.connection() as connection:
-            await connection.execute(CANCEL, job_id)
+            await connection.execute(CANCEL_JOB, job_id)
             await notify(connection)
         return await self.get(job_id)
+
+    async def cancel_active(self, collection_id: int) -> Job | None:
+        """Asks a collection's queued or running job to end, and tells its worker; None if there is none."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(CANCEL_ACTIVE, collection_id)
+            await notify(connection)
+        return None if row is None else _job(row)
 
     async def get(self, job_id: int) -> Job:
         """Raises NotFound, job_not_found."""

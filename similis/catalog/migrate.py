@@ -82,13 +82,18 @@ async def schema_version(database: Database) -> int:
 
 
 async def wait_for_schema(database: Database) -> None:
-    """Returns when the schema is at least as new as this release needs; waits as long as it takes."""
+    """Returns when the schema is at least as new as this release needs; waits as long as it takes.
+
+    Nothing that the database says ends the wait: its role or itself may not be there yet, or a password just changes.
+    """
     wanted = migrations()[-1].version
     while True:
         try:
             version = await schema_version(database)
         except ServiceError as error:
             log.warning("schema_wait", reason=error.message)
+        except Exception as error:
+            log.error("schema_wait_failed", reason=repr(error))
         else:
             if version >= wanted:
                 return

@@ -42,6 +42,9 @@ class Notices:
                 await self._listen()
             except ServiceError as error:
                 log.warning("notices_wait", code=error.code)
+            except Exception as error:
+                # A password that is just being changed, say: the next try may do.
+                log.error("notices_failed", exc_info=error)
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _listen(self) -> None:

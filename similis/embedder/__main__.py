@@ -1,10 +1,8 @@
 """The embedder as a process: `python -m similis.embedder`, told by SIMILIS_* what to do."""
 
-import sys
-
 from similis.embedder.app import embedder
 from similis.embedder.config import EmbedderSettings
-from similis.servicekit.process import run_service
+from similis.servicekit.process import end_process, run_service
 
 
 def main() -> int:
@@ -13,4 +11,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_process(main())

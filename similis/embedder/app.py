@@ -50,7 +50,7 @@ async def embedder(settings: EmbedderSettings) -> AsyncIterator[RunningServer]:
             source = await asyncio.to_thread(resolve_backbone, settings.backbone, settings.backbone_revision)
             hardware = chosen_hardware(settings, await has_cuda(settings.device, worker_environment()))
             workers = await stack.enter_async_context(_workers(settings, source, hardware, metrics))
-        except (BackboneError, HardwareError, WorkerUnfit, WorkerGone) as error:
+        except (BackboneError, HardwareError, WorkerUnfit, WorkerGone, OSError) as error:
             raise StartupError(str(error)) from error
         dispatcher = Dispatcher(
             workers.decoding, workers.forwarding, *_lanes(settings, metrics), source.dimension, metrics

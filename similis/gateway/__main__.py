@@ -1,10 +1,8 @@
 """`python -m similis.gateway`: serves until SIGTERM or SIGINT."""
 
-import sys
-
 from similis.gateway.app import gateway
 from similis.gateway.config import GatewaySettings
-from similis.servicekit.process import run_service
+from similis.servicekit.process import end_process, run_service
 
 
 def main() -> int:
@@ -13,4 +11,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_process(main())

@@ -85,7 +85,8 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[RunningGateway]:
         metrics = GatewayMetrics(new_registry("gateway"))
         parts = await _connect(stack, settings, metrics)
         drain = Drain()
-        metrics_port = await _show_metrics(stack, settings, metrics)
+        endpoint = metrics_endpoint(metrics.registry, settings.metrics_host, settings.metrics_port)
+        metrics_port = await stack.enter_async_context(endpoint)
         await _watch(stack, parts, metrics)
         cors = Cors(settings.origins)
         application = _application(parts, settings, metrics, drain, cors)
@@ -118,16 +119,6 @@ async def _connect(stack: AsyncExitStack, settings: GatewaySettings, metrics: Ga
         spool=spool,
         schema=await stack.enter_async_context(SchemaWait.open(database)),
     )
-
-
-async def _show_metrics(stack: AsyncExitStack, settings: GatewaySettings, metrics: GatewayMetrics) -> int | None:
-    if settings.metrics_port is None:
-        return None
-    endpoint = metrics_endpoint(metrics.registry, settings.metrics_host, settings.metrics_port)
-    try:
-        return await stack.enter_async_context(endpoint)
-    except OSError as error:
-        raise StartupError(f"cannot show metrics on port {settings.metrics_port}: {error.strerror}") from error
 
 
 async def _watch(stack: AsyncExitStack, parts: _Parts, metrics: GatewayMetrics) -> None:

@@ -93,9 +93,9 @@ class CollectionHandlers:
     async def cancel(self, request: web.Request) -> web.Response:
         """`POST /api/collection/{id}/finetune/cancel`."""
         collection = await self._collections.get(parameters.collection_id(request.match_info["id"]))
-        if collection.job is None or not collection.job.active:
+        job = await self._jobs.cancel_active(collection.id)
+        if job is None:
             return push("No finetune is queued or running.", job_id=None)
-        job = await self._jobs.request_cancel(collection.job.id)
         self._trainer.nudge()
         return push(f"The finetune {'is cancelled' if job.state.ended else 'will end soon'}.", job_id=job.id)
 

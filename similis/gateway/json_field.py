@@ -58,7 +58,10 @@ class Base64Field:
         if self._mode is not _Mode.STRUCTURE or self._left:
             raise InvalidRequest("The body is not JSON in UTF-8.", code="invalid_json")
         body = parse_object(bytes(self._rest))
-        if body.get(self._field) not in (None, ""):
+        value = body.get(self._field)
+        if self._found and value is None:
+            raise self._twice()
+        if value not in (None, ""):
             raise base64_text.invalid()
         return body
 
@@ -115,7 +118,7 @@ class Base64Field:
 
     def _in_base64(self, piece: bytes, position: int) -> int:
         if self._found > 1:
-            raise InvalidRequest(f"The field {self._field} stands there twice.", code="invalid_json")
+            raise self._twice()
         end = piece.find(b'"', position)
         while end >= 0 and _is_escaped(piece, position, end):
             end = piece.find(b'"', end + 1)
@@ -129,6 +132,9 @@ class Base64Field:
         self._keep(b'"')
         self._mode = _Mode.STRUCTURE
         return end + 1
+
+    def _twice(self) -> InvalidRequest:
+        return InvalidRequest(f"The field {self._field} stands there twice.", code="invalid_json")
 
     def _is_field(self, key: bytes) -> bool:
         try:

@@ -21,7 +21,7 @@ log = get_logger(__name__)
 
 REQUEST_ID = web.RequestKey("request_id", str)
 UNMATCHED = "unmatched"
-QUIET_ROUTES = ("/healthz", "/readyz", "/metrics")
+QUIET_ROUTES = ("/healthz", "/readyz", "/readyz/gateway", "/metrics")
 # Labels are bounded: whatever else a client calls its method is one of "OTHER".
 METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 # A client that went away before its answer; only the log and the metrics see it.

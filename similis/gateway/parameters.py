@@ -16,7 +16,8 @@ MAX_RESULTS = 1000
 MAX_TAG_CHARACTERS = 200
 # Control characters, lone surrogates, line and paragraph separators.
 UNWANTED = ("Cc", "Cs", "Zl", "Zp")
-NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,9})?", re.ASCII)
+# With all the digits that a program writes: 0.57 * 100 is 56.99999999999999.
+NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,20})?", re.ASCII)
 WHOLE_NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
 TRUTHS = {"true": True, "1": True, "false": False, "0": False}
 

@@ -6,14 +6,11 @@ from contextlib import asynccontextmanager
 
 from similis.catalog.database import Database
 from similis.catalog.migrate import wait_for_schema
+from similis.servicekit.background import in_background
 from similis.servicekit.errors import Unavailable
-from similis.servicekit.logs import get_logger
 from similis.servicekit.request_context import remaining
 
-log = get_logger(__name__)
-
 CHECK_SECONDS = 1.0
-RETRY_SECONDS = 1.0
 
 
 class SchemaWait:
@@ -26,12 +23,8 @@ class SchemaWait:
     @asynccontextmanager
     async def open(cls, database: Database) -> AsyncIterator["SchemaWait"]:
         """Waits while entered."""
-        task = asyncio.create_task(_wait(database), name="schema-wait")
-        try:
-            yield cls(task)
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+        async with in_background(wait_for_schema(database), "schema-wait") as waiting:
+            yield cls(waiting)
 
     async def check(self) -> None:
         """Raises Unavailable until the schema is there; waits a moment for it, as at the start it mostly is."""
@@ -39,15 +32,3 @@ class SchemaWait:
             await asyncio.wait({self._waiting}, timeout=remaining(CHECK_SECONDS))
         if not self._waiting.done():
             raise Unavailable("The database is not set up yet.", code="schema_missing")
-
-
-async def _wait(database: Database) -> None:
-    while True:
-        try:
-            await wait_for_schema(database)
-        except Exception as error:
-            # A role or a database that is not there yet, a password that is just being changed: also reasons to wait.
-            log.error("schema_wait_failed", reason=repr(error))
-            await asyncio.sleep(RETRY_SECONDS)
-        else:
-            return

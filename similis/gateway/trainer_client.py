@@ -8,6 +8,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from similis.proto.trainer.v1 import trainer_pb2, trainer_pb2_grpc
+from similis.servicekit.background import in_background
 from similis.servicekit.errors import Unavailable
 from similis.servicekit.grpc_calls import RpcCalls
 from similis.servicekit.grpc_status import from_rpc_error
@@ -39,12 +40,8 @@ class TrainerClient:
     async def open(cls, channel: grpc.aio.Channel, metrics: RpcClientMetrics) -> AsyncIterator["TrainerClient"]:
         """A client while entered."""
         client = cls(channel, metrics)
-        task = asyncio.create_task(client._run(), name="trainer-nudges")
-        try:
+        async with in_background(client._run(), "trainer-nudges"):
             yield client
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     def nudge(self) -> None:
         """Tells a trainer soon that a job or a deletion may be waiting."""

@@ -12,6 +12,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from similis.servicekit.process import StartupError
 from similis.servicekit.version import VERSION
 
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -85,8 +86,11 @@ def render(registry: CollectorRegistry) -> web.Response:
 
 
 @asynccontextmanager
-async def metrics_endpoint(registry: CollectorRegistry, host: str, port: int) -> AsyncIterator[int]:
-    """Serves a registry as `exposition_endpoint` does."""
+async def metrics_endpoint(registry: CollectorRegistry, host: str, port: int | None) -> AsyncIterator[int | None]:
+    """Serves a registry as `exposition_endpoint` does; with no port it is not served, and there is none to yield."""
+    if port is None:
+        yield None
+        return
 
     async def exposition() -> bytes:
         return generate_latest(registry)
@@ -99,7 +103,7 @@ async def metrics_endpoint(registry: CollectorRegistry, host: str, port: int) ->
 async def exposition_endpoint(exposition: Callable[[], Awaitable[bytes]], host: str, port: int) -> AsyncIterator[int]:
     """Serves `/metrics` over HTTP while entered, in Prometheus' text format; yields the port.
 
-    host: "unix:/run/metrics.sock" for a socket, whose port is 0. Raises OSError for an address that is taken.
+    host: "unix:/run/metrics.sock" for a socket, whose port is 0. Raises StartupError for an address that is taken.
     """
 
     async def show(_: web.Request) -> web.Response:
@@ -112,10 +116,17 @@ async def exposition_endpoint(exposition: Callable[[], Awaitable[bytes]], host: 
     try:
         socket = host.removeprefix("unix:")
         site: web.BaseSite = web.TCPSite(runner, host, port) if socket == host else web.UnixSite(runner, socket)
-        await site.start()
+        await _started(site, port)
         yield runner.addresses[0][1] if socket == host else 0
     finally:
         await runner.cleanup()
+
+
+async def _started(site: web.BaseSite, port: int) -> None:
+    try:
+        await site.start()
+    except OSError as error:
+        raise StartupError(f"cannot show metrics on port {port}: {error.strerror or error}") from error
 
 
 def _response(exposition: bytes) -> web.Response:

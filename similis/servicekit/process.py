@@ -1,10 +1,12 @@
 """The life of a service's process: start, serve until a signal, drain, stop."""
 
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
+from typing import NoReturn
 
 from similis.servicekit.logs import configure_logging, get_logger
 from similis.servicekit.priority import step_back
@@ -21,7 +23,7 @@ class StartupError(Exception):
 
 
 def run_service(name: str, settings: type[S], build: Callable[[S], AbstractAsyncContextManager[object]]) -> int:
-    """Runs a service until SIGTERM or SIGINT and returns the process's exit status.
+    """Runs a service until SIGTERM or SIGINT and returns the process's exit status, for `end_process`.
 
     0 after a clean stop, 78 for a wrong setting, 1 when it could not start. `build` gives the application, an
     asynchronous context manager that serves while it is entered.
@@ -35,11 +37,23 @@ def run_service(name: str, settings: type[S], build: Callable[[S], AbstractAsync
     step_back(loaded.niceness)
     try:
         with _tracing(name, loaded.tracing):
-            asyncio.run(_serve(name, build(loaded)))
+            # Never closed: that would wait for threads, as the interpreter's end would.
+            asyncio.Runner().run(_serve(name, build(loaded)))
     except StartupError as error:
         log.error("service_start_failed", reason=str(error))
         return 1
     return 0
+
+
+def end_process(status: int) -> NoReturn:
+    """Ends the process at once, when all of ours is closed.
+
+    What libraries have under way then, the look-up of a name above all, would hold up the interpreter's own end for as
+    long as a name server is silent.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
 
 
 @contextmanager

@@ -2,8 +2,9 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
+from similis.servicekit.background import in_background
 from similis.servicekit.errors import ServiceError
 from similis.servicekit.logs import get_logger
 from similis.servicekit.metrics import UpstreamMetrics
@@ -28,13 +29,10 @@ async def watched_upstreams(
             metrics.up.labels(name).set(answers)
             await asyncio.sleep(seconds if answers else min(seconds, AWAY_SECONDS))
 
-    tasks = [asyncio.create_task(watch(name, check), name=f"watch-{name}") for name, check in checks.items()]
-    try:
+    async with AsyncExitStack() as stack:
+        for name, check in checks.items():
+            await stack.enter_async_context(in_background(watch(name, check), f"watch-{name}"))
         yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _answers(name: str, check: Callable[[], Awaitable[object]]) -> bool:

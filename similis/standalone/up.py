@@ -96,6 +96,8 @@ async def up(options: UpOptions, settings: StandaloneSettings) -> None:
 
 
 async def _run(options: UpOptions, settings: StandaloneSettings, hurry: asyncio.Event) -> None:
+    if options.metrics_port and options.metrics_port == options.port:
+        raise StartupError(f"the API and the metrics of all processes cannot both have port {options.port}")
     port = listenable(options.host, options.port)
     async with AsyncExitStack() as stack:
         data = await stack.enter_async_context(opened(options.data, min_free_bytes=settings.min_free_disk_bytes))
@@ -130,11 +132,7 @@ async def _show_metrics(stack: AsyncExitStack, options: UpOptions, addresses: Ad
     services = ("gateway", "embedder", "trainer")
     metrics = InstanceMetrics({name: addresses.metrics(name) for name in services}, options.data)
     endpoint = exposition_endpoint(metrics.exposition, options.host, options.metrics_port)
-    try:
-        port = await stack.enter_async_context(endpoint)
-    except OSError as error:
-        reason = error.strerror or error
-        raise StartupError(f"cannot show metrics on port {options.metrics_port}: {reason}") from error
+    port = await stack.enter_async_context(endpoint)
     log.info("metrics_served", address=f"http://{authority(options.host, port)}/metrics")
 
 

@@ -1,8 +1,6 @@
 """`python -m similis.trainer`: works until SIGTERM or SIGINT."""
 
-import sys
-
-from similis.servicekit.process import run_service
+from similis.servicekit.process import end_process, run_service
 from similis.trainer.app import trainer
 from similis.trainer.config import TrainerSettings
 
@@ -13,4 +11,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    end_process(main())

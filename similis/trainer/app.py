@@ -25,6 +25,7 @@ from similis.catalog.notices import Notices
 from similis.catalog.statistics import Statistics
 from similis.catalog.vector_collections import VectorCollections
 from similis.catalog.vectors import QdrantAddress, open_qdrant
+from similis.servicekit.background import in_background
 from similis.servicekit.grpc_channel import open_channel
 from similis.servicekit.grpc_server import RunningServer, ServerPlan, grpc_server
 from similis.servicekit.logs import get_logger
@@ -92,7 +93,8 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[RunningTrainer]:
         servicer = TrainerServicer(parts.jobs, nudge)
         server = await _listen(stack, settings, servicer, parts.metrics)
         stack.callback(servicer.stop)
-        metrics_port = await _show_metrics(stack, settings, parts.metrics)
+        endpoint = metrics_endpoint(parts.metrics.registry, settings.metrics_host, settings.metrics_port)
+        metrics_port = await stack.enter_async_context(endpoint)
         await _watch(stack, parts)
         await stack.enter_async_context(_working(parts.database, working, server))
         log.info("trainer_listening", listen=settings.listen, port=server.port, health_port=server.health_port)
@@ -204,16 +206,6 @@ async def _listen(
     return server
 
 
-async def _show_metrics(stack: AsyncExitStack, settings: TrainerSettings, metrics: TrainerMetrics) -> int | None:
-    if settings.metrics_port is None:
-        return None
-    endpoint = metrics_endpoint(metrics.registry, settings.metrics_host, settings.metrics_port)
-    try:
-        return await stack.enter_async_context(endpoint)
-    except OSError as error:
-        raise StartupError(f"cannot show metrics on port {settings.metrics_port}: {error.strerror}") from error
-
-
 async def _watch(stack: AsyncExitStack, parts: _Parts) -> None:
     upstreams = {
         "postgres": parts.database.ping,
@@ -239,9 +231,5 @@ async def _working(
             await server.set_serving(SERVICE, True)
             await asyncio.Event().wait()
 
-    task = asyncio.create_task(work(), name="work")
-    try:
+    async with in_background(work(), "work"):
         yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
 import aiohttp
+from aiohttp.http_exceptions import ContentEncodingError
 
 from similis.servicekit.network_guard import is_blocked
 from similis.trainer.failure import ImageFailed, Reason
@@ -42,6 +43,8 @@ def failure_of(error: Exception) -> ImageFailed:
     """The failure that an error of the client stands for."""
     if is_blocked(error):
         return ImageFailed(Reason.BLOCKED_ADDRESS, "the address is not public")
+    if isinstance(error.__cause__, ContentEncodingError):
+        return ImageFailed(Reason.HTTP_ERROR, "the answer is not encoded as it says")
     for kind, reason in ERRORS:
         if isinstance(error, kind):
             return ImageFailed(reason, _detail(error))
@@ -63,7 +66,7 @@ def seconds_to_wait(header: str | None) -> float | None:
         return float(text)
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     if moment.tzinfo is None:
         moment = moment.replace(tzinfo=UTC)

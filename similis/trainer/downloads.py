@@ -16,6 +16,7 @@ from similis.trainer.byte_budget import ByteBudget
 from similis.trainer.download_errors import SILENCE, failure_of, refusal, seconds_to_wait
 from similis.trainer.failure import ImageFailed, Reason
 from similis.trainer.hosts import Hosts
+from similis.trainer.kept_connections import KeptConnections
 from similis.trainer.patience import jittered
 
 log = get_logger(__name__)
@@ -74,6 +75,7 @@ class Downloads:
         self._session = session
         self._limits = limits
         self._hosts = Hosts()
+        self._kept = KeptConnections()
         self._places = asyncio.Semaphore(limits.concurrency)
         self._large = ByteBudget(LARGE_BYTES)
 
@@ -169,7 +171,7 @@ class Downloads:
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer's head, which says something about the host too."""
         try:
-            response = await self._session.get(url, headers=_conditions(known), allow_redirects=False)
+            response = await self._session.get(url, headers=self._headers(url, known), allow_redirects=False)
         except SILENCE as error:
             if not is_blocked(error) and not isinstance(error, aiohttp.ClientSSLError):
                 self._hosts.found_silent(url)
@@ -185,6 +187,10 @@ class Downloads:
             else:
                 self._hosts.asked_to_wait(url, pause)
             yield response
+
+    def _headers(self, url: URL, known: ImageVersion) -> dict[str, str]:
+        headers = _conditions(known)
+        return headers if self._kept.keeps(str(url.origin())) else headers | {"Connection": "close"}
 
     async def _answer(
         self, response: aiohttp.ClientResponse, known: ImageVersion, attempt: _Attempt, *, direct: bool

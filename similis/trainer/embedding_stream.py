@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from similis.proto.embedder.v1 import embedder_pb2, embedder_pb2_grpc
+from similis.servicekit.background import in_background
 from similis.servicekit.errors import ServiceError, Unavailable
 from similis.servicekit.grpc_calls import RpcCalls
 from similis.servicekit.grpc_status import from_rpc_error
@@ -98,12 +99,8 @@ class EmbeddingStream:
     @asynccontextmanager
     async def connected(self) -> AsyncIterator["EmbeddingStream"]:
         """Usable while entered."""
-        task = asyncio.create_task(self._run(), name="embedding-stream")
-        try:
+        async with in_background(self._run(), "embedding-stream"):
             yield self
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
     async def embed(self, image: bytes, views: int = 0) -> Embedded:
         """The backbone's vector of an encoded image, and of so many augmented views of it.
@@ -171,6 +168,10 @@ class EmbeddingStream:
             return Unavailable("The embedder does not answer.", code="embedder_unavailable") if opened.held else None
         except grpc.aio.AioRpcError as error:
             return from_rpc_error(error, upstream="embedder")
+        except asyncio.CancelledError:
+            if _we_are_cancelled():
+                raise
+            return _broken()
         finally:
             self._open -= 1
             opened.over = True
@@ -244,6 +245,12 @@ def _embedded(answer: embedder_pb2.Embedding, views: int) -> Embedded:
     if not usable or not all(np.isfinite(row).all() for row in rows):
         return Embedded(np.zeros(0, np.float32), np.zeros((0, 0), np.float32))
     return Embedded(rows[0], np.stack(rows)[1:])
+
+
+def _we_are_cancelled() -> bool:
+    """Or the call is: what gRPC raises when it ends a call by itself looks the same."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 def _broken() -> ServiceError:

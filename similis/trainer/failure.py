@@ -41,8 +41,9 @@ MAY_PASS = frozenset(
         Reason.SERVER_ERROR,
     }
 )
-# A later finetune does not try again what failed like this. What our own embedder could not do is always tried again.
-LASTING = frozenset(Reason) - MAY_PASS - {Reason.EMBEDDING_FAILED}
+# A later finetune does not try again what failed like this. What our own embedder could not do, or our own settings
+# refused, is always tried again: the settings may have changed, and an address that is refused again costs no download.
+LASTING = frozenset(Reason) - MAY_PASS - {Reason.EMBEDDING_FAILED, Reason.BLOCKED_ADDRESS}
 
 
 class ImageFailed(Exception):

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -84,10 +85,11 @@ class PrincipalComponents:
         loop = asyncio.get_running_loop()
         moment = np.zeros((dim, dim))
         count = 0
-        async for page in vectors.pages():
-            await loop.run_in_executor(self._executor, accumulate, moment, page.vectors)
-            count += len(page.images)
-            report(page.rows)
+        async with aclosing(vectors.pages()) as pages:
+            async for page in pages:
+                await loop.run_in_executor(self._executor, accumulate, moment, page.vectors)
+                count += len(page.images)
+                report(page.rows)
         return moment, count
 
 

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
+from contextlib import aclosing
 
 from similis.catalog.projection import Projection
 from similis.servicekit.logs import get_logger
@@ -76,26 +77,27 @@ class LearnedAdapter:
 
     async def _gather(self, vectors: StoredVectors, count: int, previous: Previous | None, report: Report) -> Sample:
         sample = Sample(count, previous.revision if previous else 0)
-        async for page in vectors.pages():
-            rows = sample.rows(page.images)
-            if len(rows):
-                images = [page.images[row] for row in rows]
-                shown, views = await vectors.views([image.id for image in images])
-                sample.add(images, page.vectors[rows], shown, views)
-            report(page.rows)
+        async with aclosing(vectors.pages()) as pages:
+            async for page in pages:
+                rows = sample.rows(page.images)
+                if len(rows):
+                    images = [page.images[row] for row in rows]
+                    shown, views = await vectors.views([image.id for image in images])
+                    sample.add(images, page.vectors[rows], shown, views)
+                report(page.rows)
         return sample
 
 
 async def learned_apart(lesson: Lesson, report: Callable[[float], None]) -> LearnedHead:
-    """What a process learns; a second one if the first dies, and the PCA if that dies too (of too little memory)."""
+    """What a process learns; a second one if the first fails, and the PCA if that fails too (of too little memory)."""
+    reason = ""
     for _ in range(ATTEMPTS):
         try:
             return await learn_apart(lesson, report)
         except LearningFailed as error:
-            log.warning("learning_failed", reason=str(error))
-    return LearnedHead(
-        lesson.pca, {"adapter": "pca", "reason": "the process that learns died", "steps": 0, "parts": {}}
-    )
+            reason = str(error)
+            log.warning("learning_failed", reason=reason)
+    return LearnedHead(lesson.pca, {"adapter": "pca", "reason": reason, "steps": 0, "parts": {}})
 
 
 def _earlier(previous: Previous | None, fresh: Mask) -> Earlier | None:

@@ -15,7 +15,7 @@ from similis.trainer.learning.training_set import Earlier, Matrix, TrainingSet
 
 
 class LearningFailed(Exception):
-    """The process that learns died. No finetune fails of it: the PCA takes the adapter's place."""
+    """Nothing could be learnt; the message says why. No finetune fails of it: the PCA takes the adapter's place."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,16 @@ class LearnedHead:
 async def learn_apart(lesson: Lesson, report: Callable[[float], None]) -> LearnedHead:
     """Learns in a child process. report: told the share done, 0 to 1.
 
-    Raises LearningFailed when the child dies. Cancelled, it ends the child.
+    Raises LearningFailed when the child dies, or cannot be had: of a full disk, or too little memory. Cancelled, it
+    ends the child.
     """
+    try:
+        return await _learnt_by_child(lesson, report)
+    except OSError as error:
+        raise LearningFailed(f"learning is not possible here: {error.strerror}") from error
+
+
+async def _learnt_by_child(lesson: Lesson, report: Callable[[float], None]) -> LearnedHead:
     # Files without a name: nothing of them stays, however this process ends.
     with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as made:
         await asyncio.to_thread(_written, lesson, given)
@@ -80,7 +88,7 @@ async def learn_apart(lesson: Lesson, report: Callable[[float], None]) -> Learne
         try:
             await _follow(process, report)
             if await process.wait() != 0:
-                raise LearningFailed("The process that learns the adapter died.")
+                raise LearningFailed("the process that learns died")
         finally:
             if process.returncode is None:
                 process.kill()

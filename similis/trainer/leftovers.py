@@ -1,22 +1,28 @@
 """Leftovers: what stays behind when collections go, indexes are replaced and processes die."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
+from typing import TypeVar
 
 from similis.catalog.adapters import Adapters
-from similis.catalog.base_store import BaseStores
+from similis.catalog.base_store import BaseStore, BaseStores
 from similis.catalog.collections import Collections
 from similis.catalog.contents import Contents
 from similis.catalog.generations import Generations
 from similis.catalog.images import Images
 from similis.catalog.indexes import Index, Indexes
 from similis.catalog.vector_collections import VectorCollection, VectorCollections
+from similis.servicekit.errors import ServiceError
 from similis.servicekit.logs import get_logger
 from similis.trainer.metrics import TrainerMetrics
 
 log = get_logger(__name__)
 
 IMAGES_AT_ONCE = 1000
+# One that cannot be removed keeps no other; several look as if nothing can be removed now.
+FAILURES_AT_ONCE = 3
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -58,17 +64,11 @@ class Leftovers:
 
     async def finish_deletions(self) -> None:
         """Removes what collections that are being deleted have, their rows last, so that nothing is forgotten."""
-        for collection_id in await self._stores.collections.deleting():
-            for found in await self._stores.vectors.list():
-                if found.collection_id == collection_id:
-                    await self._drop(found)
-            await self._stores.collections.remove(collection_id)
-            self._removed("collection", collection=collection_id)
+        await _each(await self._stores.collections.deleting(), self._finish_deletion)
 
     async def remove_indexes(self) -> None:
         """Removes indexes that were replaced, or left by jobs that ended otherwise: vectors first, then the row."""
-        for index in await self._stores.indexes.droppable(self._index_grace):
-            await self._remove_index(index)
+        await _each(await self._stores.indexes.droppable(self._index_grace), self._remove_index)
 
     async def remove_vectors(self) -> None:
         """Removes Qdrant collections that no row stands for.
@@ -79,13 +79,13 @@ class Leftovers:
         listed = await self._stores.vectors.list()
         generations = await self._stores.indexes.qdrant_collections()
         needed = await self._stores.indexes.base_stores_needed()
-        for found in listed:
+
+        def is_orphan(found: VectorCollection) -> bool:
             if found.backbone is None:
-                orphan = found.name not in generations
-            else:
-                orphan = not needed.covers(found.collection_id, found.backbone)
-            if orphan:
-                await self._drop(found)
+                return found.name not in generations
+            return not needed.covers(found.collection_id, found.backbone)
+
+        await _each(filter(is_orphan, listed), self._drop)
 
     async def prune_contents(self) -> None:
         """Removes contents that were replaced and that nothing pins."""
@@ -94,16 +94,27 @@ class Leftovers:
     async def remove_images(self) -> None:
         """Removes images that no content shows any more: their base vectors first, then their rows."""
         listed = [found for found in await self._stores.vectors.list() if found.backbone is not None]
-        for collection_id in await self._stores.images.collections_with_ended():
-            stores = [
-                self._stores.base_stores.named(found.name) for found in listed if found.collection_id == collection_id
-            ]
-            while ids := await self._stores.images.unreferenced(collection_id, IMAGES_AT_ONCE):
-                for store in stores:
-                    await store.remove(ids)
-                await self._stores.images.remove(collection_id, ids)
-                self._removed("images", collection=collection_id, images=len(ids))
-            await self._stores.images.remove_ended_spans(collection_id)
+
+        async def of_collection(collection_id: int) -> None:
+            names = [found.name for found in listed if found.collection_id == collection_id]
+            await self._remove_images_of(collection_id, [self._stores.base_stores.named(name) for name in names])
+
+        await _each(await self._stores.images.collections_with_ended(), of_collection)
+
+    async def _remove_images_of(self, collection_id: int, stores: list[BaseStore]) -> None:
+        while ids := await self._stores.images.unreferenced(collection_id, IMAGES_AT_ONCE):
+            for store in stores:
+                await store.remove(ids)
+            await self._stores.images.remove(collection_id, ids)
+            self._removed("images", collection=collection_id, images=len(ids))
+        await self._stores.images.remove_ended_spans(collection_id)
+
+    async def _finish_deletion(self, collection_id: int) -> None:
+        for found in await self._stores.vectors.list():
+            if found.collection_id == collection_id:
+                await self._drop(found)
+        await self._stores.collections.remove(collection_id)
+        self._removed("collection", collection=collection_id)
 
     async def _remove_index(self, index: Index) -> None:
         await self._stores.generations.drop(index.qdrant_collection)
@@ -117,3 +128,17 @@ class Leftovers:
     def _removed(self, kind: str, **fields: object) -> None:
         self._metrics.dropped.labels(kind).inc()
         log.info("removed", kind=kind, **fields)
+
+
+async def _each(things: Iterable[T], remove: Callable[[T], Awaitable[None]]) -> None:
+    """Removes all that can be removed. Raises the first error when that is done."""
+    errors: list[ServiceError] = []
+    for thing in things:
+        try:
+            await remove(thing)
+        except ServiceError as error:
+            errors.append(error)
+            if len(errors) == FAILURES_AT_ONCE:
+                break
+    if errors:
+        raise errors[0]

@@ -127,7 +127,10 @@ class Worker:
         return await self._fail(job, "internal", INTERNAL_MESSAGE)
 
     async def _run_leased(self, job: Job) -> BaseException | None:
-        """Runs the job for as long as it is ours; gives why it ended, None when its index is live."""
+        """Runs the job for as long as it is ours; gives why it ended, None when its index is live.
+
+        A cancellation that came from within is an error like any other: the job is not done, and we are not to stop.
+        """
         progress = Progress(job.progress)
         self._lease = Lease(self._jobs, job, progress, lease_seconds=self._lease_seconds)
         work = asyncio.create_task(self._finetune.run(job, progress))
@@ -139,7 +142,7 @@ class Worker:
             for task in (work, keeping):
                 task.cancel()
             await asyncio.gather(work, keeping, return_exceptions=True)
-        return None if ended.cancelled() else ended.exception()
+        return asyncio.CancelledError() if ended.cancelled() else ended.exception()
 
     async def _fail(self, job: Job, code: str, message: str) -> str:
         log.warning("job_failed", code=code, reason=message)

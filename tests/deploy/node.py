@@ -8,7 +8,6 @@ import asyncio
 import os
 import re
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,6 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from tests.deploy.chart import Document, Rendered
 from tests.deploy.environment import container_environment
+from tests.ports import free_port
 
 # Ends of addresses and whole values that are ports.
 PORT = re.compile(r"(?:(?<=:)|^)(\d{2,5})(?=$|/)")
@@ -68,7 +68,7 @@ class Node:
         for container in pod.get("initContainers", []):
             await self.run(release, pod, container)
         (container,) = pod["containers"]
-        ports = {port["containerPort"]: _free_port() for port in container["ports"]}
+        ports = {port["containerPort"]: free_port() for port in container["ports"]}
         process = await self._start(release, pod, container, ports)
         try:
             running = RunningPod(pod, container, ports, process)
@@ -138,15 +138,19 @@ class RunningPod:
 
     async def ready(self) -> None:
         """Returns when the readiness probe passes. Raises TimeoutError."""
-        await self._until(ready=True)
+        await self.passes("readinessProbe")
 
     async def unready(self) -> None:
         """Returns when the readiness probe fails. Raises TimeoutError."""
-        await self._until(ready=False)
+        await self._until("readinessProbe", passes=False)
 
-    async def _until(self, *, ready: bool) -> None:
-        async with asyncio.timeout(30):
-            while await self.probe("readinessProbe") != ready:  # noqa: ASYNC110 - another process decides
+    async def passes(self, name: str) -> None:
+        """Returns when a probe passes: one slow answer is no failure. Raises TimeoutError."""
+        await self._until(name, passes=True)
+
+    async def _until(self, name: str, *, passes: bool) -> None:
+        async with asyncio.timeout(60):
+            while await self.probe(name) != passes:  # noqa: ASYNC110 - another process decides
                 await asyncio.sleep(0.02)
 
     async def probe(self, name: str) -> bool:
@@ -192,8 +196,3 @@ async def _killed(process: asyncio.subprocess.Process) -> None:
     if process.returncode is None:
         process.kill()
         await process.wait()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        return int(free.getsockname()[1])

@@ -49,6 +49,14 @@ def test_each_error_that_ends_a_finetune_is_explained() -> None:
     assert codes - set(rows()) == set()
 
 
+def test_how_private_addresses_are_allowed_is_said_for_each_way_to_run_it() -> None:
+    """`similis up` goes by its option alone, whatever the environment says."""
+    (said,) = rows()["blocked_address"][1:]
+    for name in ("--allow-private-addresses", "trainer.allowPrivateAddresses", "SIMILIS_ALLOW_PRIVATE_ADDRESSES=true"):
+        assert name in said
+    assert "?force=true" in said, "where the others were indexed, a finetune finds nothing new"
+
+
 def block(*words: str) -> str:
     """The one block of the handbook, without its fences, that has all of these words."""
     (found,) = (

@@ -9,10 +9,10 @@ from tests.deploy.environment import container_environment, main_container, sett
 # What each row of the matrix expects to be there already.
 EXPECTED_SECRETS = {
     *("similis-postgres", "postgres-ca", "qdrant-key", "qdrant", "similis-tls", "first-key", "pull", "more"),
-    "images-tls",
+    *("images-tls", "000", "007", "0x1", "123", "1e3", "456"),
 }
-EXPECTED_CONFIG_MAPS = {"qdrant-ca", "database-ca"}
-EXPECTED_ACCOUNTS = {"shared", "default"}
+EXPECTED_CONFIG_MAPS = {"qdrant-ca", "database-ca", "789"}
+EXPECTED_ACCOUNTS = {"shared", "default", "1"}
 EXPECTED_CLAIMS = {"models"}
 
 

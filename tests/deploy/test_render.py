@@ -5,6 +5,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.deploy.chart import CHART, MATRIX, NEWEST, OLDEST, loaded, pods, rendered, run_helm, template, values_file
 
@@ -51,6 +52,53 @@ def test_is_one_resource_a_template() -> None:
     assert templates == set(sources) | scaling, "no row of the matrix renders these"
 
 
+@pytest.mark.parametrize("name", MATRIX)
+def test_no_key_stands_twice(name: str) -> None:
+    """Helm takes the last one; what applies the rendered text strictly, refuses it."""
+    done = template(name)
+    assert done.returncode == 0, done.stderr
+    for document in yaml.compose_all(done.stdout, yaml.CSafeLoader):
+        _expect_single_keys(document)
+
+
+def _expect_single_keys(node: yaml.Node | None) -> None:
+    if isinstance(node, yaml.MappingNode):
+        keys = [key.value for key, _ in node.value]
+        assert len(keys) == len(set(keys)), (node.start_mark.line, keys)
+        for _, value in node.value:
+            _expect_single_keys(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _expect_single_keys(item)
+
+
+@pytest.mark.parametrize("name", ["full", "odd"])
+def test_names_are_text_even_where_yaml_reads_something_else(name: str) -> None:
+    done = template(name, "-n", "no", release="on")
+    assert done.returncode == 0, done.stderr
+    documents = loaded(done.stdout)
+    assert {document["metadata"].get("namespace", "no") for document in documents} == {"no"}
+    for document in documents:
+        labels = document["metadata"].get("labels", {})
+        assert labels.get("app.kubernetes.io/instance", "on") == "on", document["metadata"]
+        assert all(isinstance(value, str) for value in labels.values()), document["metadata"]
+    (monitor,) = (document["spec"] for document in documents if document["kind"] == "ServiceMonitor")
+    assert monitor["selector"]["matchLabels"]["app.kubernetes.io/instance"] == "on"
+    assert monitor["namespaceSelector"]["matchNames"] == ["no"]
+    assert monitor["endpoints"][0]["relabelings"][0]["replacement"] == "on"
+
+
+def test_labels_and_annotations_of_the_operators_come_before_ours() -> None:
+    release = rendered("odd")
+    made = release.one("Deployment", "similis-true-gateway")["spec"]["template"]["metadata"]
+    assert made["labels"]["app.kubernetes.io/part-of"] == "front"
+    assert made["labels"]["app.kubernetes.io/version"] == "9"
+    assert made["annotations"]["kubectl.kubernetes.io/default-container"] == "beside"
+    assert re.fullmatch("[0-9a-f]{64}", made["annotations"]["checksum/config"]), "else no pod sees changed settings"
+    for document in release.documents:
+        assert document["metadata"]["labels"]["app.kubernetes.io/part-of"] == "library", document["kind"]
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [
@@ -74,6 +122,8 @@ def test_is_one_resource_a_template() -> None:
             "postgres-ca: name a Secret or a ConfigMap, not both",
         ),
         (("gateway.strategy.maxSurge=0",), "would never replace a pod"),
+        (("gateway.strategy.maxSurge=0%",), "would never replace a pod"),
+        (("qdrant.tls.ca.secret=one",), "qdrant.tls.ca is of no use without TLS"),
         (("global.imageRegistry=",), "global.imageRegistry is required"),
         (
             (
@@ -120,12 +170,28 @@ def test_notes_say_how_to_get_a_key(name: str) -> None:
     assert ("get secret" in notes) == (name != "bare")
 
 
+def test_notes_say_where_a_route_without_host_names_leads() -> None:
+    done = run_helm("install", "x", str(CHART), "--dry-run=client", "-f", str(values_file("scaling")))
+    assert "as the Gateway's listeners have it:\n  under every host name of theirs\n" in done.stdout
+
+
 def test_notes_read_the_key_where_the_chart_puts_it() -> None:
     done = run_helm("install", "x", str(CHART), "--dry-run=client", "-f", str(values_file("minimal")))
     secret = rendered("minimal").one("Secret", "similis-api-key")
     (key,) = secret["stringData"]
     assert f'{{{{index .data "{key}" | base64decode}}}}' in done.stdout
     assert "secret x-similis-api-key" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("commonLabels", "commonAnnotations", "migrate.podAnnotations", "metrics.dashboard.labels"),
+        *("gateway.podAnnotations", "gateway.podLabels", "gateway.resources", "gateway.service.annotations"),
+    ],
+)
+def test_a_key_without_a_value_is_an_empty_one(name: str) -> None:
+    assert rendered("minimal", "--set", f"{name}=null", "--set", "metrics.dashboard.enabled=true").documents
 
 
 def test_long_names_stay_within_what_kubernetes_takes() -> None:

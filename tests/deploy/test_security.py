@@ -10,6 +10,8 @@ from tests.deploy.chart import Document, Rendered, pods, rendered
 METADATA = (
     *("169.254.169.254", "169.254.170.2", "168.63.129.16", "100.100.100.200", "192.0.0.192"),
     *("fd00:ec2::254", "64:ff9b::a9fe:a9fe", "64:ff9b::a83f:8110"),
+    # In the prefix of a site's own NAT64, which carries the IPv4 address in two parts.
+    "64:ff9b:1:a9fe:a9:fe00::",
 )
 PRIVATE = ("10.1.2.3", "172.20.0.1", "192.168.1.1", "100.64.1.1", "fd12::1", "64:ff9b::c0a8:101", "::ffff:10.1.2.3")
 PUBLIC = ("8.8.8.8", "129.206.0.1", "2001:db8::1", "64:ff9b::808:808")
@@ -111,15 +113,34 @@ def test_private_addresses_are_out_of_reach_unless_allowed() -> None:
 def test_the_gateway_leaves_on_the_port_of_its_heidicon_only() -> None:
     policy = rendered("minimal").one("NetworkPolicy", "similis-gateway")
     assert list(_ports_open_to(policy, "8.8.8.8")) == [443]
-    for url, port in {"http://easydb.example.org": 80, "https://easydb.example.org:8443/x": 8443}.items():
+    for url, port in {
+        "http://easydb.example.org": 80,
+        "https://easydb.example.org:8443/x": 8443,
+        "https://[2001:db8::1]/x": 443,
+        "https://[2001:db8::1]:8443": 8443,
+    }.items():
         policy = rendered("minimal", "--set", f"gateway.heidicon.url={url}").one("NetworkPolicy", "similis-gateway")
         assert list(_ports_open_to(policy, "8.8.8.8")) == [port]
 
 
-def test_traces_may_leave_on_the_port_of_their_collector() -> None:
+@pytest.mark.parametrize(("name", "prefix"), [("full", "similis"), ("odd", "similis-true")])
+def test_traces_may_leave_on_the_port_of_their_collector(name: str, prefix: str) -> None:
     for component in ("gateway", "embedder", "trainer"):
-        rules = rendered("full").one("NetworkPolicy", f"similis-{component}")["spec"]["egress"]
+        rules = rendered(name).one("NetworkPolicy", f"{prefix}-{component}")["spec"]["egress"]
         assert 4318 in [port.get("port") for rule in rules for port in rule.get("ports", [])], component
+
+
+def test_names_are_asked_for_where_the_name_servers_listen() -> None:
+    """OpenShift's listen on 5353 behind a Service of port 53, and policies see the pod's port."""
+    for name, port in {"minimal": 53, "odd": 5353}.items():
+        for policy in rendered(name).of("NetworkPolicy"):
+            asked = [
+                (item["protocol"], item["port"])
+                for rule in policy["spec"]["egress"]
+                for item in rule["ports"]
+                if item["protocol"] == "UDP" or item.get("port") in (53, 5353)
+            ]
+            assert asked == [("UDP", port), ("TCP", port)], policy["metadata"]["name"]
 
 
 def test_only_gateway_and_trainer_may_call_the_embedder(release: Rendered) -> None:

@@ -79,8 +79,11 @@ def test_helm_itself_refuses_what_the_schema_refuses() -> None:
         "gateway.autoscaling.kind=both": "kind",
         "gateway.settings.max_csv_byts=1": "max_csv_byts",
         "gateway.settings.database_url=postgresql://x": "database_url",
+        "gateway.settings.min_free_disk_bytes=1": "min_free_disk_bytes",
         "embedder.backbone.revision=main": "revision",
         "gateway.service.port=http": "port",
+        "gateway.service.extraSpec.ports[0].port=1": "'ports'",
+        r"trainer.podLabels.app\.kubernetes\.io/name=mine": "app.kubernetes.io/name",
         r"commonLabels.app\.kubernetes\.io/component=mine": "app.kubernetes.io/component",
     }.items():
         done = template("minimal", "--set", flag)

@@ -3,10 +3,9 @@
 import asyncio
 import os
 import signal
-import socket
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiohttp
@@ -103,9 +102,3 @@ def serves(port: int, host: str = "127.0.0.1") -> Callable[[], Awaitable[bool]]:
         return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
     return ready
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)]
-        return [free.getsockname()[1] for free in sockets]

@@ -21,16 +21,19 @@ from similis.servicekit.grpc_channel import open_channel
 from similis.servicekit.metrics import RpcClientMetrics
 from similis.servicekit.settings import TlsFiles
 from tests.certificates import Authority
-from tests.e2e.service_process import ServiceProcess, free_ports, gateway_ready, is_ready, serves
+from tests.e2e.service_process import ServiceProcess, gateway_ready, is_ready, serves
 from tests.integration.embedder_process import MODEL_CACHE
 from tests.integration.gateway.api import api_client
 from tests.integration.gateway.indexing import Indexer, content, picture
 from tests.integration.gateway.parts import running_postgres
 from tests.integration.qdrant_process import running_qdrant
 from tests.name_server import NameServer, name_server
+from tests.ports import free_port
 
 SEARCHERS = 2
 DRAIN_SECONDS = 1.0
+# Who searches looks at the gateways ten times a second, as often as a busy machine lets it.
+GATEWAY_DRAIN_SECONDS = 5.0
 
 
 @dataclass
@@ -101,7 +104,7 @@ class Cluster:
     stores: dict[str, object]
     tls: TlsFiles
     names: NameServer
-    ports: list[int] = field(default_factory=lambda: free_ports(6))
+    ports: list[int] = field(default_factory=lambda: [free_port() for _ in range(6)])
 
     @property
     def embedders(self) -> str:
@@ -125,7 +128,8 @@ class Cluster:
 
     def gateway(self, number: int) -> ServiceProcess:
         addresses = {"embedder_address": self.embedders, "trainer_address": self.trainers}
-        settings = {"port": self.ports[4 + number], "spool_directory": self.folder, **addresses, **self.stores}
+        drain = {"drain_seconds": GATEWAY_DRAIN_SECONDS}
+        settings = {"port": self.ports[4 + number], "spool_directory": self.folder, **drain, **addresses, **self.stores}
         return self._service("gateway", number, settings, gateway_ready(self.urls[number]))
 
     def found_at(self, service: str, *numbers: int) -> None:

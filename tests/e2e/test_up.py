@@ -103,11 +103,17 @@ def test_a_child_that_is_killed_comes_back(instance: RunningInstance, name: str)
 
 def test_idle_it_uses_little_memory(instance: RunningInstance) -> None:
     until(lambda: instance.get("/readyz") == 200)
-    anonymous = 0
-    for process in [psutil.Process(instance.process.pid), *instance.family()]:
+    processes = [psutil.Process(instance.process.pid), *instance.family()]
+    assert sum(anonymous_bytes(process) for process in processes) < IDLE_BYTES
+
+
+def anonymous_bytes(process: psutil.Process) -> int:
+    """What a process has for itself: nothing, where it has ended meanwhile."""
+    try:
         rollup = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
-        anonymous += sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Anonymous:")) * 1024
-    assert anonymous < IDLE_BYTES
+    except (FileNotFoundError, ProcessLookupError):
+        return 0
+    return sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Anonymous:")) * 1024
 
 
 def test_it_stops_clean_and_leaves_nothing_and_the_next_start_is_quick(used: Path) -> None:
@@ -175,5 +181,7 @@ def test_stopped_while_it_starts_it_leaves_nothing(tmp_path: Path) -> None:
         process.terminate()
         assert process.wait(60) == 0
         assert process.stdout is not None
-        assert process.stdout.read() == b""
+        said = process.stdout.read()
+    # Where this test was held up it may have been ready before it was told to stop.
+    assert not said or said.startswith(b"ready ")
     assert gone(family)

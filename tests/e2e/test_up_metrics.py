@@ -66,8 +66,12 @@ def test_one_address_shows_the_metrics_of_all_processes_and_promtool_finds_nothi
         exposition = scraped(found[0])
         assert check_metrics(exposition) == ""
 
-        instance.child("similis.trainer").kill()
+        trainer, before = instance.child("similis.trainer"), instance.times_ready("trainer")
+        # Killed at once, it may be back before anybody has looked.
+        trainer.suspend()
         until(lambda: ("similis_build_info", "trainer") not in samples(scraped(found[0])))
+        trainer.kill()
+        until(lambda: instance.times_ready("trainer") == before + 1)
         until(lambda: samples(scraped(found[0]))["similis_process_up", "trainer"] == 1)
     finally:
         assert instance.stop() == 0

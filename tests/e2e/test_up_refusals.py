@@ -54,6 +54,13 @@ def test_a_taken_port(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
+def test_one_port_for_api_and_metrics(tmp_path: Path) -> None:
+    """Once said by the gateway, and only when everything else had started."""
+    said = refusal("up", "--data", str(tmp_path / "data"), "--port", "8080", "--metrics-port", "8080")
+    assert said == "similis: the API and the metrics of all processes cannot both have port 8080"
+    assert not (tmp_path / "data").exists()
+
+
 def test_a_directory_that_is_not_ours(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     said = refusal("up", "--data", str(tmp_path), "--port", "0")

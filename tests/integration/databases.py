@@ -20,11 +20,11 @@ async def new_database(url: str, *, migrated: bool = True) -> AsyncIterator[str]
     """
     parts = urlsplit(url)
     name, template = f"test{next(_numbers)}", parts.path.lstrip("/") if migrated else "template1"
-    await _administer(url, f'CREATE DATABASE "{name}" OWNER similis TEMPLATE "{template}"')
+    await administer(url, f'CREATE DATABASE "{name}" OWNER similis TEMPLATE "{template}"')
     try:
         yield parts._replace(path=f"/{name}").geturl()
     finally:
-        await _administer(url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+        await administer(url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
 def kill_postgres(url: str) -> None:
@@ -36,7 +36,8 @@ def kill_postgres(url: str) -> None:
     ours[0].kill()
 
 
-async def _administer(url: str, statement: str) -> None:
+async def administer(url: str, statement: str) -> None:
+    """Has the superuser run a statement on the server of `url`."""
     parts = urlsplit(url)
     admin = await asyncpg.connect(parts._replace(netloc="postgres@", path="/postgres").geturl())
     try:

@@ -4,17 +4,20 @@ import asyncio
 import contextlib
 import os
 import signal
-import socket
 import sys
+import urllib.request
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client.parser import text_string_to_metric_families
 
 from similis.proto.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 from similis.servicekit.grpc_channel import open_channel
+from tests.eventually import eventually
+from tests.ports import free_port
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
@@ -29,11 +32,30 @@ class RunningEmbedder:
     target: str
     description: embedder_pb2.DescribeResponse
     process: asyncio.subprocess.Process
+    metrics_port: int
 
     def workers(self) -> list[int]:
         """Process ids of its workers."""
         pid = self.process.pid
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+
+    async def all_ready(self, workers: int) -> None:
+        """Returns when so many workers take images; it serves as soon as one of them does."""
+        await eventually(lambda: self.workers_ready() == workers)
+
+    def workers_ready(self) -> float:
+        """How many workers take images now, as it says itself."""
+        return self._shown("embedder_workers_ready")
+
+    def queued(self, lane: str) -> float:
+        """How many images of a lane wait for a worker, as it says itself."""
+        return self._shown("embedder_queue_items", lane=lane)
+
+    def _shown(self, name: str, **labels: str) -> float:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=20) as answer:
+            families = text_string_to_metric_families(answer.read().decode())
+        samples = (sample for family in families for sample in family.samples if sample.name == name)
+        return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
     def stub(self, channel: grpc.aio.Channel) -> "embedder_pb2_grpc.EmbedderServiceAsyncStub":
         """The client's side of the service on an open channel."""
@@ -46,16 +68,15 @@ async def running_embedder(model_cache: Path = MODEL_CACHE, **settings: str) -> 
 
     `settings` become environment variables: `workers="1"` is SIMILIS_WORKERS=1.
     """
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        listen = f"127.0.0.1:{free.getsockname()[1]}"
-    told = {"listen": listen, "model_cache": str(model_cache), **settings}
+    told = {"listen": f"127.0.0.1:{free_port()}", "metrics_port": str(free_port()), "model_cache": str(model_cache)}
+    told |= settings
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "similis.embedder"),
         env={**os.environ, **{f"SIMILIS_{name.upper()}": value for name, value in told.items()}},
     )
     try:
         description = await _described(told["listen"], process)
-        yield RunningEmbedder(told["listen"], description, process)
+        yield RunningEmbedder(told["listen"], description, process, int(told["metrics_port"]))
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
             async with asyncio.timeout(STOP_SECONDS):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from qdrant_client import AsyncQdrantClient
 
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 
 

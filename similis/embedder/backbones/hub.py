@@ -22,12 +22,14 @@ def download(name: str, revision: str | None) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
+    def snapshot(*, local: bool) -> Path:
+        return Path(snapshot_download(name, revision=revision, allow_patterns=list(FILES), local_files_only=local))
+
     try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(FILES), local_files_only=True))
-    except LocalEntryNotFoundError:
-        pass
-    try:
-        return Path(snapshot_download(name, revision=revision, allow_patterns=list(FILES)))
+        try:
+            return snapshot(local=True)
+        except LocalEntryNotFoundError:
+            return snapshot(local=False)
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BackboneError(f"backbone {name!r} cannot be had from the hub: {reason}") from None

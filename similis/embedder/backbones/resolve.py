@@ -5,7 +5,7 @@ from pathlib import Path
 from similis.embedder.backbones.builtin import NAME, builtin_source
 from similis.embedder.backbones.folder import folder_source
 from similis.embedder.backbones.hub import download
-from similis.embedder.backbones.source import BackboneSource
+from similis.embedder.backbones.source import BackboneError, BackboneSource
 
 
 def resolve_backbone(name: str, revision: str | None) -> BackboneSource:
@@ -13,6 +13,15 @@ def resolve_backbone(name: str, revision: str | None) -> BackboneSource:
 
     Raises BackboneError, with one line that says what is wrong.
     """
+    try:
+        return _source(name, revision)
+    except OSError as error:
+        raise BackboneError(
+            f"backbone {name!r}: {error.filename or 'its files'} cannot be read: {error.strerror or error}"
+        ) from None
+
+
+def _source(name: str, revision: str | None) -> BackboneSource:
     if name == NAME:
         return builtin_source()
     path = Path(name).expanduser()

@@ -27,7 +27,10 @@ class BatchEngine(Protocol):
     max_batch: int
 
     def begin(self, fill: Callable[[Pixels], None], count: int) -> Pending:
-        """Starts a batch of `count` inputs, which `fill` writes into the array that it is given. Raises EngineError."""
+        """Starts a batch of `count` inputs, which `fill` writes into the array that it is given.
+
+        Raises EngineError; `collect` does too. EngineBroken: no batch will succeed any more.
+        """
         ...
 
 

@@ -1,7 +1,8 @@
 """Torch on CUDA: half precision, channels last, CUDA graphs on bucketed batches, copies beside compute."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +13,7 @@ from similis.embedder.backbones.source import BackboneSource
 from similis.embedder.backbones.vision_model import PixelsToVectors, load_vision_model
 from similis.embedder.canary import cosine
 from similis.embedder.engines.batch_engine import Pending
-from similis.embedder.engines.engine import EngineError, Pixels, Vectors
+from similis.embedder.engines.engine import EngineBroken, EngineError, Pixels, Vectors
 
 # Batches that are prepared, computed and collected at the same time.
 RING = 3
@@ -48,6 +49,15 @@ def halving_when_out_of_memory(forward: Callable[[Tensor], Tensor], pixels: Tens
         raise EngineError("the device has too little memory for half a batch") from None
 
 
+@contextmanager
+def broken_by_device_errors() -> Iterator[None]:
+    """Raises EngineBroken for an error of the device itself: after one CUDA refuses all further work of the process."""
+    try:
+        yield
+    except torch.AcceleratorError as error:
+        raise EngineBroken(f"the device failed: {str(error).splitlines()[0]}") from error
+
+
 @dataclass
 class _Place:
     """Where one batch under way lives: pinned pixels, the device's copy of them, pinned vectors, and its events."""
@@ -74,7 +84,8 @@ class CudaEngine:
 
     name = "torch"
 
-    def __init__(self, source: BackboneSource, max_batch: int, index: int = 0) -> None:
+    def __init__(self, source: BackboneSource, canary: Pixels, max_batch: int, index: int = 0) -> None:
+        """canary: pixels [height, width, 3] of an image with even areas, as photographs have and noise has not."""
         if not torch.cuda.is_available():
             raise EngineError("no CUDA device is usable")
         self.device = f"cuda:{index}"
@@ -82,7 +93,7 @@ class CudaEngine:
         torch.cuda.set_device(index)
         torch.backends.cudnn.benchmark = True
         self._shape = (source.preprocessing.crop_height, source.preprocessing.crop_width, 3)
-        self._model = half_precision(load_vision_model(source), self._noise(4), torch.device(self.device))
+        self._model = half_precision(load_vision_model(source), self._probe(canary), torch.device(self.device))
         self._copying: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self._computing: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self._places = [self._place(source.dimension) for _ in range(RING)]
@@ -91,6 +102,10 @@ class CudaEngine:
 
     def begin(self, fill: Callable[[Pixels], None], count: int) -> Pending:
         """See `BatchEngine`. The place of the batch before the last but one is used again: collect it first."""
+        with broken_by_device_errors():
+            return self._begun(fill, count)
+
+    def _begun(self, fill: Callable[[Pixels], None], count: int) -> Pending:
         place = self._places[self._next]
         self._next = (self._next + 1) % RING
         place.done.synchronize()
@@ -108,7 +123,8 @@ class CudaEngine:
         return pending
 
     def _collected(self, pending: Pending, place: _Place, count: int) -> Vectors:
-        place.done.synchronize()
+        with broken_by_device_errors():
+            place.done.synchronize()
         pending.copy_seconds = place.copy_began.elapsed_time(place.copied) * MILLISECOND
         pending.forward_seconds = place.copied.elapsed_time(place.done) * MILLISECOND
         vectors: Vectors = place.vectors[:count].numpy().copy()
@@ -159,9 +175,9 @@ class CudaEngine:
             done=_event(),
         )
 
-    def _noise(self, count: int) -> Tensor:
-        pixels = np.random.default_rng(0).integers(0, 256, (count, *self._shape), dtype=np.uint8)
-        return torch.from_numpy(pixels)
+    def _probe(self, canary: Pixels) -> Tensor:
+        noise = np.random.default_rng(0).integers(0, 256, (3, *self._shape), dtype=np.uint8)
+        return torch.from_numpy(np.concatenate([canary[np.newaxis], noise]))
 
 
 def _event() -> torch.cuda.Event:

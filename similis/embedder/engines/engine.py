@@ -13,6 +13,10 @@ class EngineError(Exception):
     """An engine that cannot be made, or that gives wrong vectors; the message is one line for the operator."""
 
 
+class EngineBroken(EngineError):
+    """An engine that cannot work again in this process: the process ends, and another one begins anew."""
+
+
 class Engine(Protocol):
     """Runs one backbone on one device."""
 

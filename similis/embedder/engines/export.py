@@ -18,11 +18,13 @@ from similis.embedder.decoding.decode import Decoder
 from similis.embedder.decoding.header import prepare_pillow
 from similis.embedder.decoding.inputs import inputs_of
 from similis.embedder.engines.engine import EngineError, Pixels, Vectors
+from similis.embedder.engines.model_cache import CANARY, MODEL
 from similis.embedder.engines.openvino_engine import INPUT, OUTPUT, OpenVinoEngine
 
-MODEL, CANARY = "model.onnx", "canary.npy"
 OPSET = 17
 MIN_EXPORT_COSINE = 0.9999
+# More than the canary has.
+MAX_PIXELS = 1_000_000
 
 
 def export(source: BackboneSource, folder: Path) -> None:
@@ -53,13 +55,10 @@ def export(source: BackboneSource, folder: Path) -> None:
 
 def _example(source: BackboneSource) -> Pixels:
     """The canary and an image of noise, as the backbone's input."""
-    decoder = Decoder(prepare_pillow(), SIDE_PIXELS, source.preprocessing)
+    decoder = Decoder(prepare_pillow(), MAX_PIXELS, source.preprocessing)
     canary = inputs_of(decoder, canary_image(), views=0, seed=0)[0]
     noise = np.random.default_rng(0).integers(0, 256, canary.shape, dtype=np.uint8)
     return np.stack([canary, noise])
-
-
-SIDE_PIXELS = 1_000_000
 
 
 def _run(model: PixelsToVectors, pixels: Pixels) -> Vectors:

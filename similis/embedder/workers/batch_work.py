@@ -4,8 +4,10 @@ import json
 import socket
 from collections import deque
 
+import numpy as np
+
 from similis.embedder.engines.batch_engine import BatchEngine, Pending
-from similis.embedder.engines.engine import EngineError
+from similis.embedder.engines.engine import EngineBroken, EngineError
 from similis.embedder.workers.arena import Arena
 from similis.embedder.workers.memory import resident_bytes
 from similis.embedder.workers.wire import FrameReceiver, Job, Result, encode
@@ -21,7 +23,7 @@ class BatchWork:
         self._arena = arena
 
     def serve(self, frames: FrameReceiver, connection: socket.socket) -> None:
-        """Answers jobs until the other side is gone. Raises EOFError or ConnectionError then."""
+        """Answers jobs until the other side is gone: raises EOFError or ConnectionError then. Raises EngineBroken."""
         waiting: deque[Job] = deque()
         begun: deque[tuple[Job, Pending | None]] = deque()
         while True:
@@ -36,6 +38,8 @@ class BatchWork:
     def _begin(self, job: Job) -> Pending | None:
         try:
             return self._engine.begin(lambda pixels: self._arena.read_into(job.slots, pixels), len(job.slots))
+        except EngineBroken:
+            raise
         except (EngineError, RuntimeError, MemoryError):
             return None
 
@@ -43,9 +47,14 @@ class BatchWork:
         if pending is None:
             return Result(job.id, "embedding_failed", "begin", memory_bytes=resident_bytes()), b""
         try:
-            vectors = pending.collect().astype("<f4", copy=False).tobytes()
+            vectors = pending.collect()
+        except EngineBroken:
+            raise
         except (EngineError, RuntimeError, MemoryError) as error:
             return Result(job.id, "embedding_failed", type(error).__name__, memory_bytes=resident_bytes()), b""
+        if not np.isfinite(vectors).all():
+            # Half precision overflows for some images. Whoever has the batch finds out which it is.
+            return Result(job.id, "embedding_failed", "not finite", memory_bytes=resident_bytes()), b""
         result = Result(
             job.id,
             copy_seconds=pending.copy_seconds,
@@ -53,4 +62,4 @@ class BatchWork:
             batch=len(job.slots),
             memory_bytes=resident_bytes(),
         )
-        return result, vectors
+        return result, vectors.astype("<f4", copy=False).tobytes()

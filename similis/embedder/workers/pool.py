@@ -28,8 +28,8 @@ class PoolLimits:
 
     reserved: workers beside those that take interactive images only; the others then step back for all processes that
     a search needs. start_seconds: until it must be ready. silence_seconds: without an answer although it has a job
-    (and a second more for each image of it). images and
-    memory_bytes: a worker that has done or holds more is replaced by a new one, without a gap.
+    (and a second more for each image of it). images and memory_bytes: a worker that has done or holds more is replaced
+    by a new one, without a gap.
     """
 
     workers: int

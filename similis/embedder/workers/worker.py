@@ -2,6 +2,7 @@
 
 import json
 import socket
+import sys
 from collections import deque
 from pathlib import Path
 from typing import Protocol
@@ -14,7 +15,7 @@ from similis.embedder.decoding.decode import Decoder
 from similis.embedder.decoding.header import prepare_pillow
 from similis.embedder.decoding.inputs import inputs_of
 from similis.embedder.engines.batch_engine import BatchEngine, ImmediateBatches
-from similis.embedder.engines.engine import Engine, EngineError
+from similis.embedder.engines.engine import Engine, EngineBroken, EngineError, Pixels
 from similis.embedder.workers.arena import Arena
 from similis.embedder.workers.batch_work import BatchWork
 from similis.embedder.workers.decoding_work import DecodingWork
@@ -51,6 +52,8 @@ def work(connection: socket.socket, arena: int) -> None:
             _answer_jobs(frames, connection, work)
     except (EOFError, ConnectionError):
         return
+    except EngineBroken as error:
+        sys.stderr.write(f"embedder worker: {error}\n")
 
 
 def _prepared(orders: WorkerOrders, arena: int) -> tuple[Ready, OneByOne | BatchWork]:
@@ -62,7 +65,7 @@ def _prepared(orders: WorkerOrders, arena: int) -> tuple[Ready, OneByOne | Batch
         limit_memory(orders.memory_bytes)
         return Ready(orders.device, orders.engine), DecodingWork(decoder, Arena(arena, source.preprocessing))
     if orders.role == "engine":
-        batches = _batch_engine(source, orders)
+        batches = _batch_engine(source, orders, canary)
         vectors = batches.begin(lambda pixels: np.copyto(pixels, canary), 1).collect()
         check_canary(vectors, expected)
         return Ready(batches.device, batches.name), BatchWork(batches, Arena(arena, source.preprocessing))
@@ -83,11 +86,11 @@ def _engine(source: BackboneSource, orders: WorkerOrders) -> Engine:
     return OpenVinoEngine(Path(orders.model), threads=orders.threads, wide_threads=orders.wide_threads)
 
 
-def _batch_engine(source: BackboneSource, orders: WorkerOrders) -> BatchEngine:
+def _batch_engine(source: BackboneSource, orders: WorkerOrders, canary: Pixels) -> BatchEngine:
     if orders.device != "cpu":
         from similis.embedder.engines.cuda_engine import CudaEngine
 
-        return CudaEngine(source, orders.max_batch)
+        return CudaEngine(source, canary, orders.max_batch)
     shape = (source.preprocessing.crop_height, source.preprocessing.crop_width, 3)
     return ImmediateBatches(_engine(source, orders), shape, orders.max_batch)
 

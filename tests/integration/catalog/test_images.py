@@ -7,6 +7,7 @@ import pytest
 
 from similis.catalog.images import Image
 from similis.catalog.indexes import ImageFailure
+from similis.servicekit.errors import InvalidRequest
 from tests.integration.workplace import Workplace
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -144,13 +145,24 @@ async def test_a_content_reads_back_byte_for_byte_and_goes_only_when_nothing_pin
     assert [piece async for piece in workplace.contents.read(collection, 0)] == []
     job = await workplace.finetune(collection)
     await replaced(workplace, collection, rows("a"))
-    for pinned in (True, False):
-        if not pinned:
-            await workplace.jobs.request_cancel(job.id)
-        await workplace.contents.prune(3600)
-        await workplace.contents.prune(0)
-        assert bool([piece async for piece in workplace.contents.read(collection, 1)]) is pinned
+    await workplace.contents.prune(0)
+    assert [piece async for piece in workplace.contents.read(collection, 1)]
+    await workplace.jobs.request_cancel(job.id)
+    await workplace.contents.prune(3600)
+    assert [piece async for piece in workplace.contents.read(collection, 1)]
+    await workplace.contents.prune(0)
     assert await workplace.rows("SELECT revision FROM contents") == [(2,)]
+
+
+async def test_a_content_that_is_removed_while_it_is_read_does_not_pass_for_a_whole_one(workplace: Workplace) -> None:
+    collection = await workplace.collections.create("coins")
+    await workplace.contents.replace(collection, workplace.staged(rows(*(str(number) for number in range(20_000)))))
+    pieces = workplace.contents.read(collection, 1)
+    assert await anext(pieces)
+    await workplace.collections.mark_deleting(collection)
+    await workplace.collections.remove(collection)
+    with pytest.raises(InvalidRequest, match="removed meanwhile"):
+        await anext(pieces)
 
 
 async def test_a_sample_is_drawn_from_all_that_did_not_fail_and_is_the_same_each_time(workplace: Workplace) -> None:

@@ -13,7 +13,11 @@ from tests.integration.workplace import Workplace
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-BLOCKED = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+# Statements of ours: a server also looks after its tables by itself.
+BLOCKED = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND backend_type = 'client backend' AND wait_event_type = 'Lock'
+"""
 URLS = ["https://example.org/1.jpg", "https://example.org/2.jpg"]
 
 
@@ -34,7 +38,7 @@ async def published(place: Workplace, collection: int, backbone: str = "b") -> I
 
 async def waiting_for_locks(place: Workplace, number: int) -> None:
     """Returns when that many statements wait for a lock."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await place.rows(BLOCKED) != [(number,)]:  # noqa: ASYNC110 - the database does not tell
             await asyncio.sleep(0.01)
 
@@ -209,6 +213,21 @@ async def test_a_queued_job_is_cancelled_at_once_and_a_running_one_is_told(workp
         await workplace.jobs.request_cancel(10**9)
 
 
+async def test_a_collections_active_job_is_cancelled_and_none_that_has_ended(workplace: Workplace) -> None:
+    collection = await workplace.collection(URLS)
+    assert await workplace.jobs.cancel_active(collection) is None
+    queued = await workplace.finetune(collection)
+    cancelled = await workplace.jobs.cancel_active(collection)
+    assert cancelled is not None
+    assert (cancelled.id, cancelled.state) == (queued.id, JobState.CANCELLED)
+    assert await workplace.jobs.cancel_active(collection) is None
+    await workplace.finetune(collection)
+    running = await claimed(workplace)
+    told = await workplace.jobs.cancel_active(collection)
+    assert told is not None
+    assert (told.id, told.state, told.cancel_requested) == (running.id, JobState.RUNNING, True)
+
+
 async def test_a_deletion_takes_the_job_from_its_worker(workplace: Workplace) -> None:
     collection = await workplace.collection(URLS)
     await workplace.finetune(collection)
@@ -263,12 +282,32 @@ async def test_a_finetune_does_not_wait_for_an_upload(workplace: Workplace) -> N
     collection = await workplace.collection(URLS)
     await workplace.finetune(collection)
     job = await claimed(workplace)
-    async with workplace.database.transaction() as connection, asyncio.timeout(5):
+    async with workplace.database.transaction() as connection, asyncio.timeout(30):
         # As an upload does for as long as it takes.
         await collections.lock(connection, collection)
         await workplace.indexes.begin(job, "b")
         await workplace.adapters.add(collection, "b", b"weights", None)
         assert not await workplace.jobs.heartbeat(job, "fetching", 1.0)
+
+
+async def test_what_waited_for_an_upload_has_the_time_at_which_it_was_done(workplace: Workplace) -> None:
+    collection = await workplace.collection(URLS)
+    await published(workplace, collection)
+    await workplace.finetune(collection, force=True)
+    job = await claimed(workplace)
+    index = await workplace.indexes.begin(job, "b")
+    async with workplace.database.transaction() as connection:
+        await collections.lock(connection, collection)
+        publishing = asyncio.create_task(workplace.jobs.publish(job, index.id, 2))
+        uploading = asyncio.create_task(workplace.fill(collection, URLS[:1]))
+        await waiting_for_locks(workplace, 2)
+        let_go = await connection.fetchval("SELECT clock_timestamp()")
+    await asyncio.gather(publishing, uploading)
+    found = await workplace.collections.get(collection)
+    assert found.last_finetuned is not None
+    assert min(found.last_finetuned, found.last_modified) > let_go
+    replaced = await workplace.rows("SELECT superseded_at > $1 FROM indexes WHERE superseded_at IS NOT NULL", let_go)
+    assert replaced == [(True,)]
 
 
 async def test_an_upload_that_was_given_up_lets_the_collection_go(workplace: Workplace) -> None:
@@ -280,7 +319,7 @@ async def test_an_upload_that_was_given_up_lets_the_collection_go(workplace: Wor
         await waiting_for_locks(workplace, 1)
         upload.cancel()
         await asyncio.gather(upload, return_exceptions=True)
-        async with asyncio.timeout(10), workplace.database.transaction() as other:
+        async with asyncio.timeout(30), workplace.database.transaction() as other:
             assert await collections.lock(other, collection) == 1
 
 

@@ -1,7 +1,6 @@
 """What the embedder says of its work, in both arrangements of processes."""
 
 import asyncio
-import socket
 import urllib.request
 from collections.abc import AsyncIterator
 
@@ -35,14 +34,12 @@ async def requests() -> AsyncIterator[pb.EmbedStreamRequest]:
 
 @pytest.mark.parametrize("pipeline", ["fused", "staged"])
 async def test_queues_steps_and_outcomes_are_counted(pipeline: str) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     async with (
-        running_embedder(workers="1", pipeline=pipeline, metrics_port=str(port), max_image_bytes="100000") as running,
+        running_embedder(workers="1", pipeline=pipeline, max_image_bytes="100000") as running,
         open_channel(running.target) as channel,
     ):
         stub = running.stub(channel)
-        before = await asyncio.to_thread(scraped, port)
+        before = await asyncio.to_thread(scraped, running.metrics_port)
         await stub.Embed(pb.EmbedRequest(image=IMAGE))
         for image in (b"no image", bytes(100_001)):
             with pytest.raises(grpc.aio.AioRpcError):
@@ -50,7 +47,7 @@ async def test_queues_steps_and_outcomes_are_counted(pipeline: str) -> None:
         with pytest.raises(grpc.aio.AioRpcError):
             await stub.Embed(pb.EmbedRequest(image=IMAGE), timeout=0.0005)
         assert len([response async for response in stub.EmbedStream(requests())]) == 3
-        found = await asyncio.to_thread(scraped, port)
+        found = await asyncio.to_thread(scraped, running.metrics_port)
     outcomes = {key[1:]: value for key, value in found.items() if key[0] == "embedder_images_total"}
     late = [key for key in outcomes if key[1] in ("deadline_exceeded", "cancelled")]
     assert {key: value for key, value in outcomes.items() if key not in late} == {

@@ -5,9 +5,7 @@ import asyncio
 import itertools
 import os
 import signal
-import socket
 import sys
-import urllib.request
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,7 +14,6 @@ import numpy as np
 import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from prometheus_client.parser import text_string_to_metric_families
 
 from similis.embedder.canary import cosine
 from similis.proto.embedder.v1 import embedder_pb2 as pb
@@ -29,6 +26,7 @@ from tests.unit.embedder.photographs import NAMES, encoded, photograph
 
 IMAGE = encoded(photograph().resize((300, 300)), "JPEG")
 SERVICE = "similis.embedder.v1.EmbedderService"
+GRACE_SECONDS = 60.0
 
 
 async def failed_start(**settings: str) -> tuple[int, str]:
@@ -76,7 +74,7 @@ async def test_a_second_start_is_quick_small_and_without_torch() -> None:
     async with running_embedder(workers="2"):
         pass
     async with running_embedder(workers="2") as running:
-        await eventually(lambda: len(running.workers()) == 3)
+        await running.all_ready(3)
         async with open_channel(running.target) as channel:
             await running.stub(channel).Embed(pb.EmbedRequest(image=IMAGE))
         family = [running.process.pid, *running.workers()]
@@ -112,30 +110,32 @@ async def test_workers_end_with_a_front_process_that_is_killed() -> None:
 
 async def test_it_is_not_serving_while_no_worker_lives_and_serving_again_after() -> None:
     async with (
-        running_embedder(workers="1", interactive_workers="0", canary_seconds="0.5") as running,
+        running_embedder(workers="1", interactive_workers="0", canary_seconds="2") as running,
         open_channel(running.target) as channel,
     ):
         health = health_pb2_grpc.HealthStub(channel)
         watch = health.Watch(health_pb2.HealthCheckRequest(service=SERVICE))
-        states = []
-        async with asyncio.timeout(30):
-            async for answer in watch:
-                states.append(answer.status)
-                if len(states) == 1:
-                    # A worker that is stopped is there and does not work.
-                    os.kill(running.workers()[0], signal.SIGSTOP)
-                if len(states) == 2:
-                    os.kill(running.workers()[0], signal.SIGCONT)
-                if len(states) == 3:
-                    break
+        serving, not_serving = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+
+        async def becomes(status: int) -> None:
+            async with asyncio.timeout(60):
+                while (await watch.read()).status != status:
+                    pass
+
+        await becomes(serving)
+        # A worker that is stopped is there and does not work.
+        worker = running.workers()[0]
+        os.kill(worker, signal.SIGSTOP)
+        await becomes(not_serving)
+        os.kill(worker, signal.SIGCONT)
+        await becomes(serving)
         watch.cancel()
-    serving, not_serving = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
-    assert states == [serving, not_serving, serving]
 
 
 async def test_an_image_that_kills_its_worker_twice_fails_alone() -> None:
     async with (
-        running_embedder(workers="1", interactive_workers="0", item_seconds="1") as running,
+        # Stopped, it is killed after so long and a second more; the one that comes after it has as long.
+        running_embedder(workers="1", interactive_workers="0", item_seconds="5") as running,
         open_channel(running.target) as channel,
     ):
         stub = running.stub(channel)
@@ -158,29 +158,32 @@ async def test_workers_are_replaced_by_age_without_a_gap() -> None:
         running_embedder(workers="2", interactive_workers="0", worker_images="20") as running,
         open_channel(running.target) as channel,
     ):
-        stub = running.stub(channel)
+        await running.all_ready(2)
         first = set(running.workers())
+        assert len(first) == 2
+        sent = 0
 
-        async def requests():  # type: ignore[no-untyped-def]
-            for number in range(120):
-                yield pb.EmbedStreamRequest(item_id=number, image=IMAGE)
+        async def requests() -> AsyncIterator[pb.EmbedStreamRequest]:
+            nonlocal sent
+            # Until the last of them is so old, however the images are dealt out.
+            while sent < 120 or first & set(running.workers()):
+                yield pb.EmbedStreamRequest(item_id=sent, image=IMAGE)
+                sent += 1
 
-        answers = [response async for response in stub.EmbedStream(requests())]
-        assert len(answers) == 120
+        async with asyncio.timeout(60):
+            answers = [response async for response in running.stub(channel).EmbedStream(requests())]
+        assert len(answers) == sent
         assert all(response.HasField("embedding") for response in answers)
-        await eventually(lambda: not first & set(running.workers()))
 
 
 async def test_bulk_workers_step_back_for_the_one_that_only_searches_use() -> None:
     own = psutil.Process().nice()
     bulk = min(own + 10, 19)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
     async with (
-        running_embedder(workers="2", metrics_port=str(port), canary_seconds="600") as running,
+        running_embedder(workers="2", canary_seconds="600") as running,
         open_channel(running.target) as channel,
     ):
-        await eventually(lambda: workers_ready(port) == 3)
+        await running.all_ready(3)
         assert sorted(psutil.Process(pid).nice() for pid in running.workers()) == [own, bulk, bulk]
         reserved = next(one for one in map(psutil.Process, running.workers()) if one.nice() == own)
         stub = running.stub(channel)
@@ -194,35 +197,35 @@ async def test_bulk_workers_step_back_for_the_one_that_only_searches_use() -> No
         assert len([response async for response in stub.EmbedStream(requests())]) == 100
         reserved.resume()
         assert reserved.pid in running.workers()
-        before = sum(reserved.cpu_times()[:2])
-        for _ in range(20):
+        used = cpu_seconds(running.workers())
+        for _ in range(40):
             await stub.Embed(pb.EmbedRequest(image=IMAGE))
-        assert sum(reserved.cpu_times()[:2]) - before > 0.1
+        spent = {pid: seconds - used[pid] for pid, seconds in cpu_seconds(running.workers()).items()}
+        assert spent[reserved.pid] > sum(spent.values()) / 2
 
 
-def workers_ready(port: int) -> float:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
-        families = text_string_to_metric_families(answer.read().decode())
-    return sum(
-        sample.value for family in families if family.name == "embedder_workers_ready" for sample in family.samples
-    )
+def cpu_seconds(pids: list[int]) -> dict[int, float]:
+    return {pid: sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids}
 
 
 async def test_a_stop_lets_calls_under_way_finish() -> None:
-    async with running_embedder(workers="1") as running, open_channel(running.target) as channel:
+    # Long enough for workers that are stopped for a while.
+    settings = {"workers": "1", "interactive_workers": "0", "item_seconds": "60"}
+    async with running_embedder(**settings) as running, open_channel(running.target) as channel:
+        (worker,) = map(psutil.Process, running.workers())
+        worker.suspend()
         calls = [asyncio.create_task(_embed(running.stub(channel))) for _ in range(8)]
-        await asyncio.sleep(0)
-        while not any(call.done() for call in calls):  # noqa: ASYNC110 - the first answer proves that all have arrived
-            await asyncio.sleep(0.001)
+        # Two of them are with the worker, and the others wait.
+        await eventually(lambda: running.queued("interactive") == 6)
         running.process.send_signal(signal.SIGTERM)
-        results = await asyncio.gather(*calls, return_exceptions=True)
-        assert [type(result) for result in results if not isinstance(result, grpc.aio.AioRpcError)] == [type(None)] * 8
+        worker.resume()
+        assert await asyncio.gather(*calls) == [None] * 8
         assert await running.process.wait() == 0
 
 
 async def test_a_stop_ends_streams_as_soon_as_what_they_took_up_is_answered() -> None:
     async with (
-        running_embedder(workers="1", stream_in_flight="4") as embedder,
+        running_embedder(workers="1", stream_in_flight="4", shutdown_grace_seconds=str(GRACE_SECONDS)) as embedder,
         open_channel(embedder.target) as channel,
     ):
 
@@ -235,7 +238,7 @@ async def test_a_stop_ends_streams_as_soon_as_what_they_took_up_is_answered() ->
             assert (await stream.read()).WhichOneof("outcome") == "embedding"
         embedder.process.send_signal(signal.SIGTERM)
         # Well within the grace period, which streams that are fed for hours would use up.
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(GRACE_SECONDS / 2):
             while (answer := await stream.read()) is not grpc.aio.EOF:
                 assert answer.WhichOneof("outcome") == "embedding"
             assert await stream.code() is grpc.StatusCode.OK

@@ -113,7 +113,7 @@ async def api_client(url: str, key: str) -> AsyncIterator[Api]:
         yield Api(session, url, key)
 
 
-async def answered(call: Callable[[], Awaitable[Answer]], status: int, seconds: float = 20.0) -> Answer:
+async def answered(call: Callable[[], Awaitable[Answer]], status: int, seconds: float = 60.0) -> Answer:
     """Repeats a call until it answers with a status."""
     async with asyncio.timeout(seconds):
         while True:

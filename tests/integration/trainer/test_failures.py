@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from similis.catalog.jobs import JobState
+from tests.eventually import eventually
 from tests.integration.qdrant_process import running_qdrant
 from tests.integration.trainer.conftest import Trainers
 from tests.integration.trainer.faults import body, faulty, status
@@ -33,7 +34,7 @@ async def test_each_bad_image_has_its_reason_and_the_rest_is_indexed(
     good = host.picture_urls(39)
     urls = [url for pair in zip(good, [*expected, *good], strict=False) for url in pair][: len(expected) * 2]
     collection = await workplace.collection([*urls, *good[len(expected) :]])
-    job = await trainers.finetuned(collection, download_seconds=1.0, max_image_bytes=1_000_000)
+    job = await trainers.finetuned(collection, download_seconds=5.0, max_image_bytes=1_000_000)
     assert (job.state, job.error_message) == (JobState.DONE, None)
     assert await reasons(workplace, collection) == expected
     rows = await workplace.rows("SELECT image_count FROM indexes WHERE published_at IS NOT NULL")
@@ -46,6 +47,18 @@ async def test_a_private_address_costs_its_row(trainers: Trainers, workplace: Wo
     assert (job.state, job.error_code) == (JobState.FAILED, "no_images_indexed")
     assert "blocked_address: 2" in (job.error_message or "")
     assert not host.requests
+
+
+async def test_refused_addresses_are_asked_for_by_the_next_finetune_that_may(
+    trainers: Trainers, workplace: Workplace, host: ImageHost
+) -> None:
+    collection = await workplace.collection(host.picture_urls(2))
+    for _ in range(2):
+        job = await trainers.finetuned(collection, allow_private_addresses=False)
+        assert (job.state, job.error_code) == (JobState.FAILED, "no_images_indexed")
+    assert not host.requests, "a refused address costs no request"
+    assert (await trainers.finetuned(collection)).state is JobState.DONE
+    assert await reasons(workplace, collection) == {}
 
 
 async def test_a_job_without_one_good_image_fails_and_the_index_before_stays(
@@ -129,10 +142,12 @@ async def test_equal_urls_are_downloaded_once_and_indexed_as_often_as_they_stand
 async def test_a_host_gets_no_more_downloads_at_once_than_allowed(
     trainers: Trainers, workplace: Workplace, host: ImageHost
 ) -> None:
-    host.delay = 0.02
-    collection = await workplace.collection(host.picture_urls(39))
-    job = await trainers.finetuned(collection, downloads_per_host=3)
-    assert job.state is JobState.DONE
+    host.open.clear()
+    job = await workplace.finetune(await workplace.collection(host.picture_urls(39)))
+    async with trainers.running(downloads_per_host=3):
+        await eventually(lambda: host.under_way == 3)
+        host.open.set()
+        assert (await trainers.ended(job)).state is JobState.DONE
     assert host.most_under_way == 3
 
 

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
+from similis.catalog.generations import Generations
 from similis.catalog.jobs import JobState
+from similis.servicekit.errors import Unavailable
 from similis.trainer.janitor import Janitor
 from similis.trainer.leftovers import Leftovers, LeftoverStores
 from similis.trainer.metrics import TrainerMetrics
@@ -113,6 +115,31 @@ async def test_rounds_beside_running_jobs_harm_none(
         _, live = await workplace.indexes.live(collection)
         assert live is not None
         assert live.qdrant_collection in await names(workplace)
+
+
+async def test_a_collection_that_cannot_be_removed_keeps_no_other(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    collections = [await workplace.collection([f"https://example.org/{number}.jpg"]) for number in range(3)]
+    stores = [workplace.base_stores.of(collection, "b" * 64) for collection in collections]
+    for collection, store in zip(collections, stores, strict=True):
+        await store.ensure(DIMENSION)
+        await workplace.collections.mark_deleting(collection)
+    drop = Generations.drop
+
+    async def damaged(self: Generations, name: str) -> None:
+        if name == stores[0].name:
+            raise Unavailable("Vectors on disk are damaged.", code="vectors_damaged")
+        await drop(self, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Generations, "drop", damaged)
+        assert await janitor(workplace).round()
+    assert await workplace.rows("SELECT id FROM collections") == [(collections[0],)]
+    assert await names(workplace) == {stores[0].name}
+    assert await janitor(workplace).round()
+    assert await workplace.rows("SELECT id FROM collections") == []
+    assert await names(workplace) == set()
 
 
 async def test_one_replica_does_the_round(workplace: Workplace) -> None:

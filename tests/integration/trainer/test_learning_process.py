@@ -1,8 +1,10 @@
 """The process that learns: what its death costs, and what it leaves behind."""
 
 import asyncio
+import resource
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +12,6 @@ import pytest
 from similis.trainer.learned_adapter import learned_apart
 from similis.trainer.learning.training_set import TrainingSet
 from similis.trainer.learning_process import Lesson
-from tests.processes import offspring
 
 IMAGES, DIMENSION = 90, 32
 
@@ -30,15 +31,35 @@ def lesson() -> Lesson:
     )
 
 
-async def killed(times: int) -> None:
-    """Kills the process that learns as soon as it is there, so often."""
-    seen: set[int] = set()
-    while len(seen) < times:
-        for child in offspring("similis.trainer.learning"):
-            if child.pid not in seen:
-                seen.add(child.pid)
-                child.kill()
-        await asyncio.sleep(0.01)
+def kill_as_they_start(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
+    """Has so many of the processes that start from now on killed as soon as they are there; gives which were."""
+    start = asyncio.create_subprocess_exec
+    killed: list[int] = []
+
+    async def started(*arguments: Any, **options: Any) -> asyncio.subprocess.Process:
+        process = await start(*arguments, **options)
+        if len(killed) < times:
+            process.kill()
+            killed.append(process.pid)
+        return process
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", started)
+    return killed
+
+
+async def test_a_disk_without_room_for_what_is_learnt_from_costs_the_adapter_and_no_finetune(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        learned = await learned_apart(lesson(), lambda _: None)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert learned.head.shape == (DIMENSION, 8)
+    assert learned.quality["adapter"] == "pca"
+    assert "File too large" in str(learned.quality["reason"])
 
 
 @pytest.mark.parametrize(("kills", "reason"), [(1, "mAP"), (2, "the process that learns died")])
@@ -46,9 +67,9 @@ async def test_learning_outlives_one_death_of_its_process_and_is_given_up_after_
     kills: int, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    killing = asyncio.create_task(killed(kills))
+    killed = kill_as_they_start(monkeypatch, kills)
     learned = await learned_apart(lesson(), lambda _: None)
-    await killing
+    assert len(killed) == kills
     assert learned.head.shape == (DIMENSION, 8)
     assert reason in str(learned.quality["reason"])
     assert not any(tmp_path.iterdir())  # noqa: ASYNC240 - files of the test itself

@@ -14,7 +14,7 @@ from tests.integration.trainer.pixel_embedder import PixelEmbedder
 from tests.integration.trainer.trainer_process import stop, trainer_process
 from tests.integration.workplace import Workplace
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
 ROWS = 400
 MODULE = "tests.integration.trainer.guarded_trainer"
@@ -39,14 +39,14 @@ async def test_each_row_has_one_outcome_and_a_kill_at_half_costs_next_to_nothing
         collection = await workplace.collection([row.url for row in plan])
         job = await workplace.finetune(collection)
         settings = trainers.settings(
-            allow_private_addresses=False, lease_seconds=1.0, download_seconds=1.5, download_read_seconds=0.5
+            allow_private_addresses=False, lease_seconds=5.0, download_seconds=6.0, download_read_seconds=3.0
         )
         async with trainer_process(settings, module=MODULE) as process:
-            await eventually(lambda: embedder.embedded.total() >= ROWS * 0.4, 30.0)
+            await eventually(lambda: embedder.embedded.total() >= ROWS * 0.4, 100.0)
             process.kill()
             await process.wait()
         async with trainer_process(settings, module=MODULE) as process:
-            await until(lambda: fetched(workplace, job), 40.0)
+            await until(lambda: fetched(workplace, job), 100.0)
             assert psutil.Process(process.pid).memory_info().rss < MOST_BYTES
             assert await stop(process) == 0
         found = await outcomes_of(workplace, collection, embedder.checksum)

@@ -97,12 +97,12 @@ async def test_a_refresh_that_is_killed_does_not_begin_from_the_start(
     embedder.delay = 0.01
     job, _ = await workplace.jobs.enqueue(collection, backbone=None, force=False, refresh=True)
     assert job is not None
-    settings = trainers.settings(lease_seconds=1.0)
+    settings = trainers.settings(lease_seconds=4.0)
     async with trainer_process(settings) as process:
         await eventually(lambda: embedder.embedded.total() > 50)
         process.kill()
         await process.wait()
-    async with trainers.running(lease_seconds=1.0):
+    async with trainers.running(lease_seconds=4.0):
         assert (await trainers.ended(job)).state is JobState.DONE
     assert len(embedder.embedded) == 100
     assert embedder.embedded.total() <= 105
@@ -113,6 +113,6 @@ async def test_a_host_that_says_unchanged_unasked_has_no_image(
 ) -> None:
     host.answers["odd"] = status(304)
     collection = await workplace.collection([host.url("odd"), *host.picture_urls(1)])
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         assert (await trainers.finetuned(collection)).state is JobState.DONE
     assert await reasons(workplace, collection) == {host.url("odd"): "http_error"}

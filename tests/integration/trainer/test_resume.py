@@ -16,6 +16,7 @@ from tests.integration.trainer.image_host import ImageHost
 from tests.integration.trainer.pixel_embedder import PixelEmbedder, pixel_embedder
 from tests.integration.trainer.trainer_process import stop, trainer_process
 from tests.integration.workplace import Workplace
+from tests.ports import free_port
 from tests.processes import offspring
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -23,6 +24,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 IMAGES = 120
 # At most 5 % may be embedded twice.
 TWICE = IMAGES * 5 // 100
+# Of who is to be killed: soon over, and not lost on a busy machine, for what a lost job had begun is done twice.
+LEASE_SECONDS = 4.0
 
 
 async def indexed(workplace: Workplace, job: Job) -> list[tuple[object, ...]]:
@@ -45,7 +48,7 @@ async def test_a_killed_trainer_loses_next_to_nothing(
     host.answers |= {"bad": status(404)}
     embedder.delay = 0.005
     job = await workplace.finetune(await workplace.collection([host.url("bad"), *host.picture_urls(IMAGES)]))
-    settings = trainers.settings(listen="127.0.0.1:0", lease_seconds=1.0)
+    settings = trainers.settings(lease_seconds=LEASE_SECONDS)
     async with trainer_process(settings) as process:
         await eventually(lambda: embedder.embedded.total() >= IMAGES * share)
         process.kill()
@@ -65,7 +68,7 @@ async def test_a_trainer_that_is_killed_again_and_again_comes_to_an_end(
     trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
 ) -> None:
     job = await workplace.finetune(await workplace.collection(host.picture_urls(IMAGES)))
-    settings = trainers.settings(lease_seconds=1.0)
+    settings = trainers.settings(lease_seconds=LEASE_SECONDS)
     embedder.delay = 0.01
     seed = random.Random(7)
     for _ in range(2):
@@ -74,7 +77,7 @@ async def test_a_trainer_that_is_killed_again_and_again_comes_to_an_end(
             await eventually(lambda seen=seen: embedder.embedded.total() > seen)  # type: ignore[misc]
             await asyncio.sleep(seed.uniform(0.0, 0.4))
             process.kill()
-    async with trainers.running(lease_seconds=1.0):
+    async with trainers.running(lease_seconds=LEASE_SECONDS):
         assert (await trainers.ended(job)).state is JobState.DONE
     assert await indexed(workplace, job) == [(IMAGES,)]
     assert repeated(embedder.embedded) <= 2 * TWICE
@@ -86,7 +89,7 @@ async def test_a_trainer_that_is_told_to_stop_gives_its_job_back_at_once(
 ) -> None:
     job = await workplace.finetune(await workplace.collection(host.picture_urls(IMAGES)))
     embedder.delay = 0.01
-    async with trainer_process(trainers.settings(lease_seconds=30.0)) as process:
+    async with trainer_process(trainers.settings()) as process:
         await eventually(lambda: embedder.embedded.total() > 20)
         assert await stop(process) == 0
     found = await workplace.jobs.get(job.id)
@@ -125,10 +128,9 @@ async def test_a_finetune_uses_all_replicas_of_the_embedder_and_one_that_goes_co
         await stack.enter_async_context(
             trainers.running(embedder_address=target, downloads_per_host=32, download_concurrency=64)
         )
-        await eventually(lambda: first.embedded.total() > images // 5)
-        assert embedder.embedded.total() > images // 20
+        await eventually(lambda: first.embedded.total() > images // 5 and embedder.embedded.total() > images // 20)
         await leaving.aclose()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(90):
             while (await workplace.jobs.get(job.id)).phase == "fetching":  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
     (store,) = [found for found in await workplace.vectors.list() if "-bpixels-" in found.name]
@@ -142,7 +144,7 @@ async def test_an_embedder_that_is_away_for_a_while_is_waited_for(
     trainers: Trainers, workplace: Workplace, host: ImageHost
 ) -> None:
     job = await workplace.finetune(await workplace.collection(host.picture_urls(IMAGES)))
-    async with pixel_embedder() as first:
+    async with pixel_embedder(f"127.0.0.1:{free_port()}") as first:
         first.delay = 0.005
         context = trainers.running(embedder_address=first.target)
         await context.__aenter__()
@@ -173,7 +175,7 @@ async def killed_once(
     """A job during which something else is killed ends well, with nothing done twice."""
     job = await workplace.finetune(await workplace.collection(host.picture_urls(IMAGES)))
     embedder.delay = 0.005
-    async with trainers.running(lease_seconds=6.0):
+    async with trainers.running():
         await eventually(lambda: embedder.embedded.total() > IMAGES // 2)
         kill()
         await asyncio.sleep(0.2)

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 from similis.trainer.config import TrainerSettings
 
-STOP_SECONDS = 20.0
+START_SECONDS, STOP_SECONDS = 60.0, 30.0
 
 
 def environment(settings: TrainerSettings) -> dict[str, str]:
@@ -37,7 +37,7 @@ async def trainer_process(
     events = [] if log is None else log
     reading = asyncio.create_task(_read(process.stderr, events))
     try:
-        async with asyncio.timeout(STOP_SECONDS):
+        async with asyncio.timeout(START_SECONDS):
             while not any(event["event"] == "service_started" for event in events):
                 assert process.returncode is None, events
                 await asyncio.sleep(0.02)

@@ -14,7 +14,7 @@ from similis.embedder.workers.wire import LENGTHS, Ready, Result, WorkerOrders, 
 
 ORDERS = WorkerOrders("fused", {}, "", "", 1, 1, 1, 1, "none", "cpu", 1)
 LIMITS = PoolLimits(workers=1, start_seconds=1, silence_seconds=5, images=100, memory_bytes=1 << 30)
-SECONDS = 5.0
+SECONDS = 20.0
 
 
 class Played:

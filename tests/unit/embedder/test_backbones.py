@@ -150,6 +150,12 @@ def without_configuration(folder: Path) -> None:
     (folder / "config.json").unlink()
 
 
+def weights_that_lead_nowhere(folder: Path) -> None:
+    """As in a cache of the hub from which the file itself was removed."""
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors").symlink_to("../../blobs/gone")
+
+
 def a_text_model(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps({"model_type": "bert", "hidden_size": 8}))
 
@@ -164,6 +170,7 @@ def a_broken_configuration(folder: Path) -> None:
         (without_weights, "safetensors"),
         (without_processor, "preprocessor_config.json is missing"),
         (without_configuration, "config.json is missing"),
+        (weights_that_lead_nowhere, "model.safetensors cannot be read: No such file"),
         (a_text_model, "bert is not a known vision model"),
         (a_broken_configuration, "config.json cannot be read"),
     ],
@@ -195,6 +202,11 @@ def test_a_model_that_gives_another_dimension_than_it_says_is_refused(tmp_path: 
 def test_a_hub_name_needs_a_full_commit(revision: str | None) -> None:
     with pytest.raises(BackboneError, match="SIMILIS_BACKBONE_REVISION"):
         resolve_backbone("facebook/dinov2-base", revision)
+
+
+def test_a_name_that_the_hub_never_gives_is_one_line() -> None:
+    with pytest.raises(BackboneError, match="cannot be had from the hub"):
+        resolve_backbone("museum/ti..ny", "0" * 40)
 
 
 def test_a_model_of_the_hub_that_is_in_the_cache_needs_no_way_to_the_hub(

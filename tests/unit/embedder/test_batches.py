@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -9,9 +10,15 @@ from similis.embedder.backbones.builtin import builtin_source
 from similis.embedder.backbones.folder import folder_source
 from similis.embedder.backbones.vision_model import load_vision_model
 from similis.embedder.config import EmbedderSettings
-from similis.embedder.engines.cuda_engine import CudaEngine, bucket_of, bucket_sizes, half_precision
+from similis.embedder.engines.cuda_engine import (
+    CudaEngine,
+    broken_by_device_errors,
+    bucket_of,
+    bucket_sizes,
+    half_precision,
+)
 from similis.embedder.engines.cuda_engine import halving_when_out_of_memory as halving
-from similis.embedder.engines.engine import EngineError
+from similis.embedder.engines.engine import EngineBroken, EngineError
 from similis.embedder.hardware import HardwareError, chosen_hardware
 from tests.unit.embedder.checkpoints import save_checkpoint
 
@@ -50,6 +57,13 @@ def test_a_half_that_does_not_fit_either_is_an_error() -> None:
     assert device.batches == [9, 5]
 
 
+def test_an_error_of_the_device_breaks_the_engine_and_lack_of_memory_does_not() -> None:
+    with pytest.raises(EngineBroken, match="illegal memory access"), broken_by_device_errors():
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered\nmore")
+    with pytest.raises(torch.OutOfMemoryError), broken_by_device_errors():
+        raise torch.OutOfMemoryError
+
+
 @pytest.mark.parametrize("kind", ["vit", "convnext"])
 def test_half_precision_keeps_the_vectors(kind: str, tmp_path: Path) -> None:
     model = load_vision_model(folder_source(kind, save_checkpoint(kind, tmp_path)))
@@ -68,7 +82,7 @@ def test_half_precision_keeps_the_vectors(kind: str, tmp_path: Path) -> None:
 @pytest.mark.skipif(torch.cuda.is_available(), reason="says what happens without a GPU")
 def test_without_a_gpu_cuda_is_refused_in_words() -> None:
     with pytest.raises(EngineError, match="no CUDA device"):
-        CudaEngine(builtin_source(), 8)
+        CudaEngine(builtin_source(), np.zeros((224, 224, 3), np.uint8), 8)
     with pytest.raises(HardwareError, match="SIMILIS_DEVICE"):
         chosen_hardware(EmbedderSettings(device="cuda"), cuda=False)
 

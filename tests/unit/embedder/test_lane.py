@@ -65,7 +65,7 @@ async def test_one_that_stops_waiting_does_not_keep_its_turn() -> None:
     busy.take()
     leaver.cancel()
     await asyncio.gather(leaver, return_exceptions=True)
-    await asyncio.wait_for(stayer, 1)
+    await asyncio.wait_for(stayer, 20)
     assert busy.take() is stayer_item
 
 

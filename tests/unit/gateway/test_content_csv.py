@@ -132,7 +132,7 @@ urls = st.from_regex(r"https?://[a-z]{1,8}/[!-~¡-ÿ ]{0,20}[!-~]", fullmatch=Tr
 anything = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=150)
 @given(
     st.lists(st.tuples(urls, urls), min_size=1, max_size=6), st.sampled_from(",;\t"), st.sampled_from(["\n", "\r\n"])
 )
@@ -144,7 +144,7 @@ def test_rows_that_are_urls_are_found_again(
     assert parsed(tmp_path, output.getvalue().encode()) == [[column.strip() for column in row] for row in rows]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=150)
 @given(st.lists(st.tuples(urls, anything), min_size=1, max_size=6))
 def test_a_second_column_may_be_any_text(tmp_path: Path, rows: list[tuple[str, str]]) -> None:
     output = io.StringIO()
@@ -152,7 +152,7 @@ def test_a_second_column_may_be_any_text(tmp_path: Path, rows: list[tuple[str, s
     assert parsed(tmp_path, output.getvalue().encode()) == [[column.strip() for column in row] for row in rows]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=300, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], max_examples=300)
 @given(st.one_of(st.binary(max_size=60), st.text('h:/p";,\r\n\tx', max_size=60).map(str.encode)))
 def test_any_bytes_are_rows_or_refused(tmp_path: Path, data: bytes) -> None:
     try:

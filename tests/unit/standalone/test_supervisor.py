@@ -5,12 +5,14 @@ import os
 import signal
 from pathlib import Path
 
+import psutil
 import pytest
 
 from similis.servicekit.process import EXIT_CONFIG, StartupError
 from similis.standalone.child_log import ChildLog
 from similis.standalone.supervisor import RestartPolicy, describe_status, supervised
 from tests.eventually import eventually
+from tests.processes import gone
 
 from .conftest import QUICK, python_child
 
@@ -124,16 +126,12 @@ while True: signal.pause()
 """
     async with supervised(python_child(tmp_path, script), output, asyncio.Event()) as child:
         await child.wait_ready()
-        grandchild = int((tmp_path / "grandchild").read_text())
+        grandchild = psutil.Process(int((tmp_path / "grandchild").read_text()))
         pid = child.pid
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
-        await eventually(lambda: not alive(grandchild) or _is_zombie(grandchild))
+        await eventually(lambda: gone([grandchild]))
         await eventually(lambda: child.pid not in (None, pid))
-
-
-def _is_zombie(pid: int) -> bool:
-    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
 
 
 def test_the_delay_doubles_up_to_its_bound() -> None:

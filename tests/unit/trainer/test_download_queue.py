@@ -87,7 +87,7 @@ async def test_no_more_wait_than_the_look_ahead() -> None:
     wanted = await queue.get()
     assert wanted is not None
     await queue.done(wanted)
-    async with asyncio.timeout(1):
+    async with asyncio.timeout(20):
         await queue.put(3, "http://example.org/b")
 
 
@@ -130,7 +130,7 @@ def test_every_image_comes_out_once_and_limits_hold(
 
     async def run() -> None:
         queue = DownloadQueue(look_ahead=look_ahead, per_host=per_host)
-        async with asyncio.timeout(5), asyncio.TaskGroup() as group:
+        async with asyncio.timeout(20), asyncio.TaskGroup() as group:
             for _ in range(workers):
                 group.create_task(work(queue))
             for number, (host, path) in enumerate(images):

@@ -16,6 +16,6 @@ def test_people_are_told_what_each_reason_means_and_whether_it_may_pass() -> Non
     assert {reason.value: reason.may_pass for reason in Reason} == told
 
 
-def test_what_may_pass_and_our_own_fault_is_tried_again() -> None:
+def test_what_may_pass_and_what_lies_with_us_is_tried_again() -> None:
     assert not LASTING & MAY_PASS
-    assert frozenset(Reason) - LASTING - MAY_PASS == {Reason.EMBEDDING_FAILED}
+    assert frozenset(Reason) - LASTING - MAY_PASS == {Reason.EMBEDDING_FAILED, Reason.BLOCKED_ADDRESS}

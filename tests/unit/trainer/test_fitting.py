@@ -5,12 +5,15 @@ import pytest
 
 from similis.catalog.projection import Projection, normalised
 from similis.trainer.fitting import DIMENSION, accumulate, principal_directions
+from similis.trainer.numerics import numerics_executor
 
 
 def fitted(vectors: "np.ndarray[tuple[int, int], np.dtype[np.float32]]") -> Projection:
     moment = np.zeros((vectors.shape[1], vectors.shape[1]))
     accumulate(moment, vectors)
-    return Projection(principal_directions(moment, DIMENSION))
+    # On one thread, as the trainer does: two that wait for each other beside busy neighbours take minutes.
+    with numerics_executor() as executor:
+        return Projection(executor.submit(principal_directions, moment, DIMENSION).result())
 
 
 def some(count: int, dim: int) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":

@@ -30,14 +30,14 @@ async def asked_at_once(hosts: Hosts, url: URL, number: int) -> int:
             await asyncio.sleep(0)
             inside -= 1
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         await asyncio.gather(*(one() for _ in range(number)))
     return most
 
 
 async def refused(hosts: Hosts, url: URL, *, again: bool = False) -> bool:
     try:
-        async with asyncio.timeout(1), hosts.turn(url, again=again):
+        async with asyncio.timeout(20), hosts.turn(url, again=again):
             return False
     except ImageFailed as failure:
         return failure.reason is Reason.HOST_UNAVAILABLE
@@ -66,18 +66,23 @@ async def test_an_image_that_found_a_suspected_host_silent_is_not_what_it_is_ask
 async def test_a_host_that_is_given_up_is_refused_at_once_but_for_a_probe_now_and_then(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(hosts_module, "PROBE_SECONDS", 0.2)
+    async def found_silent_and_due_for_a_probe() -> None:
+        monkeypatch.setattr(hosts_module, "PROBE_SECONDS", 0.0)
+        hosts.found_silent(URL_A)
+        monkeypatch.setattr(hosts_module, "PROBE_SECONDS", 3600.0)
+
+    monkeypatch.setattr(hosts_module, "PROBE_SECONDS", 3600.0)
     hosts = Hosts()
     await silent(hosts, URL_A, GIVEN_UP_AFTER)
     assert await refused(hosts, URL_A)
     assert not await refused(hosts, URL_B)
-    await asyncio.sleep(0.25)
+    await found_silent_and_due_for_a_probe()
     async with hosts.turn(URL_A, again=False):
         # While the probe is out, nobody waits for it.
         assert await refused(hosts, URL_A)
         hosts.found_silent(URL_A)
     assert await refused(hosts, URL_A)
-    await asyncio.sleep(0.25)
+    await found_silent_and_due_for_a_probe()
     async with hosts.turn(URL_A, again=False):
         hosts.answered(URL_A)
     assert await asked_at_once(hosts, URL_A, 5) == 5
@@ -97,10 +102,14 @@ async def test_a_pause_is_for_all_images_of_the_host_and_outlives_an_answer() ->
     began = now()
     hosts.asked_to_wait(URL_A, 0.5)
     hosts.answered(URL_A)
-    async with hosts.turn(URL_B, again=False):
-        assert now() - began < 0.5
     async with hosts.turn(URL_A.with_path("/another.jpg"), again=True):
         assert now() - began >= 0.5
+
+
+async def test_a_pause_is_for_no_other_host() -> None:
+    hosts = Hosts()
+    hosts.asked_to_wait(URL_A, 60.0)
+    assert not await refused(hosts, URL_B)
 
 
 async def test_a_pause_has_an_end_whatever_the_host_says(monkeypatch: pytest.MonkeyPatch) -> None:

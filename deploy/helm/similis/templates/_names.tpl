@@ -19,21 +19,23 @@
 
 {{/* Labels that select the pods of a component: dict "root" $ "component" "gateway". */}}
 {{- define "similis.selectorLabels" -}}
-app.kubernetes.io/name: {{ include "similis.name" .root }}
-app.kubernetes.io/instance: {{ .root.Release.Name }}
+app.kubernetes.io/name: {{ include "similis.name" .root | quote }}
+app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
-{{/* All labels of a component's objects. */}}
-{{- define "similis.labels" -}}
+{{/* The labels that a component's objects have of the chart. */}}
+{{- define "similis.ownLabels" -}}
 {{ include "similis.selectorLabels" . }}
 app.kubernetes.io/part-of: similis
 app.kubernetes.io/managed-by: {{ .root.Release.Service }}
 app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
-{{- with .root.Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- end -}}
+
+{{/* All labels of a component's objects. */}}
+{{- define "similis.labels" -}}
+{{- merge dict (.root.Values.commonLabels | default dict) (include "similis.ownLabels" . | fromYaml) | toYaml -}}
 {{- end -}}
 
 {{/*
@@ -41,12 +43,12 @@ metadata of an object: dict "root" $ "component" "gateway" "name" "…-gateway",
 "annotations" (dicts).
 */}}
 {{- define "similis.metadata" -}}
-name: {{ .name }}
-namespace: {{ .namespace | default .root.Release.Namespace }}
+name: {{ .name | quote }}
+namespace: {{ .namespace | default .root.Release.Namespace | quote }}
 labels:
   {{- $labels := include "similis.labels" . | fromYaml }}
   {{- merge dict (.labels | default dict) $labels | toYaml | nindent 2 }}
-{{- with merge dict (.annotations | default dict) .root.Values.commonAnnotations }}
+{{- with merge dict (.annotations | default dict) (.root.Values.commonAnnotations | default dict) }}
 annotations:
   {{- toYaml . | nindent 2 }}
 {{- end }}

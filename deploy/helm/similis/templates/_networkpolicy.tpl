@@ -25,6 +25,7 @@
       - 2002::/16
       - 64:ff9b::a9fe:0/112
       - 64:ff9b::a83f:8110/128
+      - 64:ff9b:1::/48
       {{- if .private }}
       - fd00:ec2::254/128
       - fd20:ce::254/128
@@ -41,8 +42,10 @@
 - to:
     {{- toYaml .Values.networkPolicy.dns.to | nindent 4 }}
   ports:
-    - {protocol: UDP, port: 53}
-    - {protocol: TCP, port: 53}
+    {{- range .Values.networkPolicy.dns.ports }}
+    - {protocol: UDP, port: {{ . }}}
+    - {protocol: TCP, port: {{ . }}}
+    {{- end }}
 {{- end -}}
 
 {{- define "similis.egressPostgres" -}}
@@ -64,7 +67,7 @@
 - to:
     {{- toYaml .Values.networkPolicy.tracing.to | nindent 4 }}
   ports:
-    - {protocol: TCP, port: {{ regexFind ":[0-9]+" (regexReplaceAll "^[a-z]+://" .Values.tracing.endpoint "") | trimPrefix ":" }}}
+    - {protocol: TCP, port: {{ include "similis.urlPort" .Values.tracing.endpoint }}}
 {{- end }}
 {{- end -}}
 

@@ -1,7 +1,7 @@
 {{/* The parts of a Deployment's spec before its template: dict "root" $ "component" "gateway". */}}
 {{- define "similis.deploymentSpec" -}}
 {{- $own := index .root.Values .component -}}
-{{- if and (eq (toString $own.strategy.maxSurge) "0") (eq (toString $own.strategy.maxUnavailable) "0") -}}
+{{- if and (eq (trimSuffix "%" (toString $own.strategy.maxSurge)) "0") (eq (trimSuffix "%" (toString $own.strategy.maxUnavailable)) "0") -}}
 {{- fail (printf "%s.strategy would never replace a pod: maxSurge and maxUnavailable are both 0" .component) -}}
 {{- end -}}
 {{- if eq $own.autoscaling.kind "none" }}
@@ -26,13 +26,13 @@ selector:
 {{- $own := index .root.Values .component -}}
 labels:
   {{- /* Not the chart's version: a new chart alone makes no new pods. */}}
-  {{- merge (omit (include "similis.labels" . | fromYaml) "helm.sh/chart") $own.podLabels | toYaml | nindent 2 }}
+  {{- $labels := omit (include "similis.labels" . | fromYaml) "helm.sh/chart" }}
+  {{- merge dict ($own.podLabels | default dict) $labels | toYaml | nindent 2 }}
 annotations:
-  kubectl.kubernetes.io/default-container: {{ .component }}
-  checksum/config: {{ include (printf "similis.%sSettings" .component) . | sha256sum }}
-  {{- with merge dict $own.podAnnotations .root.Values.commonAnnotations }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
+  {{- $checksum := include (printf "similis.%sSettings" .component) . | sha256sum }}
+  {{- $defaults := dict "kubectl.kubernetes.io/default-container" .component }}
+  {{- $given := merge dict ($own.podAnnotations | default dict) (.root.Values.commonAnnotations | default dict) }}
+  {{- merge (dict "checksum/config" $checksum) $given $defaults | toYaml | nindent 2 }}
 {{- end -}}
 
 {{/* The defaults with what the operator gives in their place; null takes one away, as OpenShift wants of runAsUser. */}}
@@ -62,7 +62,7 @@ annotations:
 {{- with .Values.global.imagePullSecrets }}
 imagePullSecrets:
   {{- range . }}
-  - name: {{ . }}
+  - name: {{ . | quote }}
   {{- end }}
 {{- end }}
 {{- end -}}
@@ -70,7 +70,7 @@ imagePullSecrets:
 {{/* What every pod has: dict "root" $ "component" "gateway". */}}
 {{- define "similis.podSpec" -}}
 {{- $own := index .root.Values .component -}}
-serviceAccountName: {{ include "similis.serviceAccountName" . }}
+serviceAccountName: {{ include "similis.serviceAccountName" . | quote }}
 automountServiceAccountToken: false
 # Else a Service named "similis" would put SIMILIS_PORT, our setting, into every pod.
 enableServiceLinks: false
@@ -80,10 +80,10 @@ securityContext:
 terminationGracePeriodSeconds: {{ add $own.preStopSeconds $own.drainSeconds $own.shutdownGraceSeconds 10 }}
 {{- include "similis.imagePullSecrets" .root }}
 {{- with $own.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with $own.runtimeClassName }}
-runtimeClassName: {{ . }}
+runtimeClassName: {{ . | quote }}
 {{- end }}
 {{- with $own.nodeSelector }}
 nodeSelector:
@@ -139,7 +139,7 @@ securityContext:
 
 {{- define "similis.resources" -}}
 {{- $own := index .root.Values .component -}}
-{{- $resources := deepCopy $own.resources -}}
+{{- $resources := deepCopy ($own.resources | default dict) -}}
 {{- if dig "gpu" "enabled" false $own -}}
 {{- $gpus := dict "limits" (dict $own.gpu.resourceName $own.gpu.count) "requests" (dict $own.gpu.resourceName $own.gpu.count) -}}
 {{- $resources = mergeOverwrite $resources $gpus -}}

@@ -18,6 +18,11 @@ trainer: {grpc: 9002, metrics: 9092, health: 9102}
 {{- end }}
 {{- end -}}
 
+{{/* Port of an http or https URL, its own or that of the scheme. */}}
+{{- define "similis.urlPort" -}}
+{{- regexFind ":[0-9]+$" (urlParse .).host | trimPrefix ":" | default (ternary "443" "80" (hasPrefix "https:" .)) -}}
+{{- end -}}
+
 {{/* Port of Qdrant's gRPC API, from its address. */}}
 {{- define "similis.qdrantPort" -}}
 {{- regexFind "[0-9]+$" .Values.qdrant.address -}}

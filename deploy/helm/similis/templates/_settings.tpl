@@ -13,7 +13,7 @@ SIMILIS_TLS_CERT_FILE: /etc/similis/tls/tls.crt
 SIMILIS_TLS_KEY_FILE: /etc/similis/tls/tls.key
 SIMILIS_TLS_CA_FILE: /etc/similis/tls/ca.crt
 {{- with $values.tls.serverName }}
-SIMILIS_TLS_SERVER_NAME: {{ . }}
+SIMILIS_TLS_SERVER_NAME: {{ . | quote }}
 {{- end }}
 {{- end }}
 {{- if $values.tracing.enabled }}
@@ -33,6 +33,9 @@ SIMILIS_DATABASE_CA_FILE: /etc/similis/postgres-ca/ca.crt
 
 {{- define "similis.qdrantSettings" -}}
 {{- with .Values.qdrant -}}
+{{- if and (or .tls.ca.secret .tls.ca.configMap) (not .tls.enabled) -}}
+{{- fail "qdrant.tls.ca is of no use without TLS: set qdrant.tls.enabled" -}}
+{{- end -}}
 SIMILIS_QDRANT_ADDRESS: {{ required "qdrant.address is required: host:port of Qdrant's gRPC API, e.g. qdrant.qdrant.svc:6334" .address | quote }}
 SIMILIS_VECTOR_PREFIX: {{ .vectorPrefix | quote }}
 SIMILIS_QDRANT_TLS: {{ .tls.enabled | quote }}

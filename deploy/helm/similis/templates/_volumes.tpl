@@ -6,26 +6,26 @@
 {{- if .from.secret }}
 - name: {{ .name }}
   secret:
-    secretName: {{ .from.secret }}
+    secretName: {{ .from.secret | quote }}
     defaultMode: 0440
     items:
-      - {key: {{ .from.key }}, path: ca.crt}
+      - {key: {{ .from.key | quote }}, path: ca.crt}
 {{- else if .from.configMap }}
 - name: {{ .name }}
   configMap:
-    name: {{ .from.configMap }}
+    name: {{ .from.configMap | quote }}
     items:
-      - {key: {{ .from.key }}, path: ca.crt}
+      - {key: {{ .from.key | quote }}, path: ca.crt}
 {{- end }}
 {{- end -}}
 
 {{- define "similis.databaseVolumes" -}}
 - name: postgres
   secret:
-    secretName: {{ required "postgres.existingSecret is required: the Secret whose key postgres.urlKey holds the URL of the database" .Values.postgres.existingSecret }}
+    secretName: {{ required "postgres.existingSecret is required: the Secret whose key postgres.urlKey holds the URL of the database" .Values.postgres.existingSecret | quote }}
     defaultMode: 0440
     items:
-      - {key: {{ .Values.postgres.urlKey }}, path: url}
+      - {key: {{ .Values.postgres.urlKey | quote }}, path: url}
 {{- include "similis.caVolume" (dict "name" "postgres-ca" "from" .Values.postgres.ca) }}
 {{- end -}}
 
@@ -41,10 +41,10 @@
 {{- if .apiKey.existingSecret }}
 - name: qdrant
   secret:
-    secretName: {{ .apiKey.existingSecret }}
+    secretName: {{ .apiKey.existingSecret | quote }}
     defaultMode: 0440
     items:
-      - {key: {{ .apiKey.key }}, path: api-key}
+      - {key: {{ .apiKey.key | quote }}, path: api-key}
 {{- end }}
 {{- if .tls.enabled }}
 {{- include "similis.caVolume" (dict "name" "qdrant-ca" "from" .tls.ca) }}
@@ -69,12 +69,12 @@
 {{- if .enabled }}
 - name: tls
   secret:
-    secretName: {{ required "tls.existingSecret is required with tls.enabled: a Secret with tls.crt, tls.key and ca.crt" .existingSecret }}
+    secretName: {{ required "tls.existingSecret is required with tls.enabled: a Secret with tls.crt, tls.key and ca.crt" .existingSecret | quote }}
     defaultMode: 0440
     items:
-      - {key: {{ .certKey }}, path: tls.crt}
-      - {key: {{ .keyKey }}, path: tls.key}
-      - {key: {{ .caKey }}, path: ca.crt}
+      - {key: {{ .certKey | quote }}, path: tls.crt}
+      - {key: {{ .keyKey | quote }}, path: tls.key}
+      - {key: {{ .caKey | quote }}, path: ca.crt}
 {{- end }}
 {{- end }}
 {{- end -}}
