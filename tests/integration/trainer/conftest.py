@@ -57,7 +57,7 @@ class Trainers:
         """A trainer in this process while entered."""
         return trainer(self.settings(**given))
 
-    async def ended(self, job: Job, seconds: float = 90.0) -> Job:
+    async def ended(self, job: Job, seconds: float = 240.0) -> Job:
         """The job when it has ended."""
         async with asyncio.timeout(seconds):
             while not (found := await self.workplace.jobs.get(job.id)).state.ended:  # noqa: ASYNC110
