@@ -41,7 +41,7 @@ RESTART_SECONDS = 1.0
 # Images that the last adapter has not learnt from, for the gate to ask with.
 MAX_UNSEEN = 500
 # What is known of how an adapter came to be, and is kept in its file beside the backbone.
-LINEAGE = ("adapter", "revision", "version", "images", "sample", "continued", "steps", "hyperparameters")
+LINEAGE = ("adapter", "revision", "version", "images", "sample", "continued", "steps", "mix", "hyperparameters")
 LASTING_REASONS = frozenset(reason.value for reason in LASTING)
 
 
