@@ -15,7 +15,7 @@ FOLDS = 3
 LARGE = 4000
 HIDDEN_OF_LARGE = 5
 MAX_QUERIES = 1000
-MAX_DATABASE = 20_000
+MAX_DATABASE = 10_000
 GROUPS_SEEN, GROUPS_UNSEEN, VIEWS = "groups_seen", "groups_unseen", "views"
 # Below this share of images without a group, groups not seen are no part of what the collection is.
 MIN_UNGROUPED_SHARE = 0.1
