@@ -3,10 +3,13 @@
 import base64
 import json
 import secrets
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
+from qdrant_client import AsyncQdrantClient
 
 from similis.catalog.api_keys import ApiKeys
 from similis.catalog.database import Database
@@ -70,13 +73,27 @@ def check_finetune(collector: SpanCollector) -> None:
     assert [span.name for span in spans if span.service == "similis-embedder"] == [DESCRIBE]
 
 
-async def test_one_trace_shows_a_search_over_all_hops_and_another_a_finetune(tmp_path: Path) -> None:
+@dataclass(frozen=True)
+class TracedSystem:
+    """All services as processes that trace, what they trace to, and their stores."""
+
+    collector: SpanCollector
+    processes: dict[str, ServiceProcess]
+    database: Database
+    vectors: AsyncQdrantClient
+    embedder_address: str
+    url: str
+
+
+@asynccontextmanager
+async def traced_system(folder: Path) -> AsyncIterator[TracedSystem]:
+    """Runs while entered."""
     embedder_port, embedder_health, trainer_port, trainer_health, port = (free_port() for _ in range(5))
     url = f"http://127.0.0.1:{port}"
     async with AsyncExitStack() as stack:
         collector = await stack.enter_async_context(span_collector())
-        database_url = await stack.enter_async_context(running_postgres(tmp_path / "data"))
-        qdrant = await stack.enter_async_context(running_qdrant(tmp_path / "qdrant"))
+        database_url = await stack.enter_async_context(running_postgres(folder / "data"))
+        qdrant = await stack.enter_async_context(running_qdrant(folder / "qdrant"))
         database = await stack.enter_async_context(Database.open(database_url))
         client = qdrant.client()
         stack.push_async_callback(client.close)
@@ -98,25 +115,31 @@ async def test_one_trace_shows_a_search_over_all_hops_and_another_a_finetune(tmp
                 | {"allow_private_addresses": True},
                 serves(trainer_health),
             ),
-            "gateway": ({"port": port, "spool_directory": tmp_path}, gateway_ready(url)),
+            "gateway": ({"port": port, "spool_directory": folder}, gateway_ready(url)),
         }
         environment = {"OTEL_EXPORTER_OTLP_ENDPOINT": collector.url, "OTEL_BSP_SCHEDULE_DELAY": "100"}
         processes = {
-            name: ServiceProcess(name, {**told, **settings}, ready, tmp_path / f"{name}.log", environment)
+            name: ServiceProcess(name, {**told, **settings}, ready, folder / f"{name}.log", environment)
             for name, (settings, ready) in services.items()
         }
         for process in processes.values():
             await stack.enter_async_context(process.running())
+        yield TracedSystem(collector, processes, database, client, f"127.0.0.1:{embedder_port}", url)
 
-        key = await ApiKeys(database).create("tests")
-        channel = await stack.enter_async_context(open_channel(f"127.0.0.1:{embedder_port}"))
-        api = await stack.enter_async_context(api_client(url, key))
+
+async def test_one_trace_shows_a_search_over_all_hops_and_another_a_finetune(tmp_path: Path) -> None:
+    async with AsyncExitStack() as stack:
+        system = await stack.enter_async_context(traced_system(tmp_path))
+        collector = system.collector
+        key = await ApiKeys(system.database).create("tests")
+        channel = await stack.enter_async_context(open_channel(system.embedder_address))
+        api = await stack.enter_async_context(api_client(system.url, key))
         embedder = EmbedderClient(channel, RpcClientMetrics(CollectorRegistry()))
         backbone = await embedder.served_backbone()
         assert backbone is not None
         identifier = await api.create("a name of nobody's business")
         (await api.upload(identifier, content(range(8)))).pushed()
-        await Indexer(database, Generations(client), embedder, backbone).index(identifier)
+        await Indexer(system.database, Generations(system.vectors), embedder, backbone).index(identifier)
 
         trace = secrets.token_hex(16)
         body = {"image": base64.b64encode(picture(1)).decode(), "num_results": 3}
@@ -140,7 +163,7 @@ async def test_one_trace_shows_a_search_over_all_hops_and_another_a_finetune(tmp
             assert secret.encode() not in collector.raw
         assert not [span for span in collector.spans if "readyz" in span.name or "Health" in span.name]
 
-        lines = [json.loads(line) for line in processes["gateway"].said().splitlines() if line.startswith("{")]
+        lines = [json.loads(line) for line in system.processes["gateway"].said().splitlines() if line.startswith("{")]
         (logged,) = [line for line in lines if line.get("request_id") == "search-1" and line["event"] == "request"]
         (request,) = [span for span in collector.spans if span.trace == trace and span.name.startswith("POST /api")]
         assert (logged["trace_id"], logged["span_id"]) == (trace, request.id)

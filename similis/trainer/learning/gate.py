@@ -86,8 +86,8 @@ class Examination:
 def judge(examination: Examination, adapter: str, plain: Sequence[str]) -> Verdict:
     """Whether the space named `adapter` is better than each of those named `plain`, which serve without a training.
 
-    plain: "pca", and what serves now if there is such a thing. No part may be worse than in that; and than in the PCA
-    only where it is as good as in "frozen".
+    plain: "pca", and what serves now if there is such a thing. No part may be worse than in what serves now, nor worse
+    than in both "pca" and "frozen".
     """
     tuned = examination.parts(adapter)
     if not tuned:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import grpc
 import numpy as np
+import numpy.typing as npt
 import pytest
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client import grpc as messages
@@ -78,6 +79,16 @@ async def ended(router: int) -> None:
     await until(lambda: not engine_processes(router))
 
 
+async def left_settled(data: Path, name: str, vectors: npt.NDArray[np.float32]) -> None:
+    """What an earlier process leaves in its directory: a collection, settled, which has no writer after a restart."""
+    async with running_qdrant(data) as server:
+        client = server.client()
+        await create(client, name)
+        await upsert(client, name, vectors)
+        await settled(client, name)
+        await client.close()
+
+
 @pytest.fixture
 async def client(own: QdrantProcess) -> AsyncIterator[AsyncQdrantClient]:
     client = own.client()
@@ -94,13 +105,7 @@ async def writing(lingering: QdrantProcess) -> AsyncIterator[AsyncQdrantClient]:
 
 async def test_other_collections_answer_while_a_writer_does_not(tmp_path: Path) -> None:
     vectors = clustered(1000, SIZE)
-    async with running_qdrant(tmp_path / "data") as server:
-        client = server.client()
-        await create(client, "calm")
-        await upsert(client, "calm", vectors)
-        await settled(client, "calm")
-        await client.close()
-    # What is settled has no writer after a restart.
+    await left_settled(tmp_path / "data", "calm", vectors)
     async with running_qdrant(tmp_path / "data", *LINGERING) as server:
         client = server.client()
         await create(client, "busy")
@@ -337,12 +342,7 @@ async def test_more_collections_than_writers_are_written_at_the_same_time(tmp_pa
 
 async def test_writes_are_refused_before_the_disk_is_full_and_reads_go_on(tmp_path: Path) -> None:
     vectors = clustered(10, SIZE)
-    async with running_qdrant(tmp_path / "data") as server:
-        client = server.client()
-        await create(client, "c")
-        await upsert(client, "c", vectors)
-        await settled(client, "c")
-        await client.close()
+    await left_settled(tmp_path / "data", "c", vectors)
     async with running_qdrant(tmp_path / "data", "--min-free-mb", str(2**40)) as server:
         client = server.client()
         point = models.PointStruct(id=99, vector=[1.0] * SIZE)
