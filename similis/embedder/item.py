@@ -21,7 +21,7 @@ class Outcome:
 class Item:
     """An image that waits. `deadline` is on the monotonic clock. `alone`: it may have killed a worker."""
 
-    image: bytes
+    image: bytes = field(repr=False)
     lane: LaneName
     deadline: float
     views: int = 0

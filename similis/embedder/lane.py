@@ -58,11 +58,10 @@ class Lane:
 
     def drop(self, item: Item) -> None:
         """Removes an item whose caller is gone, if it is still here."""
-        try:
+        # Asked before: to say what it does not find, `remove` writes the whole image down.
+        if item in self._items:
             self._items.remove(item)
-        except ValueError:
-            return
-        self._left(item)
+            self._left(item)
 
     def _add(self, item: Item) -> None:
         self._items.append(item)

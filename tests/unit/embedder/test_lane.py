@@ -78,3 +78,19 @@ async def test_a_dropped_item_makes_room() -> None:
     assert len(busy) == 1
     busy.drop(gone)
     assert len(busy) == 1
+
+
+async def test_an_image_that_has_been_taken_is_dropped_without_being_written_down() -> None:
+    class Unwritten(bytes):
+        def __repr__(self) -> str:
+            raise AssertionError("an image is not for reading")
+
+    found, other = lane(), item()
+    taken = Item(Unwritten(10), "bulk", deadline=float("inf"))
+    for each in (taken, other):
+        found.put(each)
+    assert found.take() is taken
+    found.drop(taken)
+    assert "Unwritten" not in repr(taken)
+    assert found.first() is other
+    assert len(found) == 1
