@@ -4,7 +4,8 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
-PROTO := similis/proto
+PROTO := proto
+PACKAGES := gateway embedder trainer catalog servicekit standalone local_qdrant
 # Whole instances wait more than they compute: two processes use two cores. A file stays in one of them, for what it
 # starts to serve all its tests; files begin in the order of tests/conftest.py.
 PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
@@ -44,14 +45,12 @@ check-style: $(STAMP)
 	ruff check .
 
 check-types: $(STAMP)
-	mypy -p similis -p demo
-	mypy -p deploy.grafana
-	mypy deploy/tools.py deploy/chart_reference.py
+	mypy $(PACKAGES) demo deploy/grafana deploy/tools.py deploy/chart_reference.py
 
 check-proto: $(STAMP)
 	buf lint
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && sh $(PROTO)/generate.sh "$$fresh" && \
-	diff -r -x '*.proto' -x '*.sh' -x __init__.py -x __pycache__ "$$fresh/$(PROTO)" $(PROTO) || \
+	diff -r -x '*.proto' -x '*.sh' -x __init__.py -x py.typed -x __pycache__ "$$fresh" $(PROTO) || \
 	{ echo "The generated code is out of step with the .proto files: run 'make proto'." >&2; exit 1; }
 
 check-fast: $(STAMP)

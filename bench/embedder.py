@@ -20,11 +20,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.parts.measuring_process import Answer, MeasuringProcess, quantile
-from similis.embedder.backbones.resolve import resolve_backbone
-from similis.embedder.config import EmbedderSettings, worker_environment
-from similis.embedder.cores import usable_cores
-from similis.embedder.engines.model_cache import converted_model
-from similis.embedder.hardware import chosen_hardware, has_cuda
+from embedder.backbones.resolve import resolve_backbone
+from embedder.config import EmbedderSettings, worker_environment
+from embedder.cores import usable_cores
+from embedder.engines.model_cache import converted_model
+from embedder.hardware import chosen_hardware, has_cuda
 
 BATCH = 8
 CUDA_BATCH = 64
@@ -71,7 +71,7 @@ def service(environment: dict[str, str]) -> Iterator[tuple[str, int]]:
     with tempfile.TemporaryDirectory() as folder:
         target = f"unix:{folder}/embedder.sock"
         process = subprocess.Popen(
-            [sys.executable, "-m", "similis.embedder"],
+            [sys.executable, "-m", "embedder"],
             env={**os.environ, "SIMILIS_LOG_LEVEL": "warning", **environment, "SIMILIS_LISTEN": target},
         )
         try:

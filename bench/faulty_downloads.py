@@ -19,19 +19,19 @@ from pathlib import Path
 from typing import Any
 
 from bench.finetune import peak_memory
-from similis.catalog.jobs import Job
-from similis.trainer.config import TrainerSettings
+from catalog.jobs import Job
 from tests.integration.databases import new_database
 from tests.integration.embedder_process import running_embedder
 from tests.integration.gateway.parts import running_postgres
 from tests.integration.qdrant_process import running_qdrant
-from tests.integration.trainer.fault_plan import INDEXED, FaultyHosts, fault_plan, outcomes_of, surprises
-from tests.integration.trainer.trainer_process import trainer_process
+from tests.integration.trainer.parts.fault_plan import INDEXED, FaultyHosts, fault_plan, outcomes_of, surprises
+from tests.integration.trainer.parts.trainer_process import trainer_process
 from tests.integration.workplace import Workplace, open_workplace
+from trainer.config import TrainerSettings
 
 PICTURE_SIZE = 64
 LARGEST_ANSWER = 16 * 1024 * 1024
-GUARDED = "tests.integration.trainer.guarded_trainer"
+GUARDED = "tests.integration.trainer.parts.guarded_trainer"
 
 
 class FaultServer:

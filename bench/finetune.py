@@ -18,17 +18,17 @@ from typing import Any
 
 import numpy as np
 import psutil
+from similis.embedder.v1 import embedder_pb2
 
-from similis.proto.embedder.v1 import embedder_pb2
-from similis.trainer.config import TrainerSettings
 from tests.eventually import eventually
 from tests.integration.databases import new_database
 from tests.integration.gateway.parts import running_postgres
 from tests.integration.qdrant_process import running_qdrant
-from tests.integration.trainer.image_host import image_host
-from tests.integration.trainer.pixel_embedder import PixelEmbedder, pixel_embedder
-from tests.integration.trainer.trainer_process import trainer_process
+from tests.integration.trainer.parts.image_host import image_host
+from tests.integration.trainer.parts.pixel_embedder import PixelEmbedder, pixel_embedder
+from tests.integration.trainer.parts.trainer_process import trainer_process
 from tests.integration.workplace import Workplace, open_workplace
+from trainer.config import TrainerSettings
 
 DIMENSION = 1280
 SAMPLE_SECONDS = 0.05

@@ -20,15 +20,15 @@ import numpy as np
 import psutil
 
 from bench.finetune import DIMENSION, SAMPLE_SECONDS, HashEmbedder
-from similis.trainer.config import TrainerSettings
-from similis.trainer.stored_vectors import Matrix
-from similis.trainer.view_sample import VIEWS, ViewSample
 from tests.integration.databases import new_database
 from tests.integration.gateway.parts import running_postgres
 from tests.integration.qdrant_process import running_qdrant
-from tests.integration.trainer.pixel_embedder import pixel_embedder
-from tests.integration.trainer.trainer_process import trainer_process
+from tests.integration.trainer.parts.pixel_embedder import pixel_embedder
+from tests.integration.trainer.parts.trainer_process import trainer_process
 from tests.integration.workplace import Workplace, open_workplace
+from trainer.config import TrainerSettings
+from trainer.fetch.view_sample import VIEWS, ViewSample
+from trainer.index.base_vectors import Matrix
 
 VIEWS_OF_OBJECT = 8
 CLASSES = 100

@@ -35,18 +35,18 @@ from demo.rest_client import Refused, RestClient
 # Percent done, and the word in the command line of what is killed then. Fetching ends at 70.
 KILLS = (
     (5, "bin/postgres"),
-    (15, "similis.standalone.qdrant.engine"),
-    (20, "similis.standalone.qdrant"),
-    (25, "similis.embedder.workers"),
-    (30, "similis.embedder"),
-    (40, "similis.trainer"),
-    (50, "similis.gateway"),
-    (60, "similis.standalone"),
-    (72, "similis.trainer.learning"),
-    (74, "similis.trainer"),
-    (90, "similis.standalone.qdrant.engine"),
-    (91, "similis.trainer"),
-    (92, "similis.standalone"),
+    (15, "local_qdrant.engine.loop"),
+    (20, "local_qdrant"),
+    (25, "embedder.workers"),
+    (30, "embedder"),
+    (40, "trainer"),
+    (50, "gateway"),
+    (60, "standalone"),
+    (72, "trainer.learning"),
+    (74, "trainer"),
+    (90, "local_qdrant.engine.loop"),
+    (91, "trainer"),
+    (92, "standalone"),
 )
 POLL_SECONDS = 0.05
 T = TypeVar("T")
@@ -130,7 +130,7 @@ def main() -> None:
         while (info := again(lambda: client.info(other)))["finetuning_state"] in ("queued", "running"):
             if waiting and info["finetuning_progess"] >= waiting[0][0] and kill(waiting[0][1]):
                 print(f"{time.monotonic() - began:6.1f} s, {info['finetuning_progess']:5.1f} %: {waiting[0][1]}")
-                if waiting.pop(0)[1] == "similis.standalone":
+                if waiting.pop(0)[1] == "standalone":
                     running.close()
                     running.enter_context(instance(Path(folder), port))
             time.sleep(POLL_SECONDS)

@@ -30,16 +30,16 @@ from PIL import Image, ImageFilter, ImageOps
 from prometheus_client import CollectorRegistry
 
 from bench.parts.photographs import images_of
+from catalog.vectors.projection import Matrix, normalised
 from demo.image_server import image_server
 from demo.instance import instance
 from demo.rest_client import RestClient
-from similis.catalog.projection import Matrix, normalised
-from similis.servicekit.grpc_channel import open_channel
-from similis.servicekit.metrics import RpcClientMetrics
-from similis.trainer.embedder_client import EmbedderClient
-from similis.trainer.fitting import accumulate, principal_directions
-from similis.trainer.learning.retrieval import retrieve
+from servicekit.grpc.channel import open_channel
+from servicekit.telemetry.metrics import RpcClientMetrics
 from tests.integration.embedder_process import running_embedder
+from trainer.adapter.pca import accumulate, principal_directions
+from trainer.embed.client import EmbedderClient
+from trainer.learning.evaluation import retrieve
 
 # One image in so many is a query and is not uploaded.
 QUERY_EVERY = 5

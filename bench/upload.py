@@ -26,8 +26,8 @@ from pathlib import Path
 import aiohttp
 import psutil
 
-from similis.catalog.api_keys import ApiKeys
-from similis.catalog.database import Database
+from catalog.api_keys import ApiKeys
+from catalog.postgres.database import Database
 from tests.integration.gateway.parts import running_postgres
 
 MIB = 1024 * 1024
@@ -142,7 +142,7 @@ async def running_gateway(database_url: str) -> AsyncIterator[tuple[str, int]]:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "similis.gateway"),
+        *(sys.executable, "-m", "gateway"),
         env={
             **os.environ,
             "SIMILIS_PORT": str(port),

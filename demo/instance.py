@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from similis.standalone import tether
+from standalone.process import tether
 
 STOP_SECONDS = 120.0
 
@@ -20,7 +20,7 @@ class NotStarted(Exception):
 @contextmanager
 def instance(data: Path, port: int) -> Iterator[str]:
     """An instance on `data` while entered; yields its address. Raises NotStarted."""
-    command = [sys.executable, "-m", "similis.standalone", "up", "--data", str(data), "--port", str(port)]
+    command = [sys.executable, "-m", "standalone", "up", "--data", str(data), "--port", str(port)]
     # In a session of its own, so that Ctrl-C stops the demo, and the demo stops it; tethered, so that it never stays.
     tethered = [
         sys.executable,

@@ -14,10 +14,10 @@ from typing import Any
 
 import yaml
 
-from similis.embedder.config import EmbedderSettings
-from similis.gateway.config import GatewaySettings
-from similis.servicekit.settings import ServiceSettings
-from similis.trainer.config import TrainerSettings
+from embedder.config import EmbedderSettings
+from gateway.config import GatewaySettings
+from servicekit.settings import ServiceSettings
+from trainer.config import TrainerSettings
 
 CHART = Path(__file__).resolve().parent / "helm" / "similis"
 BEGIN, END = "<!-- values: written by deploy/chart_reference.py -->\n", "<!-- end of values -->\n"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import trustme
 
-from similis.servicekit.settings import TlsFiles
+from servicekit.settings import TlsFiles
 
 
 class Authority:

@@ -5,7 +5,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
-from similis.servicekit.settings import TlsFiles
+from servicekit.settings import TlsFiles
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
 # PostgreSQL's protocol: a client asks for TLS with this message, and "S" is a yes.

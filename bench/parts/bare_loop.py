@@ -8,11 +8,11 @@ import numpy as np
 
 from bench.parts.measuring_process import Answer, answer_commands
 from bench.parts.sample_images import images_of
-from similis.embedder.backbones.source import BackboneSource
-from similis.embedder.decoding.decode import Decoder
-from similis.embedder.decoding.header import prepare_pillow
-from similis.embedder.decoding.inputs import inputs_of
-from similis.embedder.engines.engine import Engine
+from embedder.backbones.source import BackboneSource
+from embedder.decoding.decode import Decoder
+from embedder.decoding.header import prepare_pillow
+from embedder.decoding.inputs import inputs_of
+from embedder.engines.engine import Engine
 
 
 class BareLoop:
@@ -62,10 +62,10 @@ class BareLoop:
 
 def _engine(kind: str, source: BackboneSource, model: Path, threads: int) -> Engine:
     if kind == "torch":
-        from similis.embedder.engines.torch_engine import TorchEngine
+        from embedder.engines.torch_engine import TorchEngine
 
         return TorchEngine(source, threads=threads)
-    from similis.embedder.engines.openvino_engine import OpenVinoEngine
+    from embedder.engines.openvino_engine import OpenVinoEngine
 
     return OpenVinoEngine(model, threads=threads, wide_threads=threads)
 

@@ -11,13 +11,13 @@ import torch
 
 from bench.parts.measuring_process import Answer, answer_commands
 from bench.parts.sample_images import images_of
-from similis.embedder.backbones.source import BackboneSource
-from similis.embedder.backbones.vision_model import load_vision_model
-from similis.embedder.decoding.decode import Decoder
-from similis.embedder.decoding.header import prepare_pillow
-from similis.embedder.decoding.inputs import inputs_of
-from similis.embedder.engines.cuda_engine import CudaEngine
-from similis.embedder.engines.engine import Pixels
+from embedder.backbones.source import BackboneSource
+from embedder.backbones.vision_model import load_vision_model
+from embedder.decoding.decode import Decoder
+from embedder.decoding.header import prepare_pillow
+from embedder.decoding.inputs import inputs_of
+from embedder.engines.cuda_engine import CudaEngine
+from embedder.engines.engine import Pixels
 
 BATCHES = (1, 8, 32, 64, 128, 256)
 

@@ -8,7 +8,7 @@ import json
 import sys
 from contextlib import AsyncExitStack
 
-from tests.integration.trainer.fault_plan import FaultyHosts
+from tests.integration.trainer.parts.fault_plan import FaultyHosts
 
 
 async def serve(picture_size: int) -> None:

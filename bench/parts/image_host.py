@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench.parts.photographs import images_of
 from demo.image_server import image_server
-from similis.servicekit.priority import step_back
+from servicekit.process.priority import step_back
 
 # Hosts of images are on other machines; here they take what is left.
 NICENESS = 10

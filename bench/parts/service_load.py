@@ -6,10 +6,11 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+from similis.embedder.v1 import embedder_pb2, embedder_pb2_grpc
+
 from bench.parts.measuring_process import Answer, answer_commands
 from bench.parts.sample_images import images_of
-from similis.proto.embedder.v1 import embedder_pb2, embedder_pb2_grpc
-from similis.servicekit.grpc_channel import open_channel
+from servicekit.grpc.channel import open_channel
 
 
 class ServiceLoad:

@@ -10,7 +10,7 @@ for service in gateway trainer embedder; do
     # A port that is none, as the embedder has no setting that it must be given.
     status=0
     said=$(cd "$directory" && env -i PATH=/usr/bin:/bin HOME="$(pwd)" SIMILIS_METRICS_PORT=-1 \
-        ./bin/python -m "similis.$service" 2>&1) || status=$?
+        ./bin/python -m "$service" 2>&1) || status=$?
     if [ "$status" -ne 78 ]; then
         echo "$service: ended with status $status: $said" >&2
         exit 1

@@ -1,83 +1,83 @@
-"""Imports go down only: services stand on catalog, servicekit and proto, and never on each other."""
+"""Imports go down only: the services stand on catalog, servicekit and the generated code, and never on each other."""
 
-import ast
 import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
 
-import similis
+from tests.packages import ROOT, imports, module_name, modules, package_of
 
-PACKAGE = Path(similis.__file__).parent
 SERVICEKIT = {"servicekit"}
 MAY_IMPORT = {
-    "proto": {"proto"},
+    "similis": {"similis"},
     "servicekit": SERVICEKIT,
     "catalog": {"catalog"} | SERVICEKIT,
-    "embedder": {"embedder", "proto"} | SERVICEKIT,
-    "trainer": {"trainer", "catalog", "proto"} | SERVICEKIT,
-    "gateway": {"gateway", "catalog", "proto"} | SERVICEKIT,
-    "standalone": {"standalone", "catalog", "proto"} | SERVICEKIT,
+    "embedder": {"embedder", "similis"} | SERVICEKIT,
+    "trainer": {"trainer", "catalog", "similis"} | SERVICEKIT,
+    "gateway": {"gateway", "catalog", "similis"} | SERVICEKIT,
+    "local_qdrant": {"local_qdrant"} | SERVICEKIT,
+    "standalone": {"standalone", "catalog"} | SERVICEKIT,
 }
 TORCH = {"embedder", "trainer"}
 STORES = re.compile(r"asyncpg|qdrant_client|qdrant_edge")
 VAGUE = {"utils", "util", "helpers", "helper", "common", "base", "manager", "misc"}
+MOST_MODULES = 15
 
 
-def modules() -> list[Path]:
-    return [path for path in sorted(PACKAGE.rglob("*.py")) if "_pb2" not in path.name]
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
 
 
-def imported(path: Path) -> set[str]:
-    """The full names of the modules that a file imports, at its top or inside of a function."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
-
-
-def part_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).parts[0]
-
-
-@pytest.mark.parametrize("path", modules(), ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize("path", modules(), ids=name_of)
 def test_a_module_imports_downwards_only(path: Path) -> None:
-    part = part_of(path)
-    if part not in MAY_IMPORT:
-        assert part in ("__init__.py", "__main__.py")
-        return
-    parts = {name.split(".")[1] for name in imported(path) if name.startswith("similis.")}
-    assert parts <= MAY_IMPORT[part]
+    packages = {name.partition(".")[0] for name in imports(path)} & set(MAY_IMPORT)
+    assert packages <= MAY_IMPORT[package_of(path)]
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    names = {module_name(path): path for path in modules()}
+    edges = {name: {found for found in imports(path) if found in names} - {name} for name, path in names.items()}
+    while leaves := {name for name, needed in edges.items() if not needed & set(edges)}:
+        edges = {name: needed for name, needed in edges.items() if name not in leaves}
+    assert sorted(edges) == []
 
 
 def test_only_embedder_and_trainer_import_torch() -> None:
     users = {
-        part_of(path) for path in modules() if any(n.split(".")[0] in ("torch", "transformers") for n in imported(path))
+        package_of(path)
+        for path in modules()
+        if {n.partition(".")[0] for n in imports(path)} & {"torch", "transformers"}
     }
     assert users <= TORCH
 
 
 def test_the_types_of_postgres_and_qdrant_stop_in_the_catalog() -> None:
     for path in modules():
-        if any(STORES.match(name) for name in imported(path)):
-            assert part_of(path) in ("catalog", "standalone"), path
+        if any(STORES.match(name) for name in imports(path)):
+            assert package_of(path) in ("catalog", "standalone", "local_qdrant"), path
 
 
 def test_protobuf_types_stop_at_servicers_and_clients() -> None:
     for path in modules():
-        if any("_pb2" in name for name in imported(path)) and part_of(path) in ("gateway", "trainer", "embedder"):
-            assert re.search(r"servicer|client|stream", path.stem), path
+        if any("_pb2" in name for name in imports(path)) and package_of(path) in ("gateway", "trainer", "embedder"):
+            at_the_edge = re.search(r"servicer|client|stream", path.stem) or path.parent.name == "upstreams"
+            assert at_the_edge, path
 
 
-def test_the_environment_is_read_by_settings_only() -> None:
+def test_only_settings_read_the_environment() -> None:
     for path in modules():
         text = path.read_text(encoding="utf-8")
-        if re.search(r"os\.environ|os\.getenv", text) and part_of(path) != "standalone":
+        if re.search(r"os\.environ|os\.getenv", text) and package_of(path) not in ("standalone", "local_qdrant"):
             assert path.name in ("config.py", "settings.py"), path
 
 
-def test_a_module_has_the_name_of_what_it_holds() -> None:
-    assert not [path for path in modules() if path.stem in VAGUE]
+def test_no_module_has_a_name_that_says_nothing() -> None:
+    assert [path for path in modules() if path.stem in VAGUE] == []
+
+
+def test_no_folder_holds_more_than_fifteen_modules() -> None:
+    counted = [path for path in modules() if path.name not in ("__init__.py", "__main__.py")]
+    counted += [path for top in ("tests", "bench", "demo", "deploy") for path in (ROOT / top).rglob("*.py")]
+    folders = Counter(path.parent for path in counted)
+    assert {name_of(folder): number for folder, number in folders.items() if number > MOST_MODULES} == {}

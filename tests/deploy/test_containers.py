@@ -17,9 +17,9 @@ import pytest
 import pytest_asyncio
 import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from similis.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 
-from similis.catalog.migrate import migrate
-from similis.proto.embedder.v1 import embedder_pb2, embedder_pb2_grpc
+from catalog.postgres.migrate import migrate
 from tests.deploy.chart import NAMESPACE, Rendered, rendered
 from tests.deploy.node import Node, RunningPod
 from tests.integration.databases import new_database

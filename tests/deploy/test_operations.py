@@ -11,19 +11,21 @@ from urllib.parse import parse_qs, urlsplit
 import asyncpg
 import pytest
 
-from similis.catalog.collections import Collections
-from similis.catalog.database import Database
-from similis.catalog.migrate import migrate
-from similis.servicekit.process import EXIT_CONFIG
-from similis.standalone.postgres_binaries import programs
-from similis.trainer.failure import Reason
+from catalog.collections import Collections
+from catalog.postgres.database import Database
+from catalog.postgres.migrate import migrate
+from servicekit.process.service import EXIT_CONFIG
+from standalone.postgres.binaries import programs
 from tests.integration.gateway.parts import running_postgres
+from trainer.download.failures import Reason
 
 ROOT = Path(__file__).parents[2]
 HANDBOOK = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 # What can end a job: errors of the trainer's own, and of what it reads and writes.
-SOURCES = [*(ROOT / "similis" / "trainer").glob("*.py")] + [
-    ROOT / "similis" / "catalog" / name for name in ("database.py", "generations.py", "vectors.py")
+SOURCES = [
+    *(ROOT / "trainer").rglob("*.py"),
+    ROOT / "catalog" / "postgres" / "database.py",
+    *(ROOT / "catalog" / "vectors").glob("*.py"),
 ]
 
 
@@ -86,7 +88,7 @@ def test_the_unit_tries_no_wrong_setting_again() -> None:
     command = re.search(r"^ExecStart=\S*/similis (.*)$", unit, re.MULTILINE)
     assert command is not None
     environment = {**os.environ, "SIMILIS_LOG_LEVEL": "loud"}
-    similis = [sys.executable, "-m", "similis.standalone"]
+    similis = [sys.executable, "-m", "standalone"]
     wrong = subprocess.run([*similis, *command[1].split()], env=environment, capture_output=True, check=False)
     unknown = subprocess.run([*similis, "up", "--unknown"], capture_output=True, check=False)
     assert wrong.returncode == EXIT_CONFIG

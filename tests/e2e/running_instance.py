@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from similis.standalone.data_directory import opened
+from standalone.instance.data_directory import opened
 from tests.integration.embedder_process import MODEL_CACHE
 from tests.processes import offspring
 
-SIMILIS = (sys.executable, "-m", "similis.standalone")
+SIMILIS = (sys.executable, "-m", "standalone")
 STOP_SECONDS = 60.0
 
 

@@ -13,13 +13,13 @@ import pytest
 from prometheus_client import CollectorRegistry
 from qdrant_client import AsyncQdrantClient
 
-from similis.catalog.api_keys import ApiKeys
-from similis.catalog.database import Database
-from similis.catalog.generations import Generations
-from similis.gateway.embedder_client import EmbedderClient
-from similis.servicekit.grpc_channel import open_channel
-from similis.servicekit.metrics import RpcClientMetrics
-from similis.servicekit.settings import TlsFiles
+from catalog.api_keys import ApiKeys
+from catalog.postgres.database import Database
+from catalog.vectors.generations import Generations
+from gateway.upstreams.embedder import EmbedderClient
+from servicekit.grpc.channel import open_channel
+from servicekit.settings import TlsFiles
+from servicekit.telemetry.metrics import RpcClientMetrics
 from tests.certificates import Authority
 from tests.e2e.service_process import ServiceProcess, gateway_ready, is_ready, serves
 from tests.integration.embedder_process import MODEL_CACHE

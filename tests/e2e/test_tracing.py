@@ -11,12 +11,12 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 from qdrant_client import AsyncQdrantClient
 
-from similis.catalog.api_keys import ApiKeys
-from similis.catalog.database import Database
-from similis.catalog.generations import Generations
-from similis.gateway.embedder_client import EmbedderClient
-from similis.servicekit.grpc_channel import open_channel
-from similis.servicekit.metrics import RpcClientMetrics
+from catalog.api_keys import ApiKeys
+from catalog.postgres.database import Database
+from catalog.vectors.generations import Generations
+from gateway.upstreams.embedder import EmbedderClient
+from servicekit.grpc.channel import open_channel
+from servicekit.telemetry.metrics import RpcClientMetrics
 from tests.e2e.service_process import ServiceProcess, gateway_ready, serves
 from tests.e2e.span_collector import Span, SpanCollector, span_collector
 from tests.eventually import eventually

@@ -10,16 +10,15 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.e2e.running_instance import SIMILIS, RunningInstance, similis, until
 from tests.processes import gone
-
-from .running_instance import SIMILIS, RunningInstance, similis, until
 
 CHILDREN = {
     "postgres": "bin/postgres",
-    "qdrant": "similis.standalone.qdrant",
-    "embedder": "similis.embedder",
-    "trainer": "similis.trainer",
-    "gateway": "similis.gateway",
+    "qdrant": "local_qdrant",
+    "embedder": "embedder",
+    "trainer": "trainer",
+    "gateway": "gateway",
 }
 SECOND_START_SECONDS = 15.0
 IDLE_BYTES = 1.2e9

@@ -16,9 +16,8 @@ from urllib.parse import urlsplit
 import pytest
 from PIL import Image
 
+from tests.e2e.running_instance import RunningInstance, data_with_shared_models, until
 from tests.processes import gone
-
-from .running_instance import RunningInstance, data_with_shared_models, until
 
 # Enough to learn from, and few where only the kill matters.
 LEARNT, KILLED = 60, 24
@@ -29,11 +28,11 @@ pytestmark = pytest.mark.timeout(2 * FINETUNE_SECONDS)
 # A short lease, so that a job whose worker died is taken up soon.
 SETTINGS = {"SIMILIS_LEASE_SECONDS": "3", "SIMILIS_POLL_SECONDS": "0.5"}
 VICTIMS = {
-    "trainer": "similis.trainer",
-    "embedder": "similis.embedder",
-    "qdrant": "similis.standalone.qdrant",
+    "trainer": "trainer",
+    "embedder": "embedder",
+    "qdrant": "local_qdrant",
     "postgres": "bin/postgres",
-    "gateway": "similis.gateway",
+    "gateway": "gateway",
 }
 
 

@@ -66,7 +66,7 @@ def test_one_address_shows_the_metrics_of_all_processes_and_promtool_finds_nothi
         exposition = scraped(found[0])
         assert check_metrics(exposition) == ""
 
-        trainer, before = instance.child("similis.trainer"), instance.times_ready("trainer")
+        trainer, before = instance.child("trainer"), instance.times_ready("trainer")
         # Killed at once, it may be back before anybody has looked.
         trainer.suspend()
         until(lambda: ("similis_build_info", "trainer") not in samples(scraped(found[0])))

@@ -8,14 +8,13 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from similis.standalone.child_log import ChildLog
-from similis.standalone.data_directory import opened
-from similis.standalone.postgres import database_url, ensure_database, postgres_spec, prepare
-from similis.standalone.run_directory import run_directory
-from similis.standalone.schema import bring_up_to_date
-from similis.standalone.supervisor import supervised
-
-from .running_instance import similis
+from standalone.instance.data_directory import opened
+from standalone.instance.run_directory import run_directory
+from standalone.postgres.server import database_url, ensure_database, postgres_spec, prepare
+from standalone.process.child_log import ChildLog
+from standalone.process.supervisor import supervised
+from standalone.schema import bring_up_to_date
+from tests.e2e.running_instance import similis
 
 
 def refusal(*arguments: str, environment: dict[str, str] | None = None, status: int = 1) -> str:

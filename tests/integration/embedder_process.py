@@ -13,9 +13,9 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from prometheus_client.parser import text_string_to_metric_families
+from similis.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 
-from similis.proto.embedder.v1 import embedder_pb2, embedder_pb2_grpc
-from similis.servicekit.grpc_channel import open_channel
+from servicekit.grpc.channel import open_channel
 from tests.eventually import eventually
 from tests.ports import free_port
 
@@ -71,7 +71,7 @@ async def running_embedder(model_cache: Path = MODEL_CACHE, **settings: str) -> 
     told = {"listen": f"127.0.0.1:{free_port()}", "metrics_port": str(free_port()), "model_cache": str(model_cache)}
     told |= settings
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "similis.embedder"),
+        *(sys.executable, "-m", "embedder"),
         env={**os.environ, **{f"SIMILIS_{name.upper()}": value for name, value in told.items()}},
     )
     try:

@@ -57,7 +57,7 @@ def engine_processes(router: int) -> list[tuple[int, str]]:
             state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
         except OSError:
             continue
-        is_engine = "similis.standalone.qdrant.engine" in arguments
+        is_engine = "local_qdrant.engine.loop" in arguments
         if is_engine and arguments[arguments.index("--parent") + 1] == str(router) and state != "Z":
             nice = arguments[arguments.index("--nice") + 1]
             found.append((int(entry.name), "server" if nice == "0" else "writer"))
@@ -68,7 +68,7 @@ def engine_processes(router: int) -> list[tuple[int, str]]:
 async def running_qdrant(data: Path, *arguments: str, listen: str = "127.0.0.1:0") -> AsyncIterator[QdrantProcess]:
     """A server, by default on a free loopback port, stopped (killed, if it does not stop) when the block ends."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "similis.standalone.qdrant", "--data", str(data)),
+        *(sys.executable, "-m", "local_qdrant", "--data", str(data)),
         *("--listen", listen, *arguments),
         stdout=asyncio.subprocess.PIPE,
         env={**os.environ, "PYTHONWARNINGS": "default"},

@@ -12,17 +12,17 @@ from uuid import uuid4
 
 from qdrant_client import AsyncQdrantClient
 
-from similis.catalog.adapters import Adapters
-from similis.catalog.base_store import BaseStores
-from similis.catalog.collections import Collections
-from similis.catalog.contents import Contents, Revision, StagedContent
-from similis.catalog.database import Database
-from similis.catalog.generations import Generations
-from similis.catalog.images import Images
-from similis.catalog.indexes import Indexes
-from similis.catalog.jobs import Job, Jobs
-from similis.catalog.vector_collections import VectorCollections
-from similis.catalog.vectors import QdrantAddress, open_qdrant
+from catalog.adapters import Adapters
+from catalog.collections import Collections
+from catalog.contents import Contents, Revision, StagedContent
+from catalog.images import Images
+from catalog.indexes import Indexes
+from catalog.jobs import Job, Jobs
+from catalog.postgres.database import Database
+from catalog.vectors.base_store import BaseStores
+from catalog.vectors.client import QdrantAddress, open_qdrant
+from catalog.vectors.generations import Generations
+from catalog.vectors.names import VectorCollections
 
 _numbers = itertools.count(1)
 

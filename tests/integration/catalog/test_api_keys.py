@@ -5,7 +5,7 @@ import secrets
 
 import pytest
 
-from similis.catalog.api_keys import ApiKeys, WeakKey
+from catalog.api_keys import ApiKeys, WeakKey
 from tests.integration.workplace import Workplace
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

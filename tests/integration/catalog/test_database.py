@@ -8,10 +8,10 @@ import asyncpg
 import pytest
 import pytest_asyncio
 
-from similis.catalog.advisory_lock import try_lock
-from similis.catalog.database import Connection, Database
-from similis.servicekit.errors import DeadlineExceeded, InvalidRequest, ServiceError, Unavailable
-from similis.servicekit.request_context import request_scope
+from catalog.postgres.advisory_lock import try_lock
+from catalog.postgres.database import Connection, Database
+from servicekit.errors import DeadlineExceeded, InvalidRequest, ServiceError, Unavailable
+from servicekit.request_context import request_scope
 from tests.integration.databases import kill_postgres, new_database
 from tests.integration.workplace import Workplace
 

@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
-from similis.catalog.images import Image
-from similis.catalog.indexes import ImageFailure
-from similis.servicekit.errors import InvalidRequest
+from catalog.images import Image
+from catalog.indexes import ImageFailure
+from servicekit.errors import InvalidRequest
 from tests.integration.workplace import Workplace
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -2,8 +2,8 @@
 
 import pytest
 
-from similis.catalog.indexes import ImageFailure, Index
-from similis.catalog.jobs import Job, LeaseLost
+from catalog.indexes import ImageFailure, Index
+from catalog.jobs import Job, LeaseLost
 from tests.integration.workplace import Workplace
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

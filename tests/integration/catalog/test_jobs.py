@@ -5,10 +5,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from similis.catalog import collections
-from similis.catalog.indexes import Index
-from similis.catalog.jobs import Job, JobState, LeaseLost
-from similis.servicekit.errors import InvalidRequest, NotFound
+from catalog import collections
+from catalog.indexes import Index
+from catalog.jobs import Job, JobState, LeaseLost
+from servicekit.errors import InvalidRequest, NotFound
 from tests.integration.workplace import Workplace
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -5,8 +5,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from similis.catalog.database import Database
-from similis.catalog.migrate import migrate, migrations, schema_version, wait_for_schema
+from catalog.postgres.database import Database
+from catalog.postgres.migrate import migrate, migrations, schema_version, wait_for_schema
 from tests.integration.databases import administer, new_database
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -4,9 +4,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from similis.catalog import notices
-from similis.catalog.database import Database
-from similis.catalog.notices import Notices, notify
+from catalog.postgres import notifications as notices
+from catalog.postgres.database import Database
+from catalog.postgres.notifications import Notices, notify
 from tests.eventually import eventually
 from tests.integration.databases import administer, new_database
 

@@ -3,9 +3,9 @@
 import pytest
 from prometheus_client import CollectorRegistry
 
-from similis.catalog.jobs import JobState
-from similis.catalog.metrics import CatalogMetrics
-from similis.catalog.statistics import Statistics
+from catalog.jobs import JobState
+from catalog.metrics import CatalogMetrics
+from catalog.statistics import Statistics
 from tests.eventually import eventually
 from tests.integration.workplace import Workplace
 

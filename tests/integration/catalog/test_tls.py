@@ -9,11 +9,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import pytest_asyncio
 
-from similis.catalog.database import Database, verified_url
-from similis.catalog.generations import Generations
-from similis.catalog.vectors import QdrantAddress, open_qdrant
-from similis.servicekit.errors import Unavailable
-from similis.standalone.schema import bring_up_to_date
+from catalog.postgres.database import Database, verified_url
+from catalog.vectors.client import QdrantAddress, open_qdrant
+from catalog.vectors.generations import Generations
+from servicekit.errors import Unavailable
+from standalone.schema import bring_up_to_date
 from tests.certificates import Authority
 from tests.integration.databases import new_database
 from tests.tls_front import Streams, tls_front

@@ -5,12 +5,12 @@ import asyncio
 import numpy as np
 import pytest
 
-from similis.catalog.base_store import BaseStore
-from similis.catalog.generations import GenerationIncomplete
-from similis.catalog.projection import normalised
-from similis.catalog.vector_collections import VectorCollection
-from similis.catalog.vectors import QdrantAddress, VectorsMissing, open_qdrant
-from similis.servicekit.errors import DeadlineExceeded, Unavailable
+from catalog.vectors.base_store import BaseStore
+from catalog.vectors.client import QdrantAddress, VectorsMissing, open_qdrant
+from catalog.vectors.generations import GenerationIncomplete
+from catalog.vectors.names import VectorCollection
+from catalog.vectors.projection import normalised
+from servicekit.errors import DeadlineExceeded, Unavailable
 from tests.integration.workplace import Workplace
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest_asyncio
 
-from similis.servicekit.grpc_channel import open_channel
+from servicekit.grpc.channel import open_channel
 from tests.integration.embedder_process import RunningEmbedder, running_embedder
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import psutil
 import pytest
 from PIL import Image
+from similis.embedder.v1 import embedder_pb2 as pb
 
-from similis.proto.embedder.v1 import embedder_pb2 as pb
-from similis.servicekit.grpc_status import CODE_KEY
+from servicekit.grpc.status import CODE_KEY
 from tests.eventually import eventually
 from tests.integration.embedder_process import RunningEmbedder
 from tests.unit.embedder import hostile_files

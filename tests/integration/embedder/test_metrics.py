@@ -7,9 +7,9 @@ from collections.abc import AsyncIterator
 import grpc
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
+from similis.embedder.v1 import embedder_pb2 as pb
 
-from similis.proto.embedder.v1 import embedder_pb2 as pb
-from similis.servicekit.grpc_channel import open_channel
+from servicekit.grpc.channel import open_channel
 from tests.integration.embedder_process import running_embedder
 from tests.unit.embedder.photographs import encoded, photograph
 

@@ -12,7 +12,7 @@ from tests.integration.embedder_process import MODEL_CACHE
 
 def prefetch(**settings: str) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        [sys.executable, "-m", "similis.embedder.prefetch"],
+        [sys.executable, "-m", "embedder.prefetch"],
         env={**os.environ, "SIMILIS_DEVICE": "cpu", **{f"SIMILIS_{name}": value for name, value in settings.items()}},
         capture_output=True,
         text=True,

@@ -14,10 +14,10 @@ import numpy as np
 import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from similis.embedder.v1 import embedder_pb2 as pb
 
-from similis.embedder.canary import cosine
-from similis.proto.embedder.v1 import embedder_pb2 as pb
-from similis.servicekit.grpc_channel import open_channel
+from embedder.canary import cosine
+from servicekit.grpc.channel import open_channel
 from tests.eventually import eventually
 from tests.integration.embedder_process import MODEL_CACHE, running_embedder
 from tests.processes import gone
@@ -31,7 +31,7 @@ GRACE_SECONDS = 60.0
 
 async def failed_start(**settings: str) -> tuple[int, str]:
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "similis.embedder"),
+        *(sys.executable, "-m", "embedder"),
         stderr=asyncio.subprocess.PIPE,
         env={
             **os.environ,

@@ -9,14 +9,14 @@ import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
-from similis.catalog.api_keys import ApiKeys
-from similis.catalog.database import Database
-from similis.catalog.generations import Generations
-from similis.gateway.app import gateway
-from similis.gateway.config import GatewaySettings
-from similis.gateway.embedder_client import EmbedderClient
-from similis.servicekit.grpc_channel import open_channel
-from similis.servicekit.metrics import RpcClientMetrics
+from catalog.api_keys import ApiKeys
+from catalog.postgres.database import Database
+from catalog.vectors.generations import Generations
+from gateway.app import gateway
+from gateway.config import GatewaySettings
+from gateway.upstreams.embedder import EmbedderClient
+from servicekit.grpc.channel import open_channel
+from servicekit.telemetry.metrics import RpcClientMetrics
 from tests.integration.embedder_process import RunningEmbedder, running_embedder
 from tests.integration.gateway.api import Api, api_client
 from tests.integration.gateway.indexing import Indexer

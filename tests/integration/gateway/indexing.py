@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image as Picture
 
-from similis.catalog.adapters import Adapters
-from similis.catalog.database import Database
-from similis.catalog.generations import Generations
-from similis.catalog.images import Images
-from similis.catalog.indexes import Index, Indexes
-from similis.catalog.jobs import Jobs
-from similis.catalog.projection import Projection
-from similis.gateway.embedder_client import EmbedderClient
+from catalog.adapters import Adapters
+from catalog.images import Images
+from catalog.indexes import Index, Indexes
+from catalog.jobs import Jobs
+from catalog.postgres.database import Database
+from catalog.vectors.generations import Generations
+from catalog.vectors.projection import Projection
+from gateway.upstreams.embedder import EmbedderClient
 
 DIM = 64
 

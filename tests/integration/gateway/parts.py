@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-from similis.catalog.migrate import migrate
-from similis.standalone.child_log import ChildLog
-from similis.standalone.data_directory import opened
-from similis.standalone.postgres import database_url, ensure_database, postgres_spec, prepare
-from similis.standalone.run_directory import run_directory
-from similis.standalone.supervisor import supervised
+from catalog.postgres.migrate import migrate
+from standalone.instance.data_directory import opened
+from standalone.instance.run_directory import run_directory
+from standalone.postgres.server import database_url, ensure_database, postgres_spec, prepare
+from standalone.process.child_log import ChildLog
+from standalone.process.supervisor import supervised
 
 
 @asynccontextmanager

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from similis.catalog.api_keys import ApiKeys
-from similis.catalog.database import Database
+from catalog.api_keys import ApiKeys
+from catalog.postgres.database import Database
 from tests.integration.gateway.api import Api
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

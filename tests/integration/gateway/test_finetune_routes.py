@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from similis.catalog.database import Database
-from similis.catalog.images import Images
-from similis.catalog.indexes import ImageFailure, Indexes
-from similis.catalog.jobs import Jobs, PhaseCounts
+from catalog.images import Images
+from catalog.indexes import ImageFailure, Indexes
+from catalog.jobs import Jobs, PhaseCounts
+from catalog.postgres.database import Database
 from tests.integration.gateway.api import Api
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -18,14 +18,14 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from similis.catalog.api_keys import ApiKeys
-from similis.catalog.collections import Collections, lock
-from similis.catalog.database import Database
-from similis.catalog.migrate import migrate
-from similis.gateway.config import GatewaySettings
-from similis.gateway.schema import SchemaWait
-from similis.servicekit.errors import DeadlineExceeded, Unavailable
-from similis.servicekit.process import StartupError
+from catalog.api_keys import ApiKeys
+from catalog.collections import Collections, lock
+from catalog.postgres.database import Database
+from catalog.postgres.migrate import migrate
+from gateway.config import GatewaySettings
+from gateway.upstreams.schema_wait import SchemaWait
+from servicekit.errors import DeadlineExceeded, Unavailable
+from servicekit.process.service import StartupError
 from tests.eventually import eventually
 from tests.integration.databases import new_database
 from tests.integration.gateway.api import Api, answered, api_client
@@ -300,9 +300,9 @@ async def test_a_qdrant_that_is_down_is_seen_and_seen_again(launch: Launch, tmp_
 
 @asynccontextmanager
 async def gateway_process(parts: Parts, spool: Path, **settings: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`python -m similis.gateway`."""
+    """`python -m gateway`."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "similis.gateway"),
+        *(sys.executable, "-P", "-m", "gateway"),
         env={
             **os.environ,
             "SIMILIS_DATABASE_URL": parts.database_url,

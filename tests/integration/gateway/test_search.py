@@ -13,9 +13,9 @@ import pytest
 import pytest_asyncio
 from PIL import Image as Picture
 
-from similis.catalog.indexes import Index
-from similis.catalog.jobs import Jobs
-from similis.gateway.app import gateway
+from catalog.indexes import Index
+from catalog.jobs import Jobs
+from gateway.app import gateway
 from tests.integration.embedder_process import RunningEmbedder, running_embedder
 from tests.integration.gateway.api import Answer, Api, answered, api_client
 from tests.integration.gateway.conftest import NOBODY, Launch, Parts, settings_for

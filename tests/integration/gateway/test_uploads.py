@@ -35,7 +35,7 @@ def spools(parent: Path) -> int:
 
 def content_processes() -> list[psutil.Process]:
     """Content processes of this one."""
-    return offspring("similis.gateway.content_process")
+    return offspring("gateway.content.worker_main")
 
 
 async def in_pieces(data: bytes, size: int = 1000) -> AsyncIterator[bytes]:

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from similis.standalone.child_log import ChildLog
-from similis.standalone.data_directory import DataDirectory, opened
-from similis.standalone.postgres import ensure_database, postgres_spec, prepare
-from similis.standalone.run_directory import run_directory
-from similis.standalone.supervisor import supervised
+from standalone.instance.data_directory import DataDirectory, opened
+from standalone.instance.run_directory import run_directory
+from standalone.postgres.server import ensure_database, postgres_spec, prepare
+from standalone.process.child_log import ChildLog
+from standalone.process.supervisor import supervised
 
 
 @pytest.fixture(scope="session")

@@ -8,14 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from similis.catalog.api_keys import ApiKeys
-from similis.catalog.database import Database
-from similis.catalog.migrate import migrations
-from similis.servicekit.process import StartupError
-from similis.standalone.admin_key import ensure_admin_key
-from similis.standalone.keys import create_key, delete_key, ensure_key, list_keys
-from similis.standalone.postgres import database_url
-from similis.standalone.schema import bring_up_to_date, migrated
+from catalog.api_keys import ApiKeys
+from catalog.postgres.database import Database
+from catalog.postgres.migrate import migrations
+from servicekit.process.service import StartupError
+from standalone.admin_key import ensure_admin_key
+from standalone.keys import create_key, delete_key, ensure_key, list_keys
+from standalone.postgres.server import database_url
+from standalone.schema import bring_up_to_date, migrated
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ async def test_the_commands_use_the_server_whose_url_a_file_holds(url: str, tmp_
 
     async def similis(*arguments: str) -> tuple[int, str]:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "similis.standalone", *arguments),
+            *(sys.executable, "-m", "standalone", *arguments),
             env=environment,
             cwd=elsewhere,
             stdout=asyncio.subprocess.PIPE,

@@ -9,14 +9,14 @@ from pathlib import Path
 import asyncpg
 import pytest
 
-from similis.servicekit.process import StartupError
-from similis.standalone import postgres_binaries
-from similis.standalone.child_log import ChildLog
-from similis.standalone.child_process import Account
-from similis.standalone.data_directory import DataDirectory, opened
-from similis.standalone.postgres import database_url, ensure_database, postgres_spec, prepare
-from similis.standalone.run_directory import run_directory
-from similis.standalone.supervisor import supervised
+from servicekit.process.service import StartupError
+from standalone.instance.data_directory import DataDirectory, opened
+from standalone.instance.run_directory import run_directory
+from standalone.postgres import binaries as postgres_binaries
+from standalone.postgres.server import database_url, ensure_database, postgres_spec, prepare
+from standalone.process.child_log import ChildLog
+from standalone.process.child_process import Account
+from standalone.process.supervisor import supervised
 from tests.eventually import eventually
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="another user is only needed by root")

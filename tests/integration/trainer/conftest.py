@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from similis.catalog.jobs import Job
-from similis.servicekit.errors import ServiceError
-from similis.trainer import learned_adapter
-from similis.trainer.app import RunningTrainer, trainer
-from similis.trainer.config import TrainerSettings
+from catalog.jobs import Job
+from servicekit.errors import ServiceError
 from tests.integration.stores import postgres_url, qdrant_address, workplace
-from tests.integration.trainer.image_host import ImageHost, image_host
-from tests.integration.trainer.pixel_embedder import PixelEmbedder, pixel_embedder
+from tests.integration.trainer.parts.image_host import ImageHost, image_host
+from tests.integration.trainer.parts.pixel_embedder import PixelEmbedder, pixel_embedder
 from tests.integration.workplace import Workplace
+from trainer.adapter import fit as learned_adapter
+from trainer.app import RunningTrainer, trainer
+from trainer.config import TrainerSettings
 
 __all__ = ["postgres_url", "qdrant_address", "workplace"]
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import pytest_asyncio
 
-from similis.catalog.projection import Projection
-from tests.integration.trainer.adapters import finetuned, live, serve_instead
+from catalog.vectors.projection import Projection
 from tests.integration.trainer.conftest import Trainers
-from tests.integration.trainer.image_host import ImageHost, picture
-from tests.integration.trainer.pixel_embedder import DIMENSION, PixelEmbedder
+from tests.integration.trainer.parts.adapters import finetuned, live, serve_instead
+from tests.integration.trainer.parts.image_host import ImageHost, picture
+from tests.integration.trainer.parts.pixel_embedder import DIMENSION, PixelEmbedder
 from tests.integration.workplace import Workplace
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

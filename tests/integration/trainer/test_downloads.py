@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from similis.servicekit import network_guard
-from similis.trainer import downloads as downloads_module
-from similis.trainer import kept_connections
-from similis.trainer.downloads import DownloadLimits, Downloads
-from similis.trainer.failure import ImageFailed, Reason
+from servicekit import network_guard
 from tests.eventually import eventually
-from tests.integration.trainer.faults import body, faulty, in_turn, redirect, status
-from tests.integration.trainer.image_host import Answer, ImageHost, picture
+from tests.integration.trainer.parts.faults import body, faulty, in_turn, redirect, status
+from tests.integration.trainer.parts.image_host import Answer, ImageHost, picture
+from trainer.download import client as downloads_module
+from trainer.download import connections as kept_connections
+from trainer.download.client import DownloadLimits, Downloads
+from trainer.download.failures import ImageFailed, Reason
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -5,13 +5,13 @@ import asyncio
 import pytest
 from prometheus_client import CollectorRegistry
 
-from similis.servicekit.errors import Unavailable
-from similis.servicekit.grpc_channel import open_channel
-from similis.servicekit.metrics import RpcClientMetrics
-from similis.trainer.embedder_client import IDEMPOTENT, EmbedderClient
+from servicekit.errors import Unavailable
+from servicekit.grpc.channel import open_channel
+from servicekit.telemetry.metrics import RpcClientMetrics
 from tests.eventually import eventually
-from tests.integration.trainer.image_host import picture
-from tests.integration.trainer.pixel_embedder import PixelEmbedder
+from tests.integration.trainer.parts.image_host import picture
+from tests.integration.trainer.parts.pixel_embedder import PixelEmbedder
+from trainer.embed.client import IDEMPOTENT, EmbedderClient
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from similis.catalog.jobs import JobState
+from catalog.jobs import JobState
 from tests.eventually import eventually
 from tests.integration.qdrant_process import running_qdrant
 from tests.integration.trainer.conftest import Trainers
-from tests.integration.trainer.faults import body, faulty, status
-from tests.integration.trainer.image_host import ImageHost, picture
-from tests.integration.trainer.pixel_embedder import DIMENSION, PixelEmbedder
+from tests.integration.trainer.parts.faults import body, faulty, status
+from tests.integration.trainer.parts.image_host import ImageHost, picture
+from tests.integration.trainer.parts.pixel_embedder import DIMENSION, PixelEmbedder
 from tests.integration.workplace import Workplace
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

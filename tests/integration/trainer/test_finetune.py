@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from similis.catalog.jobs import JobState
-from similis.catalog.projection import Projection
+from catalog.jobs import JobState
+from catalog.vectors.projection import Projection
 from tests.integration.trainer.conftest import Trainers
-from tests.integration.trainer.image_host import ImageHost
-from tests.integration.trainer.pixel_embedder import PixelEmbedder
+from tests.integration.trainer.parts.image_host import ImageHost
+from tests.integration.trainer.parts.pixel_embedder import PixelEmbedder
 from tests.integration.workplace import Workplace
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -6,17 +6,17 @@ import numpy as np
 import pytest
 from prometheus_client import CollectorRegistry
 
-from similis.catalog.generations import Generations
-from similis.catalog.jobs import JobState
-from similis.servicekit.errors import Unavailable
-from similis.trainer.janitor import Janitor
-from similis.trainer.leftovers import Leftovers, LeftoverStores
-from similis.trainer.metrics import TrainerMetrics
+from catalog.jobs import JobState
+from catalog.vectors.generations import Generations
+from servicekit.errors import Unavailable
 from tests.eventually import eventually
 from tests.integration.trainer.conftest import Trainers
-from tests.integration.trainer.image_host import ImageHost
-from tests.integration.trainer.pixel_embedder import DIMENSION, PixelEmbedder
+from tests.integration.trainer.parts.image_host import ImageHost
+from tests.integration.trainer.parts.pixel_embedder import DIMENSION, PixelEmbedder
 from tests.integration.workplace import Workplace
+from trainer.cleanup.janitor import Janitor
+from trainer.cleanup.sweeps import Leftovers, LeftoverStores
+from trainer.metrics import TrainerMetrics
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -4,17 +4,17 @@ import asyncio
 
 import grpc
 import pytest
+from similis.trainer.v1 import trainer_pb2, trainer_pb2_grpc
 
-from similis.catalog.jobs import JobState, LeaseLost
-from similis.proto.trainer.v1 import trainer_pb2, trainer_pb2_grpc
-from similis.servicekit.errors import InvalidRequest
-from similis.trainer.app import RunningTrainer
-from similis.trainer.finetune import Finetune
+from catalog.jobs import JobState, LeaseLost
+from servicekit.errors import InvalidRequest
 from tests.eventually import eventually
 from tests.integration.trainer.conftest import Trainers, until
-from tests.integration.trainer.image_host import ImageHost
-from tests.integration.trainer.pixel_embedder import DIMENSION, PixelEmbedder
+from tests.integration.trainer.parts.image_host import ImageHost
+from tests.integration.trainer.parts.pixel_embedder import DIMENSION, PixelEmbedder
 from tests.integration.workplace import Workplace
+from trainer.app import RunningTrainer
+from trainer.jobs.finetune import Finetune
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from similis.trainer.learned_adapter import learned_apart
-from similis.trainer.learning.training_set import TrainingSet
-from similis.trainer.learning_process import Lesson
+from trainer.adapter.fit import learned_apart
+from trainer.adapter.process import Lesson
+from trainer.learning.dataset import TrainingSet
 
 IMAGES, DIMENSION = 90, 32
 

@@ -5,19 +5,19 @@ from contextlib import AsyncExitStack
 import psutil
 import pytest
 
-from similis.catalog.jobs import Job, JobState
-from similis.trainer.progress import Phase
+from catalog.jobs import Job, JobState
 from tests.eventually import eventually
 from tests.integration.trainer.conftest import Trainers, until
-from tests.integration.trainer.fault_plan import INDEXED, FaultyHosts, fault_plan, outcomes_of, surprises
-from tests.integration.trainer.pixel_embedder import PixelEmbedder
-from tests.integration.trainer.trainer_process import stop, trainer_process
+from tests.integration.trainer.parts.fault_plan import INDEXED, FaultyHosts, fault_plan, outcomes_of, surprises
+from tests.integration.trainer.parts.pixel_embedder import PixelEmbedder
+from tests.integration.trainer.parts.trainer_process import stop, trainer_process
 from tests.integration.workplace import Workplace
+from trainer.jobs.progress import Phase
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300)]
 
 ROWS = 400
-MODULE = "tests.integration.trainer.guarded_trainer"
+MODULE = "tests.integration.trainer.parts.guarded_trainer"
 # It pauses its host for a minute.
 WITHOUT = ("busy",)
 MOST_BYTES = 600_000_000

@@ -7,12 +7,12 @@ import zlib
 import pytest
 from PIL import Image
 
-from similis.catalog.jobs import JobState
+from catalog.jobs import JobState
 from tests.eventually import eventually
 from tests.integration.embedder_process import running_embedder
 from tests.integration.trainer.conftest import Trainers
-from tests.integration.trainer.faults import body, half_a_jpeg
-from tests.integration.trainer.image_host import ImageHost
+from tests.integration.trainer.parts.faults import body, half_a_jpeg
+from tests.integration.trainer.parts.image_host import ImageHost
 from tests.integration.workplace import Workplace
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

@@ -5,14 +5,14 @@ import asyncio
 import pytest
 from aiohttp import web
 
-from similis.catalog.jobs import Job, JobState
+from catalog.jobs import Job, JobState
 from tests.eventually import eventually
 from tests.integration.trainer.conftest import Trainers
-from tests.integration.trainer.faults import body, redirect, status
-from tests.integration.trainer.image_host import Answer, ImageHost, picture
-from tests.integration.trainer.pixel_embedder import PixelEmbedder
+from tests.integration.trainer.parts.faults import body, redirect, status
+from tests.integration.trainer.parts.image_host import Answer, ImageHost, picture
+from tests.integration.trainer.parts.pixel_embedder import PixelEmbedder
+from tests.integration.trainer.parts.trainer_process import trainer_process
 from tests.integration.trainer.test_failures import reasons
-from tests.integration.trainer.trainer_process import trainer_process
 from tests.integration.workplace import Workplace
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

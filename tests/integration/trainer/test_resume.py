@@ -7,14 +7,14 @@ from contextlib import AsyncExitStack
 
 import pytest
 
-from similis.catalog.jobs import Job, JobState
+from catalog.jobs import Job, JobState
 from tests.eventually import eventually
 from tests.integration.databases import kill_postgres
 from tests.integration.trainer.conftest import Trainers
-from tests.integration.trainer.faults import status
-from tests.integration.trainer.image_host import ImageHost
-from tests.integration.trainer.pixel_embedder import PixelEmbedder, pixel_embedder
-from tests.integration.trainer.trainer_process import stop, trainer_process
+from tests.integration.trainer.parts.faults import status
+from tests.integration.trainer.parts.image_host import ImageHost
+from tests.integration.trainer.parts.pixel_embedder import PixelEmbedder, pixel_embedder
+from tests.integration.trainer.parts.trainer_process import stop, trainer_process
 from tests.integration.workplace import Workplace
 from tests.ports import free_port
 from tests.processes import offspring
@@ -197,7 +197,7 @@ async def test_a_killed_writer_of_qdrant_is_waited_for(
     trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
 ) -> None:
     def kill() -> None:
-        for child in offspring("similis.standalone.qdrant.engine"):
+        for child in offspring("local_qdrant.engine.loop"):
             child.kill()
 
     await killed_once(trainers, workplace, host, embedder, kill)

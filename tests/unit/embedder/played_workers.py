@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from similis.embedder.metrics import EmbedderMetrics
-from similis.embedder.workers.pool import PoolLimits, WorkerPool
-from similis.embedder.workers.process import WorkerProcess
-from similis.embedder.workers.wire import LENGTHS, Ready, Result, WorkerOrders, encode
+from embedder.metrics import EmbedderMetrics
+from embedder.workers.pool import PoolLimits, WorkerPool
+from embedder.workers.process import WorkerProcess
+from embedder.workers.wire import LENGTHS, Ready, Result, WorkerOrders, encode
 
 ORDERS = WorkerOrders("fused", {}, "", "", 1, 1, 1, 1, "none", "cpu", 1)
 LIMITS = PoolLimits(workers=1, start_seconds=1, silence_seconds=5, images=100, memory_bytes=1 << 30)

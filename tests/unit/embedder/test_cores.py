@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from similis.embedder.cores import usable_cores
+from embedder.cores import usable_cores
 
 ALL = len(os.sched_getaffinity(0))
 

@@ -10,7 +10,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from similis.servicekit.network_guard import (
+from servicekit.network_guard import (
     BlockedAddress,
     checked_url,
     guarded_socket,

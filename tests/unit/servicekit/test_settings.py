@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
-from similis.servicekit.settings import RpcServerSettings, SettingsError, TlsFiles, load_settings
+from servicekit.settings import RpcServerSettings, SettingsError, TlsFiles, load_settings
 
 
 class Example(RpcServerSettings):

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from similis.standalone.child_log import ChildLog
-from similis.standalone.child_process import Command
-from similis.standalone.data_directory import DataDirectory, opened
-from similis.standalone.supervisor import ChildSpec, RestartPolicy
+from standalone.instance.data_directory import DataDirectory, opened
+from standalone.process.child_log import ChildLog
+from standalone.process.child_process import Command
+from standalone.process.supervisor import ChildSpec, RestartPolicy
 
 QUICK = RestartPolicy(first_delay=0.01, max_delay=0.05, stable_after=60.0)
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, Counter, Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
-from similis.servicekit.metrics import metrics_endpoint
-from similis.standalone.metrics import InstanceMetrics
+from servicekit.telemetry.metrics import metrics_endpoint
+from standalone.metrics import InstanceMetrics
 from tests.promtool import check_metrics
 
 

@@ -6,11 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from similis.servicekit.process import StartupError
-from similis.standalone.data_directory import DataDirectory
-from similis.standalone.up import StartedChildren
-
-from .conftest import QUICK, python_child
+from servicekit.process.service import StartupError
+from standalone.instance.data_directory import DataDirectory
+from standalone.up import StartedChildren
+from tests.unit.standalone.conftest import QUICK, python_child
 
 
 async def test_of_several_that_cannot_start_one_is_told(tmp_path: Path, data: DataDirectory) -> None:

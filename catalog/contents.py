@@ -1,0 +1,146 @@
+"""Contents: the CSV of a collection, byte for byte, and the images that its rows name."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from catalog import collections
+from catalog.images import merge_staged
+from catalog.postgres.database import Connection, Database
+from servicekit.errors import InvalidRequest
+from servicekit.request_context import remaining
+
+CHUNK_BYTES = 1024 * 1024
+REPLACE_SECONDS = 55.0
+
+# A content without the piece has ended before it; no row: the content itself is gone.
+PIECE = """
+SELECT p.data FROM contents t
+LEFT JOIN content_chunks p ON p.collection_id = t.collection_id AND p.revision = t.revision AND p.ordinal = $3
+WHERE t.collection_id = $1 AND t.revision = $2
+"""
+
+PRUNE = """
+DELETE FROM contents t
+USING collections c
+WHERE c.id = t.collection_id
+  AND t.revision <> c.content_revision
+  AND t.superseded_at < now() - make_interval(secs => $1)
+  AND NOT EXISTS (SELECT FROM indexes i WHERE i.collection_id = t.collection_id AND i.revision = t.revision)
+  AND NOT EXISTS (SELECT FROM jobs j WHERE j.collection_id = t.collection_id AND j.revision = t.revision
+                  AND j.state IN ('queued', 'running'))
+"""
+
+
+@dataclass(frozen=True)
+class StagedContent:
+    """A checked upload, on disk.
+
+    csv: the bytes as uploaded. rows: Postgres' COPY format CSV in UTF-8, image_url and repo_url, in order.
+    digest: SHA-256 of the bytes.
+    """
+
+    csv: Path
+    rows: Path
+    digest: bytes
+    row_count: int
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A content that was stored. changed: False when the same bytes were there already."""
+
+    revision: int
+    row_count: int
+    changed: bool
+
+
+class Contents:
+    """The contents of collections. Every method raises what `Database.connection` raises."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def replace(self, collection_id: int, staged: StagedContent) -> Revision:
+        """Makes `staged` the newest content, in one transaction; the same bytes again change nothing.
+
+        Raises InvalidRequest, collection_not_found.
+        """
+        async with self._database.transaction() as connection:
+            return await _replace(connection, collection_id, staged)
+
+    async def create_collection(self, name: str, heidicon_tag: str, staged: StagedContent) -> int:
+        """Makes a collection together with its first content; gives its id."""
+        async with self._database.transaction() as connection:
+            identifier = await collections.insert(connection, name, heidicon_tag)
+            await _replace(connection, identifier, staged)
+        return identifier
+
+    async def read(self, collection_id: int, revision: int) -> AsyncIterator[bytes]:
+        """The bytes of a revision in pieces; nothing for revision 0. No connection is held between pieces.
+
+        Raises InvalidRequest, collection_not_found, when the content is removed meanwhile: what came is not all of it.
+        """
+        if not revision:
+            return
+        for ordinal in itertools.count():
+            async with self._database.connection() as connection:
+                row = await connection.fetchrow(PIECE, collection_id, revision, ordinal)
+            if row is None:
+                message = f"The content of collection {collection_id} was removed meanwhile."
+                raise InvalidRequest(message, code="collection_not_found")
+            if row["data"] is None:
+                return
+            yield row["data"]
+
+    async def prune(self, superseded_seconds: float) -> None:
+        """Removes contents that nothing pins and that were replaced longer ago than a download takes."""
+        async with self._database.connection() as connection:
+            await connection.execute(PRUNE, superseded_seconds)
+
+
+async def _replace(connection: Connection, collection_id: int, staged: StagedContent) -> Revision:
+    current = await collections.lock(connection, collection_id)
+    same = await connection.fetchval(
+        "SELECT digest = $3 FROM contents WHERE collection_id = $1 AND revision = $2",
+        collection_id,
+        current,
+        staged.digest,
+    )
+    if same:
+        return Revision(current, staged.row_count, changed=False)
+    revision = current + 1
+    await connection.execute(
+        "UPDATE contents SET superseded_at = clock_timestamp() WHERE collection_id = $1 AND revision = $2",
+        collection_id,
+        current,
+    )
+    await connection.execute(
+        "INSERT INTO contents (collection_id, revision, digest, row_count) VALUES ($1, $2, $3, $4)",
+        collection_id,
+        revision,
+        staged.digest,
+        staged.row_count,
+    )
+    await _store_bytes(connection, collection_id, revision, staged.csv)
+    await merge_staged(connection, collection_id, revision, staged.rows, timeout=remaining(REPLACE_SECONDS))
+    await connection.execute(
+        # Not the time at which the transaction began: it may have waited for another upload's.
+        "UPDATE collections SET content_revision = $2, last_modified = clock_timestamp() WHERE id = $1",
+        collection_id,
+        revision,
+    )
+    return Revision(revision, staged.row_count, changed=True)
+
+
+async def _store_bytes(connection: Connection, collection_id: int, revision: int, csv: Path) -> None:
+    # Opened here, not in a thread: nobody would close what a thread opens for a request that is cancelled meanwhile.
+    with csv.open("rb") as file:
+        ordinal = 0
+        while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
+            await connection.execute(
+                "INSERT INTO content_chunks VALUES ($1, $2, $3, $4)", collection_id, revision, ordinal, chunk
+            )
+            ordinal += 1

@@ -1,0 +1,304 @@
+"""Indexes: what a finetune makes. Each has its own Qdrant collection, written once."""
+
+from bisect import bisect_left
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import asyncpg
+
+from catalog.jobs import Job, LeaseLost
+from catalog.postgres.database import Database
+
+# The index of an earlier attempt at the same job goes; what it knows of failures is carried over.
+CARRY_FAILURES = """
+UPDATE image_failures f SET index_id = $2 FROM indexes i
+WHERE f.index_id = i.id AND i.job_id = $1 AND i.id <> $2
+"""
+
+# What the index that is served, or one that was begun after it, found out for good. An image that is not in the
+# revision any more is left out, and of several the newest counts.
+TAKE_OVER_FAILURES = """
+INSERT INTO image_failures (index_id, image_id, reason, detail)
+SELECT DISTINCT ON (f.image_id) $2, f.image_id, f.reason, f.detail
+FROM indexes n
+JOIN collections c ON c.id = n.collection_id
+JOIN indexes i ON i.collection_id = n.collection_id AND i.backbone = n.backbone AND i.job_id <> n.job_id
+     AND i.id >= coalesce(c.live_index, 0)
+JOIN image_failures f ON f.index_id = i.id
+JOIN images m ON m.collection_id = n.collection_id AND m.id = f.image_id AND m.first_revision <= n.revision
+     AND (m.last_revision IS NULL OR m.last_revision >= n.revision)
+WHERE n.id = $2 AND f.reason = ANY($1)
+ORDER BY f.image_id, i.id DESC
+ON CONFLICT (index_id, image_id) DO NOTHING
+"""
+
+LIVE = """
+SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim, i.score_quantiles
+FROM collections c LEFT JOIN indexes i ON i.id = c.live_index
+WHERE c.id = $1 AND c.deleting_at IS NULL
+"""
+
+NEWEST_FAILURES = """
+SELECT i.id, (SELECT count(*) FROM image_failures f WHERE f.index_id = i.id) AS number
+FROM indexes i WHERE i.collection_id = $1 ORDER BY i.id DESC LIMIT 1
+"""
+
+FAILED = """
+SELECT f.image_id, m.image_url, m.repo_url, f.reason, f.detail
+FROM indexes i
+JOIN image_failures f ON f.index_id = i.id
+JOIN images m ON m.collection_id = i.collection_id AND m.id = f.image_id AND m.first_revision <= i.revision
+     AND (m.last_revision IS NULL OR m.last_revision >= i.revision)
+WHERE i.id = $1 AND f.image_id > $2
+ORDER BY f.image_id LIMIT $3
+"""
+
+DROPPABLE = """
+SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim, i.score_quantiles
+FROM indexes i JOIN collections c ON c.id = i.collection_id JOIN jobs j ON j.id = i.job_id
+WHERE c.live_index IS DISTINCT FROM i.id AND CASE
+    WHEN i.published_at IS NOT NULL THEN i.superseded_at < now() - make_interval(secs => $1)
+    -- Its failures say why the job failed, and what lasts of them is taken over when the collection's next index is
+    -- begun, not before.
+    ELSE EXISTS (SELECT FROM indexes newer WHERE newer.collection_id = i.collection_id AND newer.id > i.id)
+         OR (j.state NOT IN ('queued', 'running')
+             AND NOT EXISTS (SELECT FROM image_failures f WHERE f.index_id = i.id)) END
+"""
+
+# What was not published when its job ended never will be: only its failures are kept.
+QDRANT_COLLECTIONS = """
+SELECT i.qdrant_collection FROM indexes i JOIN jobs j ON j.id = i.job_id
+WHERE i.published_at IS NOT NULL OR j.state IN ('queued', 'running')
+"""
+
+
+# A collection without a live index, or with a job under way, keeps all that it has: what was embedded for a job that
+# failed is what the next one begins with.
+BASE_STORES_NEEDED = """
+SELECT c.id, CASE
+    WHEN c.live_index IS NULL THEN NULL
+    WHEN EXISTS (SELECT FROM jobs j WHERE j.collection_id = c.id AND j.state IN ('queued', 'running')) THEN NULL
+    ELSE ARRAY(SELECT DISTINCT i.backbone FROM indexes i WHERE i.collection_id = c.id) END AS backbones
+FROM collections c
+"""
+
+
+@dataclass(frozen=True)
+class BaseStoresNeeded:
+    """By collection: the checksums of the backbones whose base stores are needed; None for all of them."""
+
+    backbones: Mapping[int, Sequence[str] | None]
+
+    def covers(self, collection_id: int, beginning: str) -> bool:
+        """Whether the store of a collection for a backbone is needed. beginning: of the backbone's checksum."""
+        if collection_id not in self.backbones:
+            return False
+        checksums = self.backbones[collection_id]
+        return checksums is None or any(checksum.startswith(beginning) for checksum in checksums)
+
+
+@dataclass(frozen=True)
+class Index:
+    """An index. backbone: the checksum of the backbone its vectors come from.
+
+    score_quantiles: of the scores between unrelated images, at equal steps from 0 to 1, rising.
+    """
+
+    id: int
+    collection_id: int
+    revision: int
+    qdrant_collection: str
+    adapter_id: int | None
+    backbone: str
+    dim: int | None
+    score_quantiles: Sequence[float] = ()
+
+    def percentile(self, score: float) -> float | None:
+        """The share, in percent, of pairs of unrelated images that score lower; None where that is not known."""
+        if not self.score_quantiles:
+            return None
+        below = bisect_left(self.score_quantiles, score)
+        return round(100 * below / len(self.score_quantiles), 1)
+
+
+@dataclass(frozen=True)
+class ImageFailure:
+    """An image that could not be indexed, and why. reason: a stable code; detail: for a person."""
+
+    image_id: int
+    reason: str
+    detail: str
+
+
+@dataclass(frozen=True)
+class FailedImage:
+    """A row of a content that could not be indexed, and why."""
+
+    image_id: int
+    image_url: str
+    repo_url: str
+    reason: str
+    detail: str
+
+
+class Indexes:
+    """The indexes of the database. prefix: what the names of our Qdrant collections begin with.
+
+    Every method raises what `Database.connection` raises.
+    """
+
+    def __init__(self, database: Database, prefix: str) -> None:
+        self._database = database
+        self._prefix = prefix
+
+    async def begin(self, job: Job, backbone: str, lasting: Collection[str] = ()) -> Index:
+        """The index that this attempt at the job writes; failures of earlier attempts are carried over.
+
+        lasting: reasons for which failures of earlier jobs, with the same backbone, are taken over. Raises LeaseLost.
+        """
+        async with self._database.transaction() as connection:
+            ours = await connection.fetchval(
+                "SELECT id FROM jobs WHERE id = $1 AND token = $2 AND state = 'running' FOR UPDATE", job.id, job.token
+            )
+            if ours is None:
+                raise LeaseLost(f"Job {job.id} is no longer this worker's.")
+            identifier: int = await connection.fetchval("SELECT nextval(pg_get_serial_sequence('indexes', 'id'))")
+            name = f"{self._prefix}-c{job.collection_id}-g{identifier}"
+            await connection.execute(
+                "INSERT INTO indexes (id, collection_id, revision, job_id, token, qdrant_collection, backbone) "
+                "OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                identifier,
+                job.collection_id,
+                job.revision,
+                job.id,
+                job.token,
+                name,
+                backbone,
+            )
+            await connection.execute(CARRY_FAILURES, job.id, identifier)
+            if lasting:
+                await connection.execute(TAKE_OVER_FAILURES, list(lasting), identifier)
+        return Index(identifier, job.collection_id, job.revision, name, None, backbone, None)
+
+    async def set_adapter(
+        self, index: Index, adapter_id: int, dim: int, quality: str | None, quantiles: Sequence[float]
+    ) -> None:
+        """Says which adapter the index's vectors went through. dim: length of them. quality: JSON.
+
+        quantiles: of the scores between unrelated images, at equal steps from 0 to 1."""
+        async with self._database.connection() as connection:
+            await connection.execute(
+                "UPDATE indexes SET adapter_id = $2, dim = $3, quality = $4, score_quantiles = $5 WHERE id = $1",
+                index.id,
+                adapter_id,
+                dim,
+                quality,
+                quantiles,
+            )
+
+    async def add_failures(self, index: Index, failures: Sequence[ImageFailure]) -> None:
+        """Keeps why images could not be indexed; the newest reason counts. Raises LeaseLost if the index is gone."""
+        try:
+            async with self._database.connection() as connection:
+                await connection.executemany(
+                    "INSERT INTO image_failures VALUES ($1, $2, $3, $4) ON CONFLICT (index_id, image_id) "
+                    "DO UPDATE SET reason = excluded.reason, detail = excluded.detail",
+                    [(index.id, failure.image_id, failure.reason, failure.detail) for failure in failures],
+                )
+        except asyncpg.ForeignKeyViolationError:
+            raise LeaseLost("The index was removed.") from None
+
+    async def forget_failures(self, index_id: int, image_ids: Sequence[int]) -> None:
+        """Takes failures back."""
+        async with self._database.connection() as connection:
+            await connection.execute(
+                "DELETE FROM image_failures WHERE index_id = $1 AND image_id = ANY($2)", index_id, image_ids
+            )
+
+    async def failures(self, index_id: int, image_ids: Sequence[int] | None = None) -> list[ImageFailure]:
+        """The failures of an index by image, of these images only if they are given."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                "SELECT image_id, reason, detail FROM image_failures "
+                "WHERE index_id = $1 AND ($2::bigint[] IS NULL OR image_id = ANY($2)) ORDER BY image_id",
+                index_id,
+                image_ids,
+            )
+        return [ImageFailure(row["image_id"], row["reason"], row["detail"]) for row in rows]
+
+    async def newest_failures(self, collection_id: int) -> tuple[int | None, int]:
+        """The newest index of a collection, and how many images it could not take in."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(NEWEST_FAILURES, collection_id)
+        return (None, 0) if row is None else (row["id"], row["number"])
+
+    async def failed_images(self, index_id: int | None, *, after: int, limit: int) -> list[FailedImage]:
+        """The first `limit` images with an id above `after` that an index could not take in, by id."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(FAILED, index_id, after, limit)
+        return [FailedImage(**row) for row in rows]
+
+    async def failure_counts(self, index_id: int) -> dict[str, int]:
+        """How many images failed, by reason."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(
+                "SELECT reason, count(*) AS n FROM image_failures WHERE index_id = $1 GROUP BY reason", index_id
+            )
+        return {row["reason"]: row["n"] for row in rows}
+
+    async def live(self, collection_id: int) -> tuple[bool, Index | None]:
+        """Whether the collection exists, and the index that search serves, if there is one."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(LIVE, collection_id)
+        if row is None:
+            return False, None
+        return True, None if row["id"] is None else _index(row)
+
+    async def droppable(self, grace_seconds: float) -> list[Index]:
+        """Indexes that nobody needs: replaced for longer than the grace period, or left by a job that ended.
+
+        Of the latter the newest of a collection stays for as long as it has failures to tell.
+        """
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(DROPPABLE, grace_seconds)
+        return [_index(row) for row in rows]
+
+    async def remove(self, index_id: int) -> None:
+        """Removes the row of an index that is not live, with its failures."""
+        async with self._database.connection() as connection:
+            await connection.execute(
+                "DELETE FROM indexes WHERE id = $1 AND id NOT IN (SELECT live_index FROM collections "
+                "WHERE live_index IS NOT NULL)",
+                index_id,
+            )
+
+    async def of_collection(self, collection_id: int) -> list[Index]:
+        """All indexes of a collection, also of one that is being deleted."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch("SELECT * FROM indexes WHERE collection_id = $1", collection_id)
+        return [_index(row) for row in rows]
+
+    async def base_stores_needed(self) -> "BaseStoresNeeded":
+        """Which base stores a finetune may still read, also one that begins now."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(BASE_STORES_NEEDED)
+        return BaseStoresNeeded({row["id"]: row["backbones"] for row in rows})
+
+    async def qdrant_collections(self) -> set[str]:
+        """The names of the generations that are, were or may yet be served."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(QDRANT_COLLECTIONS)
+        return {row["qdrant_collection"] for row in rows}
+
+
+def _index(row: asyncpg.Record) -> Index:
+    return Index(
+        id=row["id"],
+        collection_id=row["collection_id"],
+        revision=row["revision"],
+        qdrant_collection=row["qdrant_collection"],
+        adapter_id=row["adapter_id"],
+        backbone=row["backbone"],
+        dim=row["dim"],
+        score_quantiles=row["score_quantiles"] or (),
+    )

@@ -1,0 +1,271 @@
+"""Finetune jobs: a queue in Postgres, with leases, and tokens that fence off a worker that lost its lease."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import Enum
+
+import asyncpg
+
+from catalog import collections
+from catalog.postgres.database import Database
+from catalog.postgres.notifications import notify
+from servicekit.errors import InvalidRequest, NotFound, ServiceError
+
+LEASE_SECONDS = 30.0
+# A job whose workers died this often without coming further is given up: something in it kills them.
+MAX_ATTEMPTS = 10
+
+ACTIVE = "SELECT * FROM jobs WHERE collection_id = $1 AND state IN ('queued', 'running')"
+
+CLAIM = """
+UPDATE jobs SET state = 'running', token = token + 1, attempts = attempts + 1, worker = $1,
+    lease_until = now() + make_interval(secs => $2), started_at = coalesce(started_at, now()), progressed_at = now()
+WHERE id = (
+    SELECT id FROM jobs
+    WHERE state = 'queued' OR (state = 'running' AND lease_until < now())
+    ORDER BY id FOR UPDATE SKIP LOCKED LIMIT 1)
+RETURNING *
+"""
+
+HEARTBEAT = """
+UPDATE jobs SET lease_until = now() + make_interval(secs => $3), phase = $4, progress = greatest(progress, $5),
+    phase_done = $6, phase_total = $7, seconds_left = $8,
+    -- Only attempts that came no further count towards giving up.
+    attempts = CASE WHEN $5 >= progress + 1 THEN 1 ELSE attempts END,
+    progressed_at = CASE WHEN phase <> $4 OR $5 > progress THEN now() ELSE progressed_at END
+WHERE id = $1 AND token = $2 AND state = 'running'
+RETURNING cancel_requested
+"""
+
+# A content that came back after another one has another revision, and nothing new to learn.
+LIVE = """
+SELECT i.backbone, l.digest = t.digest AS is_newest
+FROM collections c
+JOIN indexes i ON i.id = c.live_index
+JOIN contents l ON l.collection_id = c.id AND l.revision = i.revision
+JOIN contents t ON t.collection_id = c.id AND t.revision = c.content_revision
+WHERE c.id = $1
+"""
+
+# One statement: the job is still ours, the index goes live, the one before it may go, the job is done. By the clock, as
+# the transaction began before it waited for an upload: the index before it has its whole grace period.
+PUBLISH = """
+WITH job AS (
+    UPDATE jobs SET state = 'done', phase = 'done', progress = 100, finished_at = clock_timestamp(), lease_until = NULL
+    WHERE id = $1 AND token = $2 AND state = 'running'
+    RETURNING id, collection_id, token
+), published AS (
+    UPDATE indexes i SET published_at = clock_timestamp(), image_count = $4 FROM job
+    WHERE i.id = $3 AND i.job_id = job.id AND i.token = job.token
+    RETURNING i.id, i.collection_id
+), superseded AS (
+    UPDATE indexes i SET superseded_at = clock_timestamp() FROM published p, collections c
+    WHERE c.id = p.collection_id AND i.id = c.live_index
+), live AS (
+    UPDATE collections c SET live_index = p.id, last_finetuned = clock_timestamp() FROM published p
+    WHERE c.id = p.collection_id AND c.deleting_at IS NULL
+    RETURNING c.id
+)
+SELECT count(*) FROM live
+"""
+
+END = """
+UPDATE jobs SET state = $3, error_code = $4, error_message = $5, finished_at = now(), lease_until = NULL
+WHERE id = $1 AND token = $2 AND state = 'running' RETURNING id
+"""
+
+RELEASE = """
+UPDATE jobs SET state = 'queued', lease_until = NULL, worker = NULL, attempts = greatest(attempts - 1, 0)
+WHERE id = $1 AND token = $2 AND state = 'running'
+"""
+
+# A queued job ends at once, a running one when its worker sees the mark.
+CANCEL = """
+UPDATE jobs SET cancel_requested = true,
+    state = CASE WHEN state = 'queued' THEN 'cancelled' ELSE state END,
+    finished_at = CASE WHEN state = 'queued' THEN now() ELSE finished_at END
+WHERE {column} = $1 AND state IN ('queued', 'running')
+RETURNING *
+"""
+CANCEL_JOB, CANCEL_ACTIVE = CANCEL.format(column="id"), CANCEL.format(column="collection_id")
+
+
+class JobState(Enum):
+    """Where a job stands."""
+
+    QUEUED = "queued"
+    RUNNING = "running"
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def ended(self) -> bool:
+        """Nothing will change any more."""
+        return self not in (JobState.QUEUED, JobState.RUNNING)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A finetune. progress: percent, 0 to 100, never falling."""
+
+    id: int
+    collection_id: int
+    revision: int
+    state: JobState
+    phase: str
+    progress: float
+    force: bool
+    refresh: bool
+    token: int
+    attempts: int
+    cancel_requested: bool
+    error_code: str | None
+    error_message: str | None
+    created_at: datetime
+
+
+@dataclass(frozen=True)
+class PhaseCounts:
+    """How far a phase is, in images. seconds_left: until the job will end, as it looks; None where nobody can say."""
+
+    done: int
+    total: int
+    seconds_left: float | None
+
+
+class LeaseLost(ServiceError):
+    """Somebody else has the job now, or nobody: this worker stops at once and writes nothing more."""
+
+    default_code = "lease_lost"
+
+
+class Jobs:
+    """The queue. Every method raises what `Database.connection` raises."""
+
+    def __init__(self, database: Database, *, lease_seconds: float = LEASE_SECONDS) -> None:
+        self._database = database
+        self._lease_seconds = lease_seconds
+
+    async def enqueue(
+        self, collection_id: int, *, backbone: str | None, force: bool, refresh: bool = False
+    ) -> tuple[Job | None, bool]:
+        """The collection's queued or running job and whether it is new; None when there is nothing to learn.
+
+        backbone: the checksum that the embedder serves; None if it does not answer. force: also where nothing is new.
+        refresh: everything is fetched, embedded and learnt anew. Raises InvalidRequest,
+        collection_not_found or collection_empty.
+        """
+        async with self._database.transaction() as connection:
+            revision = await collections.lock(connection, collection_id)
+            active = await connection.fetchrow(ACTIVE, collection_id)
+            if active is not None:
+                return _job(active), False
+            rows = await connection.fetchval(
+                "SELECT row_count FROM contents WHERE collection_id = $1 AND revision = $2", collection_id, revision
+            )
+            if not rows:
+                raise InvalidRequest("The collection has no images.", code="collection_empty")
+            live = await connection.fetchrow(LIVE, collection_id)
+            newest = live is not None and live["is_newest"] and backbone in (None, live["backbone"])
+            if newest and not (force or refresh):
+                return None, False
+            row = await connection.fetchrow(
+                "INSERT INTO jobs (collection_id, revision, force, refresh) VALUES ($1, $2, $3, $4) RETURNING *",
+                collection_id,
+                revision,
+                force,
+                refresh,
+            )
+            assert row is not None, "an INSERT returns its row"  # noqa: S101
+            return _job(row), True
+
+    async def claim(self, worker: str) -> Job | None:
+        """The oldest job that waits or whose lease ran out, now leased to `worker`; None if there is none."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(CLAIM, worker, self._lease_seconds)
+        return None if row is None else _job(row)
+
+    async def heartbeat(self, job: Job, phase: str, progress: float, counts: PhaseCounts | None = None) -> bool:
+        """Keeps the lease and shows progress; gives whether a cancel was asked for. Raises LeaseLost."""
+        shown = (None, None, None) if counts is None else (counts.done, counts.total, counts.seconds_left)
+        async with self._database.connection() as connection:
+            cancel: bool | None = await connection.fetchval(
+                HEARTBEAT, job.id, job.token, self._lease_seconds, phase, progress, *shown
+            )
+        if cancel is None:
+            raise _lost(job)
+        return cancel
+
+    async def publish(self, job: Job, index_id: int, image_count: int) -> None:
+        """Makes the index the one that search serves and ends the job, in one statement. Raises LeaseLost."""
+        async with self._database.transaction() as connection:
+            try:
+                await collections.lock(connection, job.collection_id)
+            except InvalidRequest:
+                raise _lost(job) from None
+            if await connection.fetchval(PUBLISH, job.id, job.token, index_id, image_count) != 1:
+                raise _lost(job)
+
+    async def fail(self, job: Job, code: str, message: str) -> None:
+        """Ends the job as failed; what search serves stays. Raises LeaseLost."""
+        await self._end(job, JobState.FAILED, code, message)
+
+    async def cancelled(self, job: Job) -> None:
+        """Ends the job as cancelled. Raises LeaseLost."""
+        await self._end(job, JobState.CANCELLED, None, None)
+
+    async def release(self, job: Job) -> None:
+        """Gives the job back, so that another worker goes on without waiting for the lease."""
+        async with self._database.connection() as connection:
+            await connection.execute(RELEASE, job.id, job.token)
+
+    async def request_cancel(self, job_id: int) -> Job:
+        """Asks a job to end, and tells its worker; one that has ended stays so. Raises NotFound, job_not_found."""
+        async with self._database.connection() as connection:
+            await connection.execute(CANCEL_JOB, job_id)
+            await notify(connection)
+        return await self.get(job_id)
+
+    async def cancel_active(self, collection_id: int) -> Job | None:
+        """Asks a collection's queued or running job to end, and tells its worker; None if there is none."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(CANCEL_ACTIVE, collection_id)
+            await notify(connection)
+        return None if row is None else _job(row)
+
+    async def get(self, job_id: int) -> Job:
+        """Raises NotFound, job_not_found."""
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow("SELECT * FROM jobs WHERE id = $1", job_id)
+        if row is None:
+            raise NotFound(f"There is no job {job_id}.", code="job_not_found")
+        return _job(row)
+
+    async def _end(self, job: Job, state: JobState, code: str | None, message: str | None) -> None:
+        async with self._database.connection() as connection:
+            if await connection.fetchval(END, job.id, job.token, state.value, code, message) is None:
+                raise _lost(job)
+
+
+def _lost(job: Job) -> LeaseLost:
+    return LeaseLost(f"Job {job.id} is no longer this worker's.")
+
+
+def _job(row: asyncpg.Record) -> Job:
+    return Job(
+        id=row["id"],
+        collection_id=row["collection_id"],
+        revision=row["revision"],
+        state=JobState(row["state"]),
+        phase=row["phase"],
+        progress=row["progress"],
+        force=row["force"],
+        refresh=row["refresh"],
+        token=row["token"],
+        attempts=row["attempts"],
+        cancel_requested=row["cancel_requested"],
+        error_code=row["error_code"],
+        error_message=row["error_message"],
+        created_at=row["created_at"],
+    )

@@ -1,0 +1,180 @@
+"""Connections to Postgres, and what its errors mean to us."""
+
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import TypeAlias
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
+import asyncpg
+from asyncpg.connection import LoggedQuery
+from asyncpg.pool import PoolConnectionProxy
+
+from servicekit.errors import DeadlineExceeded, NoSpace, Overloaded, ServiceError, Unavailable
+from servicekit.request_context import remaining
+from servicekit.telemetry.tracing import database_call, is_tracing
+
+Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
+
+# A statement outside of any request ends after this many seconds.
+STATEMENT_SECONDS = 60.0
+ACQUIRE_SECONDS = 5.0
+
+_TRANSIENT = (
+    asyncpg.PostgresConnectionError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.LockNotAvailableError,
+    asyncpg.ReadOnlySQLTransactionError,
+)
+
+
+def verified_url(dsn: str, ca_file: Path | None) -> str:
+    """The URL with `ca_file` (PEM) as the authorities that the server's certificate may come from.
+
+    The file is read at every connect. Nothing changes without a file, nor in what the URL says itself.
+    """
+    if ca_file is None:
+        return dsn
+    parts = urlsplit(dsn)
+    said = dict(parse_qsl(parts.query, keep_blank_values=True))
+    query = urlencode({"sslmode": "verify-full", "sslrootcert": str(ca_file), **said}, quote_via=quote)
+    return parts._replace(query=query).geturl()
+
+
+_VERB = re.compile(r"^\s*([A-Za-z]+)")
+_TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE|TABLE|JOIN)\s+([a-z_]+)")
+
+
+class Database:
+    """A pool of connections. Every connection that saw more than a refused statement is dropped, not reused."""
+
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+        self._pool = pool
+
+    @classmethod
+    @asynccontextmanager
+    async def open(cls, dsn: str, *, max_connections: int = 10) -> AsyncIterator["Database"]:
+        """A pool for `dsn` while entered. Connects on first use: a server that is down is not an error here."""
+        pool: asyncpg.Pool[asyncpg.Record] = asyncpg.create_pool(
+            dsn,
+            min_size=0,
+            max_size=max_connections,
+            command_timeout=STATEMENT_SECONDS,
+            timeout=ACQUIRE_SECONDS,
+            max_inactive_connection_lifetime=60.0,
+            init=_traced if is_tracing() else None,
+            server_settings={"application_name": "similis", "TimeZone": "UTC"},
+        )
+        await pool
+        try:
+            yield cls(pool)
+        finally:
+            pool.terminate()
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[Connection]:
+        """A connection in autocommit mode.
+
+        Raises Unavailable when Postgres does not answer, Overloaded when all connections are taken, DeadlineExceeded
+        when the request's time is over, NoSpace when its disk is full.
+        """
+        with _translated():
+            connection = await self._acquired()
+            try:
+                yield connection
+            except asyncpg.ReadOnlySQLTransactionError:
+                # The server is a standby now: the next connection finds the one that took its place.
+                _drop(connection)
+                raise
+            except (asyncpg.PostgresError, ServiceError):
+                raise
+            except BaseException:
+                _drop(connection)
+                raise
+            finally:
+                await self._pool.release(connection, timeout=ACQUIRE_SECONDS)
+
+    async def _acquired(self) -> Connection:
+        seconds = remaining(ACQUIRE_SECONDS)
+        try:
+            return await self._pool.acquire(timeout=seconds)
+        except TimeoutError:
+            all_taken = not self._pool.get_idle_size() and self._pool.get_size() == self._pool.get_max_size()
+            if seconds < ACQUIRE_SECONDS or not all_taken:
+                raise
+            raise Overloaded("Too many requests wait for the database.") from None
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[Connection]:
+        """A connection inside of a transaction, committed on leaving without an error. Raises as `connection` does."""
+        async with self.connection() as connection:
+            transaction = connection.transaction()
+            await transaction.start()
+            try:
+                yield connection
+            except (asyncpg.PostgresError, ServiceError):
+                with suppress(asyncpg.InterfaceError):
+                    await transaction.rollback()
+                raise
+            # Anything else, a cancellation above all, drops the connection: a rollback could wait, or hide it.
+            await transaction.commit()
+
+    async def ping(self) -> None:
+        """Raises what `connection` raises unless Postgres answers a statement."""
+        async with self.connection() as connection:
+            await connection.execute("SELECT 1", timeout=remaining(ACQUIRE_SECONDS))
+
+
+async def _traced(connection: "asyncpg.Connection[asyncpg.Record]", /) -> None:
+    connection.add_query_logger(_show)
+
+
+def _show(query: LoggedQuery) -> None:
+    # The pool's own, when a connection comes back.
+    if "pg_advisory_unlock_all" in query.query:
+        return
+    name = _statement_name(query.query)
+    failure = None if query.exception is None else type(query.exception).__name__
+    attributes = {"db.system.name": "postgresql", "db.query.summary": name}
+    database_call(name, attributes, query.elapsed, failure)
+
+
+@lru_cache(maxsize=512)
+def _statement_name(statement: str) -> str:
+    """What a statement does, and to which table first: "SELECT collections"."""
+    verb, table = _VERB.search(statement), _TABLE.search(statement)
+    return " ".join(found[1] for found in (verb, table) if found is not None)
+
+
+def _drop(connection: Connection) -> None:
+    # One that broke meanwhile is the pool's again, and says so instead of ending.
+    with suppress(asyncpg.InterfaceError):
+        connection.terminate()
+
+
+class _translated:  # noqa: N801 (a context manager that is written like a function)
+    """Turns what asyncpg raises into errors of the tree; what is a defect of ours stays as it is."""
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
+        if error is None or isinstance(error, ServiceError):
+            return
+        if isinstance(error, asyncpg.DiskFullError):
+            raise NoSpace("The database's disk is full.") from error
+        if isinstance(error, TimeoutError | asyncpg.QueryCanceledError):
+            raise DeadlineExceeded("The database did not answer in time.") from error
+        if isinstance(error, _TRANSIENT) or _is_broken_connection(error):
+            raise Unavailable("The database is not available.", code="database_unavailable") from error
+
+
+def _is_broken_connection(error: BaseException) -> bool:
+    return isinstance(error, OSError | asyncpg.InternalClientError) or (
+        isinstance(error, asyncpg.InterfaceError) and "connection" in str(error)
+    )

@@ -1,0 +1,101 @@
+"""The schema's version: brought up by `similis migrate` only, waited for by the services."""
+
+import asyncio
+import re
+from dataclasses import dataclass
+from importlib import resources
+
+import asyncpg
+
+from catalog.postgres.database import Database
+from servicekit.errors import ServiceError
+from servicekit.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+# Any number that nobody else uses on this database: only one migration runs at a time.
+ADVISORY_LOCK = 7_367_105_519
+WAIT_SECONDS = 1.0
+
+CREATE_TABLE = """
+CREATE TABLE IF NOT EXISTS schema_migrations (
+    version    int         PRIMARY KEY,
+    name       text        NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+)
+"""
+
+
+@dataclass(frozen=True)
+class Migration:
+    """One numbered file of SQL."""
+
+    version: int
+    name: str
+    sql: str
+
+
+def migrations() -> list[Migration]:
+    """The migrations that this release knows, in order. Raises ValueError when their numbers have a gap."""
+    found = []
+    for entry in resources.files("catalog.postgres").joinpath("migrations").iterdir():
+        match = re.fullmatch(r"(\d{4})_(\w+)\.sql", entry.name)
+        if match:
+            found.append(Migration(int(match[1]), match[2], entry.read_text(encoding="utf-8")))
+    found.sort(key=lambda migration: migration.version)
+    if [migration.version for migration in found] != list(range(1, len(found) + 1)):
+        raise ValueError("the migrations are not numbered from 1 without a gap")
+    return found
+
+
+async def migrate(dsn: str) -> list[str]:
+    """Brings the schema of the database up to this release; gives the names of the migrations applied.
+
+    Each migration is one transaction. A schema that is newer than this release stays as it is. Raises
+    asyncpg.PostgresError or OSError when the database refuses.
+    """
+    connection = await asyncpg.connect(dsn, timeout=10)
+    try:
+        await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
+        await connection.execute(CREATE_TABLE)
+        current = await connection.fetchval("SELECT coalesce(max(version), 0) FROM schema_migrations")
+        pending = [migration for migration in migrations() if migration.version > current]
+        for migration in pending:
+            async with connection.transaction():
+                await connection.execute(migration.sql)
+                await connection.execute(
+                    "INSERT INTO schema_migrations (version, name) VALUES ($1, $2)", migration.version, migration.name
+                )
+            log.info("migration_applied", version=migration.version, name=migration.name)
+        return [f"{migration.version:04}_{migration.name}" for migration in pending]
+    finally:
+        await connection.close()
+
+
+async def schema_version(database: Database) -> int:
+    """The version that the database has; 0 for an empty one. Raises what `Database.connection` raises."""
+    async with database.connection() as connection:
+        if not await connection.fetchval("SELECT to_regclass('schema_migrations') IS NOT NULL"):
+            return 0
+        version: int = await connection.fetchval("SELECT coalesce(max(version), 0) FROM schema_migrations")
+        return version
+
+
+async def wait_for_schema(database: Database) -> None:
+    """Returns when the schema is at least as new as this release needs; waits as long as it takes.
+
+    Nothing that the database says ends the wait: its role or itself may not be there yet, or a password just changes.
+    """
+    wanted = migrations()[-1].version
+    while True:
+        try:
+            version = await schema_version(database)
+        except ServiceError as error:
+            log.warning("schema_wait", reason=error.message)
+        except Exception as error:
+            log.error("schema_wait_failed", reason=repr(error))
+        else:
+            if version >= wanted:
+                return
+            log.warning("schema_wait", version=version, wanted=wanted)
+        await asyncio.sleep(WAIT_SECONDS)

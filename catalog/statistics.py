@@ -1,0 +1,70 @@
+"""Figures of the whole catalog, for those who watch it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from catalog.jobs import JobState
+from catalog.postgres.database import Database
+
+# A collection's newest job is the only one that may be queued or running.
+JOBS = """
+SELECT state, count(*) AS n FROM (
+    SELECT DISTINCT ON (collection_id) state FROM jobs ORDER BY collection_id, id DESC
+) newest GROUP BY state
+"""
+
+FIGURES = """
+WITH active AS (SELECT * FROM jobs WHERE state IN ('queued', 'running'))
+SELECT
+    (SELECT extract(epoch FROM now() - min(created_at)) FROM active WHERE state = 'queued')::float8 AS oldest_queued,
+    (SELECT count(*) FROM active WHERE state = 'running' AND lease_until < now()) AS lease_expired,
+    (SELECT extract(epoch FROM now() - min(coalesce(progressed_at, started_at))) FROM active
+     WHERE state = 'running')::float8 AS oldest_progress,
+    (SELECT count(*) FROM collections WHERE deleting_at IS NULL) AS collections,
+    (SELECT coalesce(sum(t.row_count), 0)::bigint FROM collections c
+     JOIN contents t ON t.collection_id = c.id AND t.revision = c.content_revision
+     WHERE c.deleting_at IS NULL) AS images,
+    (SELECT coalesce(sum(i.image_count), 0)::bigint FROM collections c JOIN indexes i ON i.id = c.live_index
+     WHERE c.deleting_at IS NULL) AS index_images
+"""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """jobs: of each collection's newest finetune, how many are in each state. Ages are seconds, 0 where none is.
+
+    lease_expired: running jobs that no worker holds any more. oldest_progress: of the running jobs, the longest time
+    in which neither phase nor percentage changed. images: rows of the newest contents; index_images: what search
+    serves.
+    """
+
+    jobs: Mapping[JobState, int]
+    oldest_queued: float
+    lease_expired: int
+    oldest_progress: float
+    collections: int
+    images: int
+    index_images: int
+
+
+class Statistics:
+    """Asks the database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def figures(self) -> Figures:
+        """The figures now. Raises what `Database.connection` raises."""
+        async with self._database.connection() as connection:
+            jobs = {row["state"]: row["n"] for row in await connection.fetch(JOBS)}
+            found = await connection.fetchrow(FIGURES)
+        assert found is not None, "without FROM there is always a row"  # noqa: S101
+        return Figures(
+            jobs={state: jobs.get(state.value, 0) for state in JobState},
+            oldest_queued=max(found["oldest_queued"] or 0.0, 0.0),
+            lease_expired=found["lease_expired"],
+            oldest_progress=max(found["oldest_progress"] or 0.0, 0.0),
+            collections=found["collections"],
+            images=found["images"],
+            index_images=found["index_images"],
+        )

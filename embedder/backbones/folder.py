@@ -1,0 +1,68 @@
+"""A vision model of transformers in a folder: what its configuration says, read without loading it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from embedder.backbones.processor import preprocessing_of
+from embedder.backbones.source import BackboneError, BackboneSource, Pooling, checksum_of
+
+# Which output is the vector, by model_type. Text and image share the space of a projection; a class token or a mean of
+# patches is what the authors of the others evaluate. SigLIP 2 with a fixed resolution has the type "siglip"; its NaFlex
+# variants ("siglip2") take inputs of any shape, which cannot be batched, and are left out.
+POOLING: dict[str, Pooling] = {
+    "vit": "cls",
+    "dinov2": "cls",
+    "dinov2_with_registers": "cls",
+    "dinov3_vit": "cls",
+    "dinov3_convnext": "pooled",
+    "convnext": "pooled",
+    "convnextv2": "pooled",
+    "clip": "projection",
+    "siglip": "projection",
+    "clip_vision_model": "cls",
+    "siglip_vision_model": "pooled",
+}
+
+
+def folder_source(name: str, folder: Path) -> BackboneSource:
+    """The model in `folder`, called `name`. Raises BackboneError when a file is missing or it is no vision model."""
+    if not folder.is_dir():
+        raise BackboneError(f"backbone {name!r}: there is no such folder")
+    config = _read_json(name, folder / "config.json")
+    model_type = str(config.get("model_type", ""))
+    pooling = POOLING.get(model_type)
+    if pooling is None:
+        known = ", ".join(sorted(POOLING))
+        raise BackboneError(f"backbone {name!r}: {model_type or 'it'} is not a known vision model (known: {known})")
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise BackboneError(f"backbone {name!r}: {folder} has no weights as safetensors")
+    vision = config.get("vision_config") or config
+    processor = _read_json(name, folder / "preprocessor_config.json")
+    try:
+        preprocessing = preprocessing_of(processor, model_type, vision)
+        dimension = _dimension(config, vision)
+    except (KeyError, TypeError, ValueError) as error:
+        raise BackboneError(f"backbone {name!r}: its configuration is not understood ({error})") from None
+    checksum = checksum_of([folder / "config.json", *weights], preprocessing, pooling)
+    return BackboneSource(name, "transformers", str(folder.resolve()), pooling, dimension, preprocessing, checksum)
+
+
+def _read_json(name: str, path: Path) -> dict[str, Any]:
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BackboneError(f"backbone {name!r}: {path.name} is missing") from None
+    except (OSError, ValueError):
+        raise BackboneError(f"backbone {name!r}: {path.name} cannot be read") from None
+    if not isinstance(values, dict):
+        raise BackboneError(f"backbone {name!r}: {path.name} is not an object")
+    return values
+
+
+def _dimension(config: dict[str, Any], vision: dict[str, Any]) -> int:
+    if config.get("model_type") == "clip":
+        return int(config.get("projection_dim", 512))
+    sizes = vision.get("hidden_sizes")
+    return int(sizes[-1] if sizes else vision.get("hidden_size", 768))

@@ -1,0 +1,120 @@
+"""Converted models on disk: made once, found again by checksum and versions."""
+
+import asyncio
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+from embedder.backbones.source import BackboneError, BackboneSource
+from servicekit.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+MANIFEST, MODEL, CANARY = "manifest.json", "model.onnx", "canary.npy"
+# Raised when the conversion itself changes, so that models of older releases are made anew.
+CONVERSION = 1
+EXPORT_MODULE = "embedder.engines.export"
+
+
+@dataclass(frozen=True)
+class ConvertedModel:
+    """Files of a converted model: the graph, and the vector that its source gives for the canary."""
+
+    model: Path
+    canary: Path
+
+
+async def converted_model(source: BackboneSource, cache: Path, environment: dict[str, str]) -> ConvertedModel:
+    """The model of `source` for OpenVINO: from `cache`, or converted now (seconds to a minute).
+
+    A damaged copy is made anew. Raises BackboneError when the model cannot be converted or the folder not written.
+    """
+    folder = cache / _key(source)
+    if await asyncio.to_thread(_is_whole, folder):
+        return ConvertedModel(folder / MODEL, folder / CANARY)
+    try:
+        fresh = await asyncio.to_thread(_new_folder, cache)
+    except OSError as error:
+        raise BackboneError(f"the model cache {cache} cannot be written: {error.strerror}") from None
+    try:
+        log.info("backbone_conversion_started", backbone=source.name)
+        await _export(source, fresh, environment)
+        await asyncio.to_thread(_publish, fresh, folder)
+    except OSError as error:
+        raise BackboneError(f"the model cache {cache} cannot be written: {error.strerror}") from None
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    log.info("backbone_converted", backbone=source.name, folder=folder.name)
+    return ConvertedModel(folder / MODEL, folder / CANARY)
+
+
+def _key(source: BackboneSource) -> str:
+    versions = f"{CONVERSION} {version('torch')} {version('openvino')} {version('transformers')}"
+    return f"onnx-{source.checksum[:24]}-{hashlib.sha256(versions.encode()).hexdigest()[:8]}"
+
+
+async def _export(source: BackboneSource, folder: Path, environment: dict[str, str]) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", EXPORT_MODULE, str(folder)),
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=asyncio.subprocess.PIPE,
+        env=environment,
+    )
+    try:
+        _, complaint = await process.communicate(source.to_json().encode())
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+    if process.returncode:
+        lines = complaint.decode(errors="replace").strip().splitlines()
+        reason = lines[-1] if lines else f"the conversion ended with status {process.returncode}"
+        raise BackboneError(f"backbone {source.name!r} cannot be served: {reason}")
+
+
+def _new_folder(cache: Path) -> Path:
+    cache.mkdir(parents=True, exist_ok=True)
+    return Path(tempfile.mkdtemp(prefix=".converting-", dir=cache))
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.iterdir())
+        if path.name != MANIFEST
+    }
+
+
+def _is_whole(folder: Path) -> bool:
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        return {MODEL, CANARY} <= manifest.keys() and bool(manifest == _digests(folder))
+    except (OSError, ValueError, AttributeError):
+        return False
+
+
+def _publish(fresh: Path, folder: Path) -> None:
+    """Gives the folder its name once all that is in it is on disk. Another process may have been faster."""
+    (fresh / MANIFEST).write_text(json.dumps(_digests(fresh)), encoding="utf-8")
+    for path in (*fresh.iterdir(), fresh):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+    if folder.exists() and not _is_whole(folder):
+        shutil.rmtree(folder, ignore_errors=True)
+    try:
+        fresh.rename(folder)
+    except OSError:
+        if not _is_whole(folder):
+            raise

@@ -1,0 +1,250 @@
+"""The gateway put together: what it is made of, in which order that starts, and in reverse how it stops."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+
+from aiohttp import web
+
+from catalog.adapters import Adapters
+from catalog.api_keys import ApiKeys
+from catalog.collections import Collections
+from catalog.contents import Contents
+from catalog.images import Images
+from catalog.indexes import Indexes
+from catalog.jobs import Jobs
+from catalog.postgres.database import Database, verified_url
+from catalog.statistics import Statistics
+from catalog.vectors.client import QdrantAddress, open_qdrant
+from catalog.vectors.generations import Generations
+from gateway.collections.handlers import CollectionHandlers
+from gateway.collections.status_handlers import StatusHandlers
+from gateway.config import GatewaySettings
+from gateway.content.disk_space import DataDisk
+from gateway.content.handlers import ContentHandlers
+from gateway.content.spool import Spool
+from gateway.content.upload import UploadLimits, Uploads
+from gateway.heidicon.client import HeidiconClient, heidicon_session
+from gateway.heidicon.importer import Heidicon
+from gateway.http.access import Access
+from gateway.http.cors import Cors
+from gateway.http.draining import Drain
+from gateway.http.middlewares import mark_answers, observed, translated
+from gateway.http.routes import Handlers, add_routes, add_status_routes, api_routes
+from gateway.http.server import ProblemRunner
+from gateway.metrics import GatewayMetrics
+from gateway.search.adapter_cache import AdapterCache
+from gateway.search.handlers import SearchHandlers
+from gateway.search.service import Searches
+from gateway.upstreams.embedder import IDEMPOTENT, EmbedderClient
+from gateway.upstreams.readiness import Readiness
+from gateway.upstreams.schema_wait import SchemaWait
+from gateway.upstreams.trainer import IDEMPOTENT as NUDGE_IDEMPOTENT
+from gateway.upstreams.trainer import TrainerClient
+from servicekit.grpc.channel import open_channel
+from servicekit.limits import ByteBudget, Gate
+from servicekit.process.service import StartupError
+from servicekit.telemetry.logs import get_logger
+from servicekit.telemetry.metrics import metrics_endpoint, new_registry, show_free_disk
+from servicekit.telemetry.upstreams import watched_upstreams
+
+log = get_logger(__name__)
+
+# Governs idle connections, and headers that come in slowly.
+KEEP_ALIVE_SECONDS = 65.0
+# What requests that were not finished in the grace period have to give up.
+CANCEL_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class RunningGateway:
+    """A gateway that answers at `http://host:port`. metrics_port: None where that shows the metrics too."""
+
+    host: str
+    port: int
+    metrics_port: int | None = None
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """What the gateway talks to."""
+
+    database: Database
+    vectors: Generations
+    embedder: EmbedderClient
+    trainer: TrainerClient
+    heidicon: HeidiconClient
+    spool: Spool
+    schema: SchemaWait
+
+
+@asynccontextmanager
+async def gateway(settings: GatewaySettings) -> AsyncIterator[RunningGateway]:
+    """Serves while entered; on exit requests under way have the grace period. Raises StartupError."""
+    async with AsyncExitStack() as stack:
+        metrics = GatewayMetrics(new_registry("gateway"))
+        parts = await _connect(stack, settings, metrics)
+        drain = Drain()
+        endpoint = metrics_endpoint(metrics.registry, settings.metrics_host, settings.metrics_port)
+        metrics_port = await stack.enter_async_context(endpoint)
+        await _watch(stack, parts, metrics)
+        cors = Cors(settings.origins)
+        application = _application(parts, settings, metrics, drain, cors)
+        host, port = await _listen(stack, settings, application, cors, drain)
+        log.info("gateway_listening", host=host, port=port, metrics_port=metrics_port)
+        yield RunningGateway(host, port, metrics_port)
+
+
+async def _connect(stack: AsyncExitStack, settings: GatewaySettings, metrics: GatewayMetrics) -> _Parts:
+    try:
+        spool = stack.enter_context(Spool.open(settings.spool_directory))
+    except OSError as error:
+        raise StartupError(f"no folder for temporary files: {error.strerror}") from error
+    url = verified_url(settings.database_url.get_secret_value(), settings.database_ca_file)
+    database = await stack.enter_async_context(Database.open(url, max_connections=settings.database_connections))
+    qdrant = await stack.enter_async_context(open_qdrant(QdrantAddress.of(settings)))
+    embedder = await stack.enter_async_context(
+        open_channel(settings.embedder_address, idempotent=IDEMPOTENT, tls=settings.tls)
+    )
+    trainer = await stack.enter_async_context(
+        open_channel(settings.trainer_address, idempotent=NUDGE_IDEMPOTENT, tls=settings.tls)
+    )
+    show_free_disk(metrics.registry, {"spool": spool.root})
+    return _Parts(
+        database=database,
+        vectors=Generations(qdrant),
+        embedder=EmbedderClient(embedder, metrics.rpc_client),
+        trainer=await stack.enter_async_context(TrainerClient.open(trainer, metrics.rpc_client)),
+        heidicon=HeidiconClient(await stack.enter_async_context(heidicon_session()), settings.heidicon_url),
+        spool=spool,
+        schema=await stack.enter_async_context(SchemaWait.open(database)),
+    )
+
+
+async def _watch(stack: AsyncExitStack, parts: _Parts, metrics: GatewayMetrics) -> None:
+    upstreams = {
+        "postgres": parts.database.ping,
+        "qdrant": parts.vectors.ping,
+        "embedder": parts.embedder.check,
+        "trainer": parts.trainer.check,
+    }
+    await stack.enter_async_context(watched_upstreams(upstreams, metrics.upstreams))
+    await stack.enter_async_context(metrics.catalog.refreshed(Statistics(parts.database)))
+
+
+def _application(
+    parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics, drain: Drain, cors: Cors
+) -> web.Application:
+    application = web.Application(middlewares=[observed(metrics, drain), translated(cors)])
+    mark_answers(application, cors, drain)
+    handlers = _handlers(parts, settings, metrics, drain)
+    routes = api_routes(handlers, request_seconds=settings.request_seconds, upload_seconds=settings.upload_seconds)
+    access = Access(ApiKeys(parts.database), read_key_required=settings.read_key_required)
+    add_routes(application, routes, access, parts.schema)
+    add_status_routes(application, handlers.status, metrics=settings.metrics_port is None)
+    return application
+
+
+def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics, drain: Drain) -> Handlers:
+    collections, contents = Collections(parts.database), Contents(parts.database)
+    disk = DataDisk(settings.data_directory, settings.min_free_disk_bytes)
+    uploads = _uploads(parts, contents, disk, settings, metrics)
+    readiness = Readiness(
+        drain.check,
+        {
+            "postgres": parts.database.ping,
+            "schema": parts.schema.check,
+            "qdrant": parts.vectors.ping,
+            "embedder": parts.embedder.check,
+        },
+    )
+    return Handlers(
+        collections=CollectionHandlers(
+            collections=collections,
+            jobs=Jobs(parts.database),
+            indexes=Indexes(parts.database, settings.vector_prefix),
+            uploads=uploads,
+            embedder=parts.embedder,
+            trainer=parts.trainer,
+            disk=disk,
+            max_name_characters=settings.max_name_characters,
+        ),
+        contents=ContentHandlers(collections=collections, contents=contents, uploads=uploads),
+        searches=SearchHandlers(
+            searches=_searches(parts, settings, metrics),
+            memory=ByteBudget(settings.body_memory_bytes),
+            max_image_bytes=settings.max_image_bytes,
+        ),
+        status=StatusHandlers(readiness=readiness, registry=metrics.registry),
+    )
+
+
+def _searches(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics) -> Searches:
+    return Searches(
+        indexes=Indexes(parts.database, settings.vector_prefix),
+        embedder=parts.embedder,
+        adapters=AdapterCache(Adapters(parts.database), max_bytes=settings.adapter_cache_bytes),
+        vectors=parts.vectors,
+        images=Images(parts.database),
+        gate=Gate(
+            "searches",
+            at_once=settings.search_concurrency,
+            waiting=settings.search_queue,
+            wait_seconds=settings.search_queue_seconds,
+        ),
+        metrics=metrics,
+    )
+
+
+def _uploads(
+    parts: _Parts, contents: Contents, disk: DataDisk, settings: GatewaySettings, metrics: GatewayMetrics
+) -> Uploads:
+    heidicon = Heidicon(
+        parts.heidicon,
+        seconds=settings.heidicon_seconds,
+        page_bytes=settings.heidicon_page_bytes,
+        max_objects=settings.max_csv_rows,
+    )
+    return Uploads(
+        contents=contents,
+        heidicon=heidicon,
+        spool=parts.spool,
+        receiving=Gate("uploads", at_once=settings.upload_receivers, waiting=0, wait_seconds=1.0),
+        processing=Gate(
+            "uploads",
+            at_once=settings.upload_concurrency,
+            waiting=settings.upload_queue,
+            wait_seconds=settings.upload_queue_seconds,
+        ),
+        disk=disk,
+        limits=UploadLimits(settings.max_csv_bytes, settings.max_csv_rows),
+        metrics=metrics,
+    )
+
+
+async def _listen(
+    stack: AsyncExitStack, settings: GatewaySettings, application: web.Application, cors: Cors, drain: Drain
+) -> tuple[str, int]:
+    runner = ProblemRunner(
+        application,
+        cors,
+        access_log=None,
+        handler_cancellation=True,
+        keepalive_timeout=KEEP_ALIVE_SECONDS,
+        shutdown_timeout=CANCEL_SECONDS,
+        # Bodies are decompressed where they are counted.
+        auto_decompress=False,
+    )
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    site = web.TCPSite(runner, settings.host, settings.port)
+    try:
+        await site.start()
+    except OSError as error:
+        message = f"cannot listen on {settings.host}:{settings.port}: {error.strerror}"
+        raise StartupError(message) from error
+    host, port = runner.addresses[0][:2]
+    stack.push_async_callback(drain.wait, settings.shutdown_grace_seconds)
+    stack.push_async_callback(site.stop)
+    stack.push_async_callback(drain.announce, settings.drain_seconds)
+    return host, port

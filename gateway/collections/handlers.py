@@ -1,0 +1,168 @@
+"""Collections over HTTP: list, info, create, updatename, delete, and finetune."""
+
+from collections.abc import AsyncIterator
+from json import loads
+
+from aiohttp import web
+
+from catalog.collections import Collection, Collections, NewestJob
+from catalog.indexes import Indexes
+from catalog.jobs import Job, Jobs
+from gateway.content.disk_space import DataDisk
+from gateway.content.upload import Uploads
+from gateway.http import parameters
+from gateway.http.body import read_object
+from gateway.http.responses import data, push, send_csv, table
+from gateway.upstreams.embedder import EmbedderClient
+from gateway.upstreams.trainer import TrainerClient
+
+FAILURES_AT_ONCE, MAX_FAILURES_AT_ONCE = 1000, 10_000
+
+
+class CollectionHandlers:
+    """The routes of a collection that move no content and search nothing."""
+
+    def __init__(
+        self,
+        *,
+        collections: Collections,
+        jobs: Jobs,
+        indexes: Indexes,
+        uploads: Uploads,
+        embedder: EmbedderClient,
+        trainer: TrainerClient,
+        disk: DataDisk,
+        max_name_characters: int,
+    ) -> None:
+        self._collections = collections
+        self._jobs = jobs
+        self._indexes = indexes
+        self._uploads = uploads
+        self._embedder = embedder
+        self._trainer = trainer
+        self._disk = disk
+        self._max_name_characters = max_name_characters
+
+    async def list(self, _: web.Request) -> web.Response:
+        """`GET /api/collection/list`."""
+        found = await self._collections.names()
+        names = [{"value": identifier, "id": identifier, "name": name} for identifier, name in found]
+        return data({"ids": [identifier for identifier, _ in found], "names": names})
+
+    async def info(self, request: web.Request) -> web.Response:
+        """`GET /api/collection/{id}/info`."""
+        collection = await self._collections.get(parameters.collection_id(request.match_info["id"]))
+        return data(_described(collection, await self._embedder.served_backbone()))
+
+    async def create(self, request: web.Request) -> web.Response:
+        """`POST /api/collection/create`."""
+        body = await read_object(request)
+        name = parameters.name(body, self._max_name_characters)
+        tag = parameters.heidicon_tag(body)
+        if tag is None:
+            identifier = await self._collections.create(name)
+        else:
+            identifier = await self._uploads.create_from_heidicon(name, tag)
+        return push("The collection was created.", id=identifier)
+
+    async def update_name(self, request: web.Request) -> web.Response:
+        """`POST /api/collection/{id}/updatename`."""
+        identifier = parameters.collection_id(request.match_info["id"])
+        name = parameters.name(await read_object(request), self._max_name_characters)
+        await self._collections.rename(identifier, name)
+        return push("The collection has its new name.")
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """`POST /api/collection/{id}/delete`."""
+        await self._collections.mark_deleting(parameters.collection_id(request.match_info["id"]))
+        self._trainer.nudge()
+        return push("The collection was deleted.")
+
+    async def finetune(self, request: web.Request) -> web.Response:
+        """`POST /api/collection/{id}/finetune`."""
+        identifier = parameters.collection_id(request.match_info["id"])
+        self._disk.check()
+        force, refresh = parameters.truth(request.query, "force"), parameters.truth(request.query, "refresh")
+        backbone = await self._embedder.served_backbone()
+        job, created = await self._jobs.enqueue(identifier, backbone=backbone, force=force, refresh=refresh)
+        if job is None:
+            return push("There is nothing new to learn: search serves the newest content.", job_id=None)
+        self._trainer.nudge()
+        return push(_finetune_message(job, created), job_id=job.id)
+
+    async def cancel(self, request: web.Request) -> web.Response:
+        """`POST /api/collection/{id}/finetune/cancel`."""
+        collection = await self._collections.get(parameters.collection_id(request.match_info["id"]))
+        job = await self._jobs.cancel_active(collection.id)
+        if job is None:
+            return push("No finetune is queued or running.", job_id=None)
+        self._trainer.nudge()
+        return push(f"The finetune {'is cancelled' if job.state.ended else 'will end soon'}.", job_id=job.id)
+
+    async def failures(self, request: web.Request) -> web.StreamResponse:
+        """`GET /api/collection/{id}/failures`: JSON by the page, or all as CSV for a client that asks for it by Accept.
+
+        `limit` and `after`: how many, and the `next` of the page before.
+        """
+        identifier = parameters.collection_id(request.match_info["id"])
+        limit = parameters.whole_number(request.query, "limit", FAILURES_AT_ONCE, most=MAX_FAILURES_AT_ONCE)
+        after = parameters.whole_number(request.query, "after", 0, least=0)
+        collection = await self._collections.get(identifier)
+        index_id, number = await self._indexes.newest_failures(identifier)
+        if "text/csv" in request.headers.get("Accept", ""):
+            return await self._failures_table(request, collection.name, index_id)
+        page = await self._indexes.failed_images(index_id, after=after, limit=limit + 1)
+        shown = page[:limit]
+        failures = [
+            {"image_url": row.image_url, "repo_url": row.repo_url, "reason": row.reason, "detail": row.detail}
+            for row in shown
+        ]
+        following = shown[-1].image_id if len(page) > limit else None
+        return data({"failures": failures, "number_of_failures": number, "next": following})
+
+    async def _failures_table(self, request: web.Request, name: str, index_id: int | None) -> web.StreamResponse:
+        async def rows() -> AsyncIterator[list[tuple[str, ...]]]:
+            after = 0
+            while page := await self._indexes.failed_images(index_id, after=after, limit=FAILURES_AT_ONCE):
+                yield [(row.image_url, row.repo_url, row.reason, row.detail) for row in page]
+                after = page[-1].image_id
+
+        return await send_csv(request, f"{name} failures", table(("image_url", "repo_url", "reason", "detail"), rows()))
+
+
+def _finetune_message(job: Job, created: bool) -> str:
+    if created:
+        return "The finetune is queued."
+    return f"A finetune is {job.state.value} already."
+
+
+def _counts(job: NewestJob) -> dict[str, int] | None:
+    if job.phase_done is None or job.phase_total is None:
+        return None
+    return {"done": job.phase_done, "total": job.phase_total}
+
+
+def _seconds_left(job: NewestJob) -> int | None:
+    return None if job.seconds_left is None else round(job.seconds_left)
+
+
+def _described(collection: Collection, backbone: str | None) -> dict[str, object]:
+    job = collection.job
+    failed = job is not None and job.state == "failed"
+    return {
+        "id": collection.id,
+        "name": collection.name,
+        "number_of_images": collection.row_count,
+        "requires_finetuning": collection.requires_finetuning(backbone),
+        "last_modified": collection.last_modified.isoformat(),
+        "last_finetuned": collection.last_finetuned and collection.last_finetuned.isoformat(),
+        # Spelled so in the contract.
+        "finetuning_progess": job.progress if job is not None and job.active else None,
+        "heidicon_tag": collection.heidicon_tag,
+        "finetuning_state": "never" if job is None else job.state,
+        "finetuning_phase": job.phase if job is not None and job.active else None,
+        "finetuning_counts": _counts(job) if job is not None and job.active else None,
+        "finetuning_seconds_left": _seconds_left(job) if job is not None and job.active else None,
+        "quality": loads(collection.live_quality) if collection.live_quality else None,
+        "finetuning_error": {"code": job.error_code, "message": job.error_message} if job and failed else None,
+    }

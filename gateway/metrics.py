@@ -1,0 +1,64 @@
+"""What the gateway measures."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from catalog.metrics import CatalogMetrics
+from servicekit.telemetry.metrics import LATENCY_BUCKETS, RpcClientMetrics, UpstreamMetrics
+
+BYTE_BUCKETS = (1e3, 1e4, 1e5, 1e6, 1e7, 5e7, 1e8, 2.5e8)
+
+
+class GatewayMetrics:
+    """Latencies of requests and of the stages of searches and uploads."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.rpc_client = RpcClientMetrics(registry)
+        self.upstreams = UpstreamMetrics(registry)
+        self.catalog = CatalogMetrics(registry)
+        self.requests = Histogram(
+            "http_server_request_duration_seconds",
+            "Time to answer a request, by the template of its route.",
+            ["http_request_method", "http_route", "http_response_status_code"],
+            buckets=LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self.active = Gauge("http_server_active_requests", "Requests being answered.", registry=registry)
+        self._search_stage = Histogram(
+            "similis_search_stage_duration_seconds",
+            "Time of one stage of a search: queue, index, embed, query, rows.",
+            ["stage"],
+            buckets=LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self._upload_stage = Histogram(
+            "similis_upload_stage_duration_seconds",
+            "Time of one stage of an upload: receive, queue, read, heidicon, store.",
+            ["stage"],
+            buckets=LATENCY_BUCKETS,
+            registry=registry,
+        )
+        self.upload_bytes = Histogram(
+            "similis_upload_size_bytes",
+            "Decoded bytes of a CSV that was stored.",
+            buckets=BYTE_BUCKETS,
+            registry=registry,
+        )
+        self.search_retries = Counter(
+            "similis_search_retries_total", "Searches that began again with an index just published.", registry=registry
+        )
+
+    @contextmanager
+    def search_stage(self, stage: str) -> Iterator[None]:
+        """Times a stage of a search."""
+        with self._search_stage.labels(stage).time():
+            yield
+
+    @contextmanager
+    def upload_stage(self, stage: str) -> Iterator[None]:
+        """Times a stage of an upload."""
+        with self._upload_stage.labels(stage).time():
+            yield

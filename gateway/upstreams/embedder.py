@@ -1,0 +1,107 @@
+"""The embedder as the gateway uses it: one image's vector, and which backbone is served."""
+
+import asyncio
+import time
+from dataclasses import dataclass
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from similis.embedder.v1 import embedder_pb2, embedder_pb2_grpc
+
+from servicekit.errors import ServiceError, Unavailable
+from servicekit.grpc.calls import RpcCalls
+from servicekit.grpc.status import from_rpc_error
+from servicekit.request_context import remaining
+from servicekit.telemetry.logs import get_logger
+from servicekit.telemetry.metrics import RpcClientMetrics
+
+log = get_logger(__name__)
+
+SERVICE = "similis.embedder.v1.EmbedderService"
+HEALTH_SERVICE = "grpc.health.v1.Health"
+# An embedding is computed anew without harm, so it may be asked for again where the embedder was UNAVAILABLE.
+IDEMPOTENT = ((SERVICE, "Embed"), (SERVICE, "Describe"), (HEALTH_SERVICE, "Check"))
+EMBED_SECONDS = 25.0
+DESCRIBE_SECONDS = 1.0
+# A backbone changes by a new deployment: what was heard this recently is taken as still true.
+KNOWN_SECONDS = 10.0
+UNKNOWN_SECONDS = 2.0
+
+Vector = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class _Heard:
+    checksum: str | None
+    until: float
+
+
+class EmbedderClient:
+    """Calls the embedder over one channel."""
+
+    def __init__(self, channel: grpc.aio.Channel, metrics: RpcClientMetrics) -> None:
+        self._stub = embedder_pb2_grpc.EmbedderServiceStub(channel)
+        self._health = health_pb2_grpc.HealthStub(channel)
+        self._calls = RpcCalls(SERVICE, metrics)
+        self._health_calls = RpcCalls(HEALTH_SERVICE, metrics)
+        self._heard = _Heard(None, 0.0)
+        self._asking = asyncio.Lock()
+
+    async def embed(self, image: bytes, backbone: str) -> Vector:
+        """The vector [dim] of an encoded image under the backbone with this checksum.
+
+        Raises what the embedder answers (InvalidRequest for a bad image, FailedPrecondition backbone_changed,
+        Overloaded), Unavailable, DeadlineExceeded.
+        """
+        request = embedder_pb2.EmbedRequest(image=image, backbone_checksum=backbone)
+        try:
+            with self._calls.call("Embed") as metadata:
+                response = await self._stub.Embed(request, timeout=remaining(EMBED_SECONDS), metadata=metadata)
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, upstream="embedder") from error
+        self._remember(response.backbone_checksum)
+        return np.frombuffer(response.vector, dtype="<f4")
+
+    async def served_backbone(self) -> str | None:
+        """The checksum of the backbone that is served; None while the embedder does not say."""
+        if time.monotonic() < self._heard.until:
+            return self._heard.checksum
+        async with self._asking:
+            if time.monotonic() >= self._heard.until:
+                await self._ask()
+        return self._heard.checksum
+
+    async def check(self) -> None:
+        """Raises ServiceError unless the embedder says that it embeds."""
+        try:
+            with self._health_calls.call("Check") as metadata:
+                answer = await self._health.Check(
+                    health_pb2.HealthCheckRequest(), timeout=remaining(DESCRIBE_SECONDS), metadata=metadata
+                )
+            response = await self._describe()
+        except grpc.aio.AioRpcError as error:
+            raise from_rpc_error(error, upstream="embedder") from error
+        if answer.status != health_pb2.HealthCheckResponse.SERVING:
+            raise Unavailable("The embedder is not ready.", code="embedder_unavailable")
+        self._remember(response.checksum)
+
+    async def _ask(self) -> None:
+        try:
+            response = await self._describe()
+        except grpc.aio.AioRpcError as error:
+            problem: ServiceError = from_rpc_error(error, upstream="embedder")
+            log.warning("backbone_unknown", code=problem.code)
+            self._heard = _Heard(None, time.monotonic() + UNKNOWN_SECONDS)
+        else:
+            self._remember(response.checksum)
+
+    async def _describe(self) -> embedder_pb2.DescribeResponse:
+        with self._calls.call("Describe") as metadata:
+            return await self._stub.Describe(
+                embedder_pb2.DescribeRequest(), timeout=remaining(DESCRIBE_SECONDS), metadata=metadata
+            )
+
+    def _remember(self, checksum: str) -> None:
+        self._heard = _Heard(checksum, time.monotonic() + KNOWN_SECONDS)

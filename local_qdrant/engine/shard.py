@@ -1,0 +1,193 @@
+"""One open collection: requests in Qdrant's messages, carried out by the engine."""
+
+import math
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import cast
+
+import qdrant_edge as edge
+
+from local_qdrant.engine.files import open_engine
+from local_qdrant.engine.parameters import limit_of, search_params, with_payload
+from local_qdrant.protocol import payload as convert
+from local_qdrant.protocol.messages import points_pb2
+from local_qdrant.protocol.specification import Specification
+from local_qdrant.protocol.status import invalid, unsupported
+from local_qdrant.protocol.support import refuse_unsupported
+from local_qdrant.protocol.wire import Counts
+
+_MAX_VECTOR_BYTES = 64 * 2**20
+"""Vectors of one answer take at most this much, so that a page cannot blow up the process."""
+
+
+class Shard:
+    """A collection that this process has open. Not safe for threads; every method blocks."""
+
+    def __init__(self, path: Path, specification: Specification, indexing_threads: int) -> None:
+        """Open the engine's files, making them on first use. Raises whatever the engine raises on bad files."""
+        self._size: int = specification.vector.size
+        self._engine = open_engine(path, specification, indexing_threads)
+
+    def counts(self) -> Counts:
+        """Points, indexed vectors and segments right now."""
+        info = self._engine.info()
+        return Counts(info.points_count, info.indexed_vectors_count, info.segments_count)
+
+    def settle(self) -> None:
+        """Build what should be indexed, then flush everything to disk."""
+        self._engine.optimize()
+        self._engine.flush()
+
+    def close(self) -> None:
+        """Flush and release the files."""
+        self._engine.flush()
+        self._engine.close()
+
+    def upsert(self, body: bytes) -> bytes:
+        """Answer an `UpsertPoints`: all of its points are written, or none."""
+        request = points_pb2.UpsertPoints.FromString(body)
+        refuse_unsupported(request)
+        started = time.perf_counter()
+        points = [
+            edge.Point(
+                convert.from_point_id(point.id), self._vector(point), convert.from_payload(point.payload) or None
+            )
+            for point in request.points
+        ]
+        if points:
+            self._engine.update(edge.UpdateOperation.upsert_points(points))
+        return _written(request.wait, started)
+
+    def delete(self, body: bytes) -> bytes:
+        """Answer a `DeletePoints`."""
+        request = points_pb2.DeletePoints.FromString(body)
+        refuse_unsupported(request)
+        started = time.perf_counter()
+        if not request.HasField("points"):
+            raise invalid("No points selector provided")
+        ids = [convert.from_point_id(point_id) for point_id in request.points.points.ids]
+        if ids:
+            self._engine.update(edge.UpdateOperation.delete_points(ids))
+        return _written(request.wait, started)
+
+    def query(self, body: bytes) -> bytes:
+        """Answer a `QueryPoints`: the nearest points, best first."""
+        request = points_pb2.QueryPoints.FromString(body)
+        refuse_unsupported(request)
+        started = time.perf_counter()
+        limit = limit_of(request)
+        with_vectors = self._with_vectors(request, limit)
+        found = self._engine.query(
+            edge.QueryRequest(
+                limit=limit,
+                offset=request.offset,
+                query=edge.Query.Nearest(self._query_vector(request)),
+                score_threshold=request.score_threshold if request.HasField("score_threshold") else None,
+                params=search_params(request.params) if request.HasField("params") else None,
+                with_payload=with_payload(request.with_payload),
+                with_vector=with_vectors,
+            )
+        )
+        response = points_pb2.QueryResponse()
+        for hit in found:
+            scored = response.result.add(score=hit.score, version=hit.version)
+            _fill(scored, hit)
+        response.time = time.perf_counter() - started
+        return response.SerializeToString()
+
+    def get(self, body: bytes) -> bytes:
+        """Answer a `GetPoints`: the points that exist, of those asked for."""
+        request = points_pb2.GetPoints.FromString(body)
+        refuse_unsupported(request)
+        started = time.perf_counter()
+        ids = [convert.from_point_id(point_id) for point_id in request.ids]
+        with_vectors = self._with_vectors(request, len(ids))
+        records = (
+            self._engine.retrieve(ids, with_payload=with_payload(request.with_payload), with_vector=with_vectors)
+            if ids
+            else []
+        )
+        response = points_pb2.GetResponse()
+        for record in records:
+            _fill(response.result.add(), record)
+        response.time = time.perf_counter() - started
+        return response.SerializeToString()
+
+    def scroll(self, body: bytes) -> bytes:
+        """Answer a `ScrollPoints`: a page of points by id, and where the next page starts."""
+        request = points_pb2.ScrollPoints.FromString(body)
+        refuse_unsupported(request)
+        started = time.perf_counter()
+        limit = limit_of(request)
+        with_vectors = self._with_vectors(request, limit)
+        records, following = self._engine.scroll(
+            edge.ScrollRequest(
+                offset=convert.from_point_id(request.offset) if request.HasField("offset") else None,
+                limit=limit,
+                with_payload=with_payload(request.with_payload),
+                with_vector=with_vectors,
+            )
+        )
+        response = points_pb2.ScrollResponse()
+        for record in records:
+            _fill(response.result.add(), record)
+        if following is not None:
+            convert.set_point_id(response.next_page_offset, following)
+        response.time = time.perf_counter() - started
+        return response.SerializeToString()
+
+    def count(self, body: bytes) -> bytes:
+        """Answer a `CountPoints`."""
+        request = points_pb2.CountPoints.FromString(body)
+        refuse_unsupported(request)
+        started = time.perf_counter()
+        exact = request.exact if request.HasField("exact") else True
+        number = self._engine.count(edge.CountRequest(exact=exact))
+        response = points_pb2.CountResponse(result=points_pb2.CountResult(count=number))
+        response.time = time.perf_counter() - started
+        return response.SerializeToString()
+
+    def _vector(self, point: points_pb2.PointStruct) -> list[float]:
+        if point.vectors.WhichOneof("vectors_options") != "vector":
+            raise invalid("Expected some vectors")
+        vector = point.vectors.vector
+        return self._checked(vector.dense.data if vector.HasField("dense") else vector.data)
+
+    def _query_vector(self, request: points_pb2.QueryPoints) -> list[float]:
+        if request.query.WhichOneof("variant") != "nearest":
+            raise unsupported("a query that is not a vector")
+        if request.query.nearest.WhichOneof("variant") != "dense":
+            raise unsupported("a query that is not a dense vector")
+        return self._checked(request.query.nearest.dense.data)
+
+    def _checked(self, data: Iterable[float]) -> list[float]:
+        vector = list(data)
+        if len(vector) != self._size:
+            raise invalid(f"Vector dimension error: expected dim: {self._size}, got {len(vector)}")
+        if not math.isfinite(sum(vector)):
+            raise invalid("Vector contains a value that is not a finite number")
+        return vector
+
+    def _with_vectors(
+        self, request: points_pb2.QueryPoints | points_pb2.GetPoints | points_pb2.ScrollPoints, limit: int
+    ) -> bool:
+        wanted = request.with_vectors.enable
+        if wanted and min(limit, self._engine.info().points_count) * self._size * 4 > _MAX_VECTOR_BYTES:
+            raise invalid(f"with_vectors: {limit} vectors are more than one answer may hold; ask for fewer at a time")
+        return wanted
+
+
+def _fill(target: points_pb2.ScoredPoint | points_pb2.RetrievedPoint, record: "edge.ScoredPoint | edge.Record") -> None:
+    convert.set_point_id(target.id, record.id)
+    for key, value in (record.payload or {}).items():
+        convert.set_value(target.payload[key], value)
+    if record.vector is not None:
+        target.vectors.vector.dense.data.extend(cast(list[float], record.vector))
+
+
+def _written(wait: bool, started: float) -> bytes:
+    status = points_pb2.Completed if wait else points_pb2.Acknowledged
+    return points_pb2.PointsOperationResponse(
+        result=points_pb2.UpdateResult(status=status), time=time.perf_counter() - started
+    ).SerializeToString()

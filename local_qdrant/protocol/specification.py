@@ -1,0 +1,156 @@
+"""What a collection was created as: the creation request, validated, with Qdrant's defaults filled in."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from local_qdrant.protocol.messages import collections_pb2 as pb
+from local_qdrant.protocol.status import invalid, unsupported
+from local_qdrant.protocol.support import refuse_unsupported
+
+MAX_VECTOR_SIZE = 65536
+_FORBIDDEN_IN_NAMES = frozenset('<>:"/\\|?*\0\x1f')
+_MAX_NAME_BYTES = 255
+
+_DEFAULT_HNSW = pb.HnswConfigDiff(
+    m=16, ef_construct=100, full_scan_threshold=10_000, max_indexing_threads=0, on_disk=False
+)
+_DEFAULT_OPTIMIZERS = pb.OptimizersConfigDiff(
+    deleted_threshold=0.2,
+    vacuum_min_vector_number=1000,
+    default_segment_number=0,
+    indexing_threshold=10_000,
+    flush_interval_sec=5,
+)
+_WAL = pb.WalConfigDiff(wal_capacity_mb=32, wal_segments_ahead=0)
+
+
+UNKNOWN_CONFIG = pb.CollectionConfig(
+    params=pb.CollectionParams(shard_number=1),
+    hnsw_config=_DEFAULT_HNSW,
+    optimizer_config=_DEFAULT_OPTIMIZERS,
+    wal_config=_WAL,
+)
+"""What is reported of a collection whose configuration cannot be read; clients expect something there."""
+
+
+@dataclass(frozen=True, eq=False)
+class Specification:
+    """A collection's configuration. `request` is what the caller asked for, the rest is what holds."""
+
+    request: pb.CreateCollection
+    vector: pb.VectorParams
+    hnsw: pb.HnswConfigDiff
+    optimizers: pb.OptimizersConfigDiff
+    scalar: pb.ScalarQuantization | None
+
+    @property
+    def wants_index(self) -> bool:
+        """Whether the vectors are to be indexed or quantized; otherwise every search is a full scan."""
+        return self.optimizers.indexing_threshold > 0 and (self.hnsw.m > 0 or self.scalar is not None)
+
+    def config(self) -> pb.CollectionConfig:
+        """The configuration as `get_collection` reports it."""
+        config = pb.CollectionConfig(
+            params=pb.CollectionParams(
+                shard_number=1,
+                replication_factor=1,
+                write_consistency_factor=1,
+                on_disk_payload=self.on_disk_payload,
+                vectors_config=self.request.vectors_config,
+            ),
+            hnsw_config=self.hnsw,
+            optimizer_config=self.optimizers,
+            wal_config=_WAL,
+        )
+        if self.scalar is not None:
+            config.quantization_config.scalar.CopyFrom(self.scalar)
+        return config
+
+    @property
+    def on_disk_payload(self) -> bool:
+        """Whether payloads stay on disk (Qdrant's default)."""
+        return self.request.on_disk_payload if self.request.HasField("on_disk_payload") else True
+
+
+def specify(request: pb.CreateCollection) -> Specification:
+    """Validate a creation request.
+
+    Raises `StatusError`: INVALID_ARGUMENT for values out of range, UNIMPLEMENTED for what this server lacks.
+    """
+    refuse_unsupported(request)
+    _check_name(request.collection_name)
+    if request.vectors_config.WhichOneof("config") != "params":
+        raise unsupported("a collection without one unnamed dense vector")
+    for count in ("shard_number", "replication_factor"):
+        if request.HasField(count) and getattr(request, count) != 1:
+            raise unsupported(f"{count} other than 1")
+    vector = request.vectors_config.params
+    return Specification(
+        request=request,
+        vector=_check_vector(vector),
+        hnsw=_hnsw(request, vector),
+        optimizers=_optimizers(request),
+        scalar=_scalar(request, vector),
+    )
+
+
+def _check_name(name: str) -> None:
+    if not name or len(name.encode()) > _MAX_NAME_BYTES:
+        raise invalid(f"Collection name must have 1 to {_MAX_NAME_BYTES} bytes")
+    if name in {".", ".."} or _FORBIDDEN_IN_NAMES & set(name):
+        raise invalid('Collection name cannot be `.` or `..` or contain any of <>:"/\\|?* and control characters')
+
+
+def _check_vector(vector: pb.VectorParams) -> pb.VectorParams:
+    if not 1 <= vector.size <= MAX_VECTOR_SIZE:
+        raise invalid(f"vectors_config.size: value {vector.size} invalid, must be from 1 to {MAX_VECTOR_SIZE}")
+    if vector.distance not in {pb.Cosine, pb.Euclid, pb.Dot, pb.Manhattan}:
+        raise invalid("vectors_config.distance: unknown distance")
+    return vector
+
+
+def _hnsw(request: pb.CreateCollection, vector: pb.VectorParams) -> pb.HnswConfigDiff:
+    hnsw = pb.HnswConfigDiff()
+    hnsw.CopyFrom(_DEFAULT_HNSW)
+    hnsw.MergeFrom(request.hnsw_config)
+    hnsw.MergeFrom(vector.hnsw_config)
+    _in_range("hnsw_config.ef_construct", hnsw.ef_construct, lambda value: value >= 4, "4 or larger")
+    _in_range("hnsw_config.m", hnsw.m, lambda value: value <= 10_000, "at most 10000")
+    return hnsw
+
+
+def _optimizers(request: pb.CreateCollection) -> pb.OptimizersConfigDiff:
+    optimizers = pb.OptimizersConfigDiff()
+    optimizers.CopyFrom(_DEFAULT_OPTIMIZERS)
+    optimizers.MergeFrom(request.optimizers_config)
+    _in_range(
+        "optimizers_config.deleted_threshold",
+        optimizers.deleted_threshold,
+        lambda value: 0.0 <= value <= 1.0,
+        "from 0.0 to 1.0",
+    )
+    return optimizers
+
+
+def _scalar(request: pb.CreateCollection, vector: pb.VectorParams) -> pb.ScalarQuantization | None:
+    chosen = vector if vector.HasField("quantization_config") else request
+    if not chosen.HasField("quantization_config"):
+        return None
+    if chosen.quantization_config.WhichOneof("quantization") != "scalar":
+        raise invalid("quantization_config: no quantization given")
+    scalar = chosen.quantization_config.scalar
+    if scalar.type != pb.Int8:
+        raise invalid("quantization_config.scalar.type: must be Int8")
+    if scalar.HasField("quantile"):
+        _in_range(
+            "quantization_config.scalar.quantile",
+            scalar.quantile,
+            lambda value: 0.5 <= value <= 1.0,
+            "from 0.5 to 1.0",
+        )
+    return scalar
+
+
+def _in_range(name: str, value: float, holds: Callable[[float], bool], range_in_words: str) -> None:
+    if not holds(value):
+        raise invalid(f"{name}: value {value} invalid, must be {range_in_words}")

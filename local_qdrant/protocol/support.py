@@ -1,0 +1,107 @@
+"""Which fields of Qdrant's messages are understood. Everything else is refused, never ignored."""
+
+from collections.abc import Mapping
+
+from google.protobuf.message import Message
+
+from local_qdrant.protocol.status import unsupported
+
+_READ = ("collection_name", "timeout", "with_payload", "with_vectors")
+_WRITE = ("collection_name", "timeout", "wait", "points")
+_HNSW = ("m", "ef_construct", "full_scan_threshold", "max_indexing_threads", "on_disk")
+_OPTIMIZERS = (
+    "deleted_threshold",
+    "vacuum_min_vector_number",
+    "default_segment_number",
+    "max_segment_size",
+    "indexing_threshold",
+)
+
+SUPPORTED: Mapping[str, frozenset[str]] = {
+    f"qdrant.{message}": frozenset(fields)
+    for message, fields in {
+        "CreateCollection": (
+            "collection_name",
+            "timeout",
+            "vectors_config",
+            "hnsw_config",
+            "optimizers_config",
+            "quantization_config",
+            "on_disk_payload",
+            "shard_number",
+            "replication_factor",
+        ),
+        "VectorsConfig": ("params",),
+        "VectorParams": ("size", "distance", "on_disk", "hnsw_config", "quantization_config"),
+        "HnswConfigDiff": _HNSW,
+        "OptimizersConfigDiff": _OPTIMIZERS,
+        "QuantizationConfig": ("scalar",),
+        "ScalarQuantization": ("type", "quantile", "always_ram"),
+        "DeleteCollection": ("collection_name", "timeout"),
+        "GetCollectionInfoRequest": ("collection_name",),
+        "CollectionExistsRequest": ("collection_name",),
+        "ListCollectionsRequest": (),
+        "HealthCheckRequest": (),
+        "UpsertPoints": _WRITE,
+        "PointStruct": ("id", "payload", "vectors"),
+        "Vectors": ("vector",),
+        "Vector": ("data", "dense"),
+        "DenseVector": ("data",),
+        "PointId": ("num", "uuid"),
+        "DeletePoints": _WRITE,
+        "PointsSelector": ("points",),
+        "PointsIdsList": ("ids",),
+        "GetPoints": (*_READ, "ids"),
+        "ScrollPoints": (*_READ, "offset", "limit"),
+        "CountPoints": ("collection_name", "timeout", "exact"),
+        "QueryPoints": (*_READ, "query", "params", "score_threshold", "limit", "offset"),
+        "Query": ("nearest",),
+        "VectorInput": ("dense",),
+        "SearchParams": ("hnsw_ef", "exact", "quantization", "indexed_only"),
+        "QuantizationSearchParams": ("ignore", "rescore", "oversampling"),
+        "WithPayloadSelector": ("enable", "include", "exclude"),
+        "PayloadIncludeSelector": ("fields",),
+        "PayloadExcludeSelector": ("fields",),
+        "WithVectorsSelector": ("enable",),
+    }.items()
+}
+"""Full name of a message -> the fields of it that may be set."""
+
+_ANY_CONTENT = frozenset({"qdrant.PointStruct.PayloadEntry"})
+"""Messages whose every content is understood: payload values are JSON."""
+
+
+def refuse_unsupported(message: Message, skip: frozenset[str] = frozenset()) -> None:
+    """Check every field that is set in a message and in the messages within.
+
+    Fields named in `skip` are not looked into (but must be known). A field newer than the messages known here is
+    refused too. Raises `StatusError` (UNIMPLEMENTED) that names the first field that is not supported.
+    """
+    _refuse_unknown(message)
+    _check(message, "", skip)
+
+
+def _refuse_unknown(message: Message) -> None:
+    size = message.ByteSize()
+    message.DiscardUnknownFields()
+    if message.ByteSize() != size:
+        raise unsupported("a field that is newer than this server")
+
+
+def _check(message: Message, path: str, skip: frozenset[str]) -> None:
+    allowed = SUPPORTED.get(message.DESCRIPTOR.full_name)
+    if allowed is None:
+        raise unsupported(path or message.DESCRIPTOR.name)
+    for field, value in message.ListFields():
+        name = field.name
+        if name not in allowed:
+            raise unsupported(path + name)
+        kind = field.message_type
+        if kind is None or name in skip or kind.full_name in _ANY_CONTENT:
+            continue
+        prefix = f"{path}{name}."
+        if isinstance(value, Message):
+            _check(value, prefix, skip)
+            continue
+        for item in value:
+            _check(item, prefix, skip)

@@ -1,0 +1,43 @@
+"""The calls that we make over gRPC: each timed, and with the metadata that travels over every hop."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import grpc
+
+from servicekit.grpc.channel import call_metadata
+from servicekit.telemetry.metrics import RpcClientMetrics
+from servicekit.telemetry.tracing import Kind, rpc_attributes, tracer
+
+Metadata = tuple[tuple[str, str], ...]
+
+
+class RpcCalls:
+    """Surrounds the calls to one service of an upstream."""
+
+    def __init__(self, service: str, metrics: RpcClientMetrics) -> None:
+        """service: its full name, "similis.embedder.v1.EmbedderService"."""
+        self._service = service
+        self._metrics = metrics
+
+    @contextmanager
+    def call(self, method: str) -> Iterator[Metadata]:
+        """One call, or one stream, is made while entered; gives its metadata."""
+        status, began = grpc.StatusCode.OK, time.perf_counter()
+        try:
+            with tracer().inside(f"{self._service}/{method}", Kind.CLIENT, rpc_attributes(self._service, method)):
+                yield (*call_metadata(), *tracer().headers())
+        except grpc.aio.AioRpcError as error:
+            status = error.code()
+            raise
+        except asyncio.CancelledError:
+            status = grpc.StatusCode.CANCELLED
+            raise
+        except BaseException:
+            status = grpc.StatusCode.UNKNOWN
+            raise
+        finally:
+            seconds = time.perf_counter() - began
+            self._metrics.duration.labels(self._service, method, status.name).observe(seconds)

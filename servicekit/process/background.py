@@ -1,0 +1,29 @@
+"""Work that goes on for as long as something else does."""
+
+import asyncio
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+
+from servicekit.telemetry.logs import get_logger
+
+log = get_logger(__name__)
+
+
+@asynccontextmanager
+async def in_background(work: Coroutine[object, object, None], name: str) -> AsyncIterator["asyncio.Task[None]"]:
+    """Runs `work` as a task while entered, and gives it; on exit it is cancelled and waited for.
+
+    What it raises is logged at once, as nobody else would hear of it before the end.
+    """
+    task = asyncio.create_task(work, name=name)
+    task.add_done_callback(_log_failure)
+    try:
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _log_failure(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("background_failed", task=task.get_name(), exc_info=error)

@@ -1,0 +1,81 @@
+"""The life of a service's process: start, serve until a signal, drain, stop."""
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
+from typing import NoReturn
+
+from servicekit.process.priority import step_back
+from servicekit.settings import S, SettingsError, load_settings
+from servicekit.telemetry.logs import configure_logging, get_logger
+from servicekit.telemetry.tracing import tracing_with
+
+log = get_logger(__name__)
+
+EXIT_CONFIG = 78
+
+
+class StartupError(Exception):
+    """The service cannot start; the message is the one line that its operator reads."""
+
+
+def run_service(name: str, settings: type[S], build: Callable[[S], AbstractAsyncContextManager[object]]) -> int:
+    """Runs a service until SIGTERM or SIGINT and returns the process's exit status, for `end_process`.
+
+    0 after a clean stop, 78 for a wrong setting, 1 when it could not start. `build` gives the application, an
+    asynchronous context manager that serves while it is entered.
+    """
+    try:
+        loaded = load_settings(settings)
+        configure_logging(name, level=loaded.log_level, log_format=loaded.log_format)
+    except (SettingsError, ValueError) as error:
+        sys.stderr.write(f"{name}: {error}\n")
+        return EXIT_CONFIG
+    step_back(loaded.niceness)
+    try:
+        with _tracing(name, loaded.tracing):
+            # Never closed: that would wait for threads, as the interpreter's end would.
+            asyncio.Runner().run(_serve(name, build(loaded)))
+    except StartupError as error:
+        log.error("service_start_failed", reason=str(error))
+        return 1
+    return 0
+
+
+def end_process(status: int) -> NoReturn:
+    """Ends the process at once, when all of ours is closed.
+
+    What libraries have under way then, the look-up of a name above all, would hold up the interpreter's own end for as
+    long as a name server is silent.
+    """
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+@contextmanager
+def _tracing(name: str, wanted: bool) -> Iterator[None]:
+    if not wanted:
+        yield
+        return
+    try:
+        from servicekit.telemetry.otel import OtelTracer
+    except ImportError as error:
+        raise StartupError("SIMILIS_TRACING needs more packages: pip install 'similis[tracing]'") from error
+    with OtelTracer.exporting(name) as tracer, tracing_with(tracer):
+        yield
+
+
+async def _serve(name: str, application: AbstractAsyncContextManager[object]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with application:
+        log.info("service_started", name=name)
+        await stop.wait()
+        log.info("service_stopping", name=name)
+    log.info("service_stopped", name=name)

@@ -1,0 +1,65 @@
+"""Logs are events with fields: JSON lines for machines, colours for a terminal, always on standard error."""
+
+import logging
+import sys
+from typing import Literal
+
+import structlog
+
+from servicekit.telemetry.tracing import tracer
+
+LogFormat = Literal["json", "console"]
+# The parent of all our loggers, so that one level applies to them and another to the libraries.
+ROOT = "similis"
+
+
+def configure_logging(service: str, *, level: str = "info", log_format: LogFormat = "json") -> None:
+    """Sets up structlog for this process, and sends what libraries log the same way.
+
+    Raises ValueError for an unknown level.
+    """
+    number = logging.getLevelNamesMapping().get(level.upper())
+    if number is None:
+        raise ValueError(f"unknown log level {level!r}")
+    shared: list[structlog.typing.Processor] = [
+        structlog.contextvars.merge_contextvars,
+        _add_trace_ids,
+        structlog.stdlib.add_log_level,
+        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+        structlog.processors.StackInfoRenderer(),
+    ]
+    renderer: list[structlog.typing.Processor] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        if log_format == "json"
+        else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), timestamp_key="time")]
+    )
+    structlog.configure(
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.make_filtering_bound_logger(number),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=[structlog.stdlib.add_logger_name, *shared],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(max(number, logging.WARNING))
+    logging.getLogger(ROOT).setLevel(number)
+    structlog.contextvars.clear_contextvars()
+    structlog.contextvars.bind_contextvars(service=service)
+
+
+def _add_trace_ids(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    event.update(tracer().ids())
+    return event
+
+
+def get_logger(name: str) -> structlog.typing.FilteringBoundLogger:
+    """Return the logger of a module, whose `__name__` is `name`."""
+    logger: structlog.typing.FilteringBoundLogger = structlog.get_logger(f"{ROOT}.{name}")
+    return logger

@@ -1,0 +1,47 @@
+"""Whether the parts that a service needs answer, asked now and then, for those who watch it."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from servicekit.errors import ServiceError
+from servicekit.process.background import in_background
+from servicekit.telemetry.logs import get_logger
+from servicekit.telemetry.metrics import UpstreamMetrics
+
+log = get_logger(__name__)
+
+WATCH_SECONDS = 15.0
+# One that was away is looked at sooner: its return is news.
+AWAY_SECONDS = 2.0
+CHECK_SECONDS = 2.0
+
+
+@asynccontextmanager
+async def watched_upstreams(
+    checks: Mapping[str, Callable[[], Awaitable[object]]], metrics: UpstreamMetrics, seconds: float = WATCH_SECONDS
+) -> AsyncIterator[None]:
+    """Shows, while entered, which upstreams answer. A check raises where its upstream does not."""
+
+    async def watch(name: str, check: Callable[[], Awaitable[object]]) -> None:
+        while True:
+            answers = await _answers(name, check)
+            metrics.up.labels(name).set(answers)
+            await asyncio.sleep(seconds if answers else min(seconds, AWAY_SECONDS))
+
+    async with AsyncExitStack() as stack:
+        for name, check in checks.items():
+            await stack.enter_async_context(in_background(watch(name, check), f"watch-{name}"))
+        yield
+
+
+async def _answers(name: str, check: Callable[[], Awaitable[object]]) -> bool:
+    try:
+        async with asyncio.timeout(CHECK_SECONDS):
+            await check()
+    except (ServiceError, TimeoutError):
+        return False
+    except Exception as error:
+        log.error("upstream_check_failed", upstream=name, exc_info=error)
+        return False
+    return True

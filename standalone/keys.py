@@ -1,0 +1,83 @@
+"""`similis keys`: makes, takes over, lists and deletes API keys."""
+
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+
+from catalog.api_keys import ApiKeys
+from catalog.postgres.database import Database
+from servicekit.errors import ServiceError
+from servicekit.process.service import StartupError
+from standalone.schema import check_schema
+
+MAX_NAME = 200
+
+
+async def create_key(url: str, name: str) -> None:
+    """Makes a key and prints it: the only time that its secret is seen. Raises StartupError."""
+    _check_name(name)
+    async with _keys(url) as keys:
+        secret = await keys.create(name)
+    sys.stdout.write(f"{secret}\n")
+    sys.stdout.flush()
+    sys.stderr.write("similis: keep this key, it is not shown again\n")
+
+
+async def ensure_key(url: str, name: str, secret_file: Path) -> None:
+    """Makes the key in the file the only valid one of this name. Raises StartupError, also for a weak key.
+
+    The file holds the key as clients send it: 32 to 200 random characters, such as `openssl rand -hex 32` gives.
+    """
+    _check_name(name)
+    key = _read_key(secret_file)
+    async with _keys(url) as keys:
+        changed = await keys.ensure(name, key)
+    sys.stderr.write(f"similis: the key {name!r} {'is valid now' if changed else 'was valid already'}\n")
+
+
+async def list_keys(url: str) -> None:
+    """Prints the keys that are valid, without their secrets. Raises StartupError."""
+    async with _keys(url) as keys:
+        found = await keys.list()
+    rows = [("ID", "NAME", "CREATED", "LAST USED")]
+    rows += [(str(key.id), key.name, _when(key.created_at), _when(key.last_used_at)) for key in found]
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    for row in rows:
+        sys.stdout.write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
+
+
+async def delete_key(url: str, key_id: int) -> None:
+    """Makes a key invalid at once. Raises StartupError, also when there is no such key."""
+    async with _keys(url) as keys:
+        if not await keys.revoke(key_id):
+            raise StartupError(f"there is no key {key_id}")
+    sys.stderr.write(f"similis: key {key_id} is deleted\n")
+
+
+@asynccontextmanager
+async def _keys(url: str) -> AsyncIterator[ApiKeys]:
+    await check_schema(url)
+    try:
+        async with Database.open(url, max_connections=1) as database:
+            yield ApiKeys(database)
+    except ServiceError as error:
+        raise StartupError(error.message) from error
+
+
+def _read_key(file: Path) -> str:
+    try:
+        return file.read_text(encoding="ascii").strip()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
+        raise StartupError(f"the key's file {file} cannot be read: {reason}") from error
+
+
+def _check_name(name: str) -> None:
+    if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
+        raise StartupError(f"a key's name has 1 to {MAX_NAME} printable characters")
+
+
+def _when(time: datetime | None) -> str:
+    return "never" if time is None else time.isoformat(sep=" ", timespec="seconds")

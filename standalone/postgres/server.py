@@ -1,0 +1,175 @@
+"""Postgres as a child: its cluster, how it is run, and whether it answers."""
+
+import asyncio
+import os
+import shutil
+import signal
+from pathlib import Path
+from urllib.parse import quote
+
+import asyncpg
+
+from servicekit.process.service import StartupError
+from servicekit.telemetry.logs import get_logger
+from standalone.instance.data_directory import DataDirectory
+from standalone.postgres.binaries import account_for, programs
+from standalone.process.child_log import ChildLog
+from standalone.process.child_process import Account, Command, spawn
+from standalone.process.supervisor import ChildSpec, RestartPolicy, describe_status
+
+log = get_logger(__name__)
+
+PORT = 5432
+SUPERUSER = "postgres"
+OWNER = "similis"
+DATABASE = "similis"
+# The cluster is entered before root becomes another user, who may be unable to walk there by name.
+HERE = "/proc/self/cwd"
+# Small, as it shares the machine with the models; what makes a commit durable stays on.
+TUNING = {
+    "listen_addresses": "",
+    "unix_socket_directories": ".",
+    "unix_socket_permissions": "0700",
+    "port": str(PORT),
+    "max_connections": "60",
+    "shared_buffers": "64MB",
+    "work_mem": "8MB",
+    "maintenance_work_mem": "64MB",
+    "effective_cache_size": "512MB",
+    "max_wal_size": "512MB",
+    "max_wal_senders": "0",
+    "wal_level": "minimal",
+    "huge_pages": "off",
+    "jit": "off",
+    "max_parallel_workers_per_gather": "0",
+    "logging_collector": "off",
+    "log_destination": "stderr",
+    "log_line_prefix": "%m [%p] ",
+    "log_min_messages": "warning",
+    "log_checkpoints": "off",
+    "log_min_error_statement": "panic",
+    "log_timezone": "UTC",
+    "timezone": "UTC",
+}
+GRACE_SECONDS = 30.0
+CONNECT_SECONDS = 5.0
+CONNECT_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
+
+
+def database_url(run_directory: Path, *, user: str = OWNER, database: str = DATABASE) -> str:
+    """The libpq URL of a database of the cluster. It holds no secret: whoever can reach the socket may use it."""
+    return f"postgresql://{user}@/{database}?host={quote(str(run_directory / 'postgres'), safe='/')}&port={PORT}"
+
+
+async def prepare(data: DataDirectory, output: ChildLog) -> None:
+    """Makes the cluster if there is none, and clears what a killed run left in it. Raises StartupError.
+
+    The caller holds the data directory's locks, so no Postgres runs on the cluster.
+    """
+    account = account_for(data.cluster)
+    if data.cluster.exists():
+        _check_version(data.cluster, programs(account))
+        # Neither names a process of ours any more, and the number may be somebody else's by now.
+        for leftover in ("postmaster.pid", ".s.PGSQL.5432", ".s.PGSQL.5432.lock"):
+            (data.cluster / leftover).unlink(missing_ok=True)
+        return
+    if any(data.qdrant.iterdir()):
+        raise StartupError(f"the data directory {data.root} is corrupt: {data.cluster} is missing")
+    new = data.postgres / "new"
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir(mode=0o700)
+    if account is not None:
+        os.chown(new, account.uid, account.gid)
+    await _initdb(new, account, output)
+    new.replace(data.cluster)
+    descriptor = os.open(data.postgres, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
+
+
+def postgres_spec(data: DataDirectory, run_directory: Path) -> ChildSpec:
+    """The server on a prepared cluster, ready when it takes connections."""
+
+    async def ready() -> bool:
+        try:
+            connection = await _connect(run_directory)
+        except CONNECT_ERRORS:
+            return False
+        await connection.close(timeout=CONNECT_SECONDS)
+        return True
+
+    account = account_for(data.cluster)
+    settings = [argument for name, value in TUNING.items() for argument in ("-c", f"{name}={value}")]
+    command = Command(
+        arguments=(str(programs(account) / "postgres"), "-D", HERE, *settings),
+        environment=_environment(),
+        directory=data.cluster,
+        account=account,
+        # Ends its own children too, at once; what was committed is in the log.
+        death_signal=signal.SIGQUIT,
+    )
+    return ChildSpec(
+        name="postgres",
+        command=command,
+        ready=ready,
+        grace_seconds=GRACE_SECONDS,
+        # The fast shutdown: ends connections, writes everything out.
+        stop_signal=signal.SIGINT,
+        policy=RestartPolicy(first_delay=0.1, max_delay=5.0, start_attempts=1),
+        inherited=(data.children_lock,),
+    )
+
+
+async def ensure_database(run_directory: Path) -> None:
+    """Makes the services' role and database if they are not there. Raises StartupError."""
+    try:
+        await _ensure_database(run_directory)
+    except CONNECT_ERRORS as error:
+        raise StartupError(f"cannot use the database: {error or type(error).__name__}") from error
+
+
+async def _ensure_database(run_directory: Path) -> None:
+    connection = await _connect(run_directory)
+    try:
+        if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = $1)", OWNER):
+            await connection.execute(f"CREATE ROLE {OWNER} LOGIN")
+        if not await connection.fetchval("SELECT EXISTS (SELECT FROM pg_database WHERE datname = $1)", DATABASE):
+            await connection.execute(f"CREATE DATABASE {DATABASE} OWNER {OWNER}")
+    finally:
+        await connection.close(timeout=CONNECT_SECONDS)
+
+
+async def _connect(run_directory: Path) -> asyncpg.Connection:
+    url = database_url(run_directory, user=SUPERUSER, database="postgres")
+    return await asyncpg.connect(url, timeout=CONNECT_SECONDS, command_timeout=CONNECT_SECONDS)
+
+
+async def _initdb(cluster: Path, account: Account | None, output: ChildLog) -> None:
+    options = ("--auth=trust", "--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8", "--no-instructions")
+    arguments = (str(programs(account) / "initdb"), "-D", HERE, "-U", SUPERUSER, *options)
+    process = await spawn(Command(arguments, _environment(), cluster, account), output)
+    try:
+        status = await process.wait()
+    except asyncio.CancelledError:
+        process.kill()
+        await process.wait()
+        raise
+    if status != 0:
+        raise StartupError(f"cannot make a database ({describe_status(status)}): {output.reason()}")
+
+
+def _check_version(cluster: Path, directory: Path) -> None:
+    try:
+        found = (cluster / "PG_VERSION").read_text(encoding="ascii").strip()
+    except (OSError, ValueError):
+        raise StartupError(f"the data directory is corrupt: {cluster / 'PG_VERSION'} cannot be read") from None
+    share = directory.parent / "share" / "postgres.bki"
+    with share.open(encoding="ascii") as file:
+        ours = file.readline().split()[-1]
+    if found != ours:
+        raise StartupError(f"the database in {cluster} is one of Postgres {found}, and this is Postgres {ours}")
+
+
+def _environment() -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "LD_LIBRARY_PATH") if name in os.environ}
+    return {**kept, "LC_ALL": "C"}

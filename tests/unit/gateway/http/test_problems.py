@@ -1,0 +1,58 @@
+"""Every error of the tree has its status, and looks as the contract says."""
+
+import json
+
+import pytest
+
+from catalog.vectors.client import VectorsMissing
+from gateway.http.problems import internal_problem, service_problem, status_of
+from servicekit import errors
+from servicekit.request_context import request_scope
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [
+        (errors.InvalidRequest, 400),
+        (errors.FailedPrecondition, 400),
+        (errors.Forbidden, 403),
+        (errors.NotFound, 404),
+        (errors.TooLarge, 413),
+        (errors.Overloaded, 429),
+        (errors.UpstreamFailed, 502),
+        (errors.Unavailable, 503),
+        (VectorsMissing, 503),
+        (errors.DeadlineExceeded, 504),
+        (errors.NoSpace, 507),
+        (errors.ServiceError, 500),
+    ],
+)
+def test_an_error_has_the_status_of_its_nearest_base(kind: type[errors.ServiceError], status: int) -> None:
+    with request_scope("id-1", None):
+        response = service_problem(kind("What happened."))
+    assert response.status == status
+    assert response.content_type == "application/problem+json"
+    assert isinstance(response.body, bytes)
+    body = json.loads(response.body)
+    assert body["status"] == status
+    assert (body["code"], body["request_id"]) == (kind.default_code, "id-1")
+    assert body["detail"] == body["message"] == "What happened."
+    assert ("Retry-After" in response.headers) == (status in (429, 503))
+
+
+def test_every_direct_child_of_the_tree_is_in_the_table() -> None:
+    for kind in vars(errors).values():
+        if isinstance(kind, type) and issubclass(kind, errors.ServiceError) and kind is not errors.ServiceError:
+            assert status_of(kind("x")) != 500, kind
+
+
+@pytest.mark.parametrize(("seconds", "header"), [(None, "1"), (0.2, "1"), (1.5, "2"), (30, "30")])
+def test_retry_after_is_in_whole_seconds(seconds: float | None, header: str) -> None:
+    assert service_problem(errors.Unavailable("x", retry_after=seconds)).headers["Retry-After"] == header
+
+
+def test_a_defect_says_nothing_of_itself() -> None:
+    response = internal_problem()
+    assert response.status == 500
+    assert isinstance(response.body, bytes)
+    assert json.loads(response.body)["code"] == "internal"

@@ -1,0 +1,45 @@
+"""The adapters that are used stay, the others go."""
+
+import numpy as np
+
+from catalog.adapters import StoredAdapter
+from catalog.vectors.projection import Projection
+from gateway.search.adapter_cache import AdapterCache
+
+
+class Stored:
+    """Adapters of 400 bytes, of which number 0 is gone; notes who was asked for."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+
+    async def get(self, adapter_id: int) -> StoredAdapter | None:
+        self.asked.append(adapter_id)
+        if adapter_id == 0:
+            return None
+        matrix = np.full((10, 10), adapter_id, np.float32)
+        return StoredAdapter(adapter_id, "b", Projection(matrix).to_bytes())
+
+
+async def test_the_least_recently_used_goes_first() -> None:
+    stored = Stored()
+    cache = AdapterCache(stored, max_bytes=1000)
+    for adapter_id in (1, 2, 1, 3, 1, 2):
+        found = await cache.get(adapter_id)
+        assert found is not None
+        assert found.matrix[0, 0] == adapter_id
+    assert stored.asked == [1, 2, 3, 2]
+
+
+async def test_one_that_is_gone_is_asked_for_again() -> None:
+    stored = Stored()
+    cache = AdapterCache(stored, max_bytes=1000)
+    assert await cache.get(0) is None
+    assert await cache.get(0) is None
+    assert stored.asked == [0, 0]
+
+
+async def test_one_that_is_larger_than_the_cache_is_still_given() -> None:
+    cache = AdapterCache(Stored(), max_bytes=10)
+    assert await cache.get(1) is not None
+    assert await cache.get(2) is not None

@@ -1,0 +1,247 @@
+# ruff: noqa: ARG002, N802 - the names and arguments of the protocol
+"""What surrounds every RPC, over a real server and a real channel. The embedder's protocol serves as the example."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from prometheus_client import CollectorRegistry
+from similis.embedder.v1 import embedder_pb2 as pb
+from similis.embedder.v1 import embedder_pb2_grpc
+
+from servicekit import errors
+from servicekit.grpc.channel import call_metadata, open_channel
+from servicekit.grpc.interceptor import Context, ServiceInterceptor
+from servicekit.grpc.server import RunningServer, ServerPlan, grpc_server
+from servicekit.grpc.status import STATUS_OF, from_rpc_error
+from servicekit.request_context import remaining, request_id, request_scope
+from servicekit.telemetry.metrics import RpcServerMetrics
+from tests.eventually import eventually
+
+SERVICE = "similis.embedder.v1.EmbedderService"
+
+
+class Example(embedder_pb2_grpc.EmbedderServiceServicer):
+    """Raises what it is told to; says what it sees."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+        self.remaining = 0.0
+        self.left = asyncio.Event()
+        self.started = asyncio.Event()
+
+    async def Describe(self, request: pb.DescribeRequest, context: Any) -> pb.DescribeResponse:
+        if self.error:
+            raise self.error
+        self.remaining = remaining(1000.0)
+        return pb.DescribeResponse(backbone=request_id())
+
+    async def Embed(self, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:
+        self.started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            self.left.set()
+        raise AssertionError
+
+    async def EmbedStream(
+        self, request_iterator: AsyncIterator[pb.EmbedStreamRequest], context: Any
+    ) -> AsyncIterator[pb.EmbedStreamResponse]:
+        try:
+            async for request in request_iterator:
+                if self.error:
+                    raise self.error
+                self.started.set()
+                while request.image == b"for ever":
+                    yield pb.EmbedStreamResponse(item_id=request.item_id, embedding=pb.Embedding(vector=bytes(100_000)))
+                yield pb.EmbedStreamResponse(item_id=request.item_id)
+        finally:
+            self.left.set()
+
+
+@asynccontextmanager
+async def serving(example: Example) -> AsyncIterator[tuple[RunningServer, grpc.aio.Channel, CollectorRegistry]]:
+    registry = CollectorRegistry()
+    async with (
+        grpc_server(
+            ServerPlan("127.0.0.1:0", grace_seconds=5),
+            services=[SERVICE],
+            register=lambda server: embedder_pb2_grpc.add_EmbedderServiceServicer_to_server(example, server),
+            metrics=RpcServerMetrics(registry),
+        ) as running,
+        open_channel(f"127.0.0.1:{running.port}") as channel,
+    ):
+        yield running, channel, registry
+
+
+async def counted_once(registry: CollectorRegistry, method: str, status: str) -> None:
+    """Returns when one such call is counted, which is after its caller has the answer."""
+    labels = {"rpc_service": SERVICE, "rpc_method": method, "rpc_grpc_status_code": status}
+    await eventually(lambda: registry.get_sample_value("rpc_server_duration_seconds_count", labels) == 1)
+
+
+@pytest.mark.parametrize("kind", STATUS_OF, ids=lambda kind: kind.__name__)
+async def test_an_error_of_the_tree_arrives_as_itself(kind: type[errors.ServiceError]) -> None:
+    example = Example()
+    example.error = kind("What went wrong.", code="example_code", retry_after=3.0)
+    async with serving(example) as (_, channel, registry):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await embedder_pb2_grpc.EmbedderServiceStub(channel).Describe(pb.DescribeRequest())
+        assert refused.value.code() is STATUS_OF[kind]
+        await counted_once(registry, "Describe", STATUS_OF[kind].name)
+        error = from_rpc_error(refused.value, upstream="embedder")
+    assert type(error) is kind
+    assert error.code == "example_code"
+    assert error.retry_after == (None if kind is errors.DeadlineExceeded else 3.0)
+
+
+async def test_a_defect_is_internal_and_never_echoed() -> None:
+    example = Example()
+    example.error = RuntimeError("secret")
+    async with serving(example) as (_, channel, registry):
+        stub = embedder_pb2_grpc.EmbedderServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stub.Describe(pb.DescribeRequest())
+        assert refused.value.code() is grpc.StatusCode.INTERNAL
+        assert "secret" not in str(refused.value.details())
+        await counted_once(registry, "Describe", "INTERNAL")
+        error = from_rpc_error(refused.value, upstream="embedder")
+    assert isinstance(error, errors.Unavailable)
+
+
+async def test_an_error_ends_a_stream_with_its_status() -> None:
+    example = Example()
+    example.error = errors.FailedPrecondition("Another backbone.", code="backbone_changed")
+    async with serving(example) as (_, channel, registry):
+        stream = embedder_pb2_grpc.EmbedderServiceStub(channel).EmbedStream(iter([pb.EmbedStreamRequest()]))
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await stream.read()
+        assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
+        await counted_once(registry, "EmbedStream", "FAILED_PRECONDITION")
+
+
+async def test_a_stream_answers_every_request() -> None:
+    async with serving(Example()) as (_, channel, registry):
+        requests = [pb.EmbedStreamRequest(item_id=number) for number in range(20)]
+        stream = embedder_pb2_grpc.EmbedderServiceStub(channel).EmbedStream(iter(requests))
+        assert [response.item_id async for response in stream] == list(range(20))
+        await counted_once(registry, "EmbedStream", "OK")
+
+
+async def test_the_request_id_travels_and_a_missing_one_is_made() -> None:
+    async with serving(Example()) as (_, channel, _registry):
+        stub = embedder_pb2_grpc.EmbedderServiceStub(channel)
+        with request_scope("request-7", None):
+            answer = await stub.Describe(pb.DescribeRequest(), metadata=call_metadata())
+        assert answer.backbone == "request-7"
+        assert len((await stub.Describe(pb.DescribeRequest())).backbone) == 16
+
+
+async def test_the_caller_s_deadline_is_the_handler_s() -> None:
+    example = Example()
+    async with serving(example) as (_, channel, _registry):
+        stub = embedder_pb2_grpc.EmbedderServiceStub(channel)
+        await stub.Describe(pb.DescribeRequest(), timeout=30)
+        assert 20 < example.remaining <= 31
+        await stub.Describe(pb.DescribeRequest())
+        assert example.remaining == 1000
+
+
+async def test_a_handler_is_cancelled_when_its_caller_gives_up() -> None:
+    example = Example()
+    async with serving(example) as (_, channel, _registry):
+        seconds = 0.1
+        # Until one of them has come to its handler before its time was over.
+        while not example.started.is_set():
+            seconds *= 2
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await embedder_pb2_grpc.EmbedderServiceStub(channel).Embed(pb.EmbedRequest(), timeout=seconds)
+            assert refused.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        await asyncio.wait_for(example.left.wait(), 20)
+
+
+async def test_a_stream_that_its_caller_leaves_while_it_is_held_back_is_closed_in_its_own_context() -> None:
+    complaints: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
+    example = Example()
+    async with serving(example) as (_, channel, registry):
+        stub = embedder_pb2_grpc.EmbedderServiceStub(channel)
+        stream = stub.EmbedStream(iter([pb.EmbedStreamRequest(image=b"for ever")]))
+        await stream.read()
+        stream.cancel()
+        await asyncio.wait_for(example.left.wait(), 20)
+    await counted_once(registry, "EmbedStream", "CANCELLED")
+    assert complaints == []
+
+
+class LeavingCaller:
+    """The context of a call whose caller leaves during a write: gRPC may say so of the write first."""
+
+    def __init__(self) -> None:
+        self.failed = asyncio.Event()
+
+    def invocation_metadata(self) -> tuple[()]:
+        return ()
+
+    def time_remaining(self) -> None:
+        return None
+
+    async def write(self, _: object) -> None:
+        self.failed.set()
+        raise grpc.aio.InternalError("execute_batch")
+
+
+async def test_a_write_that_fails_as_its_caller_leaves_is_a_cancelled_call_and_no_defect() -> None:
+    registry, context, closed = CollectorRegistry(), LeavingCaller(), asyncio.Event()
+
+    async def responses(*_: object) -> AsyncGenerator[object, None]:
+        try:
+            yield pb.EmbedStreamResponse()
+        finally:
+            closed.set()
+
+    handler = ServiceInterceptor(RpcServerMetrics(registry))._streaming(f"/{SERVICE}/EmbedStream", responses)
+    call = asyncio.ensure_future(handler(None, cast("Context", context)))
+    await context.failed.wait()
+    await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert closed.is_set()
+    await counted_once(registry, "EmbedStream", "CANCELLED")
+
+
+async def test_health_is_what_was_told() -> None:
+    async with serving(Example()) as (running, channel, _registry):
+        health = health_pb2_grpc.HealthStub(channel)
+        request = health_pb2.HealthCheckRequest(service=SERVICE)
+        for serving_now in (True, False):
+            await running.set_serving(SERVICE, serving_now)
+            expected = health_pb2.HealthCheckResponse.SERVING if serving_now else 2
+            assert (await health.Check(request)).status == expected
+
+
+async def test_reflection_names_the_services() -> None:
+    async with serving(Example()) as (_, channel, _registry):
+        stub = reflection_pb2_grpc.ServerReflectionStub(channel)
+        request = reflection_pb2.ServerReflectionRequest(list_services="")
+        stream = stub.ServerReflectionInfo(iter([request]))
+        names = {service.name for service in (await stream.read()).list_services_response.service}
+    assert {SERVICE, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"} <= names
+
+
+async def test_a_taken_address_is_an_os_error() -> None:
+    async with serving(Example()) as (running, _channel, _registry):
+        with pytest.raises(OSError, match="cannot listen"):
+            async with grpc_server(
+                ServerPlan(f"127.0.0.1:{running.port}", grace_seconds=1),
+                services=[],
+                register=lambda _: None,
+                metrics=RpcServerMetrics(CollectorRegistry()),
+            ):
+                raise AssertionError

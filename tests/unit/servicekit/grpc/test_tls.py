@@ -1,0 +1,183 @@
+# ruff: noqa: ARG002, N802 - the names and arguments of the protocol
+"""Mutual TLS between our services, over real connections."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import grpc
+import pytest
+from cryptography import x509
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from prometheus_client import CollectorRegistry
+from similis.embedder.v1 import embedder_pb2 as pb
+from similis.embedder.v1 import embedder_pb2_grpc
+
+from servicekit.grpc.channel import open_channel
+from servicekit.grpc.server import RunningServer, ServerPlan, grpc_server
+from servicekit.grpc.tls import CertificateFiles
+from servicekit.process.service import StartupError
+from servicekit.settings import TlsFiles
+from servicekit.telemetry.metrics import RpcServerMetrics
+from tests.certificates import Authority
+
+SERVICE = "similis.embedder.v1.EmbedderService"
+
+
+class Peers(embedder_pb2_grpc.EmbedderServiceServicer):
+    """Says the serial number of the caller's certificate."""
+
+    async def Describe(self, request: pb.DescribeRequest, context: Any) -> pb.DescribeResponse:
+        (certificate,) = context.auth_context()["x509_pem_cert"]
+        return pb.DescribeResponse(backbone=serial(certificate))
+
+    async def EmbedStream(
+        self, request_iterator: AsyncIterator[pb.EmbedStreamRequest], context: Any
+    ) -> AsyncIterator[pb.EmbedStreamResponse]:
+        async for request in request_iterator:
+            yield pb.EmbedStreamResponse(item_id=request.item_id)
+
+
+def serial(pem: bytes) -> str:
+    return str(x509.load_pem_x509_certificate(pem).serial_number)
+
+
+@asynccontextmanager
+async def serving(files: TlsFiles, *, health_port: int | None = None) -> AsyncIterator[RunningServer]:
+    plan = ServerPlan("127.0.0.1:0", grace_seconds=1, tls=CertificateFiles(files), health_port=health_port)
+    async with grpc_server(
+        plan,
+        services=[SERVICE],
+        register=lambda server: embedder_pb2_grpc.add_EmbedderServiceServicer_to_server(Peers(), server),
+        metrics=RpcServerMetrics(CollectorRegistry()),
+    ) as running:
+        yield running
+
+
+async def caller_seen(channel: grpc.aio.Channel) -> str:
+    """The serial number of our certificate as the server saw it."""
+    answer = await embedder_pb2_grpc.EmbedderServiceStub(channel).Describe(pb.DescribeRequest(), timeout=10)
+    return str(answer.backbone)
+
+
+async def refused(channel: grpc.aio.Channel) -> None:
+    """Checks that the channel gets no answer."""
+    with pytest.raises(grpc.aio.AioRpcError) as error:
+        await caller_seen(channel)
+    assert error.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_both_sides_show_a_certificate_of_one_authority(tmp_path: Path) -> None:
+    authority = Authority()
+    ours, theirs = authority.issue(tmp_path / "client"), authority.issue(tmp_path / "server")
+    async with serving(theirs) as running, open_channel(f"127.0.0.1:{running.port}", tls=ours) as channel:
+        assert await caller_seen(channel) == serial(ours.certificate.read_bytes())
+
+
+async def test_a_client_without_a_certificate_is_refused(tmp_path: Path) -> None:
+    authority = Authority()
+    async with serving(authority.issue(tmp_path / "server")) as running:
+        credentials = grpc.ssl_channel_credentials(authority.pem)
+        async with grpc.aio.secure_channel(f"127.0.0.1:{running.port}", credentials) as channel:
+            await refused(channel)
+        async with open_channel(f"127.0.0.1:{running.port}") as channel:
+            await refused(channel)
+
+
+async def test_a_client_of_another_authority_is_refused(tmp_path: Path) -> None:
+    authority = Authority()
+    stranger = replace(
+        Authority().issue(tmp_path / "client"), authorities=authority.issue(tmp_path / "trusted").authorities
+    )
+    async with (
+        serving(authority.issue(tmp_path / "server")) as running,
+        open_channel(f"127.0.0.1:{running.port}", tls=stranger) as channel,
+    ):
+        await refused(channel)
+
+
+async def test_a_server_with_another_name_is_refused_unless_that_name_was_given(tmp_path: Path) -> None:
+    authority = Authority()
+    ours = authority.issue(tmp_path / "client")
+    async with serving(authority.issue(tmp_path / "server", "embedder.example.org")) as running:
+        target = f"127.0.0.1:{running.port}"
+        async with open_channel(target, tls=ours) as channel:
+            await refused(channel)
+        async with open_channel(target, tls=replace(ours, server_name="embedder.example.org")) as channel:
+            await caller_seen(channel)
+
+
+async def test_new_files_are_used_without_a_restart_and_streams_under_way_go_on(tmp_path: Path) -> None:
+    old, new = Authority(), Authority()
+    ours, theirs = old.issue(tmp_path / "client"), old.issue(tmp_path / "server")
+    async with serving(theirs) as running, open_channel(f"127.0.0.1:{running.port}", tls=ours) as channel:
+        before = await caller_seen(channel)
+        stream = embedder_pb2_grpc.EmbedderServiceStub(channel).EmbedStream()
+        await stream.write(pb.EmbedStreamRequest(item_id=1))
+        assert (await stream.read()).item_id == 1
+
+        new.issue(tmp_path / "server")
+        new.issue(tmp_path / "client")
+        after = await caller_seen(channel)
+        assert after == serial(ours.certificate.read_bytes()) != before
+        await stream.write(pb.EmbedStreamRequest(item_id=2))
+        assert (await stream.read()).item_id == 2
+        await stream.done_writing()
+
+        stale = old.issue(tmp_path / "stale")
+        async with open_channel(f"127.0.0.1:{running.port}", tls=stale) as other:
+            await refused(other)
+
+
+async def test_closing_ends_streams_on_old_certificates_too(tmp_path: Path) -> None:
+    authority = Authority()
+    ours, theirs = authority.issue(tmp_path / "client"), authority.issue(tmp_path / "server")
+    async with serving(theirs) as running:
+        async with open_channel(f"127.0.0.1:{running.port}", tls=ours) as channel:
+            stream = embedder_pb2_grpc.EmbedderServiceStub(channel).EmbedStream()
+            await stream.write(pb.EmbedStreamRequest(item_id=1))
+            assert (await stream.read()).item_id == 1
+            authority.issue(tmp_path / "client")
+            await caller_seen(channel)
+            assert not stream.done()
+        assert await stream.code() is grpc.StatusCode.CANCELLED
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "old-certificates"]
+
+
+def test_files_that_do_not_fit_together_are_left_for_later(tmp_path: Path) -> None:
+    authority = Authority()
+    files = authority.issue(tmp_path / "files")
+    certificates = CertificateFiles(files)
+    before = certificates.current()
+    other = authority.issue(tmp_path / "other")
+    files.certificate.write_bytes(other.certificate.read_bytes())
+    assert certificates.current() is before
+    files.key.write_bytes(other.key.read_bytes())
+    assert certificates.current().chain == other.certificate.read_bytes()
+
+
+def test_files_that_cannot_be_used_are_one_clear_line(tmp_path: Path) -> None:
+    files = Authority().issue(tmp_path / "files")
+    files.key.unlink()
+    with pytest.raises(StartupError, match="TLS files cannot be used"):
+        CertificateFiles(files)
+
+
+async def test_the_health_port_is_plain_and_answers_nothing_but_health(tmp_path: Path) -> None:
+    authority = Authority()
+    serving_status, not_serving = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
+    async with (
+        serving(authority.issue(tmp_path / "server"), health_port=0) as running,
+        grpc.aio.insecure_channel(f"127.0.0.1:{running.health_port}") as channel,
+    ):
+        check = health_pb2_grpc.HealthStub(channel).Check
+        for says, status in ((True, serving_status), (False, not_serving)):
+            await running.set_serving("", says)
+            assert (await check(health_pb2.HealthCheckRequest())).status == status
+            assert (await check(health_pb2.HealthCheckRequest(service="liveness"))).status == serving_status
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await caller_seen(channel)
+        assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED

@@ -1,0 +1,100 @@
+"""Progress never falls, and fills its phases."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainer.jobs.progress import BEGINS, Phase, Progress
+
+
+def test_the_phases_fill_a_hundred_percent_in_order() -> None:
+    progress = Progress()
+    seen = []
+    for phase in Phase:
+        progress.enter(phase, 4)
+        seen.append(progress.percent)
+        for _ in range(4):
+            progress.advance(1)
+            seen.append(progress.percent)
+    assert (seen[0], seen[-1]) == (0.0, 100.0)
+    assert seen == sorted(seen)
+    assert len(set(seen)) == 4 * len(Phase) + 1
+
+
+@given(
+    st.floats(0, 100),
+    st.lists(st.one_of(st.sampled_from(Phase), st.integers(0, 1000)), max_size=30),
+)
+def test_it_never_falls_whatever_is_begun_again(before: float, steps: list[Phase | int]) -> None:
+    progress = Progress(before)
+    last = before
+    for step in steps:
+        if isinstance(step, Phase):
+            progress.enter(step, 100)
+        else:
+            progress.advance(step)
+        assert last <= progress.percent <= 100.0
+        last = progress.percent
+
+
+def test_a_phase_of_nothing_is_no_error() -> None:
+    progress = Progress()
+    progress.enter(Phase.INDEXING, 0)
+    progress.advance(0)
+    assert progress.percent == BEGINS[Phase.INDEXING]
+
+
+class Clock:
+    """A clock that is set."""
+
+    def __init__(self) -> None:
+        self.seconds = 100.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+def test_it_counts_images_whatever_a_phase_does_with_them() -> None:
+    progress = Progress()
+    progress.enter(Phase.FITTING, 10, passes=4)
+    progress.advance(21)
+    assert (progress.counts.done, progress.counts.total) == (5, 10)
+    assert progress.percent == pytest.approx(BEGINS[Phase.FITTING] + 18 * 21 / 40)
+
+
+def test_the_estimate_is_right_when_all_goes_as_it_did_before() -> None:
+    clock = Clock()
+    progress = Progress(clock=clock)
+    progress.enter(Phase.FETCHING, 700)
+    assert progress.counts.seconds_left is None
+    # 70 percent in 70 seconds leave 30 percent for 30 seconds.
+    for _ in range(70):
+        clock.seconds += 1
+        progress.advance(10)
+        assert progress.counts.seconds_left == pytest.approx(200.0 - clock.seconds)
+    progress.enter(Phase.FITTING, 700, passes=4)
+    assert progress.counts.seconds_left == pytest.approx(30.0)
+    clock.seconds += 5
+    assert progress.counts.seconds_left == pytest.approx(25.0)
+
+
+def test_the_estimate_is_not_misled_by_images_that_need_nothing() -> None:
+    clock = Clock()
+    progress = Progress(clock=clock)
+    progress.enter(Phase.FETCHING, 1000)
+    progress.skip(900)
+    clock.seconds += 10
+    progress.advance(10)
+    # 90 more take 90 seconds, and what is after them 30 / 70 of the 100 in all.
+    assert progress.counts.seconds_left == pytest.approx(90 + 100 * 30 / 70)
+    assert progress.counts.done == 910
+
+
+def test_the_estimate_is_never_below_nothing() -> None:
+    clock = Clock()
+    progress = Progress(clock=clock)
+    progress.enter(Phase.INDEXING, 2)
+    clock.seconds += 2
+    progress.advance(2)
+    clock.seconds += 1000
+    assert progress.counts.seconds_left == 0.0

@@ -1,0 +1,276 @@
+"""What a finetune learns, on points whose truth is known: it helps where it can, and is refused where it would harm."""
+
+import json
+
+import numpy as np
+import pytest
+
+from catalog.vectors.projection import normalised
+from trainer.learning.acceptance import ENOUGH_QUESTIONS, MAX_LOSS, Examination, Verdict, judge, judge_again
+from trainer.learning.dataset import (
+    MIN_IMAGES,
+    UNGROUPED,
+    Earlier,
+    Labels,
+    Mask,
+    Matrix,
+    TrainingSet,
+    usable_groups,
+)
+from trainer.learning.evaluation import retrieve
+from trainer.learning.head import Hyperparameters, train_head
+from trainer.learning.holdout import FOLDS, Holdout, Part, folds, fresh_questions
+from trainer.learning.losses import NEAR_IDENTICAL
+from trainer.learning.train import Learned, learn
+
+DIM = 24
+OBJECTS = 16
+EACH = 10
+VIEWS = 2
+PCA = np.eye(DIM, 16, dtype=np.float32)
+
+
+def objects(seed: int, groups: Labels | None = None) -> TrainingSet:
+    """Images of objects: a few directions tell which object, all the others and louder ones mean nothing."""
+    random = np.random.default_rng(seed)
+    truth = np.repeat(np.arange(OBJECTS), EACH)
+    signal = random.normal(size=(OBJECTS, 4))[truth]
+    noise = random.normal(size=(len(truth), DIM - 4)) * 1.2
+
+    def seen(strength: float) -> Matrix:
+        changed = noise + strength * random.normal(size=noise.shape)
+        return np.concatenate([signal + 0.1 * random.normal(size=signal.shape), changed], axis=1).astype(np.float32)
+
+    def unit(rows: Matrix) -> Matrix:
+        lengths: Matrix = np.linalg.norm(rows, axis=1, keepdims=True)
+        return (rows / lengths).astype(np.float32)
+
+    views = np.stack([unit(seen(2.5)) for _ in range(VIEWS)], axis=1)
+    return TrainingSet(unit(seen(0.0)), truth if groups is None else groups, views, np.arange(len(truth)))
+
+
+def learnt(data: TrainingSet, steps: int = 100) -> Learned:
+    return learn(data, PCA, None, Hyperparameters(steps=steps, batch_size=128, learning_rate=0.01), lambda _: None)
+
+
+def split_up(data: TrainingSet) -> list[Holdout]:
+    return list(folds(data, np.ones(len(data), dtype=bool), 0))
+
+
+def shuffled(seed: int) -> Labels:
+    return np.random.default_rng(seed).permutation(np.repeat(np.arange(OBJECTS), EACH))
+
+
+def test_groups_that_mean_something_are_learnt() -> None:
+    found = learnt(objects(1))
+    assert found.verdict.adopted, found.verdict.reason
+    assert found.verdict.gain > 0.1
+    assert found.steps > 0
+
+
+def test_what_was_learnt_helps_on_images_that_were_not_there() -> None:
+    data, head = objects(1), learnt(objects(1)).head
+    fresh = objects(1).views[:, 0]
+    before = retrieve(fresh, data.groups, data.vectors, data.groups).means()["map"]
+    tuned = [rows @ head / np.linalg.norm(rows @ head, axis=1, keepdims=True) for rows in (fresh, data.vectors)]
+    assert retrieve(tuned[0], data.groups, tuned[1], data.groups).means()["map"] > before + 0.1
+
+
+def test_views_alone_are_learnt_from() -> None:
+    found = learnt(objects(5, np.full(OBJECTS * EACH, UNGROUPED)))
+    assert found.verdict.adopted, found.verdict.reason
+    assert set(found.verdict.parts) == {"views"}
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_groups_that_are_noise_are_refused(seed: int) -> None:
+    found = learnt(objects(seed, shuffled(seed)))
+    assert not found.verdict.adopted
+    np.testing.assert_array_equal(found.head, PCA)
+
+
+def test_too_few_images_are_not_learnt_from() -> None:
+    data = objects(1)
+    few = data.without(np.arange(len(data)) >= MIN_IMAGES - 1)
+    assert not learnt(few).verdict.adopted
+
+
+def test_a_seed_gives_the_same_head() -> None:
+    np.testing.assert_array_equal(learnt(objects(1), 50).head, learnt(objects(1), 50).head)
+
+
+def test_half_of_the_groups_unknown_are_asked_about() -> None:
+    half = np.where(np.repeat(np.arange(OBJECTS), EACH) % 2, UNGROUPED, np.repeat(np.arange(OBJECTS), EACH))
+    assert {part.name for split in split_up(objects(1, half)) for part in split.parts} == {
+        "groups_seen",
+        "groups_unseen",
+        "views",
+    }
+
+
+def test_no_question_is_in_the_training() -> None:
+    data = objects(3)
+    for split in split_up(data):
+        known = {row.tobytes() for row in split.training.vectors}
+        for part in split.parts:
+            assert not known & {row.tobytes() for row in part.queries}
+            assert set(part.answers.tolist()) <= set(part.labels.tolist())
+
+
+def test_every_grouped_image_is_a_question_once() -> None:
+    data = objects(3)
+    asked = [row.tobytes() for split in split_up(data) for part in split.parts for row in part.queries]
+    assert len(asked) == len(set(asked)) == len(data)
+    assert len(split_up(data)) == FOLDS
+
+
+def test_a_group_of_one_or_of_most_images_is_none() -> None:
+    groups = np.array([1, 2, 2, 3, 3, 3, 3, 3, 3])
+    assert usable_groups(groups).tolist() == [UNGROUPED, 2, 2, *[UNGROUPED] * 6]
+
+
+def test_retrieval_is_measured_as_the_field_does() -> None:
+    database = np.eye(4, dtype=np.float32)
+    query = np.array([[0.9, 0.8, 0.7, 0.1]], dtype=np.float32)
+    found = retrieve(query, np.array([7]), database, np.array([5, 7, 5, 7]))
+    # Right ones on places 2 and 4: (1/2 + 2/4) / 2.
+    assert found.means() == {"map": 0.5, "map_at_10": 0.5, "recall_at_1": 0.0, "recall_at_10": 1.0}
+
+
+@pytest.mark.parametrize(("grouped", "gain"), [(0.75, 0.375), (0.25, 0.125)])
+def test_questions_weigh_as_much_as_there_are_images_of_their_kind(grouped: float, gain: float) -> None:
+    queries = np.array([[0.9, 0.4], [0.4, 0.9]], dtype=np.float32)
+    # What is right for each question comes second in the frozen space.
+    seen, views = (
+        Part(name, queries[[row]], np.array([1 - row]), np.arange(2))
+        for row, name in ((0, "groups_seen"), (1, "views"))
+    )
+    images = np.eye(2, dtype=np.float32)
+    holdout = Holdout(TrainingSet(images, np.arange(2), images[:0, None], np.arange(0)), images, (seen, views))
+    examination = Examination(grouped)
+    examination.ask(holdout, "frozen", None)
+    # The second direction counts for more: that answers the first question.
+    examination.ask(holdout, "adapter", np.diag([0.1, 1.0]).astype(np.float32))
+    assert examination.gain("adapter", "frozen")[0] == pytest.approx(gain)
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_groups_that_are_not_known_lose_little_by_those_that_are(seed: int) -> None:
+    truth = np.repeat(np.arange(OBJECTS), EACH)
+    found = learnt(objects(seed, np.where(truth % 2, UNGROUPED, truth)), 200)
+    assert found.verdict.adopted, found.verdict.reason
+    unseen = found.verdict.parts["groups_unseen"]
+    frozen, adapter = unseen["frozen"], unseen["adapter"]
+    assert isinstance(frozen, dict)
+    assert isinstance(adapter, dict)
+    assert adapter["map"] > frozen["map"] - 2 * MAX_LOSS
+    assert 0 < found.mix <= 1
+
+
+def test_nothing_held_out_is_a_refusal() -> None:
+    assert not judge(Examination(1.0), "adapter", ["pca"]).adopted
+
+
+def again(head: Matrix, *, asked: int = 60) -> Verdict:
+    """The verdict on a head that learnt from all but the last `asked` images."""
+    data, examination = objects(4), Examination(1.0)
+    # Louder in what tells objects apart, so that there is something to lose.
+    loudness = np.where(np.arange(DIM) < 4, 4, 1).astype(np.float32)
+    data = TrainingSet(normalised(data.vectors * loudness), data.groups, data.views, data.viewed)
+    questions = fresh_questions(data, np.arange(len(data)) >= len(data) - asked, seed=0)
+    examination.ask(questions, "frozen", None)
+    examination.ask(questions, "adapter", head)
+    return judge_again(examination, "adapter")
+
+
+def test_what_serves_images_that_came_since_is_kept_and_what_harms_them_is_not() -> None:
+    kept, given_up = again(PCA), again(np.eye(DIM, 16, -8, dtype=np.float32))
+    assert kept.adopted, kept.reason
+    assert not given_up.adopted
+    # Whole objects are new, and one image of each is left to be found.
+    assert kept.parts["groups_seen"]["queries"] == 60 - 60 // EACH
+
+
+def test_a_handful_of_questions_takes_no_adapter_away() -> None:
+    found = again(np.eye(DIM, 16, -8, dtype=np.float32), asked=ENOUGH_QUESTIONS // 2)
+    assert found.parts
+    assert found.adopted
+
+
+def test_what_was_learnt_with_is_said() -> None:
+    assert json.loads(learnt(objects(1), 50).quality())["hyperparameters"]["learning_rate"] == 0.01
+
+
+def going_on(data: TrainingSet, head: Matrix, fresh: Mask) -> Learned:
+    """What comes of it when a head is begun with that has learnt from all images but the `fresh` ones."""
+    parameters = Hyperparameters(steps=100, batch_size=128, learning_rate=0.01)
+    return learn(data, PCA, Earlier(head, fresh), parameters, lambda _: None)
+
+
+def some_of_each(data: TrainingSet) -> Mask:
+    return np.arange(len(data)) % EACH >= EACH // 2
+
+
+def test_only_images_that_an_earlier_head_has_not_learnt_from_are_asked_with() -> None:
+    half = np.where(np.repeat(np.arange(OBJECTS), EACH) % 2, UNGROUPED, np.repeat(np.arange(OBJECTS), EACH))
+    data = objects(1, half)
+    # Of some objects images came, and some came as a whole.
+    fresh = some_of_each(data) | (np.arange(len(data)) >= EACH * (OBJECTS - 4))
+    known = {row.tobytes() for row in data.vectors[~fresh]} | {row.tobytes() for row in data.views[~fresh, -1]}
+    splits = list(folds(data, fresh, 0))
+    parts = [part for split in splits for part in split.parts]
+    assert {part.name for part in parts} == {"groups_seen", "groups_unseen", "views"}
+    assert not known & {row.tobytes() for part in parts for row in part.queries}
+    hidden = {int(answer) for part in parts if part.name == "groups_unseen" for answer in part.answers}
+    assert hidden <= set(range(OBJECTS - 4, OBJECTS))
+
+
+def test_an_earlier_head_is_kept_where_there_is_nothing_to_gain() -> None:
+    data = objects(1)
+    # It looks at what tells the objects apart, and at little else.
+    head = PCA * np.where(np.arange(16) < 4, 1, 0.05).astype(np.float32)
+    found = going_on(data, head, some_of_each(data))
+    assert (found.adapter, found.steps) == ("kept", 0), found.verdict.reason
+    np.testing.assert_array_equal(found.head, head)
+    assert set(found.verdict.parts["groups_seen"]) == {"queries", "frozen", "pca", "kept", "adapter"}
+
+
+def test_an_earlier_head_is_gone_on_from_where_that_helps() -> None:
+    data = objects(1)
+    fresh = some_of_each(data)
+    # It has hardly learnt anything yet.
+    head = learnt(data.without(fresh), steps=1).head
+    found = going_on(data, head, fresh)
+    assert (found.adapter, found.continued) == ("learned", True), found.verdict.reason
+
+
+def test_an_earlier_head_that_does_harm_is_not_begun_with() -> None:
+    data = objects(1)
+    found = going_on(data, np.eye(DIM, 16, -8, dtype=np.float32), some_of_each(data))
+    assert (found.adapter, found.continued) == ("learned", False), found.verdict.reason
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_what_an_earlier_head_knows_by_heart_proves_nothing(seed: int) -> None:
+    data = objects(seed, shuffled(seed))
+    fresh = some_of_each(data)
+    loose = Hyperparameters(steps=400, batch_size=128, learning_rate=0.01, pull_weight=0.0)
+    by_heart = train_head(data.without(fresh), PCA, loose, lambda *_: True)
+    examination = Examination(1.0)
+    for split in split_up(data.without(fresh)):
+        examination.ask(split, "pca", PCA)
+        examination.ask(split, "frozen", None)
+        examination.ask(split, "adapter", by_heart)
+    assert judge(examination, "adapter", ["pca"]).adopted
+    assert going_on(data, by_heart, fresh).adapter != "learned"
+
+
+def test_images_that_are_nearly_one_are_not_pushed_apart() -> None:
+    """Two rows may show the same photograph twice, of one object under two URLs or by mistake."""
+    photographs = normalised((1 + 0.12 * np.random.default_rng(0).normal(size=(80, DIM))).astype(np.float32))
+    images, views = photographs[:40], photographs[40:, None]
+    assert (photographs @ photographs.T).min() > NEAR_IDENTICAL
+    alone = TrainingSet(images, np.full(40, UNGROUPED), views, np.arange(40))
+    free = Hyperparameters(steps=100, batch_size=80, learning_rate=0.01, pull_weight=0.0)
+    start = PCA
+    np.testing.assert_array_equal(train_head(alone, start, free, lambda *_: True), start)

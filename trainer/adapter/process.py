@@ -1,0 +1,109 @@
+"""Learning in a process of its own: torch is in memory only while it works, and a cancelled finetune ends it."""
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import IO
+
+import numpy as np
+
+from trainer.learning.dataset import Earlier, Matrix, TrainingSet
+
+
+class LearningFailed(Exception):
+    """Nothing could be learnt; the message says why. No finetune fails of it: the PCA takes the adapter's place."""
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """What to learn. pca: the head [dim, d] to begin with; earlier: what may be gone on from. threads: to be used."""
+
+    data: TrainingSet
+    pca: Matrix
+    earlier: Earlier | None
+    steps: int
+    threads: int
+
+    def save(self, file: IO[bytes]) -> None:
+        """Writes it for `load`."""
+        data = self.data
+        earlier = self.earlier or Earlier(np.zeros((0, 0), np.float32), np.zeros(0, bool))
+        np.savez(
+            file,
+            vectors=data.vectors,
+            groups=data.groups,
+            views=data.views,
+            viewed=data.viewed,
+            pca=self.pca,
+            head=earlier.head,
+            fresh=earlier.fresh,
+            settings=np.array([self.steps, self.threads]),
+        )
+
+    @classmethod
+    def load(cls, file: IO[bytes]) -> "Lesson":
+        """What `save` wrote."""
+        with np.load(file) as saved:
+            steps, threads = saved["settings"].tolist()
+            earlier = Earlier(saved["head"], saved["fresh"])
+            data = TrainingSet(saved["vectors"], saved["groups"], saved["views"], saved["viewed"])
+            pca = saved["pca"]
+        return cls(data, pca, earlier if earlier.head.size else None, steps, threads)
+
+
+@dataclass(frozen=True)
+class LearnedHead:
+    """head: [dim, d]. quality: what the gate measured, as JSON has it."""
+
+    head: Matrix
+    quality: dict[str, object]
+
+
+async def learn_apart(lesson: Lesson, report: Callable[[float], None]) -> LearnedHead:
+    """Learns in a child process. report: told the share done, 0 to 1.
+
+    Raises LearningFailed when the child dies, or cannot be had: of a full disk, or too little memory. Cancelled, it
+    ends the child.
+    """
+    try:
+        return await _learnt_by_child(lesson, report)
+    except OSError as error:
+        raise LearningFailed(f"learning is not possible here: {error.strerror}") from error
+
+
+async def _learnt_by_child(lesson: Lesson, report: Callable[[float], None]) -> LearnedHead:
+    # Files without a name: nothing of them stays, however this process ends.
+    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as made:
+        await asyncio.to_thread(_written, lesson, given)
+        files = (given.fileno(), made.fileno())
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "trainer.learning", *map(str, files), str(os.getpid())),
+            stdout=asyncio.subprocess.PIPE,
+            pass_fds=files,
+        )
+        try:
+            await _follow(process, report)
+            if await process.wait() != 0:
+                raise LearningFailed("the process that learns died")
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        made.seek(0)
+        with np.load(made) as saved:
+            return LearnedHead(saved["head"], json.loads(str(saved["quality"])))
+
+
+def _written(lesson: Lesson, file: IO[bytes]) -> None:
+    lesson.save(file)
+    file.flush()
+
+
+async def _follow(process: asyncio.subprocess.Process, report: Callable[[float], None]) -> None:
+    assert process.stdout is not None, "it is a pipe"  # noqa: S101
+    async for line in process.stdout:
+        report(float(line))

@@ -1,0 +1,144 @@
+"""Leftovers: what stays behind when collections go, indexes are replaced and processes die."""
+
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from catalog.adapters import Adapters
+from catalog.collections import Collections
+from catalog.contents import Contents
+from catalog.images import Images
+from catalog.indexes import Index, Indexes
+from catalog.vectors.base_store import BaseStore, BaseStores
+from catalog.vectors.generations import Generations
+from catalog.vectors.names import VectorCollection, VectorCollections
+from servicekit.errors import ServiceError
+from servicekit.telemetry.logs import get_logger
+from trainer.metrics import TrainerMetrics
+
+log = get_logger(__name__)
+
+IMAGES_AT_ONCE = 1000
+# One that cannot be removed keeps no other; several look as if nothing can be removed now.
+FAILURES_AT_ONCE = 3
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class LeftoverStores:
+    """Where leftovers are."""
+
+    collections: Collections
+    contents: Contents
+    images: Images
+    indexes: Indexes
+    adapters: Adapters
+    generations: Generations
+    base_stores: BaseStores
+    vectors: VectorCollections
+
+
+class Leftovers:
+    """Removes leftovers. Every method can be called again after it failed, and while jobs run."""
+
+    def __init__(
+        self, stores: LeftoverStores, metrics: TrainerMetrics, *, index_grace: float, content_grace: float
+    ) -> None:
+        """index_grace, content_grace: seconds for which a replaced index or content is kept."""
+        self._stores = stores
+        self._metrics = metrics
+        self._index_grace = index_grace
+        self._content_grace = content_grace
+
+    def tasks(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """The methods by name, in the order in which one makes room for the next."""
+        return {
+            "deletions": self.finish_deletions,
+            "indexes": self.remove_indexes,
+            "vectors": self.remove_vectors,
+            "adapters": self._stores.adapters.remove_unused,
+            "contents": self.prune_contents,
+            "images": self.remove_images,
+        }
+
+    async def finish_deletions(self) -> None:
+        """Removes what collections that are being deleted have, their rows last, so that nothing is forgotten."""
+        await _each(await self._stores.collections.deleting(), self._finish_deletion)
+
+    async def remove_indexes(self) -> None:
+        """Removes indexes that were replaced, or left by jobs that ended otherwise: vectors first, then the row."""
+        await _each(await self._stores.indexes.droppable(self._index_grace), self._remove_index)
+
+    async def remove_vectors(self) -> None:
+        """Removes Qdrant collections that no row stands for.
+
+        Rows are written before the Qdrant collection that they name, so the list of Qdrant collections is read
+        first: what is in it without a row has lost its row, and never is about to get one.
+        """
+        listed = await self._stores.vectors.list()
+        generations = await self._stores.indexes.qdrant_collections()
+        needed = await self._stores.indexes.base_stores_needed()
+
+        def is_orphan(found: VectorCollection) -> bool:
+            if found.backbone is None:
+                return found.name not in generations
+            return not needed.covers(found.collection_id, found.backbone)
+
+        await _each(filter(is_orphan, listed), self._drop)
+
+    async def prune_contents(self) -> None:
+        """Removes contents that were replaced and that nothing pins."""
+        await self._stores.contents.prune(self._content_grace)
+
+    async def remove_images(self) -> None:
+        """Removes images that no content shows any more: their base vectors first, then their rows."""
+        listed = [found for found in await self._stores.vectors.list() if found.backbone is not None]
+
+        async def of_collection(collection_id: int) -> None:
+            names = [found.name for found in listed if found.collection_id == collection_id]
+            await self._remove_images_of(collection_id, [self._stores.base_stores.named(name) for name in names])
+
+        await _each(await self._stores.images.collections_with_ended(), of_collection)
+
+    async def _remove_images_of(self, collection_id: int, stores: list[BaseStore]) -> None:
+        while ids := await self._stores.images.unreferenced(collection_id, IMAGES_AT_ONCE):
+            for store in stores:
+                await store.remove(ids)
+            await self._stores.images.remove(collection_id, ids)
+            self._removed("images", collection=collection_id, images=len(ids))
+        await self._stores.images.remove_ended_spans(collection_id)
+
+    async def _finish_deletion(self, collection_id: int) -> None:
+        for found in await self._stores.vectors.list():
+            if found.collection_id == collection_id:
+                await self._drop(found)
+        await self._stores.collections.remove(collection_id)
+        self._removed("collection", collection=collection_id)
+
+    async def _remove_index(self, index: Index) -> None:
+        await self._stores.generations.drop(index.qdrant_collection)
+        await self._stores.indexes.remove(index.id)
+        self._removed("index", index=index.qdrant_collection)
+
+    async def _drop(self, found: VectorCollection) -> None:
+        await self._stores.generations.drop(found.name)
+        self._removed("vectors", vectors=found.name)
+
+    def _removed(self, kind: str, **fields: object) -> None:
+        self._metrics.dropped.labels(kind).inc()
+        log.info("removed", kind=kind, **fields)
+
+
+async def _each(things: Iterable[T], remove: Callable[[T], Awaitable[None]]) -> None:
+    """Removes all that can be removed. Raises the first error when that is done."""
+    errors: list[ServiceError] = []
+    for thing in things:
+        try:
+            await remove(thing)
+        except ServiceError as error:
+            errors.append(error)
+            if len(errors) == FAILURES_AT_ONCE:
+                break
+    if errors:
+        raise errors[0]

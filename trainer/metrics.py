@@ -1,0 +1,40 @@
+"""The trainer's metrics."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+from catalog.metrics import CatalogMetrics
+from servicekit.telemetry.metrics import RpcClientMetrics, RpcServerMetrics, UpstreamMetrics
+
+PHASE_BUCKETS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400, 43200)
+
+
+class TrainerMetrics:
+    """Everything that the trainer counts. Labels are from closed lists."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.registry = registry
+        self.rpc = RpcServerMetrics(registry)
+        self.rpc_client = RpcClientMetrics(registry)
+        self.upstreams = UpstreamMetrics(registry)
+        self.catalog = CatalogMetrics(registry)
+        self.images = Counter(
+            "similis_trainer_images_total", "Rows by what became of them.", ["outcome"], registry=registry
+        )
+        self.failures = Counter(
+            "similis_trainer_image_failures_total", "Rows that failed, by reason.", ["reason"], registry=registry
+        )
+        self.downloaded_bytes = Counter(
+            "similis_trainer_downloaded_bytes_total", "Bytes of images downloaded.", registry=registry
+        )
+        self.jobs = Counter("similis_trainer_jobs_total", "Jobs that ended here.", ["outcome"], registry=registry)
+        self.running = Gauge("similis_trainer_jobs_running", "Jobs that run here.", registry=registry)
+        self.phases = Histogram(
+            "similis_trainer_phase_duration_seconds",
+            "Time of a phase of a job.",
+            ["phase"],
+            buckets=PHASE_BUCKETS,
+            registry=registry,
+        )
+        self.dropped = Counter(
+            "similis_trainer_janitor_removed_total", "Things the janitor removed.", ["kind"], registry=registry
+        )
