@@ -13,7 +13,7 @@ PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test check check-style check-types check-proto check-fast tools helm-check chart
+.PHONY: help setup up demo test check check-style check-types check-proto check-fast tools helm-check kube-check chart
 .PHONY: docker-check dashboard proto constraints clean
 
 help: ## show this
@@ -64,6 +64,10 @@ dashboard: $(STAMP) ## write the Grafana dashboard anew
 
 helm-check: $(STAMP) tools ## the Helm chart, with the real helm and without a cluster
 	pytest $(PARALLEL) tests/deploy
+
+kube-check: $(STAMP) tools ## install the chart on the API server that KUBECONFIG names; KUBE_CRDS=FOLDER adds resources
+	@test -n "$(KUBECONFIG)" || { echo "Set KUBECONFIG to the configuration of a cluster to test on." >&2; exit 1; }
+	SIMILIS_KUBE_CHECK=1 KUBECONFIG="$(KUBECONFIG)" KUBE_CRDS="$(KUBE_CRDS)" pytest --numprocesses=2 tests/deploy/cluster
 
 tools: $(STAMP) ## fetch what checks the chart (helm, promtool, checkov) into build/tools
 	@python deploy/tools.py
