@@ -19,7 +19,7 @@ from catalog.indexes import Indexes
 from catalog.jobs import Jobs
 from catalog.postgres.database import Database, verified_url
 from catalog.postgres.migrate import wait_for_schema
-from catalog.postgres.notifications import Notices
+from catalog.postgres.notifications import JobListener
 from catalog.statistics import Statistics
 from catalog.vectors.base_store import BaseStores
 from catalog.vectors.client import QdrantAddress, open_qdrant
@@ -89,7 +89,7 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[RunningTrainer]:
             for part in nudged:
                 part.nudge()
 
-        working = [*nudged, Notices(parts.database, nudge)]
+        working = [*nudged, JobListener(parts.database, nudge)]
         servicer = TrainerServicer(parts.jobs, nudge)
         server = await _listen(stack, settings, servicer, parts.metrics)
         stack.callback(servicer.stop)
@@ -218,7 +218,7 @@ async def _watch(stack: AsyncExitStack, parts: _Parts) -> None:
 
 @asynccontextmanager
 async def _working(
-    database: Database, parts: Sequence[Worker | Janitor | Notices], server: RunningServer
+    database: Database, parts: Sequence[Worker | Janitor | JobListener], server: RunningServer
 ) -> AsyncIterator[None]:
     """Work goes on while entered, from when the database has the schema that we write."""
 

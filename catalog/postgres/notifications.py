@@ -1,4 +1,4 @@
-"""Notices between processes, through Postgres: what one replica was told concerns the one that runs the job."""
+"""JobListener between processes, through Postgres: what one replica was told concerns the one that runs the job."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -22,7 +22,7 @@ async def notify(connection: Connection) -> None:
     await connection.execute(f"NOTIFY {CHANNEL}")
 
 
-class Notices:
+class JobListener:
     """Listens on a connection of its own. A notice may be lost: it makes prompt what would be found out anyway."""
 
     def __init__(self, database: Database, heard: Callable[[], None]) -> None:

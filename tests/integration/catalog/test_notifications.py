@@ -1,12 +1,12 @@
-"""Notices between processes: heard again after whatever happened to the database."""
+"""JobListener between processes: heard again after whatever happened to the database."""
 
 from urllib.parse import urlsplit
 
 import pytest
 
-from catalog.postgres import notifications as notices
+from catalog.postgres import notifications
 from catalog.postgres.database import Database
-from catalog.postgres.notifications import Notices, notify
+from catalog.postgres.notifications import JobListener, notify
 from tests.eventually import eventually
 from tests.integration.databases import administer, new_database
 
@@ -29,14 +29,14 @@ class Failures:
 async def test_a_server_that_refuses_us_for_a_while_is_listened_to_again(
     postgres_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(notices, "CHECK_SECONDS", 0.05)
-    monkeypatch.setattr(notices, "RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(notifications, "CHECK_SECONDS", 0.05)
+    monkeypatch.setattr(notifications, "RETRY_SECONDS", 0.05)
     failures = Failures()
-    monkeypatch.setattr(notices, "log", failures)
+    monkeypatch.setattr(notifications, "log", failures)
     heard: list[bool] = []
     async with new_database(postgres_url) as url, Database.open(url) as database:
         name = urlsplit(url).path.lstrip("/")
-        async with Notices(database, lambda: heard.append(True)).running():
+        async with JobListener(database, lambda: heard.append(True)).running():
             await eventually(lambda: len(heard) == 1)
             await administer(url, f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
             ended = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"  # noqa: S608
