@@ -13,7 +13,7 @@ from catalog.contents import Contents
 from catalog.images import Images
 from catalog.indexes import Indexes
 from catalog.jobs import Jobs
-from catalog.postgres.database import Database, verified_url
+from catalog.postgres.database import Database, with_ca_file
 from catalog.statistics import Statistics
 from catalog.vectors.client import QdrantAddress, open_qdrant
 from catalog.vectors.generations import Generations
@@ -100,7 +100,7 @@ async def _connect(stack: AsyncExitStack, settings: GatewaySettings, metrics: Ga
         spool = stack.enter_context(Spool.open(settings.spool_directory))
     except OSError as error:
         raise StartupError(f"no folder for temporary files: {error.strerror}") from error
-    url = verified_url(settings.database_url.get_secret_value(), settings.database_ca_file)
+    url = with_ca_file(settings.database_url.get_secret_value(), settings.database_ca_file)
     database = await stack.enter_async_context(Database.open(url, max_connections=settings.database_connections))
     qdrant = await stack.enter_async_context(open_qdrant(QdrantAddress.of(settings)))
     embedder = await stack.enter_async_context(

@@ -17,7 +17,7 @@ from catalog.image_versions import ImageVersions
 from catalog.images import Images
 from catalog.indexes import Indexes
 from catalog.jobs import Jobs
-from catalog.postgres.database import Database, verified_url
+from catalog.postgres.database import Database, with_ca_file
 from catalog.postgres.migrate import wait_for_schema
 from catalog.postgres.notifications import JobListener
 from catalog.statistics import Statistics
@@ -102,7 +102,7 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[RunningTrainer]:
 
 
 async def _connect(stack: AsyncExitStack, settings: TrainerSettings) -> _Parts:
-    url = verified_url(settings.database_url.get_secret_value(), settings.database_ca_file)
+    url = with_ca_file(settings.database_url.get_secret_value(), settings.database_ca_file)
     database = await stack.enter_async_context(Database.open(url, max_connections=settings.database_connections))
     qdrant = await stack.enter_async_context(open_qdrant(QdrantAddress.of(settings)))
     channel = await stack.enter_async_context(
