@@ -102,7 +102,7 @@ async def _connect(stack: AsyncExitStack, settings: GatewaySettings, metrics: Ga
         raise StartupError(f"no folder for temporary files: {error.strerror}") from error
     url = with_ca_file(settings.database_url.get_secret_value(), settings.database_ca_file)
     database = await stack.enter_async_context(Database.open(url, max_connections=settings.database_connections))
-    qdrant = await stack.enter_async_context(open_qdrant(QdrantAddress.of(settings)))
+    qdrant = await stack.enter_async_context(open_qdrant(QdrantAddress.from_settings(settings)))
     embedder = await stack.enter_async_context(
         open_channel(settings.embedder_address, idempotent=IDEMPOTENT, tls=settings.tls)
     )

@@ -104,7 +104,7 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[RunningTrainer]:
 async def _connect(stack: AsyncExitStack, settings: TrainerSettings) -> _Parts:
     url = with_ca_file(settings.database_url.get_secret_value(), settings.database_ca_file)
     database = await stack.enter_async_context(Database.open(url, max_connections=settings.database_connections))
-    qdrant = await stack.enter_async_context(open_qdrant(QdrantAddress.of(settings)))
+    qdrant = await stack.enter_async_context(open_qdrant(QdrantAddress.from_settings(settings)))
     channel = await stack.enter_async_context(
         open_channel(settings.embedder_address, idempotent=IDEMPOTENT, tls=settings.tls)
     )
