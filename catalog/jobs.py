@@ -211,7 +211,7 @@ class Jobs:
         """Ends the job as failed; what search serves stays. Raises LeaseLost."""
         await self._end(job, JobState.FAILED, code, message)
 
-    async def cancelled(self, job: Job) -> None:
+    async def mark_cancelled(self, job: Job) -> None:
         """Ends the job as cancelled. Raises LeaseLost."""
         await self._end(job, JobState.CANCELLED, None, None)
 

@@ -53,7 +53,7 @@ class Indexer:
         wanted, _ = await jobs.enqueue(collection_id, backbone=None, force=True)
         assert wanted is not None
         while (job := await jobs.claim("tests")) is not None and job.id != wanted.id:
-            await jobs.cancelled(job)
+            await jobs.mark_cancelled(job)
         assert job is not None
         index = await indexes.begin(job, backbone or self.backbone)
         images = await Images(self.database).page(collection_id, job.revision, after=0, limit=1000)

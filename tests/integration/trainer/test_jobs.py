@@ -98,7 +98,7 @@ async def test_a_zombie_cannot_publish(trainers: Trainers, workplace: Workplace,
     for act in (
         workplace.jobs.publish(zombie, stale.id, 3),
         workplace.jobs.fail(zombie, "x", "y"),
-        workplace.jobs.cancelled(zombie),
+        workplace.jobs.mark_cancelled(zombie),
         workplace.indexes.begin(zombie, "pixels"),
     ):
         with pytest.raises(LeaseLost):
