@@ -129,7 +129,7 @@ async def _watch(stack: AsyncExitStack, parts: _Parts, metrics: GatewayMetrics) 
         "trainer": parts.trainer.check,
     }
     await stack.enter_async_context(watched_upstreams(upstreams, metrics.upstreams))
-    await stack.enter_async_context(metrics.catalog.refreshed(Statistics(parts.database)))
+    await stack.enter_async_context(metrics.catalog.refreshing(Statistics(parts.database)))
 
 
 def _application(

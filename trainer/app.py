@@ -213,7 +213,7 @@ async def _watch(stack: AsyncExitStack, parts: _Parts) -> None:
         "embedder": parts.embedder.describe,
     }
     await stack.enter_async_context(watched_upstreams(upstreams, parts.metrics.upstreams))
-    await stack.enter_async_context(parts.metrics.catalog.refreshed(Statistics(parts.database)))
+    await stack.enter_async_context(parts.metrics.catalog.refreshing(Statistics(parts.database)))
 
 
 @asynccontextmanager
