@@ -71,7 +71,7 @@ async def test_a_generation_is_searched_when_it_is_settled(workplace: Workplace)
     for start in range(0, 2000, 500):
         await workplace.generations.put(name, list(range(start + 1, start + 501)), written[start : start + 500])
     async with asyncio.timeout(60):
-        await workplace.generations.settle(name, 2000)
+        await workplace.generations.wait_until_indexed(name, 2000)
     for number in (0, 999, 1999):
         hits = await workplace.generations.query(name, written[number], 10, None)
         assert (len(hits), hits[0].image_id) == (10, number + 1)
@@ -88,7 +88,7 @@ async def test_a_generation_that_lacks_images_does_not_go_live(workplace: Workpl
     await workplace.generations.create(name, DIM)
     await workplace.generations.put(name, [1, 2], vectors(2))
     with pytest.raises(GenerationIncomplete):
-        await workplace.generations.settle(name, 3)
+        await workplace.generations.wait_until_indexed(name, 3)
 
 
 async def test_collections_are_known_by_their_names_and_others_are_left_alone(workplace: Workplace) -> None:
@@ -114,7 +114,7 @@ async def test_what_is_not_there_is_said_to_be_missing(workplace: Workplace) -> 
         store.put([1], vectors(1)),
         workplace.generations.put("nothing", [1], vectors(1)),
         workplace.generations.query("nothing", vectors(1)[0], 1, None),
-        workplace.generations.settle("nothing", 1),
+        workplace.generations.wait_until_indexed("nothing", 1),
     ):
         with pytest.raises(VectorsMissing):
             await call
