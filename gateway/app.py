@@ -20,7 +20,7 @@ from catalog.vectors.generations import Generations
 from gateway.collections.handlers import CollectionHandlers
 from gateway.collections.status_handlers import StatusHandlers
 from gateway.config import GatewaySettings
-from gateway.content.disk_space import DataDisk
+from gateway.content.disk_space import DiskSpace
 from gateway.content.handlers import ContentHandlers
 from gateway.content.spool import Spool
 from gateway.content.upload import UploadLimits, Uploads
@@ -147,7 +147,7 @@ def _application(
 
 def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics, drain: Drain) -> Handlers:
     collections, contents = Collections(parts.database), Contents(parts.database)
-    disk = DataDisk(settings.data_directory, settings.min_free_disk_bytes)
+    disk = DiskSpace(settings.data_directory, settings.min_free_disk_bytes)
     uploads = _uploads(parts, contents, disk, settings, metrics)
     readiness = Readiness(
         drain.check,
@@ -197,7 +197,7 @@ def _searches(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics)
 
 
 def _uploads(
-    parts: _Parts, contents: Contents, disk: DataDisk, settings: GatewaySettings, metrics: GatewayMetrics
+    parts: _Parts, contents: Contents, disk: DiskSpace, settings: GatewaySettings, metrics: GatewayMetrics
 ) -> Uploads:
     heidicon = Heidicon(
         parts.heidicon,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from catalog.contents import Contents, Revision, StagedContent
 from gateway.content.commands import Answer
-from gateway.content.disk_space import DataDisk
+from gateway.content.disk_space import DiskSpace
 from gateway.content.spool import Spool, write_file
 from gateway.content.worker import ContentWorker, content_worker
 from gateway.heidicon.importer import Heidicon
@@ -39,7 +39,7 @@ class Uploads:
         spool: Spool,
         receiving: Gate,
         processing: Gate,
-        disk: DataDisk,
+        disk: DiskSpace,
         limits: UploadLimits,
         metrics: GatewayMetrics,
     ) -> None:
