@@ -25,7 +25,7 @@ from gateway.content.handlers import ContentHandlers
 from gateway.content.spool import Spool
 from gateway.content.upload import UploadLimits, Uploads
 from gateway.heidicon.client import HeidiconClient, heidicon_session
-from gateway.heidicon.importer import Heidicon
+from gateway.heidicon.importer import HeidiconImporter
 from gateway.http.access import Access
 from gateway.http.cors import Cors
 from gateway.http.draining import Drain
@@ -199,7 +199,7 @@ def _searches(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics)
 def _uploads(
     parts: _Parts, contents: Contents, disk: DiskSpace, settings: GatewaySettings, metrics: GatewayMetrics
 ) -> Uploads:
-    heidicon = Heidicon(
+    heidicon = HeidiconImporter(
         parts.heidicon,
         seconds=settings.heidicon_seconds,
         page_bytes=settings.heidicon_page_bytes,

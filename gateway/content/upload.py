@@ -10,7 +10,7 @@ from gateway.content.commands import Answer
 from gateway.content.disk_space import DiskSpace
 from gateway.content.spool import Spool, write_file
 from gateway.content.worker import ContentWorker, content_worker
-from gateway.heidicon.importer import Heidicon
+from gateway.heidicon.importer import HeidiconImporter
 from gateway.metrics import GatewayMetrics
 from servicekit.limits import Gate
 
@@ -35,7 +35,7 @@ class Uploads:
         self,
         *,
         contents: Contents,
-        heidicon: Heidicon,
+        heidicon: HeidiconImporter,
         spool: Spool,
         receiving: Gate,
         processing: Gate,
