@@ -60,7 +60,7 @@ class NewestJob:
 class Collection:
     """A collection as its clients see it.
 
-    live_revision: of the content that search serves; live_is_newest: its bytes are those of the newest content.
+    live_is_newest: the content that search serves has the same bytes as the newest content.
     """
 
     id: int
