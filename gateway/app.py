@@ -13,19 +13,19 @@ from catalog.contents import Contents
 from catalog.images import Images
 from catalog.indexes import Indexes
 from catalog.jobs import Jobs
-from catalog.postgres.database import Database, verified_url
+from catalog.postgres.database import Database, with_ca_file
 from catalog.statistics import Statistics
 from catalog.vectors.client import QdrantAddress, open_qdrant
 from catalog.vectors.generations import Generations
 from gateway.collections.handlers import CollectionHandlers
 from gateway.collections.status_handlers import StatusHandlers
 from gateway.config import GatewaySettings
-from gateway.content.disk_space import DataDisk
+from gateway.content.disk_space import DiskSpace
 from gateway.content.handlers import ContentHandlers
 from gateway.content.spool import Spool
 from gateway.content.upload import UploadLimits, Uploads
 from gateway.heidicon.client import HeidiconClient, heidicon_session
-from gateway.heidicon.importer import Heidicon
+from gateway.heidicon.importer import HeidiconImporter
 from gateway.http.access import Access
 from gateway.http.cors import Cors
 from gateway.http.draining import Drain
@@ -100,9 +100,9 @@ async def _connect(stack: AsyncExitStack, settings: GatewaySettings, metrics: Ga
         spool = stack.enter_context(Spool.open(settings.spool_directory))
     except OSError as error:
         raise StartupError(f"no folder for temporary files: {error.strerror}") from error
-    url = verified_url(settings.database_url.get_secret_value(), settings.database_ca_file)
+    url = with_ca_file(settings.database_url.get_secret_value(), settings.database_ca_file)
     database = await stack.enter_async_context(Database.open(url, max_connections=settings.database_connections))
-    qdrant = await stack.enter_async_context(open_qdrant(QdrantAddress.of(settings)))
+    qdrant = await stack.enter_async_context(open_qdrant(QdrantAddress.from_settings(settings)))
     embedder = await stack.enter_async_context(
         open_channel(settings.embedder_address, idempotent=IDEMPOTENT, tls=settings.tls)
     )
@@ -129,7 +129,7 @@ async def _watch(stack: AsyncExitStack, parts: _Parts, metrics: GatewayMetrics) 
         "trainer": parts.trainer.check,
     }
     await stack.enter_async_context(watched_upstreams(upstreams, metrics.upstreams))
-    await stack.enter_async_context(metrics.catalog.refreshed(Statistics(parts.database)))
+    await stack.enter_async_context(metrics.catalog.refreshing(Statistics(parts.database)))
 
 
 def _application(
@@ -147,7 +147,7 @@ def _application(
 
 def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics, drain: Drain) -> Handlers:
     collections, contents = Collections(parts.database), Contents(parts.database)
-    disk = DataDisk(settings.data_directory, settings.min_free_disk_bytes)
+    disk = DiskSpace(settings.data_directory, settings.min_free_disk_bytes)
     uploads = _uploads(parts, contents, disk, settings, metrics)
     readiness = Readiness(
         drain.check,
@@ -197,9 +197,9 @@ def _searches(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics)
 
 
 def _uploads(
-    parts: _Parts, contents: Contents, disk: DataDisk, settings: GatewaySettings, metrics: GatewayMetrics
+    parts: _Parts, contents: Contents, disk: DiskSpace, settings: GatewaySettings, metrics: GatewayMetrics
 ) -> Uploads:
-    heidicon = Heidicon(
+    heidicon = HeidiconImporter(
         parts.heidicon,
         seconds=settings.heidicon_seconds,
         page_bytes=settings.heidicon_page_bytes,
