@@ -60,7 +60,7 @@ class ApiKeys:
             )
         return f"{identifier}.{secret}"
 
-    async def valid(self, key: str | None) -> bool:
+    async def is_valid(self, key: str | None) -> bool:
         """Whether the key is one of ours and not revoked."""
         parsed = _parse(key or "")
         if parsed is None:

@@ -12,7 +12,7 @@ from servicekit.errors import InvalidRequest
 SELECT = """
 SELECT c.id, c.name, c.heidicon_tag, c.content_revision, c.last_modified, c.last_finetuned,
        coalesce(t.row_count, 0) AS row_count,
-       i.revision AS live_revision, i.backbone AS live_backbone, i.quality AS live_quality,
+       i.backbone AS live_backbone, i.quality AS live_quality,
        coalesce(l.digest = t.digest, false) AS live_is_newest,
        j.id AS job_id, j.state AS job_state, j.phase AS job_phase, j.progress AS job_progress,
        j.phase_done, j.phase_total, j.seconds_left,
@@ -60,7 +60,7 @@ class NewestJob:
 class Collection:
     """A collection as its clients see it.
 
-    live_revision: of the content that search serves; live_is_newest: its bytes are those of the newest content.
+    live_is_newest: the content that search serves has the same bytes as the newest content.
     """
 
     id: int
@@ -70,7 +70,6 @@ class Collection:
     row_count: int
     last_modified: datetime
     last_finetuned: datetime | None
-    live_revision: int | None
     live_is_newest: bool
     live_backbone: str | None
     live_quality: str | None
@@ -202,7 +201,6 @@ def _collection(row: asyncpg.Record) -> Collection:
         row_count=row["row_count"],
         last_modified=row["last_modified"],
         last_finetuned=row["last_finetuned"],
-        live_revision=row["live_revision"],
         live_is_newest=row["live_is_newest"],
         live_backbone=row["live_backbone"],
         live_quality=row["live_quality"],

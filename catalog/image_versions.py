@@ -38,7 +38,7 @@ UNKNOWN = ImageVersion()
 
 
 @dataclass(frozen=True)
-class KeptVersion:
+class StoredVersion:
     """The version of an image whose vector is kept. refreshed_by: the newest refresh (job) that asked for it."""
 
     version: ImageVersion
@@ -51,16 +51,16 @@ class ImageVersions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def of_images(self, collection_id: int, backbone: str, ids: Sequence[int]) -> Mapping[int, KeptVersion]:
+    async def of_images(self, collection_id: int, backbone: str, ids: Sequence[int]) -> Mapping[int, StoredVersion]:
         """The versions that a backbone's vectors of these images were made of, by image, where they are known."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(OF_IMAGES, collection_id, backbone, ids)
         return {
-            row["image_id"]: KeptVersion(ImageVersion(row["etag"], row["last_modified"]), row["refreshed_by"])
+            row["image_id"]: StoredVersion(ImageVersion(row["etag"], row["last_modified"]), row["refreshed_by"])
             for row in rows
         }
 
-    async def keep(
+    async def save(
         self, collection_id: int, backbone: str, versions: Mapping[int, ImageVersion], *, refreshed_by: int | None
     ) -> None:
         """Keeps which version each image's vector was made of. Raises LeaseLost if the collection is gone."""

@@ -160,7 +160,7 @@ class Images:
             rows = await connection.fetch(CHANGED_IMAGES, collection_id, revision, since, limit)
         return [_image(row) for row in rows]
 
-    async def collections_with_ended(self) -> list[int]:
+    async def collections_with_ended_spans(self) -> list[int]:
         """The collections that have images, or spans of them, that no stored content shows any more."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(WITH_ENDED)

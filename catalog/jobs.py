@@ -178,6 +178,7 @@ class Jobs:
                 refresh,
             )
             assert row is not None, "an INSERT returns its row"  # noqa: S101
+            await notify(connection)
             return _job(row), True
 
     async def claim(self, worker: str) -> Job | None:
@@ -211,7 +212,7 @@ class Jobs:
         """Ends the job as failed; what search serves stays. Raises LeaseLost."""
         await self._end(job, JobState.FAILED, code, message)
 
-    async def cancelled(self, job: Job) -> None:
+    async def mark_cancelled(self, job: Job) -> None:
         """Ends the job as cancelled. Raises LeaseLost."""
         await self._end(job, JobState.CANCELLED, None, None)
 
@@ -219,6 +220,7 @@ class Jobs:
         """Gives the job back, so that another worker goes on without waiting for the lease."""
         async with self._database.connection() as connection:
             await connection.execute(RELEASE, job.id, job.token)
+            await notify(connection)
 
     async def request_cancel(self, job_id: int) -> Job:
         """Asks a job to end, and tells its worker; one that has ended stays so. Raises NotFound, job_not_found."""

@@ -40,7 +40,7 @@ class CatalogMetrics:
         )
 
     @asynccontextmanager
-    async def refreshed(
+    async def refreshing(
         self, statistics: Statistics, seconds: float = REFRESH_SECONDS, shown_seconds: float = SHOWN_SECONDS
     ) -> AsyncIterator[None]:
         """Reads the figures again and again while entered; the last ones are shown for `shown_seconds` without news."""

@@ -34,7 +34,7 @@ _TRANSIENT = (
 )
 
 
-def verified_url(dsn: str, ca_file: Path | None) -> str:
+def with_ca_file(dsn: str, ca_file: Path | None) -> str:
     """The URL with `ca_file` (PEM) as the authorities that the server's certificate may come from.
 
     The file is read at every connect. Nothing changes without a file, nor in what the URL says itself.

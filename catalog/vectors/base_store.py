@@ -48,7 +48,7 @@ class BaseStore:
             if not await self.client.collection_exists(self.name):
                 raise
 
-    async def known(self, ids: Sequence[int]) -> set[int]:
+    async def existing(self, ids: Sequence[int]) -> set[int]:
         """Those of the images whose vector is there."""
         with translated():
             points = await self.client.retrieve(self.name, list(ids), with_payload=False, with_vectors=False)

@@ -68,7 +68,7 @@ class QdrantAddress:
         return cls(host, int(port), tls, api_key, authorities)
 
     @classmethod
-    def of(cls, settings: QdrantSettings) -> "QdrantAddress":
+    def from_settings(cls, settings: QdrantSettings) -> "QdrantAddress":
         """The one that a service was told. Raises StartupError."""
         key = None if settings.qdrant_api_key is None else settings.qdrant_api_key.get_secret_value()
         try:

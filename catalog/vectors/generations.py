@@ -55,7 +55,7 @@ class Generations:
         with translated():
             await self._client.upsert(name, models.Batch(ids=list(ids), vectors=vectors.tolist()), wait=True)
 
-    async def settle(self, name: str, count: int) -> None:
+    async def wait_until_indexed(self, name: str, count: int) -> None:
         """Returns when the generation holds `count` vectors and its graph is built. Raises GenerationIncomplete.
 
         There is no deadline: the caller keeps its lease meanwhile, and cancels.

@@ -8,7 +8,7 @@ from aiohttp import web
 from catalog.collections import Collection, Collections, NewestJob
 from catalog.indexes import Indexes
 from catalog.jobs import Job, Jobs
-from gateway.content.disk_space import DataDisk
+from gateway.content.disk_space import DiskSpace
 from gateway.content.upload import Uploads
 from gateway.http import parameters
 from gateway.http.body import read_object
@@ -31,7 +31,7 @@ class CollectionHandlers:
         uploads: Uploads,
         embedder: QueryEmbedder,
         trainer: TrainerClient,
-        disk: DataDisk,
+        disk: DiskSpace,
         max_name_characters: int,
     ) -> None:
         self._collections = collections

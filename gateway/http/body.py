@@ -33,7 +33,8 @@ async def chunks(request: web.Request, limit: int) -> AsyncIterator[bytes]:
                 raise too_large(limit)
             yield chunk
     except (RequestPayloadError, zlib.error):
-        raise InvalidRequest("The body is incomplete, or does not match its Content-Encoding.", code="invalid_body") from None
+        message = "The body is incomplete, or does not match its Content-Encoding."
+        raise InvalidRequest(message, code="invalid_body") from None
 
 
 async def read_object(request: web.Request) -> JsonObject:

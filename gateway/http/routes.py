@@ -17,8 +17,8 @@ from gateway.search.handlers import SearchHandlers
 class Route:
     """One route of the API.
 
-    writes: it changes something, and needs a key. seconds: its deadline; None for downloads, which have a time limit for
-    each piece instead.
+    writes: it changes something, and needs a key. seconds: its deadline; None for downloads, where each piece has a
+    time limit instead.
     """
 
     method: str

@@ -42,7 +42,8 @@ class ProblemProtocol(web.RequestHandler):
         with request_scope(identifier, None):
             if status == HTTPStatus.BAD_REQUEST:
                 log.info("invalid_http_refused", reason=type(exc).__name__)
-                response = service_problem(InvalidRequest("The request is not valid HTTP, or its headers are too long.", code="invalid_http"))
+                message = "The request is not valid HTTP, or its headers are too long."
+                response = service_problem(InvalidRequest(message, code="invalid_http"))
             else:
                 log.error("request_failed_outside_handler", status=status, reason=message, exc_info=exc)
                 response = internal_problem()

@@ -9,7 +9,7 @@ from gateway.http.base64_body import Base64Body
 from gateway.http.responses import data
 from gateway.search.service import SearchRequest, SearchService
 from servicekit.errors import TooLarge
-from servicekit.limits import BodyAccount, ByteBudget
+from servicekit.limits import ByteAccount, ByteBudget
 
 FIELD = "image"
 # The other fields of a JSON body, or the head of a data URL.
@@ -27,7 +27,7 @@ class SearchHandlers:
         self._max_image_bytes = max_image_bytes
 
     async def search(self, request: web.Request) -> web.Response:
-        """`POST /api/collection/{id}/search`. The answer is an object for a JSON body, and a bare list for any other."""
+        """`POST /api/collection/{id}/search`. A JSON body gets an object as the answer, any other body a bare list."""
         index = await self._searches.find_index(parameters.collection_id(request.match_info["id"]))
         is_json = _is_json(body.media_type(request))
         with self._memory.account() as account:
@@ -35,7 +35,7 @@ class SearchHandlers:
             results = [asdict(result) for result in await self._searches.search(index, wanted)]
         return data({"results": results} if is_json else results)
 
-    async def _read(self, request: web.Request, account: BodyAccount, *, field: str | None) -> SearchRequest:
+    async def _read(self, request: web.Request, account: ByteAccount, *, field: str | None) -> SearchRequest:
         image = _Image(account, self._max_image_bytes)
         base64 = Base64Body(image.write, field=field)
         # Base64 is a third longer than the image; line breaks and their escapes add to that.
@@ -48,7 +48,7 @@ class SearchHandlers:
 class _Image:
     """Collect the bytes of an image, within the limits."""
 
-    def __init__(self, account: BodyAccount, limit: int) -> None:
+    def __init__(self, account: ByteAccount, limit: int) -> None:
         self._account = account
         self._limit = limit
         self._pieces: list[bytes] = []

@@ -17,7 +17,7 @@ from gateway.metrics import GatewayMetrics
 from gateway.search.adapter_cache import AdapterCache
 from gateway.upstreams.embedder import QueryEmbedder
 from servicekit.errors import FailedPrecondition
-from servicekit.limits import Gate
+from servicekit.limits import ConcurrencyLimit
 
 Vector = npt.NDArray[np.float32]
 
@@ -55,7 +55,7 @@ class SearchService:
         adapters: AdapterCache,
         vectors: Generations,
         images: Images,
-        gate: Gate,
+        concurrency: ConcurrencyLimit,
         metrics: GatewayMetrics,
     ) -> None:
         self._indexes = indexes
@@ -63,7 +63,7 @@ class SearchService:
         self._adapters = adapters
         self._vectors = vectors
         self._images = images
-        self._gate = gate
+        self._concurrency = concurrency
         self._metrics = metrics
 
     async def find_index(self, collection_id: int) -> Index:
@@ -87,7 +87,7 @@ class SearchService:
         """
         async with AsyncExitStack() as stack:
             with self._metrics.search_stage("queue"):
-                await stack.enter_async_context(self._gate.entered())
+                await stack.enter_async_context(self._concurrency.slot())
             vector = await self._embed(request.image, index)
             try:
                 return await self._nearest(index, vector, request)
@@ -98,7 +98,7 @@ class SearchService:
         """Search the index that was published since `old` was looked up, whose vectors have been dropped meanwhile."""
         index = await self.find_index(old.collection_id)
         if index.id == old.id:
-            raise VectorsMissing("The index has lost its vectors. Finetune the collection again.")
+            raise VectorsMissing("The index has lost its vectors. Finetune the collection again, with force=true.")
         self._metrics.search_retries.inc()
         if index.backbone != old.backbone:
             vector = await self._embed(request.image, index)
@@ -133,5 +133,5 @@ class SearchService:
             return cast("Vector", normalised(base)[0])
         adapter = await self._adapters.get(index.adapter_id)
         if adapter is None:
-            raise VectorsMissing("The index has lost its adapter. Finetune the collection again.")
+            raise VectorsMissing("The index has lost its adapter. Finetune the collection again, with force=true.")
         return cast("Vector", adapter.apply(base)[0])

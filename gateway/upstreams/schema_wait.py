@@ -1,4 +1,4 @@
-"""Wait for the database's schema: the gateway listens at once, but serves the API only when it can read the database."""
+"""Wait for the database's schema. The gateway listens at once, but answers API requests only when there is one."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -27,8 +27,9 @@ class SchemaWait:
             yield cls(waiting)
 
     async def check(self) -> None:
-        """Raise Unavailable if there is no schema yet, after a moment's wait: right after the start it is usually there."""
+        """Raise Unavailable if there is no schema after a short wait, which is usually enough right after the start."""
         if not self._waiting.done():
             await asyncio.wait({self._waiting}, timeout=remaining(CHECK_SECONDS))
         if not self._waiting.done():
-            raise Unavailable("The database has no schema yet. An operator must run `similis migrate`.", code="schema_missing")
+            message = "The database has no schema yet. An operator must run `similis migrate`."
+            raise Unavailable(message, code="schema_missing")

@@ -15,14 +15,14 @@ async def test_a_key_is_valid_until_it_is_revoked(workplace: Workplace) -> None:
     keys = ApiKeys(workplace.database)
     key, other = await keys.create("import"), await keys.create("import")
     assert key != other
-    assert await keys.valid(key)
+    assert await keys.is_valid(key)
     first, second = await keys.list()
     assert (first.name, second.name) == ("import", "import")
     assert (first.last_used_at is not None, second.last_used_at) == (True, None)
     assert await keys.revoke(first.id)
     assert not await keys.revoke(first.id)
-    assert not await keys.valid(key)
-    assert await keys.valid(other)
+    assert not await keys.is_valid(key)
+    assert await keys.is_valid(other)
     assert [found.id for found in await keys.list()] == [second.id]
 
 
@@ -50,8 +50,8 @@ async def test_a_key_that_is_not_quite_one_is_refused(workplace: Workplace) -> N
         f"{identifier}.\udcff",
         f"{identifier}.\0",
     ]
-    assert [given for given in wrong if await keys.valid(given)] == []
-    assert await keys.valid(key)
+    assert [given for given in wrong if await keys.is_valid(given)] == []
+    assert await keys.is_valid(key)
 
 
 GIVEN = "0f8e4c2b9a7d6351e0f4a8b2c6d9173f5a2e8b4c0d6f9173"
@@ -60,11 +60,11 @@ OTHER = "Zk3vXq9LmT2bWn8RcY5hJd7GfP4sKe6U"
 
 async def test_a_key_that_was_given_is_valid_and_giving_it_again_changes_nothing(workplace: Workplace) -> None:
     keys = ApiKeys(workplace.database)
-    assert not await keys.valid(GIVEN)
+    assert not await keys.is_valid(GIVEN)
     assert await keys.ensure("operator", GIVEN)
     assert not await keys.ensure("operator", GIVEN)
-    assert await keys.valid(GIVEN)
-    assert not await keys.valid(GIVEN[:-1])
+    assert await keys.is_valid(GIVEN)
+    assert not await keys.is_valid(GIVEN[:-1])
     (found,) = await keys.list()
     assert (found.name, found.last_used_at is not None) == ("operator", True)
     assert GIVEN not in repr(await workplace.rows("SELECT * FROM api_keys"))
@@ -75,9 +75,9 @@ async def test_another_key_of_the_name_takes_its_place_and_those_of_other_names_
     ours = await keys.create("museum")
     await keys.ensure("operator", GIVEN)
     assert await keys.ensure("operator", OTHER)
-    assert [await keys.valid(key) for key in (ours, GIVEN, OTHER)] == [True, False, True]
+    assert [await keys.is_valid(key) for key in (ours, GIVEN, OTHER)] == [True, False, True]
     await asyncio.gather(*(keys.ensure("operator", GIVEN) for _ in range(8)))
-    assert [await keys.valid(key) for key in (ours, GIVEN, OTHER)] == [True, True, False]
+    assert [await keys.is_valid(key) for key in (ours, GIVEN, OTHER)] == [True, True, False]
     assert [key.name for key in await keys.list()] == ["museum", "operator"]
 
 
@@ -86,9 +86,9 @@ async def test_a_given_key_that_was_deleted_is_invalid_until_it_is_given_again(w
     await keys.ensure("operator", GIVEN)
     (found,) = await keys.list()
     await keys.revoke(found.id)
-    assert not await keys.valid(GIVEN)
+    assert not await keys.is_valid(GIVEN)
     assert await keys.ensure("operator", GIVEN)
-    assert await keys.valid(GIVEN)
+    assert await keys.is_valid(GIVEN)
 
 
 @pytest.mark.parametrize(

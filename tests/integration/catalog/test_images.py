@@ -125,13 +125,13 @@ async def test_images_that_no_content_shows_are_told_and_removed_and_no_others(w
     url = rows("a")[0][0]
     await replaced(workplace, collection, [(url, "https://repo.example.org/moved"), *rows("c")])
     assert await workplace.images.unreferenced(collection, 10) == []
-    assert await workplace.images.collections_with_ended() == []
+    assert await workplace.images.collections_with_ended_spans() == []
     await workplace.contents.prune(0)
-    assert await workplace.images.collections_with_ended() == [collection]
+    assert await workplace.images.collections_with_ended_spans() == [collection]
     assert await workplace.images.unreferenced(collection, 10) == [first["b"]]
     await workplace.images.remove(collection, [first["b"]])
     await workplace.images.remove_ended_spans(collection)
-    assert await workplace.images.collections_with_ended() == []
+    assert await workplace.images.collections_with_ended_spans() == []
     assert await workplace.rows("SELECT count(*) FROM images") == [(2,)]
     assert await stored(workplace, collection, 2) == {name: first[name] for name in "ac"}
 

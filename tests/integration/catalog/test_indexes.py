@@ -98,7 +98,7 @@ async def test_failures_that_last_are_taken_over_from_what_is_served_and_what_ca
         if published:
             await workplace.jobs.publish(job, index.id, 0)
         else:
-            await workplace.jobs.cancelled(job)
+            await workplace.jobs.mark_cancelled(job)
 
     # Older than what is served: an image that failed then was had since.
     await ended([ImageFailure(third, "not_found", "")], published=False)
@@ -112,7 +112,7 @@ async def test_failures_that_last_are_taken_over_from_what_is_served_and_what_ca
     assert await workplace.indexes.failures(index.id) == taken_over
     await workplace.indexes.forget_failures(index.id, [first])
     assert await workplace.indexes.failures(index.id) == taken_over[1:]
-    await workplace.jobs.cancelled(job)
+    await workplace.jobs.mark_cancelled(job)
     await workplace.fill(collection, URLS[:1])
     job = await claimed(workplace, collection)
     index = await workplace.indexes.begin(job, "b", lasting)

@@ -126,7 +126,7 @@ Ending = Callable[[Workplace, Job, Index], Awaitable[None]]
 ENDINGS: dict[JobState, Ending] = {
     JobState.DONE: lambda place, job, index: place.jobs.publish(job, index.id, 2),
     JobState.FAILED: lambda place, job, _: place.jobs.fail(job, "no_space", "The disk is full."),
-    JobState.CANCELLED: lambda place, job, _: place.jobs.cancelled(job),
+    JobState.CANCELLED: lambda place, job, _: place.jobs.mark_cancelled(job),
 }
 
 

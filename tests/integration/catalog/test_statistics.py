@@ -90,7 +90,7 @@ async def test_figures_of_a_database_that_went_away_are_shown_no_more_until_it_i
         return registry.get_sample_value(f"similis_{name}", labels)
 
     assert shown("collections") is None
-    async with figures.refreshed(statistics, seconds=0.01, shown_seconds=2.0):
+    async with figures.refreshing(statistics, seconds=0.01, shown_seconds=2.0):
         await eventually(lambda: shown("collections") == 1)
         assert shown("jobs", state="queued") == 0
         assert shown("catalog_refresh_failures_total") == 0
@@ -111,7 +111,7 @@ async def test_figures_of_a_database_that_went_away_are_shown_no_more_until_it_i
 
 async def test_one_refresh_that_fails_takes_no_figure_away(workplace: Workplace) -> None:
     registry = CollectorRegistry()
-    async with CatalogMetrics(registry).refreshed(Statistics(workplace.database), seconds=0.01):
+    async with CatalogMetrics(registry).refreshing(Statistics(workplace.database), seconds=0.01):
         await eventually(lambda: registry.get_sample_value("similis_collections") == 0)
         async with workplace.database.connection() as connection:
             await connection.execute("ALTER TABLE jobs RENAME TO jobs_away")

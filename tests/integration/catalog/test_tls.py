@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import pytest_asyncio
 
-from catalog.postgres.database import Database, verified_url
+from catalog.postgres.database import Database, with_ca_file
 from catalog.vectors.client import QdrantAddress, open_qdrant
 from catalog.vectors.generations import Generations
 from servicekit.errors import Unavailable
@@ -32,7 +32,7 @@ class Front:
     database: str
 
     def url(self, host: str, ca_file: Path) -> str:
-        return verified_url(f"postgresql://similis@{host}:{self.port}{self.database}", ca_file)
+        return with_ca_file(f"postgresql://similis@{host}:{self.port}{self.database}", ca_file)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -92,8 +92,8 @@ async def test_a_postgres_that_is_not_who_it_should_be_is_not_used(
 
 def test_what_the_url_says_itself_stands() -> None:
     said = "postgresql://me:p%40ss@db:5432/similis?sslmode=require&application_name=x"
-    assert verified_url(said, None) == said
-    made = urlsplit(verified_url(said, Path("/etc/ca file.crt")))
+    assert with_ca_file(said, None) == said
+    made = urlsplit(with_ca_file(said, Path("/etc/ca file.crt")))
     assert (made.username, made.password, made.hostname, made.path) == ("me", "p%40ss", "db", "/similis")
     assert parse_qs(made.query) == {
         "sslmode": ["require"],
