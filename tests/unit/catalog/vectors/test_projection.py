@@ -26,5 +26,5 @@ def test_malformed_bytes_are_refused() -> None:
 def test_results_have_length_one_and_zero_vectors_stay_zero() -> None:
     projection = Projection(np.eye(4, 3, dtype=np.float32))
     tuned = projection.apply(np.array([[3, 4, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]], dtype=np.float32))
-    np.testing.assert_allclose(tuned, [[0.6, 0.8, 0], [0, 0, 0], [0, 0, 0]], atol=1e-6)
+    np.testing.assert_allclose(tuned, np.array([[0.6, 0.8, 0], [0, 0, 0], [0, 0, 0]], dtype=np.float32), atol=1e-6)
     assert normalised(np.zeros((0, 4), dtype=np.float32)).shape == (0, 4)
