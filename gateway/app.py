@@ -42,7 +42,7 @@ from gateway.upstreams.schema_wait import SchemaWait
 from gateway.upstreams.trainer import IDEMPOTENT as NUDGE_IDEMPOTENT
 from gateway.upstreams.trainer import TrainerClient
 from servicekit.grpc.channel import open_channel
-from servicekit.limits import ByteBudget, Gate
+from servicekit.limits import ByteBudget, ConcurrencyLimit
 from servicekit.process.service import StartupError
 from servicekit.telemetry.logs import get_logger
 from servicekit.telemetry.metrics import metrics_endpoint, new_registry, show_free_disk
@@ -186,7 +186,7 @@ def _searches(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics)
         adapters=AdapterCache(Adapters(parts.database), max_bytes=settings.adapter_cache_bytes),
         vectors=parts.vectors,
         images=Images(parts.database),
-        gate=Gate(
+        concurrency=ConcurrencyLimit(
             "searches",
             at_once=settings.search_concurrency,
             waiting=settings.search_queue,
@@ -209,8 +209,8 @@ def _uploads(
         contents=contents,
         heidicon=heidicon,
         spool=parts.spool,
-        receiving=Gate("uploads", at_once=settings.upload_receivers, waiting=0, wait_seconds=1.0),
-        processing=Gate(
+        receiving=ConcurrencyLimit("uploads", at_once=settings.upload_receivers, waiting=0, wait_seconds=1.0),
+        processing=ConcurrencyLimit(
             "uploads",
             at_once=settings.upload_concurrency,
             waiting=settings.upload_queue,

@@ -10,7 +10,7 @@ from gateway.http.json_field import Base64Field
 from gateway.http.responses import data
 from gateway.search.service import Searches, SearchRequest
 from servicekit.errors import TooLarge
-from servicekit.limits import BodyAccount, ByteBudget
+from servicekit.limits import ByteAccount, ByteBudget
 
 FIELD = "image"
 # What surrounds the image in a JSON body or a data URL.
@@ -38,14 +38,14 @@ class SearchHandlers:
             results = [asdict(result) for result in await self._searches.run(index, wanted)]
         return data({"results": results} if is_json else results)
 
-    async def _from_json(self, request: web.Request, account: BodyAccount) -> SearchRequest:
+    async def _from_json(self, request: web.Request, account: ByteAccount) -> SearchRequest:
         image = _Image(account, self._max_image_bytes)
         field = Base64Field(FIELD, image.write)
         async for piece in body.chunks(request, self._max_body_bytes):
             field.feed(piece)
         return parameters.search_request(image.bytes(), field.finish(), request.query)
 
-    async def _from_text(self, request: web.Request, account: BodyAccount) -> SearchRequest:
+    async def _from_text(self, request: web.Request, account: ByteAccount) -> SearchRequest:
         image = _Image(account, self._max_image_bytes)
         text = Base64Stream(image.write, in_json=False)
         async for piece in body.chunks(request, self._max_body_bytes):
@@ -62,7 +62,7 @@ class SearchHandlers:
 class _Image:
     """The bytes of an image as they come, bounded."""
 
-    def __init__(self, account: BodyAccount, limit: int) -> None:
+    def __init__(self, account: ByteAccount, limit: int) -> None:
         self._account = account
         self._limit = limit
         self._pieces: list[bytes] = []

@@ -16,7 +16,7 @@ from catalog.vectors.generations import Hit
 from catalog.vectors.projection import Projection, normalised
 from gateway.metrics import GatewayMetrics
 from servicekit.errors import FailedPrecondition
-from servicekit.limits import Gate
+from servicekit.limits import ConcurrencyLimit
 
 Vector = npt.NDArray[np.float32]
 
@@ -81,7 +81,7 @@ class Searches:
         adapters: AdapterSource,
         vectors: VectorQueries,
         images: ImageRows,
-        gate: Gate,
+        concurrency: ConcurrencyLimit,
         metrics: GatewayMetrics,
     ) -> None:
         self._indexes = indexes
@@ -89,7 +89,7 @@ class Searches:
         self._adapters = adapters
         self._vectors = vectors
         self._images = images
-        self._gate = gate
+        self._concurrency = concurrency
         self._metrics = metrics
 
     async def find_index(self, collection_id: int) -> Index | None:
@@ -114,7 +114,7 @@ class Searches:
             raise FailedPrecondition(message, code="not_finetuned")
         async with AsyncExitStack() as stack:
             with self._metrics.search_stage("queue"):
-                await stack.enter_async_context(self._gate.entered())
+                await stack.enter_async_context(self._concurrency.slot())
             vector = await self._embed(request.image, index)
             try:
                 return await self._ranked(index, vector, request)

@@ -9,6 +9,7 @@ import aiohttp
 from yarl import URL
 
 from catalog.image_versions import UNKNOWN, ImageVersion
+from servicekit.limits import ByteBudget
 from servicekit.network_guard import checked_url, is_blocked, open_connector
 from servicekit.telemetry.logs import get_logger
 from servicekit.version import VERSION
@@ -16,7 +17,6 @@ from trainer.download.connections import KeptConnections
 from trainer.download.download_errors import SILENCE, failure_of, refusal, seconds_to_wait
 from trainer.download.failures import ImageFailed, Reason
 from trainer.download.host_breaker import Hosts
-from trainer.embed.byte_budget import ByteBudget
 from trainer.jobs.retry import jittered
 
 log = get_logger(__name__)
@@ -214,7 +214,7 @@ class Downloads:
             if small and len(body) > SMALL_BYTES:
                 async with _stopped(attempt.clock):
                     size = response.content_length or self._limits.max_bytes
-                    await attempt.held.enter_async_context(self._large.taken(size))
+                    await attempt.held.enter_async_context(self._large.reserved(size))
                 small = False
         if not body:
             raise ImageFailed(Reason.NOT_AN_IMAGE, "the answer is empty")
