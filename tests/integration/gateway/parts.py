@@ -1,4 +1,4 @@
-"""The real parts that a gateway stands on, as context managers."""
+"""The real Postgres that a gateway needs."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -15,7 +15,7 @@ from standalone.process.supervisor import supervised
 
 @asynccontextmanager
 async def running_postgres(root: Path) -> AsyncIterator[str]:
-    """Postgres on the data directory `root`, made if it is not there, with our schema; gives its URL."""
+    """Run Postgres on the data directory `root`, created if necessary, with our schema. Yields its URL."""
     async with AsyncExitStack() as stack:
         data = await stack.enter_async_context(opened(root, min_free_bytes=0))
         output = ChildLog("postgres", data.logs)
