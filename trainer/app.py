@@ -17,9 +17,9 @@ from catalog.image_versions import ImageVersions
 from catalog.images import Images
 from catalog.indexes import Indexes
 from catalog.jobs import Jobs
-from catalog.postgres.database import Database, verified_url
+from catalog.postgres.database import Database, with_ca_file
 from catalog.postgres.migrate import wait_for_schema
-from catalog.postgres.notifications import Notices
+from catalog.postgres.notifications import JobListener
 from catalog.statistics import Statistics
 from catalog.vectors.base_store import BaseStores
 from catalog.vectors.client import QdrantAddress, open_qdrant
@@ -89,7 +89,7 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[RunningTrainer]:
             for part in nudged:
                 part.nudge()
 
-        working = [*nudged, Notices(parts.database, nudge)]
+        working = [*nudged, JobListener(parts.database, nudge)]
         servicer = TrainerServicer(parts.jobs, nudge)
         server = await _listen(stack, settings, servicer, parts.metrics)
         stack.callback(servicer.stop)
@@ -102,9 +102,9 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[RunningTrainer]:
 
 
 async def _connect(stack: AsyncExitStack, settings: TrainerSettings) -> _Parts:
-    url = verified_url(settings.database_url.get_secret_value(), settings.database_ca_file)
+    url = with_ca_file(settings.database_url.get_secret_value(), settings.database_ca_file)
     database = await stack.enter_async_context(Database.open(url, max_connections=settings.database_connections))
-    qdrant = await stack.enter_async_context(open_qdrant(QdrantAddress.of(settings)))
+    qdrant = await stack.enter_async_context(open_qdrant(QdrantAddress.from_settings(settings)))
     channel = await stack.enter_async_context(
         open_channel(settings.embedder_address, idempotent=IDEMPOTENT, tls=settings.tls)
     )
@@ -213,12 +213,12 @@ async def _watch(stack: AsyncExitStack, parts: _Parts) -> None:
         "embedder": parts.embedder.describe,
     }
     await stack.enter_async_context(watched_upstreams(upstreams, parts.metrics.upstreams))
-    await stack.enter_async_context(parts.metrics.catalog.refreshed(Statistics(parts.database)))
+    await stack.enter_async_context(parts.metrics.catalog.refreshing(Statistics(parts.database)))
 
 
 @asynccontextmanager
 async def _working(
-    database: Database, parts: Sequence[Worker | Janitor | Notices], server: RunningServer
+    database: Database, parts: Sequence[Worker | Janitor | JobListener], server: RunningServer
 ) -> AsyncIterator[None]:
     """Work goes on while entered, from when the database has the schema that we write."""
 

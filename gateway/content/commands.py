@@ -13,7 +13,7 @@ from typing import ClassVar, Protocol, TypeVar
 
 from gateway.content.csv_format import copy_rows
 from gateway.heidicon.schema import nonsense, parse_page
-from gateway.http.json_field import Base64Field
+from gateway.http.base64_body import Base64Body
 from servicekit.errors import InvalidRequest, TooLarge
 
 PIECE_BYTES = 1024 * 1024
@@ -82,7 +82,7 @@ class ExtractContent:
                 if output.tell() > self.max_bytes:
                     raise TooLarge(f"The CSV is larger than {self.max_bytes} bytes.")
 
-            content = Base64Field(FIELD, write)
+            content = Base64Body(write, field=FIELD)
             while piece := source.read(PIECE_BYTES):
                 content.feed(piece)
             if content.finish().get(FIELD) is None:

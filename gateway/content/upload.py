@@ -7,10 +7,10 @@ from pathlib import Path
 
 from catalog.contents import Contents, Revision, StagedContent
 from gateway.content.commands import ExtractContent, StageCsv, StagedRows, StageJoined
-from gateway.content.disk_space import DataDisk
+from gateway.content.disk_space import DiskSpace
 from gateway.content.spool import Spool, write_file
 from gateway.content.worker import ContentWorker, content_worker
-from gateway.heidicon.importer import Heidicon
+from gateway.heidicon.importer import HeidiconImporter
 from gateway.metrics import GatewayMetrics
 from servicekit.limits import ConcurrencyLimit
 
@@ -35,11 +35,11 @@ class Uploads:
         self,
         *,
         contents: Contents,
-        heidicon: Heidicon,
+        heidicon: HeidiconImporter,
         spool: Spool,
         receiving: ConcurrencyLimit,
         processing: ConcurrencyLimit,
-        disk: DataDisk,
+        disk: DiskSpace,
         limits: UploadLimits,
         metrics: GatewayMetrics,
     ) -> None:

@@ -93,7 +93,7 @@ class Fetching:
     ) -> list[tuple[Image, ImageVersion]]:
         """The images of a page that have to be asked for, with the versions that are known."""
         ids = [image.id for image in page]
-        known = await self._patience.persist(stores.vectors.known, ids)
+        known = await self._patience.persist(stores.vectors.existing, ids)
         # What an earlier attempt at this job, or an earlier finetune, found out stays found out.
         failed = {failure.image_id for failure in await self._patience.persist(stores.indexes.failures, index.id, ids)}
         if failed & known:

@@ -154,7 +154,7 @@ class Outcomes:
 
     async def _keep_versions(self, versions: dict[int, ImageVersion]) -> None:
         await self._patience.persist(
-            self._stores.versions.keep,
+            self._stores.versions.save,
             self._index.collection_id,
             self._index.backbone,
             versions,

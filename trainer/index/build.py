@@ -36,7 +36,7 @@ class Indexing:
                 await self._patience.persist(self._generations.put, name, ids, tuned)
                 count += len(ids)
                 report(page.rows)
-        await self._patience.persist(self._generations.settle, name, count)
+        await self._patience.persist(self._generations.wait_until_indexed, name, count)
         return count
 
     async def _new(self, name: str, dim: int) -> None:

@@ -116,7 +116,7 @@ class Worker:
         if error is None:
             return "done"
         if isinstance(error, CancelRequested):
-            await self._ending.persist(self._jobs.cancelled, job)
+            await self._ending.persist(self._jobs.mark_cancelled, job)
             return "cancelled"
         if isinstance(error, LeaseLost):
             log.warning("lease_lost", reason=error.message)

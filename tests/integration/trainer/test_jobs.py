@@ -98,7 +98,7 @@ async def test_a_zombie_cannot_publish(trainers: Trainers, workplace: Workplace,
     for act in (
         workplace.jobs.publish(zombie, stale.id, 3),
         workplace.jobs.fail(zombie, "x", "y"),
-        workplace.jobs.cancelled(zombie),
+        workplace.jobs.mark_cancelled(zombie),
         workplace.indexes.begin(zombie, "pixels"),
     ):
         with pytest.raises(LeaseLost):
@@ -173,7 +173,9 @@ async def test_content_that_changes_meanwhile_is_not_in_the_index(
         assert (await trainers.ended(job)).state is JobState.DONE
         found = await workplace.collections.get(collection)
         assert found.requires_finetuning(None)
-        assert (found.live_revision, found.content_revision) == (1, 2)
+        _, live = await workplace.indexes.live(collection)
+        assert live is not None
+        assert (live.revision, found.content_revision) == (1, 2)
         assert sorted(host.pictures_served) == sorted(url.split("/", 3)[3] for url in host.picture_urls(5))
         second = await workplace.finetune(collection)
         assert (await trainers.ended(second)).state is JobState.DONE
