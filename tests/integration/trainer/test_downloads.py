@@ -206,13 +206,13 @@ async def test_large_bodies_wait_for_memory_without_using_up_their_time(
     host: ImageHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(download_client, "LARGE_BYTES", 4_000_000)
-    limits = dataclasses.replace(LIMITS, total_seconds=4.0)
+    limits = dataclasses.replace(LIMITS, total_seconds=2.0)
     host.answers["large"] = body(b"x" * 2_000_000)
     host.answers["huge"] = body(b"x" * 3_000_000)
     async with Downloader.open(limits, allow_private_addresses=True) as downloader:
         async with downloader.download(host.url("huge")):
             waiting = asyncio.create_task(_size(downloader, host.url("large")))
-            done, _ = await asyncio.wait({waiting}, timeout=5.0)
+            done, _ = await asyncio.wait({waiting}, timeout=2.5)
             assert not done
         assert await waiting == 2_000_000
 

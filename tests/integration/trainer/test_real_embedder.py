@@ -46,14 +46,16 @@ async def test_a_killed_embedder_costs_only_time_and_bad_images_only_their_rows(
     job = await workplace.finetune(await workplace.collection(urls))
     # Slow enough for a kill halfway.
     host.delay = 0.1
-    async with running_embedder(workers="1") as first:
-        async with trainers.running(embedder_address=first.target, downloads_per_host=4, lease_seconds=10.0):
-            await eventually(lambda: len(host.pictures_served) > IMAGES // 2)
-            first.process.kill()
-            await first.process.wait()
-            async with running_embedder(workers="1", listen=first.target) as second:
-                job = await trainers.ended(job)
-                backbone = second.description.checksum
+    async with (
+        running_embedder(workers="1") as first,
+        trainers.running(embedder_address=first.target, downloads_per_host=4, lease_seconds=10.0),
+    ):
+        await eventually(lambda: len(host.pictures_served) > IMAGES // 2)
+        first.process.kill()
+        await first.process.wait()
+        async with running_embedder(workers="1", listen=first.target) as second:
+            job = await trainers.ended(job)
+            backbone = second.description.checksum
     assert (job.state, job.error_message) == (JobState.DONE, None)
     _, index = await workplace.indexes.live(job.collection_id)
     assert index is not None
