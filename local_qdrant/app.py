@@ -14,7 +14,6 @@ from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined
 
 from local_qdrant.directory import DataDirectory, DirectoryInUseError
 from local_qdrant.options import Options
-from local_qdrant.router.admission import Admission
 from local_qdrant.router.holders import Holders
 from local_qdrant.router.registry import Registry
 from local_qdrant.router.servicer import QdrantServicer, add_services
@@ -54,7 +53,7 @@ async def _serving(directory: DataDirectory, options: Options) -> AsyncIterator[
         ],
         maximum_concurrent_rpcs=_MOST_CALLS,
     )
-    add_services(server, QdrantServicer(registry, holders, Admission(options.under_way_bytes)).services())
+    add_services(server, QdrantServicer(registry, holders, options.under_way_bytes).services())
     liveness = health_aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(liveness, server)
     await liveness.set("", health_pb2.HealthCheckResponse.SERVING)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from catalog.postgres.database import verified_url
+from catalog.postgres.database import with_ca_file
 from servicekit.process.service import EXIT_CONFIG, StartupError
 from servicekit.settings import SettingsError, load_settings
 from servicekit.telemetry.logs import configure_logging
@@ -95,7 +95,7 @@ async def _keys_database(options: argparse.Namespace, settings: StandaloneSettin
 async def _database(options: argparse.Namespace, settings: StandaloneSettings) -> AsyncIterator[str]:
     server = _server(options, settings)
     if server is not None:
-        yield verified_url(server, settings.database_ca_file)
+        yield with_ca_file(server, settings.database_ca_file)
     else:
         async with instance_database((options.data or Path(DEFAULT_DATA)).absolute()) as url:
             yield url

@@ -17,9 +17,9 @@ from catalog.image_versions import ImageVersions
 from catalog.images import Images
 from catalog.indexes import Indexes
 from catalog.jobs import Jobs
-from catalog.postgres.database import Database, verified_url
+from catalog.postgres.database import Database, with_ca_file
 from catalog.postgres.migrate import wait_for_schema
-from catalog.postgres.notifications import Notices
+from catalog.postgres.notifications import JobListener
 from catalog.statistics import Statistics
 from catalog.vectors.base_store import BaseStores
 from catalog.vectors.client import QdrantAddress, open_qdrant
@@ -93,15 +93,15 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[RunningTrainer]:
         endpoint = metrics_endpoint(parts.metrics.registry, settings.metrics_host, settings.metrics_port)
         metrics_port = await stack.enter_async_context(endpoint)
         await _watch(stack, parts)
-        await stack.enter_async_context(_working(parts.database, [*nudged, Notices(parts.database, nudge)], server))
+        await stack.enter_async_context(_working(parts.database, [*nudged, JobListener(parts.database, nudge)], server))
         log.info("trainer_listening", listen=settings.listen, port=server.port, health_port=server.health_port)
         yield RunningTrainer(server.port, metrics_port)
 
 
 async def _connect(stack: AsyncExitStack, settings: TrainerSettings) -> _Parts:
-    url = verified_url(settings.database_url.get_secret_value(), settings.database_ca_file)
+    url = with_ca_file(settings.database_url.get_secret_value(), settings.database_ca_file)
     database = await stack.enter_async_context(Database.open(url, max_connections=settings.database_connections))
-    qdrant = await stack.enter_async_context(open_qdrant(QdrantAddress.of(settings)))
+    qdrant = await stack.enter_async_context(open_qdrant(QdrantAddress.from_settings(settings)))
     channel = await stack.enter_async_context(
         open_channel(settings.embedder_address, idempotent=IDEMPOTENT, tls=settings.tls)
     )
@@ -231,12 +231,12 @@ async def _watch(stack: AsyncExitStack, parts: _Parts) -> None:
         "embedder": parts.embedder.describe,
     }
     await stack.enter_async_context(watched_upstreams(upstreams, parts.metrics.upstreams))
-    await stack.enter_async_context(parts.metrics.catalog.refreshed(Statistics(parts.database)))
+    await stack.enter_async_context(parts.metrics.catalog.refreshing(Statistics(parts.database)))
 
 
 @asynccontextmanager
 async def _working(
-    database: Database, parts: Sequence[Worker | Janitor | Notices], server: RunningServer
+    database: Database, parts: Sequence[Worker | Janitor | JobListener], server: RunningServer
 ) -> AsyncIterator[None]:
     """Work while entered, as soon as the database has the schema that this release writes."""
 

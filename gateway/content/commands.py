@@ -8,7 +8,7 @@ from pathlib import Path
 
 from gateway.content.csv_format import copy_rows
 from gateway.heidicon.schema import nonsense, parse_page
-from gateway.http.json_field import Base64Field
+from gateway.http.base64_body import Base64Body
 from servicekit.errors import InvalidRequest, TooLarge
 
 PIECE_BYTES = 1024 * 1024
@@ -29,7 +29,7 @@ def extract_content(body: Path, target: Path, *, max_bytes: int) -> Answer:
             if output.tell() > max_bytes:
                 raise TooLarge(f"The CSV is larger than {max_bytes} bytes.")
 
-        content = Base64Field(FIELD, write)
+        content = Base64Body(write, field=FIELD)
         while piece := source.read(PIECE_BYTES):
             content.feed(piece)
         if content.finish().get(FIELD) is None:

@@ -7,12 +7,12 @@ from pathlib import Path
 
 from catalog.contents import Contents, Revision, StagedContent
 from gateway.content.commands import Answer
-from gateway.content.disk_space import DataDisk
+from gateway.content.disk_space import DiskSpace
 from gateway.content.spool import Spool, write_file
 from gateway.content.worker import ContentWorker, content_worker
-from gateway.heidicon.importer import Heidicon
+from gateway.heidicon.importer import HeidiconImporter
 from gateway.metrics import GatewayMetrics
-from servicekit.limits import Gate
+from servicekit.limits import ConcurrencyLimit
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class Uploads:
         self,
         *,
         contents: Contents,
-        heidicon: Heidicon,
+        heidicon: HeidiconImporter,
         spool: Spool,
-        receiving: Gate,
-        processing: Gate,
-        disk: DataDisk,
+        receiving: ConcurrencyLimit,
+        processing: ConcurrencyLimit,
+        disk: DiskSpace,
         limits: UploadLimits,
         metrics: GatewayMetrics,
     ) -> None:
@@ -84,7 +84,7 @@ class Uploads:
         self._disk.check()
         async with self._spool.folder() as folder:
             received = folder / "body"
-            async with self._receiving.entered():
+            async with self._receiving.slot():
                 with self._metrics.upload_stage("receive"):
                     await write_file(received, body)
             yield folder, received
@@ -92,7 +92,7 @@ class Uploads:
     @asynccontextmanager
     async def _objects_of(self, tag: str) -> AsyncIterator[StagedContent]:
         self._disk.check()
-        async with self._receiving.entered(), self._spool.folder() as folder, content_worker() as worker:
+        async with self._receiving.slot(), self._spool.folder() as folder, content_worker() as worker:
             csv, rows = folder / "csv", folder / "rows"
             with self._metrics.upload_stage("heidicon"):
                 await self._heidicon.write_csv(tag, worker, folder, csv)
@@ -106,7 +106,7 @@ class Uploads:
     async def _turn(self) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             with self._metrics.upload_stage("queue"):
-                await stack.enter_async_context(self._processing.entered())
+                await stack.enter_async_context(self._processing.slot())
             yield
 
     async def _stage(self, worker: ContentWorker, folder: Path, csv: Path) -> StagedContent:

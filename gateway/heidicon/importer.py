@@ -26,7 +26,7 @@ class _Reading:
     totals: list[int] = field(default_factory=list)
 
 
-class Heidicon:
+class HeidiconImporter:
     """The use case, on one instance."""
 
     def __init__(self, client: HeidiconClient, *, seconds: float, page_bytes: int, max_objects: int) -> None:

@@ -13,12 +13,12 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from local_qdrant.protocol.messages import collections_pb2, points_pb2, qdrant_pb2
-from local_qdrant.protocol.status import Code, StatusError, invalid
+from local_qdrant.protocol.status import Code, StatusError, exhausted, invalid
 from local_qdrant.protocol.support import refuse_unsupported
 from local_qdrant.protocol.wire import Operation
-from local_qdrant.router.admission import Admission
 from local_qdrant.router.holders import Holders
 from local_qdrant.router.registry import Registry
+from servicekit.limits import ByteBudget
 from servicekit.telemetry.logs import get_logger
 
 _log = get_logger(__name__)
@@ -43,9 +43,10 @@ Parsed = TypeVar("Parsed", bound=Message)
 class QdrantServicer:
     """The calls that are supported."""
 
-    def __init__(self, registry: Registry, holders: Holders, admission: Admission) -> None:
+    def __init__(self, registry: Registry, holders: Holders, under_way_bytes: int) -> None:
+        """under_way_bytes: the size that all requests under way may have together."""
         self._registry = registry
-        self._admission = admission
+        self._under_way = ByteBudget(under_way_bytes, refusal=_too_many_requests)
         self._holders = holders
         self._version = metadata.version("qdrant-edge-py")
 
@@ -137,11 +138,16 @@ class QdrantServicer:
         async def handle(body: bytes) -> bytes:
             request = _parse(kind, body, skip=_NO_DEEP_CHECK)
             collection = self._registry.get(request.collection_name)
-            with self._admission.admit(len(body)):
+            with self._under_way.account() as account:
+                account.take(len(body))
                 async with _deadline(request.timeout):
                     return (await call(collection, operation, body)).payload
 
         return handle
+
+
+def _too_many_requests() -> StatusError:
+    return exhausted("Too many requests are under way; try again later")
 
 
 def add_services(server: grpc.aio.Server, services: dict[str, dict[str, Handler]]) -> None:

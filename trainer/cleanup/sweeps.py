@@ -102,7 +102,7 @@ class Sweeps:
             names = [found.name for found in listed if found.collection_id == collection_id]
             await self._remove_images_of(collection_id, [self._stores.base_stores.named(name) for name in names])
 
-        await _each(await self._stores.images.collections_with_ended(), of_collection)
+        await _each(await self._stores.images.collections_with_ended_spans(), of_collection)
 
     async def _remove_images_of(self, collection_id: int, stores: list[BaseStore]) -> None:
         while ids := await self._stores.images.unreferenced(collection_id, IMAGES_AT_ONCE):

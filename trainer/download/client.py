@@ -9,6 +9,7 @@ import aiohttp
 from yarl import URL
 
 from catalog.image_versions import UNKNOWN, ImageVersion
+from servicekit.limits import ByteBudget
 from servicekit.network_guard import checked_url, is_blocked, open_connector
 from servicekit.telemetry.logs import get_logger
 from servicekit.version import VERSION
@@ -23,7 +24,6 @@ from trainer.download.failures import (
     seconds_to_wait,
 )
 from trainer.download.host_breaker import HostBreakers
-from trainer.embed.byte_budget import ByteBudget
 from trainer.jobs.retry import Backoff
 
 log = get_logger(__name__)
@@ -220,7 +220,7 @@ class Downloader:
             if small and len(body) > SMALL_BYTES:
                 async with _stopped(attempt.clock):
                     size = response.content_length or self._limits.max_bytes
-                    await attempt.memory.enter_async_context(self._large.taken(size))
+                    await attempt.memory.enter_async_context(self._large.reserved(size))
                 small = False
         if not body:
             raise ImageFailed(Reason.NOT_AN_IMAGE, "The response is empty.")

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from catalog.image_versions import UNKNOWN, ImageVersion, ImageVersions, KeptVersion
+from catalog.image_versions import UNKNOWN, ImageVersion, ImageVersions, StoredVersion
 from catalog.images import Image, Images
 from catalog.indexes import Indexes
 from catalog.jobs import LeaseLost
@@ -86,14 +86,14 @@ class _FetchPhase:
         attempt = self._attempt
         async for page in revision_pages(self._pipeline.images, attempt.job, PAGE_SIZE):
             ids = [image.id for image in page]
-            embedded = await attempt.vectors.known(ids)
+            embedded = await attempt.vectors.existing(ids)
             failed = await self._failed(ids, embedded)
-            kept = await self._kept_versions(ids) if attempt.job.refresh else {}
-            missing = [image for image in page if not self._is_settled(image, embedded, failed, kept)]
+            stored = await self._stored_versions(ids) if attempt.job.refresh else {}
+            missing = [image for image in page if not self._is_settled(image, embedded, failed, stored)]
             self._attempt.progress.skip(len(page) - len(missing))
             self._metrics.images.labels("known").inc(len(page) - len(missing))
             for image in missing:
-                version = kept[image.id].version if image.id in embedded and image.id in kept else UNKNOWN
+                version = stored[image.id].version if image.id in embedded and image.id in stored else UNKNOWN
                 await self._queue.put(image.id, image.image_url, version)
         await self._queue.close()
 
@@ -106,18 +106,20 @@ class _FetchPhase:
             await indexes.forget_failures(index.id, sorted(failed & embedded))
         return failed - embedded
 
-    async def _kept_versions(self, ids: list[int]) -> Mapping[int, KeptVersion]:
+    async def _stored_versions(self, ids: list[int]) -> Mapping[int, StoredVersion]:
         index = self._attempt.index
         return await self._pipeline.versions.of_images(index.collection_id, index.backbone, ids)
 
-    def _is_settled(self, image: Image, embedded: set[int], failed: set[int], kept: Mapping[int, KeptVersion]) -> bool:
+    def _is_settled(
+        self, image: Image, embedded: set[int], failed: set[int], stored: Mapping[int, StoredVersion]
+    ) -> bool:
         """Return whether this attempt needs nothing more of the image."""
         if image.id not in embedded:
             return image.id in failed
         if not self._attempt.job.refresh:
             return True
         # An earlier attempt at this refresh has asked for it.
-        return image.id in kept and kept[image.id].refreshed_by == self._attempt.job.id
+        return image.id in stored and stored[image.id].refreshed_by == self._attempt.job.id
 
     async def _fetch_queued(self) -> None:
         while (queued := await self._queue.get()) is not None:

@@ -149,7 +149,7 @@ class ResultWriter:
     async def _store_versions(self, versions: Mapping[int, ImageVersion]) -> None:
         job, index = self._attempt.job, self._attempt.index
         refreshed_by = job.id if job.refresh else None
-        await self._versions.keep(index.collection_id, index.backbone, versions, refreshed_by=refreshed_by)
+        await self._versions.save(index.collection_id, index.backbone, versions, refreshed_by=refreshed_by)
 
     async def _store_failures(self) -> None:
         batch = [self._failures.popleft() for _ in range(min(len(self._failures), OTHERS_AT_ONCE))]

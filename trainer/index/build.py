@@ -38,7 +38,7 @@ class IndexBuilder:
                 await self._retry.call(self._generations.put, name, ids, tuned)
                 count += len(ids)
                 report(page.rows)
-        await self._retry.call(self._generations.settle, name, count)
+        await self._retry.call(self._generations.wait_until_indexed, name, count)
         return count
 
     async def _create_anew(self, name: str, dim: int) -> None:

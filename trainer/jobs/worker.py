@@ -128,7 +128,7 @@ class Worker:
             log.warning("lease_lost", reason=error.message)
             return Outcome.LEASE_LOST
         except CancelRequested:
-            return await self._record(Outcome.CANCELLED, self._retried_jobs.cancelled(job))
+            return await self._record(Outcome.CANCELLED, self._retried_jobs.mark_cancelled(job))
         except ServiceError as error:
             advice = f" {RETRY_LATER}" if isinstance(error, TRANSIENT) else ""
             return await self._fail(job, error.code, f"{error.message}{advice}")

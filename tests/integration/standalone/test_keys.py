@@ -30,7 +30,7 @@ async def test_the_first_key_is_made_once_in_a_file_for_its_owner(url: str, tmp_
         keys = ApiKeys(database)
         assert await ensure_admin_key(keys, file)
         assert file.stat().st_mode & 0o777 == 0o600
-        assert await keys.valid(file.read_text().strip())
+        assert await keys.is_valid(file.read_text().strip())
         file.unlink()
         assert not await ensure_admin_key(keys, file), "an owner who put the key away is given no second one"
         assert not file.exists()
@@ -44,8 +44,8 @@ async def test_a_first_key_that_was_never_handed_over_is_replaced(url: str, tmp_
         (tmp_path / "admin-key.pending").touch()
         lost = await keys.create("admin")
         assert await ensure_admin_key(keys, file)
-        assert not await keys.valid(lost)
-        assert await keys.valid(file.read_text().strip())
+        assert not await keys.is_valid(lost)
+        assert await keys.is_valid(file.read_text().strip())
         assert not (tmp_path / "admin-key.pending").exists()
 
 
@@ -56,13 +56,13 @@ async def test_a_key_is_made_listed_without_its_secret_and_deleted(
     await create_key(url, "museum")
     secret = capsys.readouterr().out.splitlines()[-1]
     async with Database.open(url) as database:
-        assert await ApiKeys(database).valid(secret)
+        assert await ApiKeys(database).is_valid(secret)
         await list_keys(url)
         listed = capsys.readouterr()
         assert "museum" in listed.out
         assert secret.partition(".")[2] not in listed.out + listed.err
         await delete_key(url, int(secret.partition(".")[0]))
-        assert not await ApiKeys(database).valid(secret)
+        assert not await ApiKeys(database).is_valid(secret)
     with pytest.raises(StartupError, match="there is no key"):
         await delete_key(url, int(secret.partition(".")[0]))
 
@@ -79,7 +79,7 @@ async def test_a_key_in_a_file_is_taken_over(url: str, tmp_path: Path, capsys: p
     assert "was valid already" in said.err
     assert secret not in said.out + said.err
     async with Database.open(url) as database:
-        assert await ApiKeys(database).valid(secret)
+        assert await ApiKeys(database).is_valid(secret)
     file.write_text("swordfish")
     with pytest.raises(StartupError, match="32 to 200"):
         await ensure_key(url, "operator", file)
@@ -121,7 +121,7 @@ async def test_the_commands_use_the_server_whose_url_a_file_holds(url: str, tmp_
     assert (await similis("migrate"))[0] == 0
     assert (await similis(*ensure))[0] == 0
     async with Database.open(url) as database:
-        assert await ApiKeys(database).valid((tmp_path / "key").read_text())
+        assert await ApiKeys(database).is_valid((tmp_path / "key").read_text())
     assert list(elsewhere.iterdir()) == []
 
 

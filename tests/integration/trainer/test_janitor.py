@@ -58,10 +58,10 @@ async def test_a_round_removes_what_was_replaced_and_keeps_what_is_live(
     assert await names(workplace) == {old.qdrant_collection, live.qdrant_collection, store.name, views.name}
     assert await janitor(workplace, grace=60.0).round()
     assert await names(workplace) == {old.qdrant_collection, live.qdrant_collection, store.name, views.name}
-    assert await store.known(gone) == set(gone)
+    assert await store.existing(gone) == set(gone)
     assert await janitor(workplace).round()
     assert await names(workplace) == {live.qdrant_collection, store.name, views.name}
-    assert await store.known(gone) == set()
+    assert await store.existing(gone) == set()
     assert await workplace.images.count(collection, 2) == 4
     for table, count in (("images", 4), ("indexes", 1), ("adapters", 1), ("contents", 1)):
         assert await workplace.rows(f"SELECT count(*) FROM {table}") == [(count,)], table  # noqa: S608

@@ -101,7 +101,7 @@ async def test_a_worker_without_the_lease_cannot_publish(
     for act in (
         workplace.jobs.publish(zombie, stale.id, 3),
         workplace.jobs.fail(zombie, "x", "y"),
-        workplace.jobs.cancelled(zombie),
+        workplace.jobs.mark_cancelled(zombie),
         workplace.indexes.begin(zombie, "pixels"),
     ):
         with pytest.raises(LeaseLost):
@@ -172,7 +172,9 @@ async def test_a_job_indexes_the_revision_that_it_began_with(
         assert (await trainers.ended(job)).state is JobState.DONE
         found = await workplace.collections.get(collection)
         assert found.requires_finetuning(None)
-        assert (found.live_revision, found.content_revision) == (1, 2)
+        _, live = await workplace.indexes.live(collection)
+        assert live is not None
+        assert (live.revision, found.content_revision) == (1, 2)
         assert sorted(host.pictures_served) == sorted(url.split("/", 3)[3] for url in host.picture_urls(5))
         second = await workplace.finetune(collection)
         assert (await trainers.ended(second)).state is JobState.DONE

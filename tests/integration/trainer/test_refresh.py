@@ -68,7 +68,7 @@ async def test_unchanged_images_are_neither_sent_nor_embedded_again(
     assert index is not None
     assert (await workplace.client.count(index.qdrant_collection, exact=True)).count == 6
     page = await workplace.images.page(collection, 1, after=0, limit=10)
-    known = await workplace.base_stores.of(collection, embedder.checksum).known([image.id for image in page])
+    known = await workplace.base_stores.of(collection, embedder.checksum).existing([image.id for image in page])
     assert known == {image.id for image in page if image.image_url != host.url("goes")}
     # The next refresh asks for a version newer than the new one.
     embedder.embedded.clear()

@@ -87,7 +87,7 @@ async def outcomes_of(place: Workplace, collection: int, backbone: str) -> dict[
     found: dict[str, list[str]] = {url: [] for url in url_of.values()}
     for start in range(0, len(page), 1000):
         ids = [image.id for image in page[start : start + 1000]]
-        for identifier in await place.base_stores.of(collection, backbone).known(ids):
+        for identifier in await place.base_stores.of(collection, backbone).existing(ids):
             found[url_of[identifier]].append(INDEXED)
     for failure in await place.indexes.failures(newest.id):
         found[url_of[failure.image_id]].append(failure.reason)
