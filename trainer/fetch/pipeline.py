@@ -1,10 +1,9 @@
 """The fetch phase: downloads and embeds the images of a revision that have no base vector yet."""
 
 import asyncio
-from collections.abc import Mapping
 from dataclasses import dataclass
 
-from catalog.image_versions import UNKNOWN, ImageVersion, ImageVersions, StoredVersion
+from catalog.image_versions import UNKNOWN, ImageVersion, ImageVersions
 from catalog.images import Image, Images
 from catalog.indexes import Indexes
 from catalog.jobs import LeaseLost
@@ -83,43 +82,40 @@ class _FetchPhase:
 
     async def _queue_missing(self) -> None:
         """Queue all images that need a download."""
-        attempt = self._attempt
-        async for page in revision_pages(self._pipeline.images, attempt.job, PAGE_SIZE):
-            ids = [image.id for image in page]
-            embedded = await attempt.vectors.existing(ids)
-            failed = await self._failed(ids, embedded)
-            stored = await self._stored_versions(ids) if attempt.job.refresh else {}
-            missing = [image for image in page if not self._is_settled(image, embedded, failed, stored)]
+        async for page in revision_pages(self._pipeline.images, self._attempt.job, PAGE_SIZE):
+            missing = await self._missing(page)
             self._attempt.progress.skip(len(page) - len(missing))
             self._metrics.images.labels("known").inc(len(page) - len(missing))
-            for image in missing:
-                version = stored[image.id].version if image.id in embedded and image.id in stored else UNKNOWN
+            for image, version in missing:
                 await self._queue.put(image.id, image.image_url, version)
         await self._queue.close()
 
+    async def _missing(self, page: list[Image]) -> list[tuple[Image, ImageVersion]]:
+        """Return the images of a page that need a download, with the version that we have of each."""
+        ids = [image.id for image in page]
+        job, index = self._attempt.job, self._attempt.index
+        embedded = await self._attempt.vectors.existing(ids)
+        failed = await self._failed(ids, embedded)
+        if not job.refresh:
+            return [(image, UNKNOWN) for image in page if image.id not in embedded | failed]
+        versions = await self._pipeline.versions.of_images(index.collection_id, index.backbone, ids)
+        stored = {image: version for image, version in versions.items() if image in embedded}
+        # An earlier attempt at this refresh has asked for these.
+        refreshed = {image for image, version in stored.items() if version.refreshed_by == job.id}
+        return [
+            (image, stored[image.id].version if image.id in stored else UNKNOWN)
+            for image in page
+            if image.id not in failed | refreshed
+        ]
+
     async def _failed(self, ids: list[int], embedded: set[int]) -> set[int]:
-        """Return the images that failed in an earlier attempt, or for good in an earlier finetune."""
+        """Return the images that failed in an earlier attempt, or permanently in an earlier finetune."""
         indexes, index = self._pipeline.indexes, self._attempt.index
         failed = {failure.image_id for failure in await indexes.failures(index.id, ids)}
         if failed & embedded:
-            # A vector was stored after the failure, and its writer died before it could remove the failure.
+            # The image got its vector in a finetune that was not published, so the old failure no longer holds.
             await indexes.forget_failures(index.id, sorted(failed & embedded))
         return failed - embedded
-
-    async def _stored_versions(self, ids: list[int]) -> Mapping[int, StoredVersion]:
-        index = self._attempt.index
-        return await self._pipeline.versions.of_images(index.collection_id, index.backbone, ids)
-
-    def _is_settled(
-        self, image: Image, embedded: set[int], failed: set[int], stored: Mapping[int, StoredVersion]
-    ) -> bool:
-        """Return whether this attempt needs nothing more of the image."""
-        if image.id not in embedded:
-            return image.id in failed
-        if not self._attempt.job.refresh:
-            return True
-        # An earlier attempt at this refresh has asked for it.
-        return image.id in stored and stored[image.id].refreshed_by == self._attempt.job.id
 
     async def _fetch_queued(self) -> None:
         while (queued := await self._queue.get()) is not None:
