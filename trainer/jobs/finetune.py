@@ -16,7 +16,7 @@ from catalog.vectors.client import VectorsMissing
 from catalog.vectors.projection import Projection
 from servicekit.errors import FailedPrecondition
 from servicekit.telemetry.logs import get_logger
-from servicekit.telemetry.tracing import Kind, tracer
+from servicekit.telemetry.tracing import child_span
 from servicekit.version import VERSION
 from trainer.adapter.calibration import Calibration
 from trainer.adapter.pca import PASSES, Fit, Fitted, Previous
@@ -169,7 +169,7 @@ class Finetune:
         """Report a phase in the progress, the trace, the metrics and the log."""
         attempt.progress.enter(phase, attempt.total, passes=passes)
         began = time.perf_counter()
-        with tracer().inside(phase.value, Kind.INTERNAL, {}):
+        with child_span(phase.value):
             yield
         seconds = time.perf_counter() - began
         self._metrics.phases.labels(phase.value).observe(seconds)
