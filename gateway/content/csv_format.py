@@ -171,3 +171,8 @@ def _explain(error: str) -> str:
 def _shown(text: str) -> str:
     cut = text if len(text) <= 60 else text[:60] + "…"
     return f"“{cut}”" if cut else "nothing"
+
+
+def is_image_url(text: str) -> bool:
+    """Return whether a text can be the image URL of a row."""
+    return len(text) <= MAX_FIELD_CHARACTERS and URL.fullmatch(text) is not None

@@ -97,9 +97,7 @@ class Uploads:
             with self._metrics.upload_stage("heidicon"):
                 await self._heidicon.write_csv(tag, worker, folder, csv)
             async with self._turn():
-                answer = await worker.ask(
-                    "stage_joined", source=str(csv), target=str(rows), max_rows=self.limits.max_rows
-                )
+                answer = await worker.ask("stage_csv", source=str(csv), target=str(rows), max_rows=self.limits.max_rows)
                 yield _staged(csv, rows, answer)
 
     @asynccontextmanager
