@@ -13,7 +13,7 @@ from catalog.jobs import Jobs
 from catalog.postgres.database import Database
 from catalog.vectors.generations import Generations
 from catalog.vectors.projection import Projection
-from gateway.upstreams.embedder import EmbedderClient
+from gateway.upstreams.embedder import QueryEmbedder
 
 DIM = 64
 
@@ -44,7 +44,7 @@ class Indexer:
 
     database: Database
     generations: Generations
-    embedder: EmbedderClient
+    embedder: QueryEmbedder
     backbone: str
 
     async def index(self, collection_id: int, *, seed: int = 0, backbone: str | None = None) -> Index:
