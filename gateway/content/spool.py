@@ -1,7 +1,6 @@
 """Temporary files: one folder per upload inside a folder of this process, always removed afterwards."""
 
 import asyncio
-import errno
 import fcntl
 import os
 import shutil
@@ -10,7 +9,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from servicekit.errors import NoSpace
+from gateway.content.disk_errors import disk_errors
 from servicekit.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -18,7 +17,6 @@ log = get_logger(__name__)
 PREFIX = "similis-gateway-"
 LOCK = "lock"
 WRITE_BYTES = 1024 * 1024
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Spool:
@@ -70,17 +68,6 @@ async def write_file(path: Path, chunks: AsyncIterable[bytes]) -> None:
                 await asyncio.to_thread(file.write, bytes(buffer))
                 buffer.clear()
         await asyncio.to_thread(file.write, bytes(buffer))
-
-
-@contextmanager
-def disk_errors() -> Iterator[None]:
-    """Map a full disk to NoSpace."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in FULL:
-            raise NoSpace("The gateway's disk for uploads is full.") from error
-        raise
 
 
 def _remove_leftovers(directory: Path) -> None:
