@@ -33,7 +33,7 @@ class Spool:
     @classmethod
     @contextmanager
     def open(cls, parent: Path | None) -> Iterator["Spool"]:
-        """Create a folder while entered, and remove those that killed processes left. parent: None: the system's."""
+        """Create a folder while entered, and remove those of killed processes. parent: by default the system's."""
         directory = parent or Path(tempfile.gettempdir())
         directory.mkdir(parents=True, exist_ok=True)
         _remove_leftovers(directory)
