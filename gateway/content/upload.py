@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catalog.contents import Contents, Revision, StagedContent
-from gateway.content.commands import Answer
+from gateway.content.commands import ExtractContent, StageCsv, StagedRows, StageJoined
 from gateway.content.disk_space import DiskSpace
 from gateway.content.spool import Spool, write_file
 from gateway.content.worker import ContentWorker, content_worker
@@ -62,9 +62,7 @@ class Uploads:
         async with self._received(body) as (folder, received), self._turn(), content_worker() as worker:
             csv = folder / "csv"
             with self._metrics.upload_stage("read"):
-                await worker.ask(
-                    "extract_content", body=str(received), target=str(csv), max_bytes=self.limits.max_bytes
-                )
+                await worker.ask(ExtractContent(str(received), str(csv), self.limits.max_bytes))
             received.unlink()
             return await self._store(collection_id, await self._stage(worker, folder, csv))
 
@@ -97,10 +95,8 @@ class Uploads:
             with self._metrics.upload_stage("heidicon"):
                 await self._heidicon.write_csv(tag, worker, folder, csv)
             async with self._turn():
-                answer = await worker.ask(
-                    "stage_joined", source=str(csv), target=str(rows), max_rows=self.limits.max_rows
-                )
-                yield _staged(csv, rows, answer)
+                staged = await worker.ask(StageJoined(str(csv), str(rows), self.limits.max_rows))
+                yield _staged(csv, rows, staged)
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
@@ -112,8 +108,8 @@ class Uploads:
     async def _stage(self, worker: ContentWorker, folder: Path, csv: Path) -> StagedContent:
         rows = folder / "rows"
         with self._metrics.upload_stage("read"):
-            answer = await worker.ask("stage_csv", source=str(csv), target=str(rows), max_rows=self.limits.max_rows)
-        return _staged(csv, rows, answer)
+            staged = await worker.ask(StageCsv(str(csv), str(rows), self.limits.max_rows))
+        return _staged(csv, rows, staged)
 
     async def _store(self, collection_id: int, staged: StagedContent) -> Revision:
         self._metrics.upload_bytes.observe(staged.csv.stat().st_size)
@@ -121,5 +117,5 @@ class Uploads:
             return await self._contents.replace(collection_id, staged)
 
 
-def _staged(csv: Path, rows: Path, answer: Answer) -> StagedContent:
-    return StagedContent(csv, rows, bytes.fromhex(str(answer["digest"])), int(str(answer["row_count"])))
+def _staged(csv: Path, rows: Path, staged: StagedRows) -> StagedContent:
+    return StagedContent(csv, rows, bytes.fromhex(staged.digest), staged.row_count)

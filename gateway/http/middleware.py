@@ -144,7 +144,7 @@ class RequestPipeline:
         key = request.headers.get(KEY_HEADER)
         if not key:
             raise Forbidden("API key is missing")
-        if not await self._keys.valid(key):
+        if not await self._keys.is_valid(key):
             raise Forbidden("Invalid API key")
 
     def _record(self, request: web.Request, status: int, seconds: float) -> None:

@@ -1,8 +1,7 @@
-"""The frames between the router and its engine processes, over a Unix socket pair.
+"""The messages between the router and its engine processes, as frames.
 
-A frame is its length (4 bytes, little endian) and a body. A request's body: operation, length of the collection's
-name, name, serialized protobuf. A reply's body: status code, counts of the collection, length of the message, message,
-serialized protobuf. One reply for each request, in order.
+A request's header: operation, name of the collection. A reply's header: status code, counts of the collection, message.
+The body of both is a serialized protobuf message. One reply for each request, in order.
 """
 
 import struct
@@ -11,9 +10,7 @@ from enum import IntEnum
 
 from local_qdrant.protocol.status import Code
 
-LENGTH = struct.Struct("<I")
-_REQUEST = struct.Struct("<BH")
-_REPLY = struct.Struct("<BQQII")
+_REPLY = struct.Struct("<BQQI")
 
 
 class Operation(IntEnum):
@@ -66,30 +63,23 @@ class Reply:
 
 
 def encode_request(request: Request) -> bytes:
-    """The whole frame of a request."""
-    name = request.collection.encode()
-    head = _REQUEST.pack(request.operation, len(name))
-    return b"".join((LENGTH.pack(len(head) + len(name) + len(request.payload)), head, name, request.payload))
+    """Return the header of a request's frame; the payload is the body."""
+    return bytes([request.operation]) + request.collection.encode()
 
 
-def decode_request(body: bytes) -> Request:
-    """A request from a frame's body."""
-    operation, name_length = _REQUEST.unpack_from(body)
-    start = _REQUEST.size + name_length
-    return Request(Operation(operation), body[_REQUEST.size : start].decode(), body[start:])
+def decode_request(header: bytes, payload: bytes) -> Request:
+    """Return the request of a frame."""
+    return Request(Operation(header[0]), header[1:].decode(), payload)
 
 
 def encode_reply(reply: Reply) -> bytes:
-    """The whole frame of a reply."""
-    message = reply.message.encode(errors="replace")
+    """Return the header of a reply's frame; the payload is the body."""
     counts = reply.counts
-    head = _REPLY.pack(reply.code, counts.points, counts.indexed, counts.segments, len(message))
-    return b"".join((LENGTH.pack(len(head) + len(message) + len(reply.payload)), head, message, reply.payload))
+    head = _REPLY.pack(reply.code, counts.points, counts.indexed, counts.segments)
+    return head + reply.message.encode(errors="replace")
 
 
-def decode_reply(body: bytes) -> Reply:
-    """A reply from a frame's body."""
-    code, points, indexed, segments, message_length = _REPLY.unpack_from(body)
-    start = _REPLY.size + message_length
-    message = body[_REPLY.size : start].decode()
-    return Reply(Code(code), Counts(points, indexed, segments), message, body[start:])
+def decode_reply(header: bytes, payload: bytes) -> Reply:
+    """Return the reply of a frame."""
+    code, points, indexed, segments = _REPLY.unpack_from(header)
+    return Reply(Code(code), Counts(points, indexed, segments), header[_REPLY.size :].decode(), payload)

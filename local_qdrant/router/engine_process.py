@@ -2,17 +2,14 @@
 
 import asyncio
 import contextlib
-import os
-import socket
-import subprocess
-import sys
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Self
 
 from local_qdrant.options import Options
 from local_qdrant.protocol.status import Code, StatusError, exhausted, unavailable
-from local_qdrant.protocol.wire import LENGTH, OF_CLIENTS, Operation, Reply, Request, decode_reply, encode_request
+from local_qdrant.protocol.wire import OF_CLIENTS, Operation, Reply, Request, decode_reply, encode_request
+from servicekit.process.child_process import ChildGone, ChildProcess
 from servicekit.telemetry.logs import get_logger
 
 _log = get_logger(__name__)
@@ -41,15 +38,13 @@ class EngineProcess:
         self,
         role: Role,
         options: Options,
-        process: asyncio.subprocess.Process,
-        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
+        child: ChildProcess,
     ) -> None:
         self.role = role
         self.current: Request | None = None
         """The request that the process works on, or died on."""
         self._options = options
-        self._process = process
-        self._reader, self._writer = streams
+        self._child = child
         self._waiting: OrderedDict[int, _Waiting] = OrderedDict()
         self._waiting_bytes = 0
         self._tickets = 0
@@ -62,30 +57,20 @@ class EngineProcess:
     @classmethod
     async def start(cls, role: Role, options: Options) -> Self:
         """Start a process. Raises OSError when the machine has no room for one."""
-        ours, theirs = socket.socketpair()
-        try:
-            with theirs:
-                process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    *("-m", "local_qdrant.engine.loop"),
-                    *("--data", str(options.data), "--parent", str(os.getpid())),
-                    *("--open", str(role.open_collections), "--nice", str(role.nice)),
-                    *("--indexing-threads", str(options.indexing_threads)),
-                    stdin=theirs.fileno(),
-                    stdout=subprocess.DEVNULL,
-                    start_new_session=True,
-                )
-            streams = await asyncio.open_unix_connection(sock=ours)
-        except BaseException:
-            ours.close()
-            raise
-        _log.info("engine_started", role=role.name, pid=process.pid)
-        return cls(role, options, process, streams)
+        child = await ChildProcess.start(
+            "local_qdrant.engine.loop",
+            *("--data", str(options.data)),
+            *("--open", str(role.open_collections), "--nice", str(role.nice)),
+            *("--indexing-threads", str(options.indexing_threads)),
+            new_session=True,
+        )
+        _log.info("engine_started", role=role.name, pid=child.pid)
+        return cls(role, options, child)
 
     @property
     def pid(self) -> int:
         """The process's id."""
-        return self._process.pid
+        return self._child.pid
 
     @property
     def alive(self) -> bool:
@@ -126,7 +111,7 @@ class EngineProcess:
                 last = self._enqueue(Request(Operation.CLOSE, ""))
                 self._alive = False
                 await last
-                self._writer.close()
+                self._child.hang_up()
                 await self.ended()
         if not self._watch.done():
             self.kill()
@@ -144,8 +129,7 @@ class EngineProcess:
 
     def _end(self) -> None:
         self._alive = False
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        self._child.kill()
 
     def _forget(self, ticket: int) -> None:
         entry = self._waiting.pop(ticket, None)
@@ -164,7 +148,7 @@ class EngineProcess:
             self.current = entry.request
             try:
                 reply = await self._exchange(entry.request)
-            except (OSError, asyncio.IncompleteReadError, ValueError):
+            except (ChildGone, ValueError):
                 self._fail(entry)
                 self._end()
                 return
@@ -172,10 +156,9 @@ class EngineProcess:
             self._settle(entry, reply)
 
     async def _exchange(self, request: Request) -> Reply:
-        self._writer.write(encode_request(request))
-        await self._writer.drain()
-        (length,) = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))
-        return decode_reply(await self._reader.readexactly(length))
+        self._child.send(encode_request(request), request.payload)
+        await self._child.drain()
+        return decode_reply(*await self._child.receive())
 
     def _settle(self, entry: _Waiting, reply: Reply) -> None:
         if reply.code is Code.INTERNAL:
@@ -195,7 +178,7 @@ class EngineProcess:
             )
 
     async def _await_end(self) -> None:
-        code = await self._process.wait()
+        code = await self._child.wait()
         if not self._stopping:
             _log.warning("engine_died", role=self.role.name, pid=self.pid, code=code)
         self._alive = False
@@ -205,4 +188,4 @@ class EngineProcess:
         for entry in list(self._waiting.values()):
             self._fail(entry)
         self._waiting.clear()
-        self._writer.close()
+        self._child.hang_up()
