@@ -98,9 +98,10 @@ class Finetune:
 
     async def _run_phases(self, job: Job, progress: Progress) -> None:
         attempt = await self._begin(job, progress)
+        index = attempt.index
         with self._phase(attempt, Phase.FETCHING):
             await self._fetch(attempt)
-        failures = await self._stores.indexes.failure_counts(attempt.index.id)
+        failures = await self._stores.indexes.failure_counts(index.id)
         require_enough_images(failures, attempt.total, max_transient=self._max_transient_failures)
         vectors = StoredVectors(self._stores.images, attempt)
         with self._phase(attempt, Phase.FITTING, passes=PASSES):
@@ -108,8 +109,7 @@ class Finetune:
         with self._phase(attempt, Phase.CHECKING):
             await self._check(attempt, vectors, fitted)
         with self._phase(attempt, Phase.INDEXING):
-            index, projection = attempt.index, fitted.projection
-            count = await self._steps.index_builder.run(index, vectors, projection, progress.advance)
+            count = await self._steps.index_builder.run(index, vectors, fitted.projection, progress.advance)
         with self._phase(attempt, Phase.PUBLISHING):
             await self._stores.jobs.publish(job, index.id, count)
         log.info("index_published", index=index.qdrant_collection, images=count, failed=sum(failures.values()))

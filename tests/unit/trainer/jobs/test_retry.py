@@ -1,4 +1,4 @@
-"""Retries: transient errors, for a limited time, and no others."""
+"""Retries: transient errors only, for a limited time."""
 
 import asyncio
 
