@@ -13,33 +13,36 @@ class Options:
     """Settings of one server."""
 
     data: Path
-    # `HOST:PORT` (port 0 takes any free one) or `unix:/path`.
     listen: str = "127.0.0.1:6334"
-    # Writes are refused when the file system has less free space than this.
+    """`HOST:PORT` (port 0 takes any free one) or `unix:/path`."""
     min_free_bytes: int = 256 * MIB
-    # How many collections can be written or optimized at a time, each in a process of its own.
+    """Writes are refused when the file system has less free space than this."""
     writers: int = 4
-    # How many collections one reader process keeps open.
+    """How many collections can be written or optimized at a time, each in a process of its own."""
     open_collections: int = 64
-    # Collections larger than this get a reader process of their own, up to `own_readers` of them; the rest share one.
+    """How many collections one reader process keeps open."""
     own_reader_bytes: int = 32 * MIB
+    """Collections larger than this get a reader process of their own."""
     own_readers: int = 8
-    # Threads that build an index.
+    """How many readers of one collection there may be. Further large collections share a reader."""
     indexing_threads: int = max(1, (os.cpu_count() or 1) - 1)
-    # Optimizing starts this long after the last write, or without a pause once this many bytes were written.
+    """Threads that build an index."""
     quiet_seconds: float = 0.3
+    """Optimizing starts this long after the last write."""
     optimize_after_bytes: int = 1024 * MIB
-    # A settled collection stays with its writer this long, in case more writes come.
+    """Optimizing starts without a pause once this many bytes were written."""
     linger_seconds: float = 3.0
-    # How many requests, and bytes of requests, may wait for one engine process. More are refused.
+    """A settled collection stays with its writer this long, in case more writes come."""
     queue_length: int = 256
+    """How many requests may wait for one engine process. More are refused."""
     queue_bytes: int = 256 * MIB
-    # How many bytes of requests may run or wait in all. More are refused.
+    """How many bytes of requests may wait for one engine process. More are refused."""
     pending_bytes: int = 512 * MIB
-    # The largest request.
+    """How many bytes of requests may run or wait in all. More are refused."""
     message_bytes: int = 64 * MIB
-    # How long requests may take to finish after SIGTERM.
+    """The largest request."""
     grace_seconds: float = 5.0
+    """How long requests may take to finish after SIGTERM."""
 
 
 def parse_options(arguments: list[str] | None = None) -> Options:
