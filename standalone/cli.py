@@ -179,9 +179,17 @@ def _add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 
 
 def _add_keys(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    keys = commands.add_parser("keys", help="create, import, list and delete API keys")
+    keys = commands.add_parser(
+        "keys",
+        help="create, import, list and delete API keys",
+        description="Create, import, list and delete API keys. 'similis keys COMMAND --help' explains a command.",
+    )
     actions = keys.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    create = actions.add_parser("create", help="create a key and print it once")
+    create = actions.add_parser(
+        "create",
+        help="create a key and print it",
+        description="Create a key and print it on standard output. It is never shown again.",
+    )
     create.add_argument("--name", required=True, help="name of the key, such as the program that uses it")
     create.set_defaults(command=_create_key)
     ensure = actions.add_parser(
@@ -194,9 +202,13 @@ def _add_keys(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     ensure.add_argument("--name", required=True, help="name of the key, such as the program that uses it")
     ensure.add_argument("--secret-file", required=True, type=Path, metavar="FILE", help="file that holds the key")
     ensure.set_defaults(command=_ensure_key)
-    listing = actions.add_parser("list", help="list the valid keys, without their secrets")
+    listing = actions.add_parser(
+        "list",
+        help="list the valid keys",
+        description="List the valid keys with the times of their creation and last use. Secrets are not shown.",
+    )
     listing.set_defaults(command=_list_keys)
-    delete = actions.add_parser("delete", help="delete a key, which stops working at once")
+    delete = actions.add_parser("delete", help="delete a key", description="Delete a key. It stops working at once.")
     delete.add_argument("id", type=int, metavar="ID", help="number of the key, as 'similis keys list' shows it")
     delete.set_defaults(command=_delete_key)
     for parser in (create, ensure, listing, delete):

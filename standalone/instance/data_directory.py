@@ -164,7 +164,7 @@ def _check_mark(root: Path) -> None:
     try:
         layout = int(json.loads((root / MARK).read_text(encoding="utf-8"))["layout"])
     except FileNotFoundError:
-        raise StartupError(f"{root} is not a data directory of Similis. Name it with --data") from None
+        raise StartupError(f"{root} is not a data directory of Similis. Give its path with --data") from None
     except (ValueError, KeyError, TypeError):
         raise StartupError(f"the data directory {root} is corrupt: cannot read {MARK}") from None
     if layout > LAYOUT:

@@ -21,11 +21,12 @@ async def create(client: AsyncQdrantClient, name: str, *, ef_construct: int = 10
     )
 
 
-async def leave_settled(data: Path, name: str, vectors: Matrix) -> None:
-    """Run a server that leaves a settled collection behind. After a restart no writer holds it."""
+async def leave_settled(data: Path, vectors: Matrix, *names: str) -> None:
+    """Run a server that leaves settled collections behind. After a restart no writer holds them."""
     async with running_qdrant(data) as server:
         client = server.client()
-        await create(client, name)
-        await upsert(client, name, vectors)
-        await settled(client, name)
+        for name in names:
+            await create(client, name)
+            await upsert(client, name, vectors)
+            await settled(client, name)
         await client.close()

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import signal
 import sys
 from pathlib import Path
@@ -26,6 +27,7 @@ from tests.integration.local_qdrant.waiting import (
 from tests.integration.qdrant_process import QdrantProcess, engine_processes, qdrant_health, running_qdrant
 
 GREEN, RED = models.CollectionStatus.GREEN, models.CollectionStatus.RED
+VECTORS = clustered(1500, SIZE)
 
 
 async def test_it_listens_on_a_unix_socket(tmp_path: Path) -> None:
@@ -103,7 +105,7 @@ async def test_sigterm_ends_all_processes_and_keeps_the_data(tmp_path: Path) -> 
 
 async def test_writes_are_refused_before_the_disk_is_full_and_reads_go_on(tmp_path: Path) -> None:
     vectors = clustered(10, SIZE)
-    await leave_settled(tmp_path / "data", "c", vectors)
+    await leave_settled(tmp_path / "data", vectors, "c")
     async with running_qdrant(tmp_path / "data", "--min-free-mb", str(2**40)) as server:
         client = server.client()
         point = models.PointStruct(id=99, vector=[1.0] * SIZE)
@@ -115,11 +117,19 @@ async def test_writes_are_refused_before_the_disk_is_full_and_reads_go_on(tmp_pa
         await client.close()
 
 
+@pytest.fixture(scope="module")
+def two_collections(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data directory with two settled collections, to copy."""
+    data = tmp_path_factory.mktemp("two") / "data"
+    asyncio.run(leave_settled(data, VECTORS, "good", "bad"))
+    return data
+
+
 @pytest.mark.parametrize("harm", ["engine", "truncated", "meta"])
-async def test_a_damaged_collection_harms_no_other_and_can_be_deleted(tmp_path: Path, harm: str) -> None:
-    vectors = clustered(1500, SIZE)
-    for name in ("good", "bad"):
-        await leave_settled(tmp_path / "data", name, vectors)
+async def test_a_damaged_collection_harms_no_other_and_can_be_deleted(
+    tmp_path: Path, two_collections: Path, harm: str
+) -> None:
+    shutil.copytree(two_collections, tmp_path / "data")
     folder = tmp_path / "data" / "collections" / "bad"
     if harm == "meta":
         (folder / "meta.json").write_text('{"collection_name"')
@@ -133,10 +143,10 @@ async def test_a_damaged_collection_harms_no_other_and_can_be_deleted(tmp_path: 
     async with running_qdrant(tmp_path / "data") as server:
         client = server.client()
         for _ in range(3):
-            code = await refusal(client.query_points("bad", query=vectors[0].tolist()))
+            code = await refusal(client.query_points("bad", query=VECTORS[0].tolist()))
             assert code in {grpc.StatusCode.DATA_LOSS, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL}
             async with asyncio.timeout(PATIENCE_SECONDS):
-                found = await client.query_points("good", query=vectors[4].tolist(), limit=1)
+                found = await client.query_points("good", query=VECTORS[4].tolist(), limit=1)
             assert [point.id for point in found.points] == [4]
         if harm != "truncated":
             assert await status(client, "bad") is RED

@@ -32,7 +32,7 @@ GREEN = models.CollectionStatus.GREEN
 
 async def test_other_collections_answer_while_a_writer_does_not(tmp_path: Path) -> None:
     vectors = clustered(1000, SIZE)
-    await leave_settled(tmp_path / "data", "calm", vectors)
+    await leave_settled(tmp_path / "data", vectors, "calm")
     async with running_qdrant(tmp_path / "data", *LINGERING) as server:
         client = server.client()
         await create(client, "busy")
