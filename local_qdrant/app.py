@@ -13,7 +13,6 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined]
 
 from local_qdrant.options import Options
-from local_qdrant.router.admission import Admission
 from local_qdrant.router.placement import Placement
 from local_qdrant.router.registry import Registry
 from local_qdrant.router.servicer import QdrantServicer, add_services
@@ -58,7 +57,7 @@ async def _serving(storage: Storage, options: Options) -> AsyncIterator[str]:
         ],
         maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
     )
-    add_services(server, QdrantServicer(registry, placement, Admission(options.pending_bytes)).services())
+    add_services(server, QdrantServicer(registry, placement, options.pending_bytes).services())
     health = health_aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(health, server)
     await health.set("", health_pb2.HealthCheckResponse.SERVING)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from catalog.postgres.database import verified_url
+from catalog.postgres.database import with_ca_file
 from servicekit.process.service import EXIT_CONFIG, StartupError
 from servicekit.settings import SettingsError, load_settings
 from servicekit.telemetry.logs import configure_logging
@@ -109,7 +109,7 @@ async def _database(options: argparse.Namespace, settings: StandaloneSettings) -
     """Yield the URL of the database that a command is for."""
     server = _server_url(options, settings)
     if server is not None:
-        yield verified_url(server, settings.database_ca_file)
+        yield with_ca_file(server, settings.database_ca_file)
         return
     async with instance_database((options.data or Path(DEFAULT_DATA)).absolute()) as url:
         yield url

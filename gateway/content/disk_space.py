@@ -6,7 +6,7 @@ from servicekit.errors import NoSpace
 from servicekit.telemetry.metrics import free_bytes
 
 
-class DataDisk:
+class DiskSpace:
     """Looks before what writes much. Where the databases are elsewhere, they say themselves what they lack."""
 
     def __init__(self, folder: Path | None, min_free_bytes: int) -> None:

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catalog.contents import Contents, Revision, StagedContent
-from gateway.content.commands import Answer
-from gateway.content.disk_space import DataDisk
+from gateway.content.commands import ExtractContent, StageCsv, StagedRows, StageJoined
+from gateway.content.disk_space import DiskSpace
 from gateway.content.spool import Spool, write_file
 from gateway.content.worker import ContentWorker, content_worker
-from gateway.heidicon.importer import Heidicon
+from gateway.heidicon.importer import HeidiconImporter
 from gateway.metrics import GatewayMetrics
-from servicekit.limits import Gate
+from servicekit.limits import ConcurrencyLimit
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,11 @@ class Uploads:
         self,
         *,
         contents: Contents,
-        heidicon: Heidicon,
+        heidicon: HeidiconImporter,
         spool: Spool,
-        receiving: Gate,
-        processing: Gate,
-        disk: DataDisk,
+        receiving: ConcurrencyLimit,
+        processing: ConcurrencyLimit,
+        disk: DiskSpace,
         limits: UploadLimits,
         metrics: GatewayMetrics,
     ) -> None:
@@ -62,9 +62,7 @@ class Uploads:
         async with self._received(body) as (folder, received), self._turn(), content_worker() as worker:
             csv = folder / "csv"
             with self._metrics.upload_stage("read"):
-                await worker.ask(
-                    "extract_content", body=str(received), target=str(csv), max_bytes=self.limits.max_bytes
-                )
+                await worker.ask(ExtractContent(str(received), str(csv), self.limits.max_bytes))
             received.unlink()
             return await self._store(collection_id, await self._stage(worker, folder, csv))
 
@@ -84,7 +82,7 @@ class Uploads:
         self._disk.check()
         async with self._spool.folder() as folder:
             received = folder / "body"
-            async with self._receiving.entered():
+            async with self._receiving.slot():
                 with self._metrics.upload_stage("receive"):
                     await write_file(received, body)
             yield folder, received
@@ -92,28 +90,26 @@ class Uploads:
     @asynccontextmanager
     async def _objects_of(self, tag: str) -> AsyncIterator[StagedContent]:
         self._disk.check()
-        async with self._receiving.entered(), self._spool.folder() as folder, content_worker() as worker:
+        async with self._receiving.slot(), self._spool.folder() as folder, content_worker() as worker:
             csv, rows = folder / "csv", folder / "rows"
             with self._metrics.upload_stage("heidicon"):
                 await self._heidicon.write_csv(tag, worker, folder, csv)
             async with self._turn():
-                answer = await worker.ask(
-                    "stage_joined", source=str(csv), target=str(rows), max_rows=self.limits.max_rows
-                )
-                yield _staged(csv, rows, answer)
+                staged = await worker.ask(StageJoined(str(csv), str(rows), self.limits.max_rows))
+                yield _staged(csv, rows, staged)
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             with self._metrics.upload_stage("queue"):
-                await stack.enter_async_context(self._processing.entered())
+                await stack.enter_async_context(self._processing.slot())
             yield
 
     async def _stage(self, worker: ContentWorker, folder: Path, csv: Path) -> StagedContent:
         rows = folder / "rows"
         with self._metrics.upload_stage("read"):
-            answer = await worker.ask("stage_csv", source=str(csv), target=str(rows), max_rows=self.limits.max_rows)
-        return _staged(csv, rows, answer)
+            staged = await worker.ask(StageCsv(str(csv), str(rows), self.limits.max_rows))
+        return _staged(csv, rows, staged)
 
     async def _store(self, collection_id: int, staged: StagedContent) -> Revision:
         self._metrics.upload_bytes.observe(staged.csv.stat().st_size)
@@ -121,5 +117,5 @@ class Uploads:
             return await self._contents.replace(collection_id, staged)
 
 
-def _staged(csv: Path, rows: Path, answer: Answer) -> StagedContent:
-    return StagedContent(csv, rows, bytes.fromhex(str(answer["digest"])), int(str(answer["row_count"])))
+def _staged(csv: Path, rows: Path, staged: StagedRows) -> StagedContent:
+    return StagedContent(csv, rows, bytes.fromhex(staged.digest), staged.row_count)

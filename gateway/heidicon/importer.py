@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gateway.content.commands import JoinPages, KeepPage
 from gateway.content.spool import write_file
 from gateway.content.worker import ContentWorker
 from gateway.heidicon.client import HeidiconClient
@@ -26,7 +27,7 @@ class _Reading:
     totals: list[int] = field(default_factory=list)
 
 
-class Heidicon:
+class HeidiconImporter:
     """The use case, on one instance."""
 
     def __init__(self, client: HeidiconClient, *, seconds: float, page_bytes: int, max_objects: int) -> None:
@@ -48,8 +49,8 @@ class Heidicon:
         except TimeoutError:
             raise UpstreamFailed("HeidICON did not answer in time.", code="heidicon_unavailable") from None
         pages = [str(reading.pages[offset]) for offset in sorted(reading.pages)]
-        answer = await worker.ask("join_pages", pages=pages, target=str(csv), instance=self._client.instance)
-        found, promised = int(str(answer["objects"])), min(reading.totals)
+        joined = await worker.ask(JoinPages(pages, str(csv), self._client.instance))
+        found, promised = joined.objects, min(reading.totals)
         if found < promised:
             message = f"HeidICON says that it has {promised} objects, and gave {found}."
             raise UpstreamFailed(message, code="heidicon_incomplete")
@@ -89,7 +90,7 @@ class Heidicon:
             reading.token, reading.tag, offset=offset, limit=PAGE_OBJECTS, max_bytes=self._page_bytes
         ) as pieces:
             await write_file(body, pieces)
-        answer = await worker.ask("keep_page", body=str(body), target=str(page), limit=PAGE_OBJECTS)
+        kept = await worker.ask(KeepPage(str(body), str(page), PAGE_OBJECTS))
         body.unlink()
         reading.pages[offset] = page
-        reading.totals.append(int(str(answer["total"])))
+        reading.totals.append(kept.total)

@@ -12,7 +12,7 @@ HEADER = "API-Key"
 class Keys(Protocol):
     """Knows which keys are valid."""
 
-    async def valid(self, key: str | None) -> bool: ...
+    async def is_valid(self, key: str | None) -> bool: ...
 
 
 class Access:
@@ -26,5 +26,5 @@ class Access:
         """Raises Forbidden where the route needs a key and the request has no valid one."""
         if not writes and not self._read_key_required:
             return
-        if not await self._keys.valid(request.headers.get(HEADER)):
+        if not await self._keys.is_valid(request.headers.get(HEADER)):
             raise Forbidden("The API key is missing or not valid.")

@@ -1,13 +1,13 @@
 """An engine process: opens collections and answers one request after the other until the router hangs up.
 
-The router starts it as `python -m local_qdrant.engine.loop` with one end of a socket pair as standard input. It is a
-plain blocking loop, because the engine holds the interpreter lock anyway.
+The router starts it as `python -m local_qdrant.engine.loop`. It is a plain blocking loop, because the engine holds the
+interpreter lock anyway.
 """
 
 import argparse
+import contextlib
 import gc
 import signal
-import socket
 import traceback
 from collections import OrderedDict
 from collections.abc import Callable
@@ -17,7 +17,6 @@ from local_qdrant.engine.shard import Shard
 from local_qdrant.protocol.specification import specify
 from local_qdrant.protocol.status import Code, StatusError, unavailable
 from local_qdrant.protocol.wire import (
-    LENGTH,
     Counts,
     Operation,
     Reply,
@@ -26,7 +25,7 @@ from local_qdrant.protocol.wire import (
     encode_reply,
 )
 from local_qdrant.storage import Storage
-from servicekit.process.lifeline import die_with_parent
+from servicekit.process.parent_link import ParentLink
 from servicekit.process.priority import step_back
 
 # The engine reports locked files and a full disk in the text of its errors only.
@@ -104,37 +103,30 @@ def answer(shards: OpenShards, request: Request) -> Reply:
         return Reply(Code.INTERNAL, Counts(), f"Service internal error: {error}", traceback.format_exc().encode())
 
 
-def serve(connection: socket.socket, shards: OpenShards) -> None:
+def serve(link: ParentLink, shards: OpenShards) -> None:
     """Answer requests until the router closes the connection."""
-    with connection.makefile("rb") as stream:
+    with contextlib.suppress(EOFError, ConnectionError):
         while True:
-            head = stream.read(LENGTH.size)
-            if len(head) < LENGTH.size:
-                return
-            (length,) = LENGTH.unpack(head)
-            body = stream.read(length)
-            if len(body) < length:
-                return
-            connection.sendall(encode_reply(answer(shards, decode_request(body))))
+            for header, payload in link.receive():
+                reply = answer(shards, decode_request(header, payload))
+                link.send(encode_reply(reply), reply.payload)
 
 
 def main() -> None:
     """Run an engine process."""
     parser = argparse.ArgumentParser(prog="local_qdrant.engine.loop")
+    parser.add_argument("parent", type=int)
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--parent", type=int, required=True)
     parser.add_argument("--open", type=int, required=True, help="how many collections to keep open")
     parser.add_argument("--indexing-threads", type=int, required=True)
     parser.add_argument("--nice", type=int, required=True)
     arguments = parser.parse_args()
-    die_with_parent(arguments.parent)
-    for stop in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(stop, signal.SIG_IGN)
+    link = ParentLink.open(arguments.parent)
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     step_back(arguments.nice)
     gc.freeze()
     shards = OpenShards(Storage(arguments.data), arguments.open, arguments.indexing_threads)
-    with socket.socket(fileno=0) as connection:
-        serve(connection, shards)
+    serve(link, shards)
     shards.close_all()
 
 

@@ -13,12 +13,12 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from local_qdrant.protocol.messages import collections_pb2, points_pb2, qdrant_pb2
-from local_qdrant.protocol.status import Code, StatusError, invalid
+from local_qdrant.protocol.status import Code, StatusError, exhausted, invalid
 from local_qdrant.protocol.support import refuse_unsupported
 from local_qdrant.protocol.wire import Operation
-from local_qdrant.router.admission import Admission
 from local_qdrant.router.placement import Placement
 from local_qdrant.router.registry import Registry
+from servicekit.limits import ByteBudget
 from servicekit.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -44,10 +44,11 @@ Parsed = TypeVar("Parsed", bound=Message)
 class QdrantServicer:
     """The supported calls."""
 
-    def __init__(self, registry: Registry, placement: Placement, admission: Admission) -> None:
+    def __init__(self, registry: Registry, placement: Placement, pending_bytes: int) -> None:
+        """pending_bytes: how many bytes of requests may run or wait in all."""
         self._registry = registry
-        self._admission = admission
         self._placement = placement
+        self._pending = ByteBudget(pending_bytes, refusal=_too_many_requests)
         self._version = metadata.version("qdrant-edge-py")
 
     def services(self) -> dict[str, dict[str, Handler]]:
@@ -138,11 +139,16 @@ class QdrantServicer:
         async def handle(body: bytes) -> bytes:
             request = _parse(kind, body, skip=CHECKED_BY_ENGINE)
             collection = self._registry.get(request.collection_name)
-            with self._admission.admit(len(body)):
+            with self._pending.account() as account:
+                account.take(len(body))
                 async with _deadline(request.timeout):
                     return (await call(collection, operation, body)).payload
 
         return handle
+
+
+def _too_many_requests() -> StatusError:
+    return exhausted("Too many requests are pending; try again later")
 
 
 def add_services(server: grpc.aio.Server, services: dict[str, dict[str, Handler]]) -> None:

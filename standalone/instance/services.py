@@ -9,8 +9,8 @@ from standalone.instance.addresses import Addresses
 from standalone.instance.data_directory import DataDirectory
 from standalone.instance.probes import Probe, ReadyzProbe, accepts_connections
 from standalone.postgres.server import database_url
-from standalone.process.child_process import Command
 from standalone.process.supervisor import ChildSpec
+from standalone.process.tethered_process import Command
 
 # How long a service may take to end after its own grace period.
 MARGIN_SECONDS = 5.0

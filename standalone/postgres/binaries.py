@@ -9,7 +9,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from servicekit.process.service import StartupError
-from standalone.process.child_process import Account
+from standalone.process.tethered_process import Account
 
 UNPRIVILEGED = ("postgres", "nobody")
 # Copies of programs and libraries (41 MB), for root only: needed when its Python is in a directory that no other user

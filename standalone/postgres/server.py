@@ -14,8 +14,8 @@ from servicekit.telemetry.logs import get_logger
 from standalone.instance.data_directory import DataDirectory
 from standalone.postgres.binaries import account_for, program_directory
 from standalone.process.child_log import ChildLog
-from standalone.process.child_process import Account, Command, spawn
 from standalone.process.supervisor import ChildSpec, RestartPolicy, describe_status
+from standalone.process.tethered_process import Account, Command, spawn
 
 log = get_logger(__name__)
 

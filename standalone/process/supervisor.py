@@ -12,7 +12,7 @@ from servicekit.settings import SettingsError
 from servicekit.telemetry.logs import get_logger
 from standalone.instance.probes import Probe
 from standalone.process.child_log import ChildLog
-from standalone.process.child_process import ChildProcess, Command, spawn
+from standalone.process.tethered_process import Command, TetheredProcess, spawn
 
 log = get_logger(__name__)
 
@@ -56,7 +56,7 @@ class Child:
     def __init__(self, spec: ChildSpec, output: ChildLog) -> None:
         self._spec = spec
         self._output = output
-        self._process: ChildProcess | None = None
+        self._process: TetheredProcess | None = None
         self._stopping = asyncio.Event()
         # Set once the child was ready or was given up.
         self._started = asyncio.Event()
@@ -139,7 +139,7 @@ class Child:
             probing.cancel()
             await asyncio.wait({probing})
 
-    async def _probe(self, process: ChildProcess) -> None:
+    async def _probe(self, process: TetheredProcess) -> None:
         started = time.monotonic()
         pause = PROBE_SECONDS
         while not await self._spec.ready():

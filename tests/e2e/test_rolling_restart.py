@@ -16,7 +16,7 @@ from qdrant_client import AsyncQdrantClient
 from catalog.api_keys import ApiKeys
 from catalog.postgres.database import Database
 from catalog.vectors.generations import Generations
-from gateway.upstreams.embedder import EmbedderClient
+from gateway.upstreams.embedder import QueryEmbedder
 from servicekit.grpc.channel import open_channel
 from servicekit.settings import TlsFiles
 from servicekit.telemetry.metrics import RpcClientMetrics
@@ -165,7 +165,7 @@ async def indexed_collection(cluster: Cluster, database: Database, client: Async
     ):
         identifier = await api.create()
         (await api.upload(identifier, content(range(12)))).pushed()
-        embedder = EmbedderClient(channel, RpcClientMetrics(CollectorRegistry()))
+        embedder = QueryEmbedder(channel, RpcClientMetrics(CollectorRegistry()))
         backbone = await embedder.served_backbone()
         assert backbone is not None
         await Indexer(database, Generations(client), embedder, backbone).index(identifier)

@@ -14,7 +14,7 @@ from qdrant_client import AsyncQdrantClient
 from catalog.api_keys import ApiKeys
 from catalog.postgres.database import Database
 from catalog.vectors.generations import Generations
-from gateway.upstreams.embedder import EmbedderClient
+from gateway.upstreams.embedder import QueryEmbedder
 from servicekit.grpc.channel import open_channel
 from servicekit.telemetry.metrics import RpcClientMetrics
 from tests.e2e.service_process import ServiceProcess, gateway_ready, health_port_ready
@@ -134,7 +134,7 @@ async def test_a_search_and_a_finetune_have_one_trace_each(tmp_path: Path) -> No
         key = await ApiKeys(system.database).create("tests")
         channel = await stack.enter_async_context(open_channel(system.embedder_address))
         api = await stack.enter_async_context(api_client(system.url, key))
-        embedder = EmbedderClient(channel, RpcClientMetrics(CollectorRegistry()))
+        embedder = QueryEmbedder(channel, RpcClientMetrics(CollectorRegistry()))
         backbone = await embedder.served_backbone()
         assert backbone is not None
         identifier = await api.create("a name of nobody's business")

@@ -72,7 +72,7 @@ def engine_processes(router: int) -> list[tuple[int, str]]:
         except OSError:
             continue
         is_engine = "local_qdrant.engine.loop" in arguments
-        if is_engine and arguments[arguments.index("--parent") + 1] == str(router) and state != "Z":
+        if is_engine and arguments[arguments.index("local_qdrant.engine.loop") + 1] == str(router) and state != "Z":
             nice = arguments[arguments.index("--nice") + 1]
             found.append((int(entry.name), "reader" if nice == "0" else "writer"))
     return found

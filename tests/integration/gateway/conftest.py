@@ -14,7 +14,7 @@ from catalog.postgres.database import Database
 from catalog.vectors.generations import Generations
 from gateway.app import gateway
 from gateway.config import GatewaySettings
-from gateway.upstreams.embedder import EmbedderClient
+from gateway.upstreams.embedder import QueryEmbedder
 from servicekit.grpc.channel import open_channel
 from servicekit.telemetry.metrics import RpcClientMetrics
 from tests.integration.embedder_process import RunningEmbedder, running_embedder
@@ -70,7 +70,7 @@ async def embedder() -> AsyncIterator[RunningEmbedder]:
 async def indexer(database: Database, qdrant: QdrantProcess, embedder: RunningEmbedder) -> AsyncIterator[Indexer]:
     client = qdrant.client()
     async with open_channel(embedder.target) as channel:
-        client_of_embedder = EmbedderClient(channel, RpcClientMetrics(CollectorRegistry()))
+        client_of_embedder = QueryEmbedder(channel, RpcClientMetrics(CollectorRegistry()))
         yield Indexer(database, Generations(client), client_of_embedder, embedder.description.checksum)
     await client.close()
 

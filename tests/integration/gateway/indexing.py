@@ -13,7 +13,7 @@ from catalog.jobs import Jobs
 from catalog.postgres.database import Database
 from catalog.vectors.generations import Generations
 from catalog.vectors.projection import Projection
-from gateway.upstreams.embedder import EmbedderClient
+from gateway.upstreams.embedder import QueryEmbedder
 
 DIM = 64
 
@@ -44,7 +44,7 @@ class Indexer:
 
     database: Database
     generations: Generations
-    embedder: EmbedderClient
+    embedder: QueryEmbedder
     backbone: str
 
     async def index(self, collection_id: int, *, seed: int = 0, backbone: str | None = None) -> Index:
@@ -53,7 +53,7 @@ class Indexer:
         wanted, _ = await jobs.enqueue(collection_id, backbone=None, force=True)
         assert wanted is not None
         while (job := await jobs.claim("tests")) is not None and job.id != wanted.id:
-            await jobs.cancelled(job)
+            await jobs.mark_cancelled(job)
         assert job is not None
         index = await indexes.begin(job, backbone or self.backbone)
         images = await Images(self.database).page(collection_id, job.revision, after=0, limit=1000)
@@ -65,7 +65,7 @@ class Indexer:
         await indexes.set_adapter(index, stored, DIM, None, [number / 1000 for number in range(-1000, 1001, 2)])
         await self.generations.create(index.qdrant_collection, DIM)
         await self.generations.put(index.qdrant_collection, [image.id for image in images], adapter.apply(base))
-        await self.generations.settle(index.qdrant_collection, len(images))
+        await self.generations.wait_until_indexed(index.qdrant_collection, len(images))
         await jobs.publish(job, index.id, len(images))
         return index
 

@@ -86,7 +86,7 @@ async def test_failures_are_told_as_json_and_as_csv(api: Api, database: Database
     await api.post(f"/api/collection/{identifier}/finetune")
     jobs, indexes = Jobs(database), Indexes(database, "similis")
     while (job := await jobs.claim("tests")) is not None and job.collection_id != identifier:
-        await jobs.cancelled(job)
+        await jobs.mark_cancelled(job)
     assert job is not None
     index = await indexes.begin(job, "b" * 64)
     second = (await Images(database).page(identifier, job.revision, after=0, limit=2))[1]
@@ -102,7 +102,7 @@ async def test_failures_are_told_as_json_and_as_csv(api: Api, database: Database
     answer = await api.get(path, headers={"Accept": "text/csv"})
     assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
     assert list(csv.DictReader(io.StringIO(answer.body.decode()))) == [failure]
-    await jobs.cancelled(job)
+    await jobs.mark_cancelled(job)
 
 
 async def test_failures_come_by_the_page_and_whole_as_csv(api: Api, database: Database) -> None:
@@ -112,7 +112,7 @@ async def test_failures_come_by_the_page_and_whole_as_csv(api: Api, database: Da
     await api.post(f"/api/collection/{identifier}/finetune")
     jobs, indexes = Jobs(database), Indexes(database, "similis")
     while (job := await jobs.claim("tests")) is not None and job.collection_id != identifier:
-        await jobs.cancelled(job)
+        await jobs.mark_cancelled(job)
     assert job is not None
     index = await indexes.begin(job, "b" * 64)
     images = await Images(database).page(identifier, job.revision, after=0, limit=9)
@@ -127,7 +127,7 @@ async def test_failures_come_by_the_page_and_whole_as_csv(api: Api, database: Da
     assert found == [row.split(",")[0] for row in rows]
     answer = await api.get(path, headers={"Accept": "text/csv"})
     assert len(list(csv.DictReader(io.StringIO(answer.body.decode())))) == 5
-    await jobs.cancelled(job)
+    await jobs.mark_cancelled(job)
 
 
 async def test_the_head_of_the_failures_as_csv_has_no_body(api: Api) -> None:
@@ -160,13 +160,13 @@ async def test_info_tells_how_far_a_finetune_is_and_how_long_it_will_take(api: A
     assert (info["finetuning_counts"], info["finetuning_seconds_left"]) == (None, None)
     jobs = Jobs(database)
     while (job := await jobs.claim("tests")) is not None and job.collection_id != identifier:
-        await jobs.cancelled(job)
+        await jobs.mark_cancelled(job)
     assert job is not None
     await jobs.heartbeat(job, "fetching", 35.0, PhaseCounts(1, 2, 12.4))
     info = await api.info(identifier)
     assert (info["finetuning_phase"], info["finetuning_progess"]) == ("fetching", 35.0)
     assert (info["finetuning_counts"], info["finetuning_seconds_left"]) == ({"done": 1, "total": 2}, 12)
-    await jobs.cancelled(job)
+    await jobs.mark_cancelled(job)
     info = await api.info(identifier)
     assert (info["finetuning_counts"], info["finetuning_seconds_left"]) == (None, None)
 

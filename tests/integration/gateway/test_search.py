@@ -397,7 +397,7 @@ async def test_a_finetune_that_failed_says_why(serving: Api, indexer: Indexer) -
     wanted = (await serving.post(f"/api/collection/{identifier}/finetune")).pushed()["job_id"]
     jobs = Jobs(indexer.database)
     while (job := await jobs.claim("tests")) is not None and job.id != wanted:
-        await jobs.cancelled(job)
+        await jobs.mark_cancelled(job)
     assert job is not None
     await jobs.heartbeat(job, "fetching", 12.5)
     info = await serving.info(identifier)

@@ -25,7 +25,7 @@ async def test_the_first_key_is_created_once_in_a_file_for_its_owner(url: str, t
         keys = ApiKeys(database)
         assert await ensure_admin_key(keys, file)
         assert file.stat().st_mode & 0o777 == 0o600
-        assert await keys.valid(file.read_text().strip())
+        assert await keys.is_valid(file.read_text().strip())
         file.unlink()
         assert not await ensure_admin_key(keys, file), "an owner who moved the file away gets no second key"
         assert not file.exists()
@@ -39,8 +39,8 @@ async def test_a_first_key_that_was_never_written_to_its_file_is_replaced(url: s
         (tmp_path / "admin-key.pending").touch()
         lost = await keys.create("admin")
         assert await ensure_admin_key(keys, file)
-        assert not await keys.valid(lost)
-        assert await keys.valid(file.read_text().strip())
+        assert not await keys.is_valid(lost)
+        assert await keys.is_valid(file.read_text().strip())
         assert not (tmp_path / "admin-key.pending").exists()
 
 
@@ -51,13 +51,13 @@ async def test_a_key_is_created_listed_without_its_secret_and_deleted(
     await create_key(url, "museum")
     secret = capsys.readouterr().out.splitlines()[-1]
     async with Database.open(url) as database:
-        assert await ApiKeys(database).valid(secret)
+        assert await ApiKeys(database).is_valid(secret)
         await list_keys(url)
         listed = capsys.readouterr()
         assert "museum" in listed.out
         assert secret.partition(".")[2] not in listed.out + listed.err
         await delete_key(url, int(secret.partition(".")[0]))
-        assert not await ApiKeys(database).valid(secret)
+        assert not await ApiKeys(database).is_valid(secret)
     with pytest.raises(StartupError, match="there is no key"):
         await delete_key(url, int(secret.partition(".")[0]))
 
@@ -74,7 +74,7 @@ async def test_a_key_is_imported_from_a_file(url: str, tmp_path: Path, capsys: p
     assert "was valid already" in shown.err
     assert secret not in shown.out + shown.err
     async with Database.open(url) as database:
-        assert await ApiKeys(database).valid(secret)
+        assert await ApiKeys(database).is_valid(secret)
     file.write_text("swordfish")
     with pytest.raises(StartupError, match="32 to 200"):
         await ensure_key(url, "operator", file)
@@ -116,7 +116,7 @@ async def test_commands_use_the_server_whose_url_is_in_a_file(url: str, tmp_path
     assert (await similis("migrate"))[0] == 0
     assert (await similis(*ensure))[0] == 0
     async with Database.open(url) as database:
-        assert await ApiKeys(database).valid((tmp_path / "key").read_text())
+        assert await ApiKeys(database).is_valid((tmp_path / "key").read_text())
     assert list(elsewhere.iterdir()) == []
 
 

@@ -16,8 +16,8 @@ from standalone.postgres import binaries
 from standalone.postgres.database import running_database
 from standalone.postgres.server import database_url, ensure_database, postgres_spec, prepare_cluster
 from standalone.process.child_log import ChildLog
-from standalone.process.child_process import Account
 from standalone.process.supervisor import supervised
+from standalone.process.tethered_process import Account
 from tests.eventually import eventually
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs Postgres as another user")

@@ -1,4 +1,4 @@
-"""A finetune from claimed to published, on real stores."""
+"""A finetune from claim to publication, on real stores."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from tests.integration.workplace import Workplace
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def test_every_image_is_indexed_once_and_finds_itself(
+async def test_each_image_is_indexed_once_and_finds_itself(
     trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
 ) -> None:
     collection = await workplace.collection(host.picture_urls(60))

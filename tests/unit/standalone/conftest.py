@@ -8,8 +8,8 @@ import pytest
 
 from standalone.instance.data_directory import DataDirectory, open_data_directory
 from standalone.process.child_log import ChildLog
-from standalone.process.child_process import Command
 from standalone.process.supervisor import ChildSpec, RestartPolicy
+from standalone.process.tethered_process import Command
 
 QUICK = RestartPolicy(first_delay=0.01, max_delay=0.05, stable_after=60.0)
 

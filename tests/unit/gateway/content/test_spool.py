@@ -2,10 +2,12 @@
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
+from gateway.content.commands import StageCsv
 from gateway.content.spool import Spool, write_file
 from gateway.content.worker_main import answer
 from servicekit.errors import NoSpace
@@ -33,8 +35,9 @@ async def test_a_full_disk_is_no_space(size: int) -> None:
 def test_a_full_disk_is_no_space_in_the_content_process_too(tmp_path: Path) -> None:
     source = tmp_path / "csv"
     source.write_bytes(b"http://a/b,http://c\n" * 1000)
-    command = {"command": "stage_csv", "source": str(source), "target": str(FULL), "max_rows": 10_000}
-    assert answer(json.dumps(command))["error"] == "NoSpace"
+    command = StageCsv(str(source), str(FULL), 10_000)
+    outcome = json.loads(answer(json.dumps(["StageCsv", asdict(command)]).encode()))
+    assert outcome["refusal"]["kind"] == "NoSpace"
 
 
 async def test_what_is_written_is_what_came(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ SUPERVISOR = """
 import asyncio, sys
 from pathlib import Path
 from standalone.process.child_log import ChildLog
-from standalone.process.child_process import Command, spawn
+from standalone.process.tethered_process import Command, spawn
 
 async def main():
     here = Path(sys.argv[1])

@@ -4,10 +4,10 @@ import base64
 import json
 
 import pytest
+from gateway.http.json_field import Base64Field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.http.json_field import Base64Field
 from servicekit.errors import InvalidRequest
 
 
