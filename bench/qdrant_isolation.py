@@ -1,7 +1,7 @@
 """How much searches in one collection slow down while another one is written and optimized.
 
 Starts the one-machine Qdrant, fills collection A, and measures searches in A in four phases: alone, while 20,000
-vectors of 256 dimensions are upserted into B, while B is optimized, and while B moves to a reader. A process of its own
+vectors of 256 dimensions are upserted into B, while B is optimized, and while B moves to a reader. A separate process
 writes B.
 
     python bench/qdrant_isolation.py [--points 20000] [--json FILE]
@@ -64,7 +64,7 @@ async def wait_until_green(client: AsyncQdrantClient, name: str) -> None:
 
 
 def write_other(host: str, port: int, number: int, marks: "multiprocessing.Queue[tuple[str, float]]") -> None:
-    """Upsert B in a process of its own, wait until it is green, and report when each phase began."""
+    """Upsert B, wait until it is green, and report when each phase began. Runs in a separate process."""
 
     async def run() -> None:
         client = qdrant_client(host, port)

@@ -36,7 +36,7 @@ def finetuned(client: RestClient, collection: int) -> None:
 
 
 def filled(client: RestClient, name: str, urls: list[str]) -> int:
-    """Create a collection of these images, each an object of its own, and return its id."""
+    """Create a collection in which each image is a separate object, and return its id."""
     collection = client.create(name)
     client.upload(collection, "\n".join(f"{url},https://repository.example.org/{n}" for n, url in enumerate(urls)))
     return collection

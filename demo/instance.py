@@ -24,7 +24,7 @@ def instance(data: Path, port: int, *, defaults: Mapping[str, str] | None = None
     defaults: environment variables that apply unless they are set already.
     """
     command = [sys.executable, "-m", "standalone", "up", "--data", str(data), "--port", str(port)]
-    # In a session of its own, so that Ctrl-C reaches the caller only, and tethered, so that it ends with the caller.
+    # In a separate session, so that Ctrl-C reaches only the caller, and tethered, so that it ends with the caller.
     tethered = [
         sys.executable,
         "-I",

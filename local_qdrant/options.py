@@ -18,13 +18,13 @@ class Options:
     min_free_bytes: int = 256 * MIB
     """Writes are refused when the file system has less free space than this."""
     writers: int = 4
-    """How many collections can be written or optimized at a time, each in a process of its own."""
+    """How many collections can be written or optimized at a time, each in its own process."""
     open_collections: int = 64
     """How many collections one reader process keeps open."""
     own_reader_bytes: int = 32 * MIB
-    """Collections larger than this get a reader process of their own."""
+    """Collections larger than this get their own reader process."""
     own_readers: int = 8
-    """How many readers of one collection there may be. Further large collections share a reader."""
+    """How many collections may have their own reader. Further large collections share one."""
     indexing_threads: int = max(1, (os.cpu_count() or 1) - 1)
     """Threads that build an index."""
     quiet_seconds: float = 0.3

@@ -19,12 +19,12 @@ from standalone.config import StandaloneSettings
 from standalone.instance.addresses import Addresses, authority, check_port
 from standalone.instance.data_directory import DataDirectory, open_data_directory
 from standalone.instance.run_directory import run_directory
-from standalone.instance.services import Services, operators_environment
 from standalone.metrics import InstanceMetrics
 from standalone.postgres.server import database_url, ensure_database, postgres_spec, prepare_cluster
 from standalone.process.child_log import ChildLog
 from standalone.process.supervisor import Child, ChildSpec, supervised
 from standalone.schema import migrate_data_directory
+from standalone.services import Services, operators_environment
 
 log = get_logger(__name__)
 

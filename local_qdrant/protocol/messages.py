@@ -1,7 +1,7 @@
 """Qdrant's protobuf messages, without the client library around them.
 
 `import qdrant_client` loads an HTTP client, numpy and hundreds of model classes into every engine process. The
-generated message modules need none of that. They are loaded from the same folder as a package of their own.
+generated message modules need none of that. They are loaded from the same folder as a separate package.
 """
 
 import importlib

@@ -20,7 +20,7 @@ class LocalCollection:
     """The router's state of one collection. Change it on the event loop only.
 
     At most one process, the `holder`, has the collection's files open. While a `move` runs, the collection is between
-    two processes and nobody may use it.
+    two processes and cannot be used.
     """
 
     def __init__(self, name: str, specification: Specification | None, *, settled: bool) -> None:

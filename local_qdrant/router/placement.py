@@ -21,8 +21,8 @@ log = get_logger(__name__)
 class Placement:
     """Which engine process holds which collection. A collection is open in one process at a time.
 
-    A settled collection is held by a reader. The first write moves it to a writer of its own; the write session
-    brings it back.
+    A settled collection is held by a reader. The first write moves it to its own writer, and the write session brings
+    it back.
     """
 
     def __init__(self, storage: Storage, options: Options) -> None:

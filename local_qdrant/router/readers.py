@@ -1,9 +1,9 @@
 """The processes that hold settled collections and answer reads.
 
 Small collections share a reader: one for those with an index, another for those without, so that paging through a base
-store does not delay a search. A large collection gets a reader of its own while there are not too many of them,
-because opening it takes longer than a search in another collection may wait. So does a collection on which readers
-died.
+store does not delay a search. A large collection gets its own reader, because opening it takes longer than a search in
+another collection may wait. The number of such readers is limited. A collection on which readers died gets its own
+reader too.
 """
 
 import asyncio

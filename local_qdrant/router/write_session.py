@@ -73,14 +73,14 @@ class WriteSession:
         self._announce(None)
 
     def _announce(self, error: StatusError | None) -> None:
-        """Wake those who wait for the writer."""
+        """Wake the requests that wait for the writer."""
         if self._ready.done():
             return
         if error is None:
             self._ready.set_result(None)
             return
         self._ready.set_exception(error)
-        # Marks the error as seen: there may be nobody waiting.
+        # Marks the error as seen, because perhaps no request waits.
         self._ready.exception()
 
     async def _move_to_writer(self) -> None:

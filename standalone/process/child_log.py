@@ -1,4 +1,4 @@
-"""The output of a child: kept in a log file of its own, and shown to the operator when it matters.
+"""The output of a child: kept in its own log file, and shown to the operator when it matters.
 
 The operator sees the warnings and errors that the child logs as events. Other lines, such as tracebacks and those of
 Postgres, are in the file only. When the child ends, the line that explains it best is shown.

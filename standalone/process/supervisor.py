@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from servicekit.process.service import EXIT_CONFIG, StartupError
 from servicekit.settings import SettingsError
 from servicekit.telemetry.logs import get_logger
-from standalone.instance.probes import Probe
 from standalone.process.child_log import ChildLog
+from standalone.process.probes import Probe
 from standalone.process.tethered_process import Command, TetheredProcess, spawn
 
 log = get_logger(__name__)

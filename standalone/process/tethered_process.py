@@ -1,4 +1,4 @@
-"""One run of a child, tethered to the supervisor, in a session of its own, with its output read."""
+"""One run of a child, tethered to the supervisor, in its own session, with its output read."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""`similis up` as an operator runs it: a process of its own whose output is read."""
+"""Runs `similis up` as an operator does, and reads its output."""
 
 import asyncio
 import os

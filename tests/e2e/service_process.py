@@ -1,4 +1,4 @@
-"""A service as a process of its own, as in a cluster, that tests can stop and start again."""
+"""Runs a service as a separate process, as in a cluster, so that tests can stop it and start it again."""
 
 import asyncio
 import os

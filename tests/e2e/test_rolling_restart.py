@@ -96,8 +96,8 @@ class Load:
 class Cluster:
     """Services with TLS between them. `stores` has the settings of the databases.
 
-    Embedders and trainers are found by name. As in a cluster each replica has an address of its own, and a replacement
-    has a new one.
+    Embedders and trainers are found by name. As in a cluster each replica has its own address, and a replacement has a
+    new one.
     """
 
     folder: Path

@@ -1,4 +1,4 @@
-"""Writers: they disturb nobody else, lose nothing when they die, and give their collections back."""
+"""Writers do not disturb other collections, lose nothing when they die, and hand their collection back."""
 
 import asyncio
 import os

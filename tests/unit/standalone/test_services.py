@@ -6,7 +6,7 @@ import pytest
 
 from standalone.instance.addresses import Addresses
 from standalone.instance.data_directory import DataDirectory
-from standalone.instance.services import Services, child_environment
+from standalone.services import Services, child_environment
 
 
 def services(environment: dict[str, str], *, allow_private_addresses: bool = False) -> Services:

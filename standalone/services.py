@@ -7,8 +7,8 @@ from pathlib import Path
 
 from standalone.instance.addresses import Addresses
 from standalone.instance.data_directory import DataDirectory
-from standalone.instance.probes import Probe, ReadyzProbe, accepts_connections
 from standalone.postgres.server import database_url
+from standalone.process.probes import Probe, ReadyzProbe, accepts_connections
 from standalone.process.supervisor import ChildSpec
 from standalone.process.tethered_process import Command
 
