@@ -201,7 +201,7 @@ async def test_the_body_is_not_requested_without_a_valid_key(api: Api) -> None:
 async def test_a_body_that_never_arrives_is_a_504(api: Api, launch: Launch, tmp_path: Path) -> None:
     identifier = await api.create()
     api = await launch(upload_seconds=0.5, request_seconds=0.5)
-    for path in (f"{identifier}/updatecontent", f"{identifier}/updatename", f"{identifier}/search"):
+    for path in (f"{identifier}/updatecontent", f"{identifier}/updatename"):
         head = f"POST /api/collection/{path} HTTP/1.1\nHost: x\nAPI-Key: {api.key}\nContent-Type: text/csv\n"
         answer, writer = await raw_request(api, head + "Content-Length: 1000\n\n", body=b"https")
         assert answer.startswith(b"HTTP/1.1 504 "), answer
