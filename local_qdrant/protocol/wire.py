@@ -1,7 +1,7 @@
 """The messages between the router and its engine processes, as frames.
 
-A request's header: operation, name of the collection. A reply's header: status code, counts of the collection, message.
-The body of both is a serialized protobuf message. One reply for each request, in order.
+The header of a request: operation, name of the collection. The header of a reply: status code, counts of the
+collection, message. The body of both is a serialized protobuf message. Each request gets one reply, in order.
 """
 
 import struct
@@ -10,11 +10,11 @@ from enum import IntEnum
 
 from local_qdrant.protocol.status import Code
 
-_REPLY = struct.Struct("<BQQI")
+REPLY = struct.Struct("<BQQI")
 
 
 class Operation(IntEnum):
-    """What an engine process is asked to do with a collection."""
+    """What an engine process does with a collection."""
 
     UPSERT = 1
     DELETE = 2
@@ -22,21 +22,20 @@ class Operation(IntEnum):
     GET = 4
     SCROLL = 5
     COUNT = 6
+    # The router's own: open the collection if it is not open.
     LOAD = 7
-    """Open the collection if it is not open."""
+    # Optimize and flush, so that everything written before is indexed and on disk.
     SETTLE = 8
-    """Optimize and flush: what was written before is indexed and on disk afterwards."""
+    # Flush and close the collection, so that another process can open it.
     CLOSE = 9
-    """Flush and close the collection, so that another process may open it."""
 
 
-OF_CLIENTS = frozenset(Operation) - {Operation.LOAD, Operation.SETTLE, Operation.CLOSE}
-"""Operations that clients ask for; the others are the router's own."""
+CLIENT_OPERATIONS = frozenset(Operation) - {Operation.LOAD, Operation.SETTLE, Operation.CLOSE}
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What the engine knows about a collection: points, vectors in an index, segments."""
+    """How many points, indexed vectors and segments a collection has."""
 
     points: int = 0
     indexed: int = 0
@@ -54,7 +53,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """The outcome. `message` explains a code other than OK; `payload` is the serialized response."""
+    """The result. `message` explains a code other than OK, `payload` is the serialized response."""
 
     code: Code
     counts: Counts
@@ -63,7 +62,7 @@ class Reply:
 
 
 def encode_request(request: Request) -> bytes:
-    """Return the header of a request's frame; the payload is the body."""
+    """Return the header of a request's frame. The payload is the body."""
     return bytes([request.operation]) + request.collection.encode()
 
 
@@ -73,13 +72,13 @@ def decode_request(header: bytes, payload: bytes) -> Request:
 
 
 def encode_reply(reply: Reply) -> bytes:
-    """Return the header of a reply's frame; the payload is the body."""
+    """Return the header of a reply's frame. The payload is the body."""
     counts = reply.counts
-    head = _REPLY.pack(reply.code, counts.points, counts.indexed, counts.segments)
+    head = REPLY.pack(reply.code, counts.points, counts.indexed, counts.segments)
     return head + reply.message.encode(errors="replace")
 
 
 def decode_reply(header: bytes, payload: bytes) -> Reply:
     """Return the reply of a frame."""
-    code, points, indexed, segments = _REPLY.unpack_from(header)
-    return Reply(Code(code), Counts(points, indexed, segments), header[_REPLY.size :].decode(), payload)
+    code, points, indexed, segments = REPLY.unpack_from(header)
+    return Reply(Code(code), Counts(points, indexed, segments), header[REPLY.size :].decode(), payload)

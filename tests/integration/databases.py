@@ -27,13 +27,14 @@ async def new_database(url: str, *, migrated: bool = True) -> AsyncIterator[str]
         await administer(url, f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
-def kill_postgres(url: str) -> None:
-    """Kill the server of `url`, a child of this process. Its supervisor restarts it."""
+def kill_postgres(url: str) -> psutil.Process:
+    """Kill the server of `url`, a child of this process, and return it. Its supervisor restarts it."""
     sockets = Path(parse_qs(urlsplit(url).query)["host"][0]).resolve()
     servers = [child for child in psutil.Process().children() if child.name() == "postgres"]
     ours = [server for server in servers if Path(server.cwd()) == sockets]
     assert len(ours) == 1, (sockets, [server.cwd() for server in servers])
     ours[0].kill()
+    return ours[0]
 
 
 async def administer(url: str, statement: str) -> None:

@@ -13,7 +13,7 @@ from catalog.postgres.database import Database, with_ca_file
 from catalog.vectors.client import QdrantAddress, open_qdrant
 from catalog.vectors.generations import Generations
 from servicekit.errors import Unavailable
-from standalone.schema import bring_up_to_date
+from standalone.schema import migrate_data_directory
 from tests.certificates import Authority
 from tests.integration.databases import new_database
 from tests.tls_front import Streams, tls_front
@@ -75,7 +75,7 @@ def stranger(tmp_path: Path) -> Path:
 @pytest.mark.asyncio(loop_scope="session")
 async def test_postgres_over_tls_works_with_a_trusted_certificate(postgres: Front, ca_file: Path) -> None:
     url = postgres.url("localhost", ca_file)
-    assert await bring_up_to_date(url) == []
+    assert await migrate_data_directory(url) == []
     async with Database.open(url) as database:
         await database.ping()
 

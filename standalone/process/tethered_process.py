@@ -1,4 +1,4 @@
-"""One run of a child: started tethered to us, in a session of its own, with its output read."""
+"""One run of a child, tethered to the supervisor, in its own session, with its output read."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 from standalone.process import tether
 from standalone.process.child_log import ChildLog
 
-# A grandchild may hold the output open after the child; nobody waits for it longer.
+# A grandchild may keep the output open after the child has ended. It is not read longer than this.
 OUTPUT_SECONDS = 1.0
 
 
@@ -26,7 +26,7 @@ class Account:
 
 @dataclass(frozen=True)
 class Command:
-    """What is run and how; `arguments` begins with the program's path. None of it may be secret but `environment`."""
+    """What to run and how. `arguments` starts with the path of the program. Only `environment` may hold secrets."""
 
     arguments: tuple[str, ...]
     environment: Mapping[str, str]
@@ -35,8 +35,8 @@ class Command:
     death_signal: signal.Signals = signal.SIGKILL
 
 
-class ChildProcess:
-    """A process that runs, or has run."""
+class TetheredProcess:
+    """A process that `spawn` has started. It may have ended."""
 
     def __init__(self, process: asyncio.subprocess.Process, output: asyncio.Task[None]) -> None:
         self._process = process
@@ -48,7 +48,10 @@ class ChildProcess:
         return self._process.pid
 
     async def wait(self) -> int:
-        """Its exit status (negative: the signal that ended it), after its output was read and its group is gone."""
+        """Wait for its end, kill the rest of its process group, and read the rest of its output.
+
+        Return the exit status, or the negative number of the signal that ended it.
+        """
         status = await self._process.wait()
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
@@ -58,22 +61,22 @@ class ChildProcess:
         return status
 
     def send(self, number: signal.Signals) -> None:
-        """Sends it a signal; nothing happens when it is gone."""
+        """Send it a signal. Do nothing if it has ended."""
         if self._process.returncode is None:
             with suppress(ProcessLookupError):
                 self._process.send_signal(number)
 
     def kill(self) -> None:
-        """Ends it and its process group now."""
+        """Kill it and its process group."""
         if self._process.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
 
 
-async def spawn(command: Command, output: ChildLog, *, inherited: tuple[int, ...] = ()) -> ChildProcess:
-    """Starts a command; `inherited` are file descriptors that it keeps open. Raises OSError.
+async def spawn(command: Command, output: ChildLog, *, inherited: tuple[int, ...] = ()) -> TetheredProcess:
+    """Start a command that keeps the file descriptors `inherited` open. Raises OSError.
 
-    It must be called on the main thread: the kernel takes the death of the starting thread for that of the parent.
+    Call it on the main thread: the kernel sends the death signal when the thread that started the child ends.
     """
     account = command.account or Account(-1, -1)
     arguments = (
@@ -97,7 +100,7 @@ async def spawn(command: Command, output: ChildLog, *, inherited: tuple[int, ...
         raise
     finally:
         os.close(write_end)
-    return ChildProcess(process, asyncio.create_task(_read(read_end, output)))
+    return TetheredProcess(process, asyncio.create_task(_read(read_end, output)))
 
 
 async def _read(descriptor: int, output: ChildLog) -> None:

@@ -1,11 +1,12 @@
-"""What the children are told."""
+"""The settings and command lines of the children."""
 
 from pathlib import Path
 
 import pytest
 
+from standalone.instance.addresses import Addresses
 from standalone.instance.data_directory import DataDirectory
-from standalone.instance.services import Addresses, Services, child_environment
+from standalone.services import Services, child_environment
 
 
 def services(environment: dict[str, str], *, allow_private_addresses: bool = False) -> Services:
@@ -19,7 +20,7 @@ def services(environment: dict[str, str], *, allow_private_addresses: bool = Fal
     )
 
 
-def test_the_operators_settings_pass_through_and_ours_stand() -> None:
+def test_the_operators_settings_pass_through_and_ours_take_precedence() -> None:
     operators = {
         "SIMILIS_BACKBONE": "./my-model",
         "SIMILIS_DATABASE_URL": "postgresql://elsewhere",
@@ -35,19 +36,19 @@ def test_the_operators_settings_pass_through_and_ours_stand() -> None:
     assert not {"SIMILIS_DATABASE_URL_FILE", "SIMILIS_QDRANT_API_KEY", "PGHOST"} & set(gateway)
 
 
-def test_children_log_for_the_supervisor_whatever_it_does_itself() -> None:
+def test_children_log_json_whatever_format_the_supervisor_uses() -> None:
     assert child_environment({"SIMILIS_LOG_FORMAT": "console"}, {"LOG_FORMAT": "json"})["SIMILIS_LOG_FORMAT"] == "json"
 
 
 @pytest.mark.parametrize("allowed", [True, False])
-def test_private_addresses_are_fetched_from_only_if_the_command_line_says_so(allowed: bool) -> None:
-    made = services({"SIMILIS_ALLOW_PRIVATE_ADDRESSES": "true"}, allow_private_addresses=allowed)
-    assert made.trainer().command.environment["SIMILIS_ALLOW_PRIVATE_ADDRESSES"] == str(allowed).lower()
+def test_only_the_command_line_allows_private_addresses(allowed: bool) -> None:
+    children = services({"SIMILIS_ALLOW_PRIVATE_ADDRESSES": "true"}, allow_private_addresses=allowed)
+    assert children.trainer().command.environment["SIMILIS_ALLOW_PRIVATE_ADDRESSES"] == str(allowed).lower()
 
 
-def test_no_command_line_holds_a_database_or_a_key() -> None:
-    made = services({"SIMILIS_SOME_SECRET": "hunter2"})
-    for spec in (made.qdrant(), made.embedder(), made.trainer(), made.gateway()):
+def test_no_command_line_contains_a_database_url_or_a_secret() -> None:
+    children = services({"SIMILIS_SOME_SECRET": "hunter2"})
+    for spec in (children.qdrant(), children.embedder(), children.trainer(), children.gateway()):
         words = " ".join(spec.command.arguments)
         assert "postgresql" not in words
         assert "hunter2" not in words

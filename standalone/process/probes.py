@@ -1,4 +1,4 @@
-"""How to see that a child is ready, without the libraries that it uses."""
+"""Probes that tell whether a child is ready, without the libraries that the child uses."""
 
 import asyncio
 import json
@@ -10,10 +10,11 @@ Probe = Callable[[], Awaitable[bool]]
 
 ANSWER_SECONDS = 10.0
 MAX_ANSWER_BYTES = 64 * 1024
+MAX_SHOWN = 500
 
 
-def accepts_unix(path: Path) -> Probe:
-    """Whether connections to a Unix socket are accepted."""
+def accepts_connections(path: Path) -> Probe:
+    """Return a probe that is true once a Unix socket accepts connections."""
 
     async def probe() -> bool:
         try:
@@ -29,8 +30,27 @@ def accepts_unix(path: Path) -> Probe:
     return probe
 
 
-async def get(host: str, port: int, path: str) -> tuple[int, str]:
-    """Status and body of one HTTP GET. Raises OSError or TimeoutError when there is no answer."""
+class ReadyzProbe:
+    """Asks the gateway's `/readyz`, and keeps the last answer to show it to an operator who waits."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
+        self._port = port
+        self.last_answer = "no answer yet"
+
+    async def is_ready(self) -> bool:
+        """Return whether the gateway answers 200."""
+        try:
+            status, body = await _get(self._host, self._port, "/readyz")
+        except (OSError, TimeoutError) as error:
+            self.last_answer = str(error) or type(error).__name__
+            return False
+        self.last_answer = _on_one_line(body) or str(status)
+        return status == 200
+
+
+async def _get(host: str, port: int, path: str) -> tuple[int, str]:
+    """Return status and body of one HTTP GET. Raises OSError or TimeoutError when there is no answer."""
     async with asyncio.timeout(ANSWER_SECONDS):
         reader, writer = await asyncio.open_connection(host, port)
         try:
@@ -48,27 +68,8 @@ async def get(host: str, port: int, path: str) -> tuple[int, str]:
     return int(words[1]), body
 
 
-class ReadyEndpoint:
-    """The gateway's `/readyz`; keeps what it last said, for the operator who waits for it."""
-
-    def __init__(self, host: str, port: int) -> None:
-        self._host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
-        self._port = port
-        self.said = "no answer yet"
-
-    async def is_green(self) -> bool:
-        """Whether it answers 200."""
-        try:
-            status, body = await get(self._host, self._port, "/readyz")
-        except (OSError, TimeoutError) as error:
-            self.said = str(error) or type(error).__name__
-            return False
-        self.said = _in_one_line(body) or str(status)
-        return status == 200
-
-
-def _in_one_line(body: str) -> str:
+def _on_one_line(body: str) -> str:
     try:
-        return json.dumps(json.loads(body))[:500]
+        return json.dumps(json.loads(body))[:MAX_SHOWN]
     except ValueError:
-        return " ".join(body.split())[:500]
+        return " ".join(body.split())[:MAX_SHOWN]

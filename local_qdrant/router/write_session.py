@@ -1,62 +1,63 @@
-"""What happens to one collection from its first write until it is settled and handed over to a serving process."""
+"""One collection's time with a writer, from its first write until it is settled and back with a reader."""
 
 import asyncio
 import contextlib
 import time
 from collections.abc import Coroutine
 
-from local_qdrant.directory import DataDirectory
 from local_qdrant.options import Options
 from local_qdrant.protocol.status import Code, StatusError, unavailable
 from local_qdrant.protocol.wire import Operation
-from local_qdrant.router.collection import Collection
+from local_qdrant.router.collection import LocalCollection
 from local_qdrant.router.engine_process import EngineProcess, Role
-from local_qdrant.router.serving import Serving
+from local_qdrant.router.readers import Readers
 from local_qdrant.router.writer_slots import WriterSlots
+from local_qdrant.storage import Storage
 from servicekit.telemetry.logs import get_logger
 
-_log = get_logger(__name__)
-_WRITER_NICE = 5
-_FIRST_DELAY = 0.1
-_LONGEST_DELAY = 3.0
-_NO_SPACE_DELAY = 2.0
+log = get_logger(__name__)
+
+WRITER_NICENESS = 5
+FIRST_DELAY = 0.1
+MAX_DELAY = 3.0
+NO_SPACE_DELAY = 2.0
 
 
-class Keeper:
-    """Starts the collection's writer, optimizes when writes go quiet, hands over, and survives the writer's death."""
+class WriteSession:
+    """Starts a writer, optimizes when writes pause, hands the collection to a reader, replaces a writer that dies."""
 
     def __init__(
-        self, collection: Collection, directory: DataDirectory, serving: Serving, slots: WriterSlots, options: Options
+        self, collection: LocalCollection, storage: Storage, readers: Readers, slots: WriterSlots, options: Options
     ) -> None:
         self._collection = collection
-        self._directory = directory
-        self._serving = serving
+        self._storage = storage
+        self._readers = readers
         self._slots = slots
         self._options = options
         self._failures = 0
-        self._arrival: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.task = asyncio.create_task(self._keep())
+        self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.task = asyncio.create_task(self._run())
 
-    async def arrival(self) -> None:
-        """Wait until the collection has a writer or cannot have one. Raises `StatusError` (UNAVAILABLE)."""
-        if self._arrival.done():
-            self._arrival = asyncio.get_running_loop().create_future()
-        await asyncio.shield(self._arrival)
+    async def writer_ready(self) -> None:
+        """Wait until the collection has a writer, or the session is over. Raises `StatusError` (UNAVAILABLE)."""
+        if self._ready.done():
+            self._ready = asyncio.get_running_loop().create_future()
+        await asyncio.shield(self._ready)
 
     async def stop(self) -> None:
-        """Stop looking after the collection; its writer goes on."""
+        """End the session. The writer keeps running."""
         self.task.cancel()
         await asyncio.wait({self.task})
 
-    async def _keep(self) -> None:
+    async def _run(self) -> None:
         collection = self._collection
         await self._slots.take(collection.name)
         try:
             while not collection.damage:
                 try:
-                    await self._hold()
+                    await self._ensure_writer()
                     await self._settle()
-                    if await self._has_lingered():
+                    if await self._stays_idle():
                         await collection.move(self._hand_over)
                         return
                 except (StatusError, OSError) as error:
@@ -65,53 +66,52 @@ class Keeper:
             await self._slots.give_back(collection.name)
             self._announce(None)
 
-    async def _hold(self) -> None:
+    async def _ensure_writer(self) -> None:
         if not self._collection.has_writer:
-            await self._collection.move(self._to_writer)
+            await self._collection.move(self._move_to_writer)
             self._collection.last_write = time.monotonic()
         self._announce(None)
 
     def _announce(self, error: StatusError | None) -> None:
-        if self._arrival.done():
+        """Wake the requests that wait for the writer."""
+        if self._ready.done():
             return
         if error is None:
-            self._arrival.set_result(None)
+            self._ready.set_result(None)
             return
-        self._arrival.set_exception(error)
-        self._arrival.exception()
+        self._ready.set_exception(error)
+        # Marks the error as seen, because perhaps no request waits.
+        self._ready.exception()
 
-    async def _to_writer(self) -> None:
+    async def _move_to_writer(self) -> None:
         collection = self._collection
         former = collection.holder
         collection.holder = None
-        await self._serving.retire(collection)
+        await self._readers.retire(collection)
         if former is not None:
             with contextlib.suppress(StatusError):
                 await former.submit(Operation.CLOSE, collection.name)
             if not former.alive:
                 await former.ended()
-        role = Role(f"write-{collection.name}", open_collections=1, nice=_WRITER_NICE)
-        collection.hold(await EngineProcess.start(role, self._options), writer=True)
+        role = Role(f"write-{collection.name}", open_collections=1, nice=WRITER_NICENESS)
+        collection.assign(await EngineProcess.start(role, self._options), writer=True)
 
     async def _settle(self) -> None:
-        """Optimize and flush, once it is quiet; settled only if nothing was written meanwhile."""
+        """Optimize and flush once writes pause. The collection is settled unless it was written meanwhile."""
         collection = self._collection
-        await self._quiet()
-        needed = await asyncio.to_thread(self._directory.size, collection.name) + self._options.min_free_bytes
-        if not collection.settled and self._directory.free_bytes() < needed:
-            collection.hindrance = f"Not enough disk space to optimize: {needed} bytes needed"
-            _log.warning("optimize_postponed", collection=collection.name, needed=needed)
-            await asyncio.sleep(_NO_SPACE_DELAY)
+        await self._wait_for_pause()
+        if await self._lacks_space():
+            await asyncio.sleep(NO_SPACE_DELAY)
             return
         writes, started = collection.writes, time.monotonic()
         collection.unsettled_bytes = 0
         reply = await collection.writer.submit(Operation.SETTLE, collection.name)
-        collection.note_answer(reply.counts)
-        collection.hindrance = ""
+        collection.record_counts(reply.counts)
+        collection.optimizer_error = ""
         self._failures = 0
         if collection.writes == writes:
             await collection.move(self._mark_settled)
-        _log.info(
+        log.info(
             "collection_optimized",
             collection=collection.name,
             points=reply.counts.points,
@@ -120,11 +120,21 @@ class Keeper:
             settled=collection.settled,
         )
 
+    async def _lacks_space(self) -> bool:
+        """Return whether the disk has no room for a second copy, which optimizing needs."""
+        collection = self._collection
+        needed = await asyncio.to_thread(self._storage.size, collection.name) + self._options.min_free_bytes
+        if collection.settled or self._storage.free_bytes() >= needed:
+            return False
+        collection.optimizer_error = f"Not enough disk space to optimize: {needed >> 20} MB are needed"
+        log.warning("optimize_postponed", collection=collection.name, needed_bytes=needed)
+        return True
+
     async def _mark_settled(self) -> None:
-        await asyncio.to_thread(self._directory.mark_settled, self._collection.name)
+        await asyncio.to_thread(self._storage.mark_settled, self._collection.name)
         self._collection.settled = True
 
-    async def _quiet(self) -> None:
+    async def _wait_for_pause(self) -> None:
         collection = self._collection
         while collection.unsettled_bytes < self._options.optimize_after_bytes:
             left = collection.last_write + self._options.quiet_seconds - time.monotonic()
@@ -132,16 +142,14 @@ class Keeper:
                 return
             await _first_of(left, collection.writer.ended())
 
-    async def _has_lingered(self) -> bool:
-        """Wait for more writes; whether none came for a while, or others need this collection's place."""
+    async def _stays_idle(self) -> bool:
+        """Wait for more writes. Return whether none came in time or another collection needs the slot."""
         collection = self._collection
         while collection.settled and collection.has_writer:
             left = collection.last_write + self._options.linger_seconds - time.monotonic()
-            if left <= 0:
+            if left <= 0 or self._slots.wanted.is_set():
                 break
-            await _first_of(left, collection.writer.ended(), self._slots.wanted.wait())
-            if self._slots.wanted.is_set():
-                break
+            await _first_of(left, collection.wait_unsettled(), collection.writer.ended(), self._slots.wanted.wait())
         return collection.settled and collection.moving is None
 
     async def _hand_over(self) -> None:
@@ -150,36 +158,36 @@ class Keeper:
         await writer.submit(Operation.CLOSE, collection.name)
         collection.holder = None
         await writer.stop()
-        server = await self._serving.process_for(collection)
-        collection.hold(server, writer=False)
+        reader = await self._readers.process_for(collection)
+        collection.assign(reader, writer=False)
         try:
-            await server.submit(Operation.LOAD, collection.name)
+            await reader.submit(Operation.LOAD, collection.name)
         except StatusError as error:
-            _log.warning("collection_not_loaded", collection=collection.name, error=error.message)
-            collection.note_death(server)
+            log.warning("collection_not_loaded", collection=collection.name, error=error.message)
+            collection.record_death(reader)
 
     async def _recover(self, error: StatusError | OSError) -> None:
         collection = self._collection
         if isinstance(error, StatusError) and error.code is Code.DATA_LOSS:
-            collection.note_damage(error.message)
-            _log.error("collection_damaged", collection=collection.name, error=error.message)
+            collection.record_damage(error.message)
+            log.error("collection_damaged", collection=collection.name, error=error.message)
             if collection.has_writer:
                 await collection.writer.stop()
             return
         self._failures += 1
-        _log.warning("collection_unsettled", collection=collection.name, error=str(error), failures=self._failures)
+        log.warning("write_session_retried", collection=collection.name, error=str(error), failures=self._failures)
         if not (isinstance(error, StatusError) and error.code is Code.UNAVAILABLE):
-            collection.hindrance = str(error)
+            collection.optimizer_error = str(error)
         if isinstance(error, OSError):
-            self._announce(unavailable(f"No process for collection `{collection.name}` can be started: {error}"))
+            self._announce(unavailable(f"Cannot start a process for collection `{collection.name}`: {error}"))
         if collection.holder is not None and not collection.holder.alive:
             await collection.holder.ended()
         if self._failures > 1:
-            await asyncio.sleep(min(_FIRST_DELAY * 2**self._failures, _LONGEST_DELAY))
+            await asyncio.sleep(min(FIRST_DELAY * 2**self._failures, MAX_DELAY))
 
 
 async def _first_of(seconds: float, *events: Coroutine[None, None, object]) -> None:
-    """Wait for the first of some events, or until the time is up."""
+    """Wait for the first of several events, `seconds` at most."""
     tasks = [asyncio.create_task(event) for event in events]
     try:
         await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

@@ -1,10 +1,10 @@
-"""The data directory: one folder for each collection, created and deleted in one step.
+"""The files on disk: one folder for each collection, created and deleted in one step.
 
 DIR/lock                          held by the process that owns the directory
-DIR/collections/<name>/meta.json  the creation request
+DIR/collections/<name>/meta.json  the request that created the collection
 DIR/collections/<name>/shard/     the engine's files, made on first use
-DIR/collections/<name>/unsettled  there while writes are not yet optimized and flushed
-DIR/staging/, DIR/trash/          half-made and half-removed collections, swept at start
+DIR/collections/<name>/unsettled  present while some writes are not yet optimized and flushed
+DIR/staging/, DIR/trash/          half-created and half-deleted collections, removed at start
 """
 
 import fcntl
@@ -22,16 +22,16 @@ from local_qdrant.protocol.messages import collections_pb2
 from local_qdrant.protocol.status import Code, StatusError
 
 SHARD = "shard"
-_META = "meta.json"
-_UNSETTLED = "unsettled"
+META = "meta.json"
+UNSETTLED = "unsettled"
 
 
-class DirectoryInUseError(Exception):
-    """Another process holds the data directory."""
+class StorageInUseError(Exception):
+    """Another process uses the data directory."""
 
 
-class DataDirectory:
-    """The layout on disk. Used as a context manager, it holds the lock. Methods block on the disk."""
+class Storage:
+    """The layout on disk. As a context manager it holds the directory's lock. Its methods block on the disk."""
 
     def __init__(self, root: Path) -> None:
         self.root = root
@@ -41,7 +41,7 @@ class DataDirectory:
         self._lock: int | None = None
 
     def __enter__(self) -> Self:
-        """Take the lock and remove what an earlier process left half done. Raises `DirectoryInUseError`, OSError."""
+        """Take the lock and remove half-created and half-deleted collections. Raises `StorageInUseError`, OSError."""
         for folder in (self._collections, self._staging, self._trash):
             folder.mkdir(parents=True, exist_ok=True)
         lock = os.open(self.root / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -49,7 +49,7 @@ class DataDirectory:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             os.close(lock)
-            raise DirectoryInUseError(f"{self.root} is in use by another process") from error
+            raise StorageInUseError(f"{self.root} is in use by another process") from error
         self._lock = lock
         for folder in (self._staging, self._trash):
             for leftover in folder.iterdir():
@@ -59,60 +59,62 @@ class DataDirectory:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
 
     def names(self) -> Iterator[str]:
-        """The names of all collections."""
+        """Return the names of all collections."""
         return (entry.name for entry in self._collections.iterdir() if entry.is_dir())
 
     def create(self, name: str, request: collections_pb2.CreateCollection) -> None:
-        """Make a collection's folder appear, whole, or not at all."""
+        """Create a collection's folder: all of it, or nothing."""
         staged = self._staging / uuid4().hex
         staged.mkdir()
         text = json_format.MessageToJson(request, preserving_proto_field_name=True)
-        _write_durably(staged / _META, text)
+        _write_durably(staged / META, text)
         staged.rename(self._collections / name)
         _sync_folder(self._collections)
 
     def creation_request(self, name: str) -> collections_pb2.CreateCollection:
-        """What a collection was created with. Raises `StatusError` (DATA_LOSS) when that is unreadable."""
+        """Return the request that created a collection. Raises `StatusError` (DATA_LOSS) when it cannot be read."""
         try:
-            text = (self._collections / name / _META).read_text("utf-8")
+            text = (self._collections / name / META).read_text("utf-8")
             request = json_format.Parse(text, collections_pb2.CreateCollection())
         except (OSError, UnicodeDecodeError, json_format.ParseError) as error:
-            raise StatusError(Code.DATA_LOSS, f"Collection `{name}` has an unreadable {_META}: {error}") from error
+            raise StatusError(
+                Code.DATA_LOSS, f"Collection `{name}` is damaged: {META} cannot be read: {error}"
+            ) from error
         if request.collection_name != name:
-            raise StatusError(Code.DATA_LOSS, f"Collection `{name}` has the {_META} of another collection")
+            raise StatusError(Code.DATA_LOSS, f"Collection `{name}` is damaged: {META} belongs to another collection")
         return request
 
     def discard(self, name: str) -> Path:
-        """Make a collection vanish at once; returns the folder that is left to remove."""
+        """Delete a collection in one step and return the folder whose files are left to remove."""
         doomed = self._trash / uuid4().hex
         (self._collections / name).rename(doomed)
         _sync_folder(self._collections)
         return doomed
 
     def shard(self, name: str) -> Path:
-        """The folder that a collection's engine files live in."""
+        """Return the folder of a collection's engine files."""
         return self._collections / name / SHARD
 
     def is_settled(self, name: str) -> bool:
-        """Whether all writes to a collection were optimized and flushed."""
-        return not (self._collections / name / _UNSETTLED).exists()
+        """Return whether all writes to a collection are optimized and flushed."""
+        return not (self._collections / name / UNSETTLED).exists()
 
     def mark_unsettled(self, name: str) -> None:
-        """Remember, over a crash, that a collection has writes that are not yet optimized."""
-        _write_durably(self._collections / name / _UNSETTLED, "")
+        """Record durably that a collection has writes that are not yet optimized."""
+        _write_durably(self._collections / name / UNSETTLED, "")
 
     def mark_settled(self, name: str) -> None:
-        """Remember that a collection is optimized and flushed."""
-        (self._collections / name / _UNSETTLED).unlink(missing_ok=True)
+        """Record that a collection is optimized and flushed."""
+        (self._collections / name / UNSETTLED).unlink(missing_ok=True)
 
     def size(self, name: str) -> int:
-        """Bytes that a collection takes on disk; holes in its files do not count."""
+        """Return the bytes that a collection takes on disk. Holes in sparse files do not count."""
         total = 0
         for folder, _, files in os.walk(self._collections / name):
             for file in files:
@@ -123,13 +125,13 @@ class DataDirectory:
         return total
 
     def free_bytes(self) -> int:
-        """Bytes that can still be written to the file system."""
+        """Return how many bytes can still be written to the file system."""
         stat = os.statvfs(self.root)
         return stat.f_bavail * stat.f_frsize
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove a discarded collection's files."""
+    """Remove the files of a deleted collection."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
