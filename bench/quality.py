@@ -38,7 +38,7 @@ from servicekit.grpc.channel import open_channel
 from servicekit.telemetry.metrics import RpcClientMetrics
 from tests.integration.embedder_process import running_embedder
 from trainer.adapter.pca import accumulate, principal_directions
-from trainer.embed.client import EmbedderClient
+from trainer.embed.client import BulkEmbedder
 from trainer.learning.evaluation import retrieve
 
 # One image in so many is a query and is not uploaded.
@@ -130,8 +130,8 @@ def single_task(folder: Path, seed: int) -> Task:
 async def embed(photographs: Sequence[Photograph]) -> Matrix:
     """The frozen backbone's vectors [n, dim], from the real service."""
     async with running_embedder() as embedder, open_channel(embedder.target) as channel:
-        client = EmbedderClient(channel, RpcClientMetrics(CollectorRegistry()))
-        stream = client.stream(await client.describe(), patience_seconds=30)
+        client = BulkEmbedder(channel, RpcClientMetrics(CollectorRegistry()), patience_seconds=30)
+        stream = client.stream(await client.describe())
         places = asyncio.Semaphore(64)
 
         async def one(photograph: Photograph) -> Matrix:

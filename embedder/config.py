@@ -1,4 +1,4 @@
-"""The settings of the embedder. A field `workers` is read from the environment variable SIMILIS_WORKERS."""
+"""Settings of the embedder. Each field is read from SIMILIS_<FIELD>; its description is for `docs/configuration.md`."""
 
 import os
 from pathlib import Path
@@ -15,72 +15,84 @@ Seconds = Annotated[float, Field(gt=0)]
 
 
 def default_model_cache() -> Path:
-    """Return the default folder for converted models, in the user's cache."""
+    """Return the default folder for converted models, in the user's cache folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "similis" / "models"
 
 
 class EmbedderSettings(RpcServerSettings):
-    """The settings of one embedder process. 0 means "chosen for the hardware" where it is a default."""
+    """Address, backbone, hardware and limits of one embedder. 0 means "chosen to fit the hardware"."""
 
     listen: str = "127.0.0.1:9001"
+    """Host and port of the gRPC server, or `unix:PATH`."""
     metrics_host: str = "127.0.0.1"
-    # None: no metrics endpoint. 0: any free port, which the log names.
+    """Address that `/metrics` listens on, if `SIMILIS_METRICS_PORT` is set."""
     metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """Serve `/metrics` on this port. 0 picks a free one. Default: no metrics over HTTP."""
 
-    # "efficientnet-lite0", a folder, or the name of a model on the Hugging Face hub, which needs a revision.
     backbone: str = "efficientnet-lite0"
-    # The full commit hash of a model on the hub.
+    """The model: `efficientnet-lite0`, a folder with a transformers checkpoint, or the name of a model on the hub."""
     backbone_revision: str | None = None
+    """For a model on the hub: the full commit hash to load. Required there."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the backbone runs."""
     engine: Literal["auto", "openvino", "torch"] = "auto"
-    # "fused": every worker decodes and infers. "staged": workers decode, and one process infers in batches.
+    """What runs the backbone."""
     pipeline: Literal["auto", "fused", "staged"] = "auto"
-    # The folder of converted models.
+    """`fused`: each worker decodes and runs the backbone. `staged`: workers decode, one process runs the backbone in
+    batches."""
     model_cache: Path = Field(default_factory=default_model_cache)
+    """Folder for converted models. Default: `similis/models` in the user's cache folder."""
 
-    # Processes that decode.
     workers: Annotated[int, Field(ge=0)] = 0
-    # Additional workers of the fused pipeline, reserved for searches. 0: searches share the other workers, where they
-    # go first.
+    """Number of worker processes. 0 fits the cores."""
     interactive_workers: Annotated[int, Field(ge=0)] = 1
-    # Threads of the engine in each process that infers.
+    """Additional workers of the fused pipeline that serve searches only. 0: searches share the others, and go first."""
     threads: Annotated[int, Field(ge=0)] = 0
-    # Largest batch of the staged pipeline, and the longest that an image waits for a batch to fill.
+    """Threads of the engine in each process. 0 fits the cores."""
     max_batch: Annotated[int, Field(ge=0)] = 0
+    """The most images in a batch. 0 fits the device."""
     batch_age_ms: Annotated[float, Field(ge=0)] = 4.0
+    """How long a batch waits for more images, in milliseconds."""
 
     max_image_bytes: Count = 20 * MIB
+    """The largest encoded image."""
     max_image_pixels: Count = 50_000_000
-    # Augmented views of one image.
+    """The most pixels in an image, by its header."""
     max_views: Count = 16
-    # Memory that decoding may take in a worker, beyond its model.
+    """The most augmented views that a call may ask of one image."""
     decode_memory_bytes: Count = 448 * MIB
-    # A worker that stays silent for so long over an image is killed.
+    """Memory for decoding one image. Larger images are refused."""
     item_seconds: Seconds = 20.0
+    """How long one image may take in a worker. The worker is replaced after that."""
 
-    # Images that may wait for a worker, by lane. Searches beyond them are refused; bulk streams wait.
     interactive_queue: Count = 128
+    """How many images of searches may wait."""
     interactive_queue_bytes: Count = 64 * MIB
+    """How many bytes of images of searches may wait."""
     bulk_queue: Count = 256
+    """How many images of finetunes may wait."""
     bulk_queue_bytes: Count = 64 * MIB
-    # Unanswered images of one bulk stream.
+    """How many bytes of images of finetunes may wait."""
     stream_in_flight: Annotated[int, Field(ge=0)] = 0
-    # Timeouts of an image in the interactive and in the bulk lane. The deadline of the caller applies as well.
+    """How many images of one stream are accepted at a time. 0 fits the hardware."""
     request_seconds: Seconds = 60.0
+    """Deadline of a call for one image, if the caller sets none."""
     bulk_seconds: Seconds = 600.0
+    """How long an image of a finetune may wait and be embedded."""
 
-    # A worker that has embedded more images, or that holds more memory, is replaced.
     worker_images: Count = 20_000
+    """Number of images after which a worker process is replaced."""
     worker_memory_bytes: Count = 1024 * MIB
-    # Without other images for so long, the embedder checks itself with the canary.
+    """Resident memory above which a worker process is replaced."""
     canary_seconds: Seconds = 10.0
+    """Without an embedded image for this long, check with an image of known vector. If that fails, report not ready."""
 
 
 def worker_environment() -> dict[str, str]:
-    """Return the environment of worker processes.
+    """The environment of worker processes.
 
-    The malloc settings hand the memory of a large image back to the system once it is done. Libraries start no threads
-    of their own, which would only compete with those of the engine.
+    One arena, and large blocks straight from the system: what a large image took goes back when it is done. Threads
+    of libraries beside the engine's own would only compete with it.
     """
     return {
         **os.environ,

@@ -1,7 +1,6 @@
 """What a worker does: takes orders, gets ready, answers jobs. One thread, so that nothing competes with the decoder."""
 
 import json
-import socket
 import sys
 from collections import deque
 from pathlib import Path
@@ -21,7 +20,8 @@ from embedder.workers.batch_work import BatchWork
 from embedder.workers.decoding_work import DecodingWork
 from embedder.workers.fused import FusedWork, check_canary
 from embedder.workers.memory import limit_memory
-from embedder.workers.wire import FrameReceiver, Job, Ready, Result, WorkerOrders, encode
+from embedder.workers.wire import Job, Ready, Result, WorkerOrders, header
+from servicekit.process.parent_link import ParentLink
 from servicekit.process.priority import step_back
 
 
@@ -33,23 +33,22 @@ class OneByOne(Protocol):
         ...
 
 
-def work(connection: socket.socket, arena: int) -> None:
+def work(link: ParentLink, arena: int) -> None:
     """Takes orders, says when it is ready, then answers jobs until the other side is gone."""
-    frames = FrameReceiver(connection)
     try:
-        header, _ = frames.next()[0]
-        orders = WorkerOrders(**json.loads(header))
+        given, _ = link.receive()[0]
+        orders = WorkerOrders(**json.loads(given))
         step_back(orders.niceness)
         try:
             ready, work = _prepared(orders, arena)
         except (BackboneError, EngineError, OSError, RuntimeError) as error:
-            connection.sendall(encode(Ready(failure=" ".join(str(error).split()) or type(error).__name__)))
+            link.send(header(Ready(failure=" ".join(str(error).split()) or type(error).__name__)))
             return
-        connection.sendall(encode(ready))
+        link.send(header(ready))
         if isinstance(work, BatchWork):
-            work.serve(frames, connection)
+            work.serve(link)
         else:
-            _answer_jobs(frames, connection, work)
+            _answer_jobs(link, work)
     except (EOFError, ConnectionError):
         return
     except EngineBroken as error:
@@ -95,14 +94,14 @@ def _batch_engine(source: BackboneSource, orders: WorkerOrders, canary: Pixels) 
     return SynchronousBatches(_engine(source, orders), shape, orders.max_batch)
 
 
-def _answer_jobs(frames: FrameReceiver, connection: socket.socket, answers: OneByOne) -> None:
+def _answer_jobs(link: ParentLink, answers: OneByOne) -> None:
     """Urgent jobs overtake the others that wait here."""
     urgent: deque[tuple[Job, bytes]] = deque()
     others: deque[tuple[Job, bytes]] = deque()
     while True:
-        for header, body in frames.waiting() if urgent or others else frames.next():
-            job = Job(**json.loads(header))
+        for given, body in link.receive_waiting() if urgent or others else link.receive():
+            job = Job(**json.loads(given))
             (urgent if job.urgent else others).append((job, body))
         job, body = (urgent or others).popleft()
         result, vectors = answers.answer(job, body)
-        connection.sendall(encode(result, len(vectors)) + vectors)
+        link.send(header(result), vectors)

@@ -10,7 +10,9 @@ from typing import Any
 from embedder.metrics import EmbedderMetrics
 from embedder.workers.pool import PoolLimits, WorkerPool
 from embedder.workers.process import WorkerProcess
-from embedder.workers.wire import LENGTHS, Ready, Result, WorkerOrders, encode
+from embedder.workers.wire import Ready, Result, WorkerOrders, header
+from servicekit.process.child_process import ChildProcess
+from servicekit.process.frames import frame_start, read_frame
 
 ORDERS = WorkerOrders("fused", {}, "", "", 1, 1, 1, 1, "none", "cpu", 1)
 LIMITS = PoolLimits(workers=1, start_seconds=1, silence_seconds=5, images=100, memory_bytes=1 << 30)
@@ -28,16 +30,16 @@ class Played:
     async def job(self) -> tuple[dict[str, Any], bytes]:
         """The next job and its image."""
         async with asyncio.timeout(SECONDS):
-            header, body = LENGTHS.unpack(await self._reader.readexactly(LENGTHS.size))
-            return json.loads(await self._reader.readexactly(header)), await self._reader.readexactly(body)
+            job, image = await read_frame(self._reader)
+            return json.loads(job), image
 
     def answer(self, job: dict[str, Any], vectors: bytes = bytes(4)) -> None:
         """Answers a job with vectors, by default one of one number."""
-        self._writer.write(encode(Result(job["id"]), len(vectors)) + vectors)
+        self._writer.write(frame_start(header(Result(job["id"])), len(vectors)) + vectors)
 
     def fail(self, job: dict[str, Any]) -> None:
         """Answers that the engine failed."""
-        self._writer.write(encode(Result(job["id"], "embedding_failed", "RuntimeError")))
+        self._writer.write(frame_start(header(Result(job["id"], "embedding_failed", "RuntimeError"))))
 
     def die(self) -> None:
         """Ends before it answers."""
@@ -54,7 +56,8 @@ async def played_worker(pool: WorkerPool, *, reserved: bool = False) -> AsyncIte
     """A worker of the pool while entered."""
     ours, theirs = socket.socketpair()
     process = await asyncio.create_subprocess_exec("sleep", "60")
-    worker = WorkerProcess(process, *await asyncio.open_connection(sock=ours), Ready("cpu", "none"))
+    child = ChildProcess(process, *await asyncio.open_connection(sock=ours))
+    worker = WorkerProcess(child, Ready("cpu", "none"))
     worker.reserved = reserved
     worker.on_change = lambda _: pool.on_change()
     played = Played(worker, *await asyncio.open_connection(sock=theirs))

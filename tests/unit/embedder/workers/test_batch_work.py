@@ -14,7 +14,9 @@ from embedder.engines.batch_engine import PendingBatch
 from embedder.engines.engine import EngineBroken, EngineError, Pixels, Vectors
 from embedder.workers.arena import Arena, arena_bytes, open_arena
 from embedder.workers.batch_work import BatchWork
-from embedder.workers.wire import FrameReceiver, Job, Result, encode
+from embedder.workers.wire import Job, Result, header
+from servicekit.process.frames import FrameReceiver, frame_start
+from servicekit.process.parent_link import ParentLink
 
 
 class PlayedEngine:
@@ -61,14 +63,14 @@ class Engine:
 
     def answer(self) -> str | None:
         """The code that one batch is answered with. Raises EOFError when the engine has ended instead."""
-        self._connection.sendall(encode(Job(1, slots=[0])))
-        ((header, _),) = self._frames.next()
-        return Result(**json.loads(header)).code
+        self._connection.sendall(frame_start(header(Job(1, slots=[0]))))
+        ((result, _),) = self._frames.next()
+        return Result(**json.loads(result)).code
 
     @staticmethod
     def _serve(engine: PlayedEngine, arena: Arena, connection: socket.socket) -> None:
         with connection:
-            BatchWork(engine, arena).serve(FrameReceiver(connection), connection)
+            BatchWork(engine, arena).serve(ParentLink(connection))
 
 
 def test_a_batch_that_fails_or_is_not_finite_costs_no_other(arena: Arena) -> None:
