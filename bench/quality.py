@@ -37,8 +37,8 @@ from demo.rest_client import RestClient
 from servicekit.grpc.channel import open_channel
 from servicekit.telemetry.metrics import RpcClientMetrics
 from tests.integration.embedder_process import running_embedder
-from trainer.adapter.pca import accumulate, principal_directions
 from trainer.embed.client import EmbedderClient
+from trainer.learning.directions import accumulate, principal_directions
 from trainer.learning.evaluation import retrieve
 
 # One image in so many is a query and is not uploaded.

@@ -38,6 +38,7 @@ class Lesson:
             groups=data.groups,
             views=data.views,
             viewed=data.viewed,
+            pictures=data.pictures,
             pca=self.pca,
             head=earlier.head,
             fresh=earlier.fresh,
@@ -50,17 +51,23 @@ class Lesson:
         with np.load(file) as saved:
             steps, threads = saved["settings"].tolist()
             earlier = Earlier(saved["head"], saved["fresh"])
-            data = TrainingSet(saved["vectors"], saved["groups"], saved["views"], saved["viewed"])
+            data = TrainingSet(*(saved[name] for name in ("vectors", "groups", "views", "viewed", "pictures")))
             pca = saved["pca"]
         return cls(data, pca, earlier if earlier.head.size else None, steps, threads)
 
 
 @dataclass(frozen=True)
 class LearnedHead:
-    """head: [dim, d]. quality: what the gate measured, as JSON has it."""
+    """A head [dim, d]. quality: the gate's figures, as JSON holds them.
+
+    unrelated: the best score of each of some images that have nothing to find, [q]. gallery: the number of images that
+    they were compared with.
+    """
 
     head: Matrix
     quality: dict[str, object]
+    unrelated: Matrix
+    gallery: int
 
 
 async def learn_apart(lesson: Lesson, report: Callable[[float], None]) -> LearnedHead:
@@ -95,7 +102,8 @@ async def _learnt_by_child(lesson: Lesson, report: Callable[[float], None]) -> L
                 await process.wait()
         made.seek(0)
         with np.load(made) as saved:
-            return LearnedHead(saved["head"], json.loads(str(saved["quality"])))
+            quality = json.loads(str(saved["quality"]))
+            return LearnedHead(saved["head"], quality, saved["unrelated"], int(saved["gallery"]))
 
 
 def _written(lesson: Lesson, file: IO[bytes]) -> None:

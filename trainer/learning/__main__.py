@@ -29,7 +29,13 @@ def main(given: IO[bytes], made: IO[bytes], parent: int) -> None:
         sys.stdout.flush()
 
     learned = learn(lesson.data, lesson.pca, lesson.earlier, Hyperparameters(steps=lesson.steps), report)
-    np.savez(made, head=learned.head, quality=np.array(learned.quality()))
+    np.savez(
+        made,
+        head=learned.head,
+        quality=np.array(learned.quality()),
+        unrelated=learned.unrelated,
+        gallery=np.array(learned.gallery),
+    )
 
 
 if __name__ == "__main__":
