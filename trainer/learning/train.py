@@ -12,7 +12,7 @@ import numpy as np
 from catalog.vectors.projection import Matrix
 from trainer.learning.acceptance import Examination, Verdict, best_unrelated, judge, judge_again
 from trainer.learning.chance import groups_mean_something
-from trainer.learning.dataset import MIN_IMAGES, Earlier, TrainingSet
+from trainer.learning.dataset import MIN_IMAGES, UNGROUPED, Earlier, TrainingSet
 from trainer.learning.directions import directions_of
 from trainer.learning.head import Hyperparameters, checkpoints, train_head
 from trainer.learning.holdout import LARGE, Holdout, folds
@@ -20,6 +20,9 @@ from trainer.learning.holdout import LARGE, Holdout, folds
 # Interpolations between the head before (0) and after (1) the training. More of it serves what the training knows, less
 # serves what it does not know (WiSE-FT: Wortsman et al., 2022, "Robust fine-tuning of zero-shot models").
 MIXES = (1.0, 0.75, 0.5)
+# Groups smaller than this on average are small, and their pairs are held so many times more firmly.
+SMALL_GROUP = 8
+FIRMNESS_OF_SMALL_GROUPS = 5.0
 NONSENSE = "The repository URLs group images that are no more alike than chance, so they are not learnt."
 
 
@@ -75,10 +78,16 @@ class _Trial:
 
 
 def recipes(data: TrainingSet, parameters: Hyperparameters) -> list[Hyperparameters]:
-    """Return the trainings that compete, the usual one first."""
+    """Return the trainings that compete, the usual one first.
+
+    Entries of a few images say little about which entries are alike, so their pairs are held more firmly.
+    """
     if not data.grouped:
         return [parameters]
-    return [parameters, replace(parameters, view_weight=2.0, group_pull_weight=100.0)]
+    _, sizes = np.unique(data.groups[data.groups != UNGROUPED], return_counts=True)
+    firmness = FIRMNESS_OF_SMALL_GROUPS if sizes.mean() < SMALL_GROUP else 1.0
+    usual = replace(parameters, group_pull_weight=parameters.group_pull_weight * firmness)
+    return [usual, replace(usual, view_weight=2 * usual.view_weight)]
 
 
 def learn(
