@@ -37,7 +37,7 @@ from demo.rest_client import RestClient
 from servicekit.grpc.channel import open_channel
 from servicekit.telemetry.metrics import RpcClientMetrics
 from tests.integration.embedder_process import running_embedder
-from trainer.embed.client import EmbedderClient
+from trainer.embed.client import BulkEmbedder
 from trainer.learning.directions import accumulate, principal_directions
 from trainer.learning.evaluation import retrieve
 
@@ -130,8 +130,8 @@ def single_task(folder: Path, seed: int) -> Task:
 async def embed(photographs: Sequence[Photograph]) -> Matrix:
     """The frozen backbone's vectors [n, dim], from the real service."""
     async with running_embedder() as embedder, open_channel(embedder.target) as channel:
-        client = EmbedderClient(channel, RpcClientMetrics(CollectorRegistry()))
-        stream = client.stream(await client.describe(), patience_seconds=30)
+        client = BulkEmbedder(channel, RpcClientMetrics(CollectorRegistry()), patience_seconds=30)
+        stream = client.stream(await client.describe())
         places = asyncio.Semaphore(64)
 
         async def one(photograph: Photograph) -> Matrix:

@@ -1,6 +1,5 @@
 """From a training set to a head: train without the held-out images, ask, decide, and train on all of them."""
 
-import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -46,19 +45,17 @@ class Learned:
     unrelated: Matrix
     gallery: int
 
-    def quality(self) -> str:
-        """Return the JSON that is stored with the index and shown by `info`."""
-        return json.dumps(
-            {
-                "adapter": self.adapter,
-                "reason": self.verdict.reason,
-                "continued": self.continued,
-                "steps": self.steps,
-                "mix": self.mix,
-                "parts": self.verdict.parts,
-                "hyperparameters": self.parameters.as_dict(),
-            }
-        )
+    def quality(self) -> dict[str, object]:
+        """Return what is stored with the index and shown by `info`, as JSON holds it."""
+        return {
+            "adapter": self.adapter,
+            "reason": self.verdict.reason,
+            "continued": self.continued,
+            "steps": self.steps,
+            "mix": self.mix,
+            "parts": self.verdict.parts,
+            "hyperparameters": self.parameters.as_dict(),
+        }
 
 
 @dataclass(frozen=True)

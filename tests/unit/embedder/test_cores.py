@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from embedder.cores import usable_cores
+from embedder.hardware import usable_cores
 
 ALL = len(os.sched_getaffinity(0))
 

@@ -19,13 +19,13 @@ from embedder.backbones.resolve import resolve_backbone
 from embedder.backbones.source import BackboneError, BackboneSource
 from embedder.backbones.vision_model import load_vision_model
 from embedder.canary import cosine
-from embedder.decoding.fit import fit
+from embedder.decoding.resize import resize_and_crop
 from embedder.engines.export import export
 from embedder.engines.model_cache import MODEL
 from embedder.engines.openvino_engine import OpenVinoEngine
 from embedder.engines.torch_engine import TorchEngine
-from tests.unit.embedder.checkpoints import CHECKPOINTS, save_checkpoint
-from tests.unit.embedder.photographs import NAMES, photograph
+from tests.unit.embedder.backbones.checkpoints import CHECKPOINTS, save_checkpoint
+from tests.unit.embedder.decoding.photographs import NAMES, photograph
 
 PIL_PROCESSORS = {
     "vit": "ViTImageProcessorPil",
@@ -44,7 +44,7 @@ def _quiet() -> None:
 
 
 def photographs(source: BackboneSource) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
-    return np.stack([fit(photograph(name), source.preprocessing) for name in NAMES])
+    return np.stack([resize_and_crop(photograph(name), source.preprocessing) for name in NAMES])
 
 
 @pytest.mark.parametrize("kind", CHECKPOINTS)
@@ -53,7 +53,7 @@ def test_a_converted_checkpoint_equals_torch_on_photographs(kind: str, tmp_path:
     export(source, tmp_path)
     pixels = photographs(source)
     expected = TorchEngine(source, threads=1).embed(pixels)
-    found = OpenVinoEngine(tmp_path / MODEL, threads=1, wide_threads=1).embed(pixels)
+    found = OpenVinoEngine(tmp_path / MODEL, threads=1, all_threads=1).embed(pixels)
     assert found.shape == (len(NAMES), source.dimension)
     assert min(cosine(a, b) for a, b in zip(expected, found, strict=True)) > 0.9999
     # The vectors tell photographs apart: it is no constant that agrees.
@@ -65,7 +65,7 @@ def test_the_built_in_backbone_equals_torch_on_photographs(tmp_path: Path) -> No
     export(source, tmp_path)
     pixels = photographs(source)
     expected = TorchEngine(source, threads=2).embed(pixels)
-    found = OpenVinoEngine(tmp_path / MODEL, threads=1, wide_threads=2).embed(pixels, wide=True)
+    found = OpenVinoEngine(tmp_path / MODEL, threads=1, all_threads=2).embed(pixels, all_cores=True)
     assert min(cosine(a, b) for a, b in zip(expected, found, strict=True)) > 0.9999
 
 
@@ -76,7 +76,7 @@ def test_the_runtime_reaches_for_no_network(tmp_path: Path) -> None:
         "import sys; calls = []; sys.addaudithook(lambda event, _: calls.append(event) if event == 'socket.connect' "
         "or event == 'socket.getaddrinfo' or event == 'urllib.Request' else None); from pathlib import Path; "
         "import numpy; from embedder.engines.openvino_engine import OpenVinoEngine; "
-        "engine = OpenVinoEngine(Path(sys.argv[1]), threads=1, wide_threads=1); "
+        "engine = OpenVinoEngine(Path(sys.argv[1]), threads=1, all_threads=1); "
         "engine.embed(numpy.zeros((1, 224, 224, 3), numpy.uint8)); print(len(calls))"
     )
     command = (sys.executable, "-c", program, str(tmp_path / MODEL))
@@ -92,7 +92,7 @@ def test_preprocessing_is_that_of_the_model_s_own_processor(kind: str, size: tup
     image = photograph("coffee.png").resize(size, Image.Resampling.BICUBIC)
     expected = processor(image, return_tensors="np")["pixel_values"][0]
     mean, std = np.float32(source.preprocessing.mean), np.float32(source.preprocessing.std)
-    found = ((fit(image, source.preprocessing) - mean) / std).transpose(2, 0, 1)
+    found = ((resize_and_crop(image, source.preprocessing) - mean) / std).transpose(2, 0, 1)
     assert found.shape == expected.shape
     assert np.abs(found - expected).mean() < 0.02
 

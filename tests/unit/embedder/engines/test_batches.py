@@ -19,8 +19,8 @@ from embedder.engines.cuda_engine import (
 )
 from embedder.engines.cuda_engine import halving_when_out_of_memory as halving
 from embedder.engines.engine import EngineBroken, EngineError
-from embedder.hardware import HardwareError, chosen_hardware
-from tests.unit.embedder.checkpoints import save_checkpoint
+from embedder.hardware import HardwareError, plan_hardware
+from tests.unit.embedder.backbones.checkpoints import save_checkpoint
 
 
 @pytest.mark.parametrize(("most", "sizes"), [(1, [1]), (2, [1, 2]), (8, [1, 2, 4, 8]), (48, [1, 2, 4, 8, 16, 32, 48])])
@@ -84,18 +84,18 @@ def test_without_a_gpu_cuda_is_refused_in_words() -> None:
     with pytest.raises(EngineError, match="no CUDA device"):
         CudaEngine(builtin_source(), np.zeros((224, 224, 3), np.uint8), 8)
     with pytest.raises(HardwareError, match="SIMILIS_DEVICE"):
-        chosen_hardware(EmbedderSettings(device="cuda"), cuda=False)
+        plan_hardware(EmbedderSettings(device="cuda"), cuda=False)
 
 
 def test_a_gpu_is_taken_in_stages_and_a_processor_is_not() -> None:
-    gpu = chosen_hardware(EmbedderSettings(), cuda=True, cores=16)
+    gpu = plan_hardware(EmbedderSettings(), cuda=True, cores=16)
     assert (gpu.device, gpu.engine, gpu.staged, gpu.workers) == ("cuda", "torch", True, 15)
-    processor = chosen_hardware(EmbedderSettings(), cuda=False, cores=16)
+    processor = plan_hardware(EmbedderSettings(), cuda=False, cores=16)
     assert (processor.device, processor.engine, processor.staged) == ("cpu", "openvino", False)
     assert (processor.workers, processor.threads) == (8, 2)
 
 
 def test_a_batch_has_room_for_an_image_and_its_views() -> None:
-    hardware = chosen_hardware(EmbedderSettings(max_batch=4, max_views=16), cuda=False, cores=2)
+    hardware = plan_hardware(EmbedderSettings(max_batch=4, max_views=16), cuda=False, cores=2)
     assert hardware.max_batch == 17
     assert hardware.slots >= hardware.max_batch
