@@ -1,9 +1,8 @@
-"""Thousands of URLs, a fifth of them faulty in every way: `python bench/faulty_downloads.py [--rows 10000] [--json]`.
+"""Thousands of URLs, a fifth of them faulty: `python bench/faulty_downloads.py [--rows 10000] [--json]`.
 
-Real Postgres, the one-machine Qdrant, the real embedder, a trainer process with its network guard, and a process of
-hosts that answer wrongly in every way. The trainer is killed at half. Says what came of the rows and how many have not
-exactly one outcome, or one that they must not have; the most memory that the trainer took, the time, and the share of
-the good images that were fetched twice.
+Uses real Postgres, the one-machine Qdrant, the real embedder, a trainer process with its network guard, and a process
+of faulty hosts. The trainer is killed halfway. Reports the outcomes of the rows, the rows without exactly one of their
+allowed outcomes, the trainer's peak memory, the time, and the share of good images that were fetched twice.
 """
 
 import argparse
@@ -17,6 +16,8 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
+
+from pydantic import SecretStr
 
 from bench.finetune import peak_memory
 from catalog.jobs import Job
@@ -35,17 +36,17 @@ GUARDED = "tests.integration.trainer.parts.guarded_trainer"
 
 
 class FaultServer:
-    """The process of the hosts."""
+    """The process that runs the faulty hosts."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         if process.stdin is None or process.stdout is None:
-            raise RuntimeError("no pipes")
+            raise RuntimeError("the process has no pipes")
         self._process, self._commands, self._answers = process, process.stdin, process.stdout
 
     @classmethod
     @asynccontextmanager
     async def start(cls) -> AsyncIterator["FaultServer"]:
-        """Serves while entered."""
+        """A running server while entered."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "bench.parts.fault_server", str(PICTURE_SIZE)),
             stdin=asyncio.subprocess.PIPE,
@@ -60,17 +61,17 @@ class FaultServer:
             await process.wait()
 
     async def hosts(self) -> FaultyHosts:
-        """Where the hosts are. To be asked first, and once."""
+        """Return the hosts. Call this once, before anything else."""
         return FaultyHosts.at(json.loads(await self._answers.readline()))
 
     async def served(self) -> Counter[str]:
-        """How often each picture was asked for."""
+        """Return the number of requests for each picture."""
         self._commands.write(b"\n")
         return Counter(json.loads(await self._answers.readline()))
 
 
 async def run(rows: int, seed: int, folder: Path) -> dict[str, Any]:
-    """The measurement."""
+    """Run the measurement."""
     async with AsyncExitStack() as stack:
         postgres = await stack.enter_async_context(running_postgres(folder / "data"))
         url = await stack.enter_async_context(new_database(postgres))
@@ -80,13 +81,13 @@ async def run(rows: int, seed: int, folder: Path) -> dict[str, Any]:
         place = await stack.enter_async_context(open_workplace(url, f"{qdrant.host}:{qdrant.grpc_port}", folder))
         settings = TrainerSettings(
             listen="127.0.0.1:0",
-            database_url=url,
+            database_url=SecretStr(url),
             qdrant_address=place.qdrant_address,
             vector_prefix=place.prefix,
             embedder_address=embedder.target,
             poll_seconds=0.1,
             lease_seconds=5.0,
-            # Shorter than the defaults, so that the faults that take all of their time can be many.
+            # Shorter than the defaults, so that many faults can use up their time.
             download_attempts=2,
             download_seconds=10.0,
             download_read_seconds=4.0,
@@ -96,8 +97,8 @@ async def run(rows: int, seed: int, folder: Path) -> dict[str, Any]:
         collection = await place.collection([row.url for row in plan])
         job = await place.finetune(collection)
         began = time.perf_counter()
-        first = await _until_half(settings, server, rows)
-        second = await _until_ended(settings, place, job)
+        first = await _killed_halfway(settings, server, rows)
+        second = await _run_to_the_end(settings, place, job)
         seconds = time.perf_counter() - began
         found = await outcomes_of(place, collection, embedder.description.checksum)
         served = await server.served()
@@ -119,8 +120,8 @@ async def run(rows: int, seed: int, folder: Path) -> dict[str, Any]:
         }
 
 
-async def _until_half(settings: TrainerSettings, server: FaultServer, rows: int) -> dict[str, Any]:
-    """A trainer that is killed when half of the rows' pictures were asked for."""
+async def _killed_halfway(settings: TrainerSettings, server: FaultServer, rows: int) -> dict[str, Any]:
+    """Run a trainer and kill it once half of the good pictures were requested."""
     async with trainer_process(settings, module=GUARDED) as process, peak_memory(process.pid) as memory:
         while len(await server.served()) < rows * 0.4:  # noqa: ASYNC110
             await asyncio.sleep(0.2)
@@ -129,8 +130,8 @@ async def _until_half(settings: TrainerSettings, server: FaultServer, rows: int)
     return dict(memory)
 
 
-async def _until_ended(settings: TrainerSettings, place: Workplace, job: Job) -> dict[str, Any]:
-    """The trainer after it."""
+async def _run_to_the_end(settings: TrainerSettings, place: Workplace, job: Job) -> dict[str, Any]:
+    """Run a second trainer until the job has ended."""
     log: list[dict[str, object]] = []
     async with trainer_process(settings, log, module=GUARDED) as process, peak_memory(process.pid) as memory:
         while not (await place.jobs.get(job.id)).state.ended:  # noqa: ASYNC110
@@ -142,17 +143,17 @@ async def _until_ended(settings: TrainerSettings, place: Workplace, job: Job) ->
 def _table(answer: dict[str, Any]) -> str:
     lines = [f"{outcome:22}{count:8}" for outcome, count in answer["outcomes"].items()]
     lines += [f"{name:32}{answer[name]}" for name in answer if name not in ("outcomes", "surprises")]
-    lines.append(f"{'rows without their one outcome':32}{len(answer['surprises'])}")
+    lines.append(f"{'rows without exactly one outcome':32}{len(answer['surprises'])}")
     lines += [f"  {url}: {outcomes}" for url, outcomes in list(answer["surprises"].items())[:20]]
     return "\n".join(lines)
 
 
 def main() -> None:
-    """Runs and prints a table, or JSON."""
+    """Run the benchmark and print a table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=10_000)
-    parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--rows", type=int, default=10_000, help="size of the collection")
+    parser.add_argument("--seed", type=int, default=1, help="decides the order of the rows")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="similis-bench-") as folder:
         answer = asyncio.run(run(options.rows, options.seed, Path(folder)))

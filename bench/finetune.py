@@ -1,8 +1,8 @@
-"""How long a finetune takes in the trainer itself, and what memory: `python bench/finetune.py --images 20000`.
+"""Time and memory that a finetune takes in the trainer itself: `python bench/finetune.py --images 20000`.
 
-Real Postgres, the one-machine Qdrant, a trainer process; images and vectors come from this process and cost next to
-nothing, so that what is measured is the trainer: downloads, the stream, the base store, the projection, the index.
-Three finetunes: the first, one with 1 % of the rows changed, and one that is killed at half and goes on.
+Uses real Postgres, the one-machine Qdrant and a trainer process. Images and vectors come from this process and cost
+next to nothing, so the figures are the trainer's own: downloads, stream, base store, projection, index. Runs three
+finetunes: a first one, one after 1 % of the rows changed, and one whose trainer is killed halfway.
 """
 
 import argparse
@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+from pydantic import SecretStr
 from similis.embedder.v1 import embedder_pb2
 
 from tests.eventually import eventually
@@ -35,7 +36,7 @@ SAMPLE_SECONDS = 0.05
 
 
 class HashEmbedder(PixelEmbedder):
-    """Vectors of the usual length that cost nothing: drawn around 50 centres, decided by the image's digest."""
+    """Returns random vectors of the usual length around 50 centres, seeded by the image's digest."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +62,7 @@ class HashEmbedder(PixelEmbedder):
 
 @asynccontextmanager
 async def peak_memory(process: int) -> AsyncIterator[dict[str, float]]:
-    """The most resident memory of a process while entered, in MB."""
+    """The peak resident memory of a process while entered, in MB."""
     found: dict[str, float] = {"peak_mb": 0.0}
 
     async def sample() -> None:
@@ -78,7 +79,7 @@ async def peak_memory(process: int) -> AsyncIterator[dict[str, float]]:
 
 
 async def finetuned(place: Workplace, collection: int, process: int, log: list[dict[str, object]]) -> dict[str, object]:
-    """One finetune: seconds in all and of each phase. log: what the trainer logs."""
+    """Run one finetune and return its seconds, in total and for each phase. log: the events that the trainer logs."""
     log.clear()
     async with peak_memory(process) as memory:
         began = time.perf_counter()
@@ -91,7 +92,7 @@ async def finetuned(place: Workplace, collection: int, process: int, log: list[d
 
 
 async def run(images: int, folder: Path) -> dict[str, object]:
-    """All measurements."""
+    """Run all measurements."""
     async with AsyncExitStack() as stack:
         url = await stack.enter_async_context(
             new_database(await stack.enter_async_context(running_postgres(folder / "data")))
@@ -102,7 +103,7 @@ async def run(images: int, folder: Path) -> dict[str, object]:
         place = await stack.enter_async_context(open_workplace(url, f"{qdrant.host}:{qdrant.grpc_port}", folder))
         settings = TrainerSettings(
             listen="127.0.0.1:0",
-            database_url=url,
+            database_url=SecretStr(url),
             qdrant_address=place.qdrant_address,
             vector_prefix=place.prefix,
             embedder_address=embedder.target,
@@ -131,7 +132,7 @@ async def run(images: int, folder: Path) -> dict[str, object]:
 async def killed(
     place: Workplace, settings: TrainerSettings, embedder: PixelEmbedder, urls: Sequence[str]
 ) -> dict[str, object]:
-    """A finetune whose trainer is killed at half: how much was embedded twice."""
+    """Kill the trainer of a finetune halfway, and return how much was embedded twice."""
     collection = await place.collection(urls)
     embedder.embedded.clear()
     job = await place.finetune(collection)
@@ -154,9 +155,9 @@ async def killed(
 
 
 def main() -> None:
-    """Runs and prints JSON."""
+    """Run the benchmark and print JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=5000)
+    parser.add_argument("--images", type=int, default=5000, help="size of the collection")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="similis-bench-") as folder:
         print(json.dumps(asyncio.run(run(options.images, Path(folder))), indent=2))

@@ -1,18 +1,17 @@
-"""What `kill -9` costs: each process of `similis up` is killed once or more during one finetune.
+"""The cost of `kill -9`: kills each process of `similis up` at least once during one finetune.
 
     python bench/kills.py --data FOLDER [--images 6000] [--json FILE]
 
-FOLDER has photographs. Collection A has them, finetuned; collection B has them over and over, until there are
-`--images` rows. While B is finetuned, processes are killed at the percentages below, the supervisor too, which is
-started again. A is searched all the time: an answer has to be one of its index, or 503, or no connection. At the end
-each image of B must be indexed once, and as few as possible fetched or embedded twice.
+FOLDER contains photographs. Collection A has each of them once and is finetuned. Collection B repeats them until it has
+`--images` rows. During B's finetune, processes are killed at the percentages in KILLS; the supervisor is started again
+afterwards. A is searched all the time: each search must find the image itself, get a 503, or fail to connect. At the
+end, each image of B must be indexed once, and few images may have been fetched twice.
 """
 
 import argparse
 import json
 import os
 import signal
-import socket
 import tempfile
 import threading
 import time
@@ -22,7 +21,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import psutil
 
@@ -31,8 +30,9 @@ from bench.parts.photographs import images_of
 from bench.search_beside_finetune import COPY_SCORE, filled, finetuned
 from demo.instance import instance
 from demo.rest_client import Refused, RestClient
+from tests.ports import free_port
 
-# Percent done, and the word in the command line of what is killed then. Fetching ends at 70.
+# Percent done, and the process to kill then, by a word of its command line. Fetching ends at 70.
 KILLS = (
     (5, "bin/postgres"),
     (15, "local_qdrant.engine.loop"),
@@ -55,7 +55,7 @@ SETTINGS = {"SIMILIS_LEASE_SECONDS": "5", "SIMILIS_POLL_SECONDS": "0.5"}
 
 @dataclass
 class Searching:
-    """Searches of A, one after the other, until `over`: how often each kind of answer came."""
+    """Searches A again and again until `over` is set, and counts the kinds of answers."""
 
     client: RestClient
     collection: int
@@ -64,7 +64,7 @@ class Searching:
     over: threading.Event = field(default_factory=threading.Event)
 
     def run(self) -> None:
-        """Searches."""
+        """Search until `over` is set."""
         names = list(self.photographs)
         number = 0
         while not self.over.wait(POLL_SECONDS):
@@ -81,7 +81,7 @@ class Searching:
 
 
 def again(ask: Callable[[], T]) -> T:
-    """An answer, as soon as there is one."""
+    """Repeat a request until it succeeds, and return its answer."""
     while True:
         with suppress(OSError, HTTPException, ValueError, Refused):
             return ask()
@@ -89,7 +89,7 @@ def again(ask: Callable[[], T]) -> T:
 
 
 def kill(word: str) -> bool:
-    """Kills a process below this one whose module or program is `word`; says whether there was one."""
+    """Kill a descendant process whose module or program is `word`. Returns False if there is none."""
     for process in psutil.Process().children(recursive=True):
         with suppress(psutil.Error):
             if any(part == word or (word.startswith("bin/") and part.endswith(word)) for part in process.cmdline()):
@@ -98,61 +98,80 @@ def kill(word: str) -> bool:
     return False
 
 
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
+@dataclass
+class Instance:
+    """The instance of `similis up` whose processes are killed."""
+
+    folder: Path
+    port: int
+    running: ExitStack
+
+    def start(self) -> str:
+        """Start it, again after its supervisor was killed, and return its address."""
+        self.running.close()
+        return self.running.enter_context(instance(self.folder, self.port))
+
+    def finetune_with_kills(self, client: RestClient, collection: int) -> tuple[dict[str, Any], list[str]]:
+        """Finetune a collection and kill processes meanwhile. Returns its `info` and the processes not killed."""
+        client.finetune(collection)
+        began, waiting = time.monotonic(), list(KILLS)
+        while (info := again(lambda: client.info(collection)))["finetuning_state"] in ("queued", "running"):
+            percent = info["finetuning_progess"]
+            if waiting and percent >= waiting[0][0] and kill(waiting[0][1]):
+                _, killed = waiting.pop(0)
+                print(f"{time.monotonic() - began:6.1f} s, {percent:5.1f} %: {killed}")
+                if killed == "standalone":
+                    self.start()
+            time.sleep(POLL_SECONDS)
+        return info, [word for _, word in waiting]
 
 
-def main() -> None:
-    """Kills and counts."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--images", type=int, default=6000)
-    parser.add_argument("--json", type=Path)
-    options = parser.parse_args()
-    os.environ.update(SETTINGS)
-    photographs = {path.name: path.read_bytes() for path in images_of(options.data)}
-    names, port = list(photographs), free_port()
-    with tempfile.TemporaryDirectory() as folder, image_host(options.data) as host, ExitStack() as running:
-        address = running.enter_context(instance(Path(folder), port))
-        client = RestClient(address, (Path(folder) / "admin-key").read_text(encoding="ascii").strip())
+def measure(data: Path, images: int) -> dict[str, Any]:
+    """Run the benchmark and return its report."""
+    photographs = {path.name: path.read_bytes() for path in images_of(data)}
+    names = list(photographs)
+    with tempfile.TemporaryDirectory() as folder, image_host(data) as host, ExitStack() as running:
+        similis = Instance(Path(folder), free_port(), running)
+        client = RestClient(similis.start(), (Path(folder) / "admin-key").read_text(encoding="ascii").strip())
         searched = filled(client, "A", [f"{host.address}{name}" for name in names])
         finetuned(client, searched)
         searching = Searching(client, searched, photographs)
         thread = threading.Thread(target=searching.run)
         thread.start()
         before = host.asked()
-        other = filled(client, "B", [f"{host.address}{n}/{names[n % len(names)]}" for n in range(options.images)])
-        client.finetune(other)
-        began, waiting = time.monotonic(), list(KILLS)
-        while (info := again(lambda: client.info(other)))["finetuning_state"] in ("queued", "running"):
-            if waiting and info["finetuning_progess"] >= waiting[0][0] and kill(waiting[0][1]):
-                print(f"{time.monotonic() - began:6.1f} s, {info['finetuning_progess']:5.1f} %: {waiting[0][1]}")
-                if waiting.pop(0)[1] == "standalone":
-                    running.close()
-                    running.enter_context(instance(Path(folder), port))
-            time.sleep(POLL_SECONDS)
+        other = filled(client, "B", [f"{host.address}{n}/{names[n % len(names)]}" for n in range(images)])
+        began = time.monotonic()
+        info, not_killed = similis.finetune_with_kills(client, other)
         seconds = time.monotonic() - began
         failures = again(lambda: client.number_of_failures(other))
         searching.over.set()
         thread.join()
         requests, paths = (after - start for after, start in zip(host.asked(), before, strict=True))
-    report = {
+    return {
         "state": info["finetuning_state"],
         "seconds": round(seconds, 1),
         "indexed": (info.get("quality") or {}).get("images"),
         "failures": failures,
         "fetched_twice": requests - paths,
-        "share_fetched_twice": round((requests - paths) / options.images, 4),
-        "killed": len(KILLS) - len(waiting),
-        "not_killed": [word for _, word in waiting],
+        "share_fetched_twice": round((requests - paths) / images, 4),
+        "killed": len(KILLS) - len(not_killed),
+        "not_killed": not_killed,
         "searches": dict(searching.answers),
     }
-    print(json.dumps(report, indent=2))
+
+
+def main() -> None:
+    """Run the benchmark and print its report."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="folder of photographs")
+    parser.add_argument("--images", type=int, default=6000, help="rows of collection B")
+    parser.add_argument("--json", type=Path, help="also write the report to this file")
+    options = parser.parse_args()
+    os.environ.update(SETTINGS)
+    report = json.dumps(measure(options.data, options.images), indent=2)
+    print(report)
     if options.json:
-        options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        options.json.write_text(report + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

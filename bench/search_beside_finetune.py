@@ -1,10 +1,10 @@
-"""What searches in one collection feel of another one's finetune, through the whole of `similis up`.
+"""How much searches in one collection slow down while another one is finetuned, through all of `similis up`.
 
     python bench/search_beside_finetune.py --data FOLDER [--images 20000] [--seconds 900]
 
-FOLDER has photographs. They are collection A, each of which must find itself with a score of at least 0.99. Collection
-B has the same photographs over and over, under other addresses, until there are `--images` rows. While B is finetuned,
-A is searched, one search after the other; the times are told by B's phase, beside those with nothing else to do.
+FOLDER has photographs. Collection A has each of them once, and each must find itself with a score of at least 0.99.
+Collection B repeats them under other URLs until it has `--images` rows. While B is finetuned, A is searched, one search
+after the other. The table shows the latencies by phase of B's finetune, and those without a finetune.
 """
 
 import argparse
@@ -27,40 +27,40 @@ INFO_EVERY = 10
 
 
 def finetuned(client: RestClient, collection: int) -> None:
-    """Finetunes and waits."""
+    """Finetune a collection and wait until it is done."""
     client.finetune(collection)
     while (state := client.info(collection)["finetuning_state"]) in ("queued", "running"):
         time.sleep(0.5)
     if state != "done":
-        raise SystemExit(f"the finetune ended as {state}")
+        raise SystemExit(f"the finetune ended in state {state!r}")
 
 
 def filled(client: RestClient, name: str, urls: list[str]) -> int:
-    """A collection with these images, each an object of its own."""
+    """Create a collection in which each image is a separate object, and return its id."""
     collection = client.create(name)
     client.upload(collection, "\n".join(f"{url},https://repository.example.org/{n}" for n, url in enumerate(urls)))
     return collection
 
 
 def timed_search(client: RestClient, collection: int, image: bytes) -> float:
-    """Milliseconds of one search."""
+    """Search once and return the milliseconds that it took."""
     began = time.perf_counter()
     client.search(collection, image, num_results=5)
     return 1000 * (time.perf_counter() - began)
 
 
-def shown(name: str, times: list[float]) -> str:
-    """A line of the table."""
+def row(name: str, times: list[float]) -> str:
+    """Return a row of the table."""
     p50, p95, p99 = np.percentile(times, (50, 95, 99))
     return f"{name:<12}{len(times):>9}{p50:>9.1f}{p95:>9.1f}{p99:>9.1f}{max(times):>9.1f}"
 
 
 def main() -> None:
-    """Measures and prints."""
+    """Measure and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--images", type=int, default=20_000)
-    parser.add_argument("--seconds", type=float, default=900.0)
+    parser.add_argument("--data", type=Path, required=True, metavar="FOLDER", help="a folder of photographs")
+    parser.add_argument("--images", type=int, default=20_000, help="rows of collection B (default: %(default)s)")
+    parser.add_argument("--seconds", type=float, default=900.0, help="stop searching after this time")
     options = parser.parse_args()
     photographs = {path.name: path.read_bytes() for path in images_of(options.data)}
     names = list(photographs)
@@ -76,7 +76,7 @@ def main() -> None:
         for name, image in photographs.items():
             best = client.search(searched, image, num_results=1)[0]
             wrong += best["image_url"] != f"{host.address}{name}" or best["score"] < COPY_SCORE
-        print(f"{len(names)} photographs searched, {wrong} did not find themselves first with {COPY_SCORE}")
+        print(f"{len(names)} photographs searched, {wrong} did not find themselves first with at least {COPY_SCORE}")
         times: dict[str, list[float]] = defaultdict(list)
         for number in range(IDLE_SEARCHES):
             times["idle"].append(timed_search(client, searched, photographs[names[number % len(names)]]))
@@ -92,10 +92,10 @@ def main() -> None:
             if number % INFO_EVERY == 0:
                 info = client.info(other)
             time.sleep(PAUSE_SECONDS)
-        print(f"B ended as {info['finetuning_state']}")
+        print(f"B's finetune ended in state {info['finetuning_state']!r}")
     print(f"\n{'ms':<12}{'searches':>9}{'p50':>9}{'p95':>9}{'p99':>9}{'max':>9}")
     for name, found in times.items():
-        print(shown(name, found))
+        print(row(name, found))
 
 
 if __name__ == "__main__":

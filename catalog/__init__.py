@@ -1,1 +1,1 @@
-"""What is stored: one module for each noun. Postgres holds the truth, Qdrant the vectors."""
+"""Everything that is stored: one module for each noun. Postgres holds the truth, Qdrant the vectors."""

@@ -1,4 +1,4 @@
-"""Adapters: what turns a backbone's vector into a vector of the collection's fine-tuned space."""
+"""Adapters: they map a backbone's vector into the fine-tuned space of a collection."""
 
 from dataclasses import dataclass
 
@@ -22,7 +22,7 @@ WHERE c.id = $1
 
 @dataclass(frozen=True)
 class StoredAdapter:
-    """An adapter as it is kept. weights: safetensors bytes; quality: JSON."""
+    """A stored adapter. weights: safetensors bytes. quality: JSON."""
 
     id: int
     backbone: str
@@ -31,13 +31,13 @@ class StoredAdapter:
 
 
 class Adapters:
-    """The adapters of the database. Every method raises what `Database.connection` raises."""
+    """The adapters in the database. Every method raises as `Database.connection` does."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def add(self, collection_id: int, backbone: str, weights: bytes, quality: str | None) -> int:
-        """Keeps an adapter and gives its id. quality: JSON. Raises LeaseLost if the collection is gone."""
+        """Store an adapter and return its id. quality: JSON. Raises LeaseLost if the collection is gone."""
         try:
             async with self._database.connection() as connection:
                 identifier: int = await connection.fetchval(
@@ -49,22 +49,22 @@ class Adapters:
                     quality,
                 )
         except asyncpg.ForeignKeyViolationError:
-            raise LeaseLost("The collection was removed.") from None
+            raise LeaseLost("The collection has been deleted.") from None
         return identifier
 
     async def get(self, adapter_id: int) -> StoredAdapter | None:
-        """The adapter, unless it is gone."""
+        """Return an adapter, or None if it is gone."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow("SELECT id, backbone, weights FROM adapters WHERE id = $1", adapter_id)
         return None if row is None else StoredAdapter(row["id"], row["backbone"], row["weights"])
 
     async def live(self, collection_id: int) -> StoredAdapter | None:
-        """The adapter of the index that serves a collection."""
+        """Return the adapter of a collection's live index."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(LIVE, collection_id)
         return None if row is None else StoredAdapter(row["id"], row["backbone"], row["weights"], row["quality"])
 
     async def remove_unused(self) -> None:
-        """Removes the adapters that no index has and that no job could be about to use."""
+        """Remove the adapters that no index uses and no active job can still use."""
         async with self._database.connection() as connection:
             await connection.execute(REMOVE_UNUSED)

@@ -1,7 +1,8 @@
-"""API keys: those that we make, `id.secret`, and those that an operator has made and gives us.
+"""API keys: generated ones, written `id.secret`, and ones that an operator supplies.
 
-Ours are looked up by id, and the secret is compared as a digest in constant time. Given ones are looked up by their
-digest. Both have so many random bits that a plain SHA-256 is as good as a slow hash, and takes microseconds.
+Generated keys are looked up by id, and the digest of the secret is compared in constant time. Supplied keys are looked
+up by their digest. Both have enough random bits for a plain SHA-256, which takes microseconds, to be as safe as a slow
+hash.
 """
 
 import hashlib
@@ -17,12 +18,12 @@ from servicekit.errors import InvalidRequest
 
 SECRET_BYTES = 32
 MAX_KEY_LENGTH = 200
-MIN_GIVEN_LENGTH = 32
-# Bits, as the frequency of its characters shows them: 32 random hexadecimal digits have about 117, of a million such
-# keys none has less than 79. The sixteen digits in order, twice, have 72.
-MIN_GIVEN_ENTROPY = 75.0
+MIN_SUPPLIED_LENGTH = 32
+# Bits, estimated from how often each character occurs. 32 random hexadecimal digits have about 117, and none of a
+# million such keys had less than 79. The sixteen digits in order, twice, have 72.
+MIN_SUPPLIED_ENTROPY = 75.0
 
-# The time of use is for a person who tidies up: once a minute is often enough.
+# People use this time to find unused keys, so once a minute is often enough.
 TOUCH = """
 UPDATE api_keys SET last_used_at = now()
 WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')
@@ -30,14 +31,14 @@ WHERE id = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 mi
 
 
 class WeakKey(InvalidRequest):
-    """A key that somebody gives us could be guessed, or is of a form that it may not have."""
+    """A supplied key could be guessed, or does not have the required form."""
 
     default_code = "weak_key"
 
 
 @dataclass(frozen=True)
 class ApiKey:
-    """A key as it is kept: never its secret."""
+    """A stored key, without its secret."""
 
     id: int
     name: str
@@ -46,13 +47,13 @@ class ApiKey:
 
 
 class ApiKeys:
-    """The keys of the database. Every method raises what `Database.connection` raises."""
+    """The keys in the database. Every method raises as `Database.connection` does."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def create(self, name: str) -> str:
-        """Makes a key and gives it whole, this once."""
+        """Create a key and return it. Its secret cannot be read again."""
         secret = secrets.token_urlsafe(SECRET_BYTES)
         async with self._database.connection() as connection:
             identifier = await connection.fetchval(
@@ -60,11 +61,11 @@ class ApiKeys:
             )
         return f"{identifier}.{secret}"
 
-    async def valid(self, key: str | None) -> bool:
-        """Whether the key is one of ours and not revoked."""
+    async def is_valid(self, key: str | None) -> bool:
+        """Return whether a key is known and not revoked."""
         parsed = _parse(key or "")
         if parsed is None:
-            return key is not None and await self._given(key)
+            return key is not None and await self._is_valid_supplied(key)
         identifier, secret = parsed
         async with self._database.connection() as connection:
             digest: bytes | None = await connection.fetchval(
@@ -76,13 +77,13 @@ class ApiKeys:
         return True
 
     async def ensure(self, name: str, key: str) -> bool:
-        """Makes a key that was given the only valid one of this name; says whether it was not so before.
+        """Make a supplied key the only valid one with this name, and return whether that changed anything.
 
-        Raises WeakKey for one that could be guessed, or that is of the form that ours have.
+        Raises WeakKey for a key that could be guessed or that looks like a generated one.
         """
         _check_strength(key)
         async with self._database.transaction() as connection:
-            # Whoever does the same at this moment waits.
+            # Concurrent calls run one after the other.
             await connection.execute("LOCK TABLE api_keys IN SHARE ROW EXCLUSIVE MODE")
             digest = _digest(key)
             rows = await connection.fetch(
@@ -95,8 +96,8 @@ class ApiKeys:
                 await connection.execute("INSERT INTO api_keys (name, digest) VALUES ($1, $2)", name, digest)
         return bool(others) or not known
 
-    async def _given(self, key: str) -> bool:
-        if not MIN_GIVEN_LENGTH <= len(key) <= MAX_KEY_LENGTH:
+    async def _is_valid_supplied(self, key: str) -> bool:
+        if not MIN_SUPPLIED_LENGTH <= len(key) <= MAX_KEY_LENGTH:
             return False
         async with self._database.connection() as connection:
             identifier = await connection.fetchval(
@@ -107,13 +108,13 @@ class ApiKeys:
         return identifier is not None
 
     async def list(self) -> list[ApiKey]:
-        """The keys that are not revoked, by id."""
+        """List the keys that are not revoked, by id."""
         async with self._database.connection() as connection:
             rows = await connection.fetch("SELECT * FROM api_keys WHERE revoked_at IS NULL ORDER BY id")
         return [ApiKey(row["id"], row["name"], row["created_at"], row["last_used_at"]) for row in rows]
 
     async def revoke(self, key_id: int) -> bool:
-        """Makes a key invalid at once; False if there is none."""
+        """Revoke a key with immediate effect. Returns False if no valid key has this id."""
         async with self._database.connection() as connection:
             status = await connection.execute(
                 "UPDATE api_keys SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL", key_id
@@ -131,16 +132,23 @@ def _parse(key: str) -> tuple[int, str] | None:
 
 
 def _check_strength(key: str) -> None:
-    if not MIN_GIVEN_LENGTH <= len(key) <= MAX_KEY_LENGTH or not key.isascii() or not key.isprintable() or " " in key:
-        raise WeakKey(f"A key has {MIN_GIVEN_LENGTH} to {MAX_KEY_LENGTH} printable ASCII characters and no spaces.")
+    if (
+        not MIN_SUPPLIED_LENGTH <= len(key) <= MAX_KEY_LENGTH
+        or not key.isascii()
+        or not key.isprintable()
+        or " " in key
+    ):
+        raise WeakKey(
+            f"The key must have {MIN_SUPPLIED_LENGTH} to {MAX_KEY_LENGTH} printable ASCII characters and no spaces."
+        )
     if _parse(key) is not None:
-        raise WeakKey("A key that begins with a number and a dot is one that Similis makes itself.")
-    if _apparent_entropy(key) < MIN_GIVEN_ENTROPY:
-        raise WeakKey("The key is not random enough: take 32 random bytes, in hexadecimal or base64.")
+        raise WeakKey("The key must not begin with a number and a dot: Similis generates such keys itself.")
+    if _apparent_entropy(key) < MIN_SUPPLIED_ENTROPY:
+        raise WeakKey("The key is not random enough. Use 32 random bytes in hexadecimal or base64.")
 
 
 def _apparent_entropy(key: str) -> float:
-    """Bits that a key has by how often each of its characters occurs; what repeats itself counts once."""
+    """Estimate a key's entropy in bits from its character frequencies. Repeated parts count once."""
     shares = [count / len(key) for count in Counter(key).values()]
     distinct = len({key[start : start + 3] for start in range(len(key) - 2)}) + 2
     return -distinct * sum(share * math.log2(share) for share in shares)

@@ -1,4 +1,4 @@
-"""Collections: what a client names, fills, finetunes and searches."""
+"""Collections: clients create, fill, finetune and search them."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +12,7 @@ from servicekit.errors import InvalidRequest
 SELECT = """
 SELECT c.id, c.name, c.heidicon_tag, c.content_revision, c.last_modified, c.last_finetuned,
        coalesce(t.row_count, 0) AS row_count,
-       i.revision AS live_revision, i.backbone AS live_backbone, i.quality AS live_quality,
+       i.backbone AS live_backbone, i.quality AS live_quality,
        coalesce(l.digest = t.digest, false) AS live_is_newest,
        j.id AS job_id, j.state AS job_state, j.phase AS job_phase, j.progress AS job_progress,
        j.phase_done, j.phase_total, j.seconds_left,
@@ -27,7 +27,7 @@ WHERE c.id = $1 AND c.deleting_at IS NULL
 
 MARK_DELETING = "UPDATE collections SET deleting_at = now() WHERE id = $1 AND deleting_at IS NULL RETURNING id"
 
-TAKE_JOBS = """
+CANCEL_JOBS = """
 UPDATE jobs SET state = 'cancelled', token = token + 1, finished_at = now()
 WHERE collection_id = $1 AND state IN ('queued', 'running')
 """
@@ -37,7 +37,7 @@ WHERE collection_id = $1 AND state IN ('queued', 'running')
 class NewestJob:
     """The newest finetune of a collection.
 
-    phase_done, phase_total: images. seconds_left: until it ends, as it looks. None where that is not known.
+    phase_done, phase_total: numbers of images. seconds_left: an estimate. All three are None while unknown.
     """
 
     id: int
@@ -52,7 +52,7 @@ class NewestJob:
 
     @property
     def active(self) -> bool:
-        """It waits or runs."""
+        """Whether the job is queued or running."""
         return self.state in ("queued", "running")
 
 
@@ -60,7 +60,7 @@ class NewestJob:
 class Collection:
     """A collection as its clients see it.
 
-    live_revision: of the content that search serves; live_is_newest: its bytes are those of the newest content.
+    live_is_newest: the content that search serves has the same bytes as the newest content.
     """
 
     id: int
@@ -70,34 +70,33 @@ class Collection:
     row_count: int
     last_modified: datetime
     last_finetuned: datetime | None
-    live_revision: int | None
     live_is_newest: bool
     live_backbone: str | None
     live_quality: str | None
     job: NewestJob | None
 
     def requires_finetuning(self, backbone: str | None) -> bool:
-        """Whether search serves something else than the newest content through `backbone`.
+        """Return whether search serves older content, or vectors of another backbone.
 
-        backbone: the checksum that is served now; None where it is not known, and then it is taken to be the same.
+        backbone: the checksum of the backbone that the embedder serves. None: unknown, and assumed unchanged.
         """
         return not self.live_is_newest or (backbone is not None and backbone != self.live_backbone)
 
 
 class Collections:
-    """The collections of the database. Every method raises what `Database.connection` raises."""
+    """The collections in the database. Every method raises as `Database.connection` does."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def names(self) -> list[tuple[int, str]]:
-        """Id and name of each collection, by id."""
+        """List the id and name of each collection, by id."""
         async with self._database.connection() as connection:
             rows = await connection.fetch("SELECT id, name FROM collections WHERE deleting_at IS NULL ORDER BY id")
         return [(row["id"], row["name"]) for row in rows]
 
     async def get(self, collection_id: int) -> Collection:
-        """One collection. Raises InvalidRequest, collection_not_found."""
+        """Return a collection. Raises InvalidRequest, collection_not_found."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(SELECT, collection_id)
         if row is None:
@@ -105,12 +104,12 @@ class Collections:
         return _collection(row)
 
     async def create(self, name: str) -> int:
-        """Makes an empty collection and gives its id, which was never used before."""
+        """Create an empty collection and return its id. Ids are never reused."""
         async with self._database.connection() as connection:
             return await insert(connection, name, None)
 
     async def rename(self, collection_id: int, name: str) -> None:
-        """Raises InvalidRequest, collection_not_found."""
+        """Rename a collection. Raises InvalidRequest, collection_not_found."""
         async with self._database.connection() as connection:
             found = await connection.fetchval(
                 "UPDATE collections SET name = $2 WHERE id = $1 AND deleting_at IS NULL RETURNING id",
@@ -121,29 +120,29 @@ class Collections:
             raise not_found(collection_id)
 
     async def mark_deleting(self, collection_id: int) -> None:
-        """Takes the collection out of sight, and the token from the job that may be running for it.
+        """Hide a collection and cancel its active job. The trainer's janitor removes the data later.
 
-        What it holds is removed by the trainer's janitor. Raises InvalidRequest, collection_not_found.
+        Raises InvalidRequest, collection_not_found.
         """
         async with self._database.transaction() as connection:
             if await connection.fetchval(MARK_DELETING, collection_id) is None:
                 raise not_found(collection_id)
-            # A statement of its own: it sees the job of whoever held the collection until now.
-            await connection.execute(TAKE_JOBS, collection_id)
+            # A separate statement, so that it sees a job that was queued while the first one waited.
+            await connection.execute(CANCEL_JOBS, collection_id)
             await notify(connection)
 
     async def deleting(self) -> list[int]:
-        """The collections that are marked and not yet gone."""
+        """List the collections that are marked for deletion and not yet removed."""
         async with self._database.connection() as connection:
             rows = await connection.fetch("SELECT id FROM collections WHERE deleting_at IS NOT NULL ORDER BY id")
         return [row["id"] for row in rows]
 
     async def remove(self, collection_id: int, *, batch: int = 20_000) -> None:
-        """Removes a marked collection and all its rows, the many images in batches so that nobody waits long."""
+        """Remove a marked collection and all its rows. Images go in batches, to keep transactions short."""
         for table in ("images", "image_versions"):
             delete = f"""
             DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE collection_id = $1 LIMIT $2))
-            """  # noqa: S608 (one of two)
+            """  # noqa: S608 (the table is one of two constants)
             status = ""
             while status != "DELETE 0":
                 async with self._database.connection() as connection:
@@ -153,12 +152,12 @@ class Collections:
 
 
 def not_found(collection_id: int | str) -> InvalidRequest:
-    """The contract's answer for an id that names no collection (400: clients rely on it)."""
+    """Return the error for an unknown collection id. The contract makes it a 400, because clients rely on that."""
     return InvalidRequest(f"There is no collection {collection_id}.", code="collection_not_found")
 
 
 async def insert(connection: Connection, name: str, heidicon_tag: str | None) -> int:
-    """Adds a collection on a connection that may be inside of a transaction; gives its id."""
+    """Insert a collection and return its id."""
     identifier: int = await connection.fetchval(
         "INSERT INTO collections (name, heidicon_tag) VALUES ($1, $2) RETURNING id", name, heidicon_tag
     )
@@ -166,10 +165,10 @@ async def insert(connection: Connection, name: str, heidicon_tag: str | None) ->
 
 
 async def lock(connection: Connection, collection_id: int) -> int:
-    """Holds the collection against other changes until the transaction ends; gives its content's revision.
+    """Lock a collection until the transaction ends, and return the revision of its content.
 
-    Whoever changes a collection and its job locks the collection first. Rows that only refer to the collection can
-    be added meanwhile: a finetune does not wait for an upload. Raises InvalidRequest, collection_not_found.
+    Lock the collection before changing both it and its job. Rows that only refer to the collection can be added
+    meanwhile, so a finetune does not wait for an upload. Raises InvalidRequest, collection_not_found.
     """
     revision: int | None = await connection.fetchval(
         "SELECT content_revision FROM collections WHERE id = $1 AND deleting_at IS NULL FOR NO KEY UPDATE",
@@ -202,7 +201,6 @@ def _collection(row: asyncpg.Record) -> Collection:
         row_count=row["row_count"],
         last_modified=row["last_modified"],
         last_finetuned=row["last_finetuned"],
-        live_revision=row["live_revision"],
         live_is_newest=row["live_is_newest"],
         live_backbone=row["live_backbone"],
         live_quality=row["live_quality"],

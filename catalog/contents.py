@@ -15,8 +15,8 @@ from servicekit.request_context import remaining
 CHUNK_BYTES = 1024 * 1024
 REPLACE_SECONDS = 55.0
 
-# A content without the piece has ended before it; no row: the content itself is gone.
-PIECE = """
+# No row: the content is gone. A row with NULL: the content has ended.
+CHUNK = """
 SELECT p.data FROM contents t
 LEFT JOIN content_chunks p ON p.collection_id = t.collection_id AND p.revision = t.revision AND p.ordinal = $3
 WHERE t.collection_id = $1 AND t.revision = $2
@@ -36,10 +36,10 @@ WHERE c.id = t.collection_id
 
 @dataclass(frozen=True)
 class StagedContent:
-    """A checked upload, on disk.
+    """A validated upload on disk.
 
-    csv: the bytes as uploaded. rows: Postgres' COPY format CSV in UTF-8, image_url and repo_url, in order.
-    digest: SHA-256 of the bytes.
+    csv: the bytes as uploaded. rows: image_url and repo_url of each row in order, in the CSV format of Postgres' COPY,
+    UTF-8. digest: SHA-256 of the uploaded bytes.
     """
 
     csv: Path
@@ -50,7 +50,7 @@ class StagedContent:
 
 @dataclass(frozen=True)
 class Revision:
-    """A content that was stored. changed: False when the same bytes were there already."""
+    """A stored content. changed: False if the same bytes were stored already."""
 
     revision: int
     row_count: int
@@ -58,13 +58,13 @@ class Revision:
 
 
 class Contents:
-    """The contents of collections. Every method raises what `Database.connection` raises."""
+    """The contents of collections. Every method raises as `Database.connection` does."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def replace(self, collection_id: int, staged: StagedContent) -> Revision:
-        """Makes `staged` the newest content, in one transaction; the same bytes again change nothing.
+        """Make an upload the newest content, in one transaction. The same bytes again change nothing.
 
         Raises InvalidRequest, collection_not_found.
         """
@@ -72,31 +72,31 @@ class Contents:
             return await _replace(connection, collection_id, staged)
 
     async def create_collection(self, name: str, heidicon_tag: str, staged: StagedContent) -> int:
-        """Makes a collection together with its first content; gives its id."""
+        """Create a collection together with its first content, and return its id."""
         async with self._database.transaction() as connection:
             identifier = await collections.insert(connection, name, heidicon_tag)
             await _replace(connection, identifier, staged)
         return identifier
 
     async def read(self, collection_id: int, revision: int) -> AsyncIterator[bytes]:
-        """The bytes of a revision in pieces; nothing for revision 0. No connection is held between pieces.
+        """Yield the bytes of a revision in chunks; none for revision 0. No connection is held between chunks.
 
-        Raises InvalidRequest, collection_not_found, when the content is removed meanwhile: what came is not all of it.
+        Raises InvalidRequest, collection_not_found, if the content is removed before all of it was read.
         """
         if not revision:
             return
         for ordinal in itertools.count():
             async with self._database.connection() as connection:
-                row = await connection.fetchrow(PIECE, collection_id, revision, ordinal)
+                row = await connection.fetchrow(CHUNK, collection_id, revision, ordinal)
             if row is None:
-                message = f"The content of collection {collection_id} was removed meanwhile."
+                message = f"The content of collection {collection_id} was removed during the download."
                 raise InvalidRequest(message, code="collection_not_found")
             if row["data"] is None:
                 return
             yield row["data"]
 
     async def prune(self, superseded_seconds: float) -> None:
-        """Removes contents that nothing pins and that were replaced longer ago than a download takes."""
+        """Remove contents that nothing pins and that were replaced more than `superseded_seconds` ago."""
         async with self._database.connection() as connection:
             await connection.execute(PRUNE, superseded_seconds)
 
@@ -127,7 +127,7 @@ async def _replace(connection: Connection, collection_id: int, staged: StagedCon
     await _store_bytes(connection, collection_id, revision, staged.csv)
     await merge_staged(connection, collection_id, revision, staged.rows, timeout=remaining(REPLACE_SECONDS))
     await connection.execute(
-        # Not the time at which the transaction began: it may have waited for another upload's.
+        # Not now(), the start of the transaction: it may have waited for another upload to finish.
         "UPDATE collections SET content_revision = $2, last_modified = clock_timestamp() WHERE id = $1",
         collection_id,
         revision,
@@ -136,7 +136,7 @@ async def _replace(connection: Connection, collection_id: int, staged: StagedCon
 
 
 async def _store_bytes(connection: Connection, collection_id: int, revision: int, csv: Path) -> None:
-    # Opened here, not in a thread: nobody would close what a thread opens for a request that is cancelled meanwhile.
+    # Not opened in a thread: if the request were cancelled meanwhile, nobody would close the file.
     with csv.open("rb") as file:
         ordinal = 0
         while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):

@@ -1,4 +1,4 @@
-"""Images: the rows of contents, each with an id that stays for as long as its URL stays."""
+"""Images: the rows of contents. Each keeps its id for as long as its URL stays in the content."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import asyncpg
 
 from catalog.postgres.database import Connection, Database
 
-# Where the upload is given up, the server ends its statement and lets the collection go, instead of finishing first.
+# If the client disconnects, the server aborts the statement and unlocks the collection, instead of finishing first.
 STAGE = """
 SET LOCAL client_connection_check_interval = '1s';
 SET LOCAL work_mem = '64MB';
@@ -31,7 +31,7 @@ WHERE i.collection_id = $1 AND i.last_revision IS NULL AND NOT EXISTS (
     WHERE w.image_url = i.image_url AND w.occurrence = i.occurrence AND w.repo_url = i.repo_url)
 """
 
-# A row whose span just ended and that is wanted again has another repository URL: it keeps its id.
+# An image whose span has just ended and that is still wanted has a new repository URL. It keeps its id.
 BEGIN_SPANS = """
 INSERT INTO images (collection_id, id, image_url, occurrence, repo_url, first_revision)
 SELECT $1, coalesce(s.old_id, nextval('image_ids')), s.image_url, s.occurrence, s.repo_url, $2
@@ -60,7 +60,7 @@ BY_ID = f"""
 SELECT id, image_url, repo_url, first_revision FROM images WHERE collection_id = $1 AND {AT_REVISION} AND id = ANY($3)
 """  # noqa: S608 (a constant)
 
-# Ordered by a hash of their ids, which have nothing to do with what the images show.
+# Ordered by a hash of the ids, which is unrelated to what the images show.
 SAMPLE = f"""
 SELECT id, image_url, repo_url, first_revision FROM images i
 WHERE collection_id = $1 AND {AT_REVISION}
@@ -72,30 +72,29 @@ CHANGED = f"""
 SELECT avg((first_revision > $3)::int)::float8 FROM images WHERE collection_id = $1 AND {AT_REVISION}
 """  # noqa: S608 (a constant)
 
-# Ordered as SAMPLE.
+# Ordered like SAMPLE.
 CHANGED_IMAGES = f"""
 SELECT id, image_url, repo_url, first_revision FROM images
 WHERE collection_id = $1 AND {AT_REVISION} AND first_revision > $3
 ORDER BY hashint8extended(id, 0), id LIMIT $4
 """  # noqa: S608 (a constant)
 
-# Spans that no stored content shows any more.
-ENDED = """
-FROM images i WHERE i.collection_id = $1 AND i.last_revision IS NOT NULL AND NOT EXISTS (
+# A span that no stored content contains any more.
+IS_ENDED = """
+i.last_revision IS NOT NULL AND NOT EXISTS (
     SELECT FROM contents t WHERE t.collection_id = i.collection_id
     AND t.revision BETWEEN i.first_revision AND i.last_revision)
 """
 
-WITH_ENDED = """
-SELECT c.id FROM collections c WHERE EXISTS (
-    SELECT FROM images i WHERE i.collection_id = c.id AND i.last_revision IS NOT NULL AND NOT EXISTS (
-        SELECT FROM contents t WHERE t.collection_id = i.collection_id
-        AND t.revision BETWEEN i.first_revision AND i.last_revision))
-ORDER BY c.id
-"""
+COLLECTIONS_WITH_ENDED_SPANS = f"""
+SELECT c.id FROM collections c
+WHERE EXISTS (SELECT FROM images i WHERE i.collection_id = c.id AND {IS_ENDED}) ORDER BY c.id
+"""  # noqa: S608 (a constant)
+
+REMOVE_ENDED_SPANS = f"DELETE FROM images i WHERE i.collection_id = $1 AND {IS_ENDED}"  # noqa: S608 (a constant)
 
 UNREFERENCED = f"""
-SELECT DISTINCT i.id {ENDED}
+SELECT DISTINCT i.id FROM images i WHERE i.collection_id = $1 AND {IS_ENDED}
 AND NOT EXISTS (
     SELECT FROM images other WHERE other.collection_id = i.collection_id AND other.id = i.id AND (
         other.last_revision IS NULL OR EXISTS (
@@ -109,7 +108,7 @@ LIMIT $2
 class Image:
     """A row of a content.
 
-    id: positive, also the point's id in Qdrant. since: the revision from which on the row is as it is.
+    id: positive, also the id of the point in Qdrant. since: the revision in which the row last changed.
     """
 
     id: int
@@ -119,61 +118,61 @@ class Image:
 
 
 class Images:
-    """The images of collections. Every method raises what `Database.connection` raises."""
+    """The images in the database. Every method raises as `Database.connection` does."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     async def page(self, collection_id: int, revision: int, *, after: int, limit: int) -> list[Image]:
-        """The images of a revision by id, at most `limit` of those with an id above `after`."""
+        """List the first `limit` images of a revision with an id above `after`, by id."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(PAGE, collection_id, revision, after, limit)
         return [_image(row) for row in rows]
 
     async def count(self, collection_id: int, revision: int) -> int:
-        """How many images a revision has."""
+        """Count the images of a revision."""
         async with self._database.connection() as connection:
             images: int = await connection.fetchval(COUNT, collection_id, revision)
         return images
 
     async def by_id(self, collection_id: int, revision: int, ids: Sequence[int]) -> dict[int, Image]:
-        """Those of the ids that are in the revision."""
+        """Return the images of a revision that have one of the ids, by id."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(BY_ID, collection_id, revision, ids)
         return {row["id"]: _image(row) for row in rows}
 
     async def sample(self, collection_id: int, revision: int, index_id: int, count: int) -> list[Image]:
-        """At most `count` images of a revision that did not fail in an index, drawn uniformly, the same each time."""
+        """Draw up to `count` images of a revision that did not fail in an index: uniformly, and the same each time."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(SAMPLE, collection_id, revision, index_id, count)
         return [_image(row) for row in rows]
 
     async def changed_share(self, collection_id: int, revision: int, since: int) -> float:
-        """The share, 0 to 1, of a revision's rows that are not as they were at the revision `since`."""
+        """Return the share, 0 to 1, of a revision's rows that changed after the revision `since`."""
         async with self._database.connection() as connection:
             share: float | None = await connection.fetchval(CHANGED, collection_id, revision, since)
         return 1.0 if share is None else share
 
     async def changed(self, collection_id: int, revision: int, since: int, *, limit: int) -> list[Image]:
-        """At most `limit` of a revision's rows that are not as they were at `since`, drawn as in `sample`."""
+        """Draw up to `limit` of the rows that changed after the revision `since`, as `sample` does."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(CHANGED_IMAGES, collection_id, revision, since, limit)
         return [_image(row) for row in rows]
 
-    async def collections_with_ended(self) -> list[int]:
-        """The collections that have images, or spans of them, that no stored content shows any more."""
+    async def collections_with_ended_spans(self) -> list[int]:
+        """List the collections with spans that no stored content contains any more."""
         async with self._database.connection() as connection:
-            rows = await connection.fetch(WITH_ENDED)
+            rows = await connection.fetch(COLLECTIONS_WITH_ENDED_SPANS)
         return [row["id"] for row in rows]
 
     async def unreferenced(self, collection_id: int, limit: int) -> list[int]:
-        """Ids that no stored content shows any more: their vectors may go, and then their rows."""
+        """List images that no stored content contains any more. Remove their vectors first, then their rows."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(UNREFERENCED, collection_id, limit)
         return [row["id"] for row in rows]
 
     async def remove(self, collection_id: int, ids: Sequence[int]) -> None:
-        """Removes the ended spans of these images, and what is known of their versions."""
+        """Remove the ended spans and the versions of these images."""
         async with self._database.connection() as connection:
             await connection.execute(
                 "DELETE FROM image_versions WHERE collection_id = $1 AND image_id = ANY($2)", collection_id, ids
@@ -185,17 +184,17 @@ class Images:
             )
 
     async def remove_ended_spans(self, collection_id: int) -> None:
-        """Removes spans that no stored content shows any more, whether or not their image lives on."""
+        """Remove the spans that no stored content contains any more, even if their image still exists."""
         async with self._database.connection() as connection:
-            await connection.execute(f"DELETE {ENDED}", collection_id)
+            await connection.execute(REMOVE_ENDED_SPANS, collection_id)
 
 
 async def merge_staged(
     connection: Connection, collection_id: int, revision: int, rows: Path, *, timeout: float
 ) -> None:
-    """Makes the rows of a file the images of `revision`, writing only what differs from the revision before.
+    """Make the rows of a file the images of `revision`. Only differences from the previous revision are written.
 
-    rows: COPY format CSV. The connection is in a transaction that holds the collection. timeout: seconds for each
+    The caller has locked the collection in this transaction. rows: CSV in COPY format. timeout: seconds for each
     statement.
     """
     await connection.execute(STAGE)

@@ -1,4 +1,4 @@
-"""Indexes: what a finetune makes. Each has its own Qdrant collection, written once."""
+"""Indexes: the result of a finetune. Each has its own Qdrant collection, which is written once."""
 
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
@@ -6,18 +6,19 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from catalog.jobs import Job, LeaseLost
+from catalog.jobs import Job, LeaseLost, lease_lost
 from catalog.postgres.database import Database
+from catalog.vectors.names import generation_name
 
-# The index of an earlier attempt at the same job goes; what it knows of failures is carried over.
+# The index of an earlier attempt at the same job is dropped, but its failures are carried over.
 CARRY_FAILURES = """
 UPDATE image_failures f SET index_id = $2 FROM indexes i
 WHERE f.index_id = i.id AND i.job_id = $1 AND i.id <> $2
 """
 
-# What the index that is served, or one that was begun after it, found out for good. An image that is not in the
-# revision any more is left out, and of several the newest counts.
-TAKE_OVER_FAILURES = """
+# The permanent failures of the live index and of those begun after it. The newest failure of an image counts. Images
+# that are no longer in the revision are left out.
+INHERIT_FAILURES = """
 INSERT INTO image_failures (index_id, image_id, reason, detail)
 SELECT DISTINCT ON (f.image_id) $2, f.image_id, f.reason, f.detail
 FROM indexes n
@@ -58,22 +59,20 @@ SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.b
 FROM indexes i JOIN collections c ON c.id = i.collection_id JOIN jobs j ON j.id = i.job_id
 WHERE c.live_index IS DISTINCT FROM i.id AND CASE
     WHEN i.published_at IS NOT NULL THEN i.superseded_at < now() - make_interval(secs => $1)
-    -- Its failures say why the job failed, and what lasts of them is taken over when the collection's next index is
-    -- begun, not before.
+    -- Its failures explain why the job failed. The collection's next index inherits the permanent ones when it begins.
     ELSE EXISTS (SELECT FROM indexes newer WHERE newer.collection_id = i.collection_id AND newer.id > i.id)
          OR (j.state NOT IN ('queued', 'running')
              AND NOT EXISTS (SELECT FROM image_failures f WHERE f.index_id = i.id)) END
 """
 
-# What was not published when its job ended never will be: only its failures are kept.
+# An index that is unpublished when its job ends is never published. Only its failures are kept.
 QDRANT_COLLECTIONS = """
 SELECT i.qdrant_collection FROM indexes i JOIN jobs j ON j.id = i.job_id
 WHERE i.published_at IS NOT NULL OR j.state IN ('queued', 'running')
 """
 
-
-# A collection without a live index, or with a job under way, keeps all that it has: what was embedded for a job that
-# failed is what the next one begins with.
+# A collection without a live index, or with an active job, keeps all its base stores: the next job reuses what a failed
+# one has embedded.
 BASE_STORES_NEEDED = """
 SELECT c.id, CASE
     WHEN c.live_index IS NULL THEN NULL
@@ -85,23 +84,49 @@ FROM collections c
 
 @dataclass(frozen=True)
 class BaseStoresNeeded:
-    """By collection: the checksums of the backbones whose base stores are needed; None for all of them."""
+    """The base stores that are needed. backbones: checksums by collection id; None: all stores of the collection."""
 
     backbones: Mapping[int, Sequence[str] | None]
 
-    def covers(self, collection_id: int, beginning: str) -> bool:
-        """Whether the store of a collection for a backbone is needed. beginning: of the backbone's checksum."""
+    def covers(self, collection_id: int, checksum_prefix: str) -> bool:
+        """Return whether a collection's store for a backbone is needed. checksum_prefix: of the backbone."""
         if collection_id not in self.backbones:
             return False
         checksums = self.backbones[collection_id]
-        return checksums is None or any(checksum.startswith(beginning) for checksum in checksums)
+        return checksums is None or any(checksum.startswith(checksum_prefix) for checksum in checksums)
+
+
+# The share of queries for something that is not in the collection whose best result scores at least so much: the rates
+# at which the scores are stored, rising.
+FALSE_MATCH_RATES = (
+    *(1e-6, 1e-5, 1e-4, 3e-4, 0.001, 0.002, 0.003, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08),
+    *(0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0),
+)
+
+
+def false_match_rate(score: float, scores: Sequence[float]) -> float | None:
+    """Return the share, 0 to 1, of queries for something that is not there whose best result scores at least `score`.
+
+    scores: at FALSE_MATCH_RATES, falling. None without them.
+    """
+    if len(scores) != len(FALSE_MATCH_RATES):
+        return None
+    if score >= scores[0]:
+        return 0.0
+    if score <= scores[-1]:
+        return 1.0
+    below = next(place for place, limit in enumerate(scores) if score >= limit)
+    high, low = scores[below - 1], scores[below]
+    share = (score - low) / (high - low) if high > low else 1.0
+    rate = FALSE_MATCH_RATES[below] + share * (FALSE_MATCH_RATES[below - 1] - FALSE_MATCH_RATES[below])
+    return round(rate, 6)
 
 
 @dataclass(frozen=True)
 class Index:
-    """An index. backbone: the checksum of the backbone its vectors come from.
+    """An index. backbone: the checksum of the backbone that its vectors come from.
 
-    score_quantiles: of the scores between unrelated images, at equal steps from 0 to 1, rising.
+    score_quantiles: ascending quantiles, at equal steps from 0 to 1, of the scores between unrelated images.
     """
 
     id: int
@@ -114,7 +139,7 @@ class Index:
     score_quantiles: Sequence[float] = ()
 
     def percentile(self, score: float) -> float | None:
-        """The share, in percent, of pairs of unrelated images that score lower; None where that is not known."""
+        """Return the percentage of pairs of unrelated images that score lower; None if unknown."""
         if not self.score_quantiles:
             return None
         below = bisect_left(self.score_quantiles, score)
@@ -123,7 +148,7 @@ class Index:
 
 @dataclass(frozen=True)
 class ImageFailure:
-    """An image that could not be indexed, and why. reason: a stable code; detail: for a person."""
+    """Why an image could not be indexed. reason: a stable code. detail: an explanation for people."""
 
     image_id: int
     reason: str
@@ -132,7 +157,7 @@ class ImageFailure:
 
 @dataclass(frozen=True)
 class FailedImage:
-    """A row of a content that could not be indexed, and why."""
+    """A row whose image could not be indexed, and why."""
 
     image_id: int
     image_url: str
@@ -142,28 +167,29 @@ class FailedImage:
 
 
 class Indexes:
-    """The indexes of the database. prefix: what the names of our Qdrant collections begin with.
+    """The indexes in the database. prefix: what the names of our Qdrant collections begin with.
 
-    Every method raises what `Database.connection` raises.
+    Every method raises as `Database.connection` does.
     """
 
     def __init__(self, database: Database, prefix: str) -> None:
         self._database = database
         self._prefix = prefix
 
-    async def begin(self, job: Job, backbone: str, lasting: Collection[str] = ()) -> Index:
-        """The index that this attempt at the job writes; failures of earlier attempts are carried over.
+    async def begin(self, job: Job, backbone: str, permanent: Collection[str] = ()) -> Index:
+        """Create the index that this attempt at a job writes, with the failures of earlier attempts.
 
-        lasting: reasons for which failures of earlier jobs, with the same backbone, are taken over. Raises LeaseLost.
+        permanent: failures of earlier jobs with the same backbone are inherited if they have one of these reasons.
+        Raises LeaseLost.
         """
         async with self._database.transaction() as connection:
             ours = await connection.fetchval(
                 "SELECT id FROM jobs WHERE id = $1 AND token = $2 AND state = 'running' FOR UPDATE", job.id, job.token
             )
             if ours is None:
-                raise LeaseLost(f"Job {job.id} is no longer this worker's.")
+                raise lease_lost(job)
             identifier: int = await connection.fetchval("SELECT nextval(pg_get_serial_sequence('indexes', 'id'))")
-            name = f"{self._prefix}-c{job.collection_id}-g{identifier}"
+            name = generation_name(self._prefix, job.collection_id, identifier)
             await connection.execute(
                 "INSERT INTO indexes (id, collection_id, revision, job_id, token, qdrant_collection, backbone) "
                 "OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6, $7)",
@@ -176,16 +202,17 @@ class Indexes:
                 backbone,
             )
             await connection.execute(CARRY_FAILURES, job.id, identifier)
-            if lasting:
-                await connection.execute(TAKE_OVER_FAILURES, list(lasting), identifier)
+            if permanent:
+                await connection.execute(INHERIT_FAILURES, list(permanent), identifier)
         return Index(identifier, job.collection_id, job.revision, name, None, backbone, None)
 
     async def set_adapter(
         self, index: Index, adapter_id: int, dim: int, quality: str | None, quantiles: Sequence[float]
     ) -> None:
-        """Says which adapter the index's vectors went through. dim: length of them. quality: JSON.
+        """Record the adapter that the index's vectors were mapped with. dim: of the mapped vectors. quality: JSON.
 
-        quantiles: of the scores between unrelated images, at equal steps from 0 to 1."""
+        quantiles: of the scores between unrelated images, at equal steps from 0 to 1.
+        """
         async with self._database.connection() as connection:
             await connection.execute(
                 "UPDATE indexes SET adapter_id = $2, dim = $3, quality = $4, score_quantiles = $5 WHERE id = $1",
@@ -197,7 +224,7 @@ class Indexes:
             )
 
     async def add_failures(self, index: Index, failures: Sequence[ImageFailure]) -> None:
-        """Keeps why images could not be indexed; the newest reason counts. Raises LeaseLost if the index is gone."""
+        """Record why images could not be indexed. The newest reason counts. Raises LeaseLost if the index is gone."""
         try:
             async with self._database.connection() as connection:
                 await connection.executemany(
@@ -206,17 +233,17 @@ class Indexes:
                     [(index.id, failure.image_id, failure.reason, failure.detail) for failure in failures],
                 )
         except asyncpg.ForeignKeyViolationError:
-            raise LeaseLost("The index was removed.") from None
+            raise LeaseLost("The index has been removed.") from None
 
     async def forget_failures(self, index_id: int, image_ids: Sequence[int]) -> None:
-        """Takes failures back."""
+        """Remove the recorded failures of images."""
         async with self._database.connection() as connection:
             await connection.execute(
                 "DELETE FROM image_failures WHERE index_id = $1 AND image_id = ANY($2)", index_id, image_ids
             )
 
     async def failures(self, index_id: int, image_ids: Sequence[int] | None = None) -> list[ImageFailure]:
-        """The failures of an index by image, of these images only if they are given."""
+        """List the failures of an index by image id. image_ids: only of these images."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(
                 "SELECT image_id, reason, detail FROM image_failures "
@@ -227,19 +254,19 @@ class Indexes:
         return [ImageFailure(row["image_id"], row["reason"], row["detail"]) for row in rows]
 
     async def newest_failures(self, collection_id: int) -> tuple[int | None, int]:
-        """The newest index of a collection, and how many images it could not take in."""
+        """Return the id of a collection's newest index (None if it has none) and the number of its failures."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(NEWEST_FAILURES, collection_id)
         return (None, 0) if row is None else (row["id"], row["number"])
 
     async def failed_images(self, index_id: int | None, *, after: int, limit: int) -> list[FailedImage]:
-        """The first `limit` images with an id above `after` that an index could not take in, by id."""
+        """List the first `limit` failed images of an index with an id above `after`, by id."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(FAILED, index_id, after, limit)
         return [FailedImage(**row) for row in rows]
 
     async def failure_counts(self, index_id: int) -> dict[str, int]:
-        """How many images failed, by reason."""
+        """Count the failed images of an index by reason."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(
                 "SELECT reason, count(*) AS n FROM image_failures WHERE index_id = $1 GROUP BY reason", index_id
@@ -247,7 +274,7 @@ class Indexes:
         return {row["reason"]: row["n"] for row in rows}
 
     async def live(self, collection_id: int) -> tuple[bool, Index | None]:
-        """Whether the collection exists, and the index that search serves, if there is one."""
+        """Return whether the collection exists, and its live index if it has one."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(LIVE, collection_id)
         if row is None:
@@ -255,16 +282,16 @@ class Indexes:
         return True, None if row["id"] is None else _index(row)
 
     async def droppable(self, grace_seconds: float) -> list[Index]:
-        """Indexes that nobody needs: replaced for longer than the grace period, or left by a job that ended.
+        """List indexes that can be dropped: replaced longer ago than the grace period, or left by a job that ended.
 
-        Of the latter the newest of a collection stays for as long as it has failures to tell.
+        A collection's newest index stays while it has failures, even if its job failed.
         """
         async with self._database.connection() as connection:
             rows = await connection.fetch(DROPPABLE, grace_seconds)
         return [_index(row) for row in rows]
 
     async def remove(self, index_id: int) -> None:
-        """Removes the row of an index that is not live, with its failures."""
+        """Remove the row of an index and its failures. A live index is never removed."""
         async with self._database.connection() as connection:
             await connection.execute(
                 "DELETE FROM indexes WHERE id = $1 AND id NOT IN (SELECT live_index FROM collections "
@@ -273,19 +300,19 @@ class Indexes:
             )
 
     async def of_collection(self, collection_id: int) -> list[Index]:
-        """All indexes of a collection, also of one that is being deleted."""
+        """List all indexes of a collection, even of one that is being deleted."""
         async with self._database.connection() as connection:
             rows = await connection.fetch("SELECT * FROM indexes WHERE collection_id = $1", collection_id)
         return [_index(row) for row in rows]
 
-    async def base_stores_needed(self) -> "BaseStoresNeeded":
-        """Which base stores a finetune may still read, also one that begins now."""
+    async def base_stores_needed(self) -> BaseStoresNeeded:
+        """Return which base stores a finetune may still read, including one that starts now."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(BASE_STORES_NEEDED)
         return BaseStoresNeeded({row["id"]: row["backbones"] for row in rows})
 
     async def qdrant_collections(self) -> set[str]:
-        """The names of the generations that are, were or may yet be served."""
+        """Return the names of the generations that are live, were live, or may still be published."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(QDRANT_COLLECTIONS)
         return {row["qdrant_collection"] for row in rows}

@@ -1,4 +1,4 @@
-"""Finetune jobs: a queue in Postgres, with leases, and tokens that fence off a worker that lost its lease."""
+"""Finetune jobs: a queue in Postgres with leases. Fencing tokens stop a worker that has lost its lease."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +12,7 @@ from catalog.postgres.notifications import notify
 from servicekit.errors import InvalidRequest, NotFound, ServiceError
 
 LEASE_SECONDS = 30.0
-# A job whose workers died this often without coming further is given up: something in it kills them.
+# A job fails after this many attempts without progress: something in it kills its workers.
 MAX_ATTEMPTS = 10
 
 ACTIVE = "SELECT * FROM jobs WHERE collection_id = $1 AND state IN ('queued', 'running')"
@@ -30,14 +30,14 @@ RETURNING *
 HEARTBEAT = """
 UPDATE jobs SET lease_until = now() + make_interval(secs => $3), phase = $4, progress = greatest(progress, $5),
     phase_done = $6, phase_total = $7, seconds_left = $8,
-    -- Only attempts that came no further count towards giving up.
+    -- Only attempts without progress count towards the limit.
     attempts = CASE WHEN $5 >= progress + 1 THEN 1 ELSE attempts END,
     progressed_at = CASE WHEN phase <> $4 OR $5 > progress THEN now() ELSE progressed_at END
 WHERE id = $1 AND token = $2 AND state = 'running'
 RETURNING cancel_requested
 """
 
-# A content that came back after another one has another revision, and nothing new to learn.
+# Compares bytes, not revisions: a content that is uploaded again has a new revision but nothing new to learn.
 LIVE = """
 SELECT i.backbone, l.digest = t.digest AS is_newest
 FROM collections c
@@ -47,8 +47,9 @@ JOIN contents t ON t.collection_id = c.id AND t.revision = c.content_revision
 WHERE c.id = $1
 """
 
-# One statement: the job is still ours, the index goes live, the one before it may go, the job is done. By the clock, as
-# the transaction began before it waited for an upload: the index before it has its whole grace period.
+# One statement checks that the job is still ours, makes the index live, supersedes the previous one and ends the job.
+# clock_timestamp(), because now() is the start of the transaction, which may have waited for an upload since: the
+# previous index gets its whole grace period.
 PUBLISH = """
 WITH job AS (
     UPDATE jobs SET state = 'done', phase = 'done', progress = 100, finished_at = clock_timestamp(), lease_until = NULL
@@ -79,7 +80,7 @@ UPDATE jobs SET state = 'queued', lease_until = NULL, worker = NULL, attempts = 
 WHERE id = $1 AND token = $2 AND state = 'running'
 """
 
-# A queued job ends at once, a running one when its worker sees the mark.
+# A queued job ends at once, a running one when its worker notices the request.
 CANCEL = """
 UPDATE jobs SET cancel_requested = true,
     state = CASE WHEN state = 'queued' THEN 'cancelled' ELSE state END,
@@ -91,7 +92,7 @@ CANCEL_JOB, CANCEL_ACTIVE = CANCEL.format(column="id"), CANCEL.format(column="co
 
 
 class JobState(Enum):
-    """Where a job stands."""
+    """The state of a job."""
 
     QUEUED = "queued"
     RUNNING = "running"
@@ -101,13 +102,13 @@ class JobState(Enum):
 
     @property
     def ended(self) -> bool:
-        """Nothing will change any more."""
+        """Whether the job is done, failed or cancelled, and will not change any more."""
         return self not in (JobState.QUEUED, JobState.RUNNING)
 
 
 @dataclass(frozen=True)
 class Job:
-    """A finetune. progress: percent, 0 to 100, never falling."""
+    """A finetune. progress: percent, 0 to 100, never decreasing."""
 
     id: int
     collection_id: int
@@ -127,7 +128,7 @@ class Job:
 
 @dataclass(frozen=True)
 class PhaseCounts:
-    """How far a phase is, in images. seconds_left: until the job will end, as it looks; None where nobody can say."""
+    """The progress of a phase in images. seconds_left: estimated time until the job ends; None if unknown."""
 
     done: int
     total: int
@@ -135,13 +136,13 @@ class PhaseCounts:
 
 
 class LeaseLost(ServiceError):
-    """Somebody else has the job now, or nobody: this worker stops at once and writes nothing more."""
+    """The worker has lost its job. It must stop at once and write nothing more."""
 
     default_code = "lease_lost"
 
 
 class Jobs:
-    """The queue. Every method raises what `Database.connection` raises."""
+    """The queue. Every method raises as `Database.connection` does."""
 
     def __init__(self, database: Database, *, lease_seconds: float = LEASE_SECONDS) -> None:
         self._database = database
@@ -150,11 +151,11 @@ class Jobs:
     async def enqueue(
         self, collection_id: int, *, backbone: str | None, force: bool, refresh: bool = False
     ) -> tuple[Job | None, bool]:
-        """The collection's queued or running job and whether it is new; None when there is nothing to learn.
+        """Return the collection's active job and whether it is new, or None if there is nothing to learn.
 
-        backbone: the checksum that the embedder serves; None if it does not answer. force: also where nothing is new.
-        refresh: everything is fetched, embedded and learnt anew. Raises InvalidRequest,
-        collection_not_found or collection_empty.
+        backbone: the checksum that the embedder serves; None if it does not answer. force: queue a job even if there
+        is nothing to learn. refresh: fetch, embed and learn everything again. Raises InvalidRequest:
+        collection_not_found, collection_empty.
         """
         async with self._database.transaction() as connection:
             revision = await collections.lock(connection, collection_id)
@@ -165,7 +166,9 @@ class Jobs:
                 "SELECT row_count FROM contents WHERE collection_id = $1 AND revision = $2", collection_id, revision
             )
             if not rows:
-                raise InvalidRequest("The collection has no images.", code="collection_empty")
+                raise InvalidRequest(
+                    "The collection has no images. Upload a CSV before finetuning.", code="collection_empty"
+                )
             live = await connection.fetchrow(LIVE, collection_id)
             newest = live is not None and live["is_newest"] and backbone in (None, live["backbone"])
             if newest and not (force or refresh):
@@ -178,64 +181,66 @@ class Jobs:
                 refresh,
             )
             assert row is not None, "an INSERT returns its row"  # noqa: S101
+            await notify(connection)
             return _job(row), True
 
     async def claim(self, worker: str) -> Job | None:
-        """The oldest job that waits or whose lease ran out, now leased to `worker`; None if there is none."""
+        """Lease the oldest job that is queued or whose lease has expired to a worker; None if there is none."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(CLAIM, worker, self._lease_seconds)
         return None if row is None else _job(row)
 
     async def heartbeat(self, job: Job, phase: str, progress: float, counts: PhaseCounts | None = None) -> bool:
-        """Keeps the lease and shows progress; gives whether a cancel was asked for. Raises LeaseLost."""
-        shown = (None, None, None) if counts is None else (counts.done, counts.total, counts.seconds_left)
+        """Renew the lease, record progress, and return whether a cancel was requested. Raises LeaseLost."""
+        phase_counts = (None, None, None) if counts is None else (counts.done, counts.total, counts.seconds_left)
         async with self._database.connection() as connection:
             cancel: bool | None = await connection.fetchval(
-                HEARTBEAT, job.id, job.token, self._lease_seconds, phase, progress, *shown
+                HEARTBEAT, job.id, job.token, self._lease_seconds, phase, progress, *phase_counts
             )
         if cancel is None:
-            raise _lost(job)
+            raise lease_lost(job)
         return cancel
 
     async def publish(self, job: Job, index_id: int, image_count: int) -> None:
-        """Makes the index the one that search serves and ends the job, in one statement. Raises LeaseLost."""
+        """Make the index live and end the job, in one statement. Raises LeaseLost."""
         async with self._database.transaction() as connection:
             try:
                 await collections.lock(connection, job.collection_id)
             except InvalidRequest:
-                raise _lost(job) from None
+                raise lease_lost(job) from None
             if await connection.fetchval(PUBLISH, job.id, job.token, index_id, image_count) != 1:
-                raise _lost(job)
+                raise lease_lost(job)
 
     async def fail(self, job: Job, code: str, message: str) -> None:
-        """Ends the job as failed; what search serves stays. Raises LeaseLost."""
+        """End the job as failed. The live index stays. Raises LeaseLost."""
         await self._end(job, JobState.FAILED, code, message)
 
-    async def cancelled(self, job: Job) -> None:
-        """Ends the job as cancelled. Raises LeaseLost."""
+    async def mark_cancelled(self, job: Job) -> None:
+        """End the job as cancelled. Raises LeaseLost."""
         await self._end(job, JobState.CANCELLED, None, None)
 
     async def release(self, job: Job) -> None:
-        """Gives the job back, so that another worker goes on without waiting for the lease."""
+        """Return the job to the queue, so that another worker continues it without waiting for the lease."""
         async with self._database.connection() as connection:
             await connection.execute(RELEASE, job.id, job.token)
+            await notify(connection)
 
     async def request_cancel(self, job_id: int) -> Job:
-        """Asks a job to end, and tells its worker; one that has ended stays so. Raises NotFound, job_not_found."""
+        """Request a job to end and notify its worker. An ended job stays unchanged. Raises NotFound, job_not_found."""
         async with self._database.connection() as connection:
             await connection.execute(CANCEL_JOB, job_id)
             await notify(connection)
         return await self.get(job_id)
 
     async def cancel_active(self, collection_id: int) -> Job | None:
-        """Asks a collection's queued or running job to end, and tells its worker; None if there is none."""
+        """Request a collection's active job to end and notify its worker. Returns None if there is none."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(CANCEL_ACTIVE, collection_id)
             await notify(connection)
         return None if row is None else _job(row)
 
     async def get(self, job_id: int) -> Job:
-        """Raises NotFound, job_not_found."""
+        """Return a job. Raises NotFound, job_not_found."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow("SELECT * FROM jobs WHERE id = $1", job_id)
         if row is None:
@@ -245,11 +250,12 @@ class Jobs:
     async def _end(self, job: Job, state: JobState, code: str | None, message: str | None) -> None:
         async with self._database.connection() as connection:
             if await connection.fetchval(END, job.id, job.token, state.value, code, message) is None:
-                raise _lost(job)
+                raise lease_lost(job)
 
 
-def _lost(job: Job) -> LeaseLost:
-    return LeaseLost(f"Job {job.id} is no longer this worker's.")
+def lease_lost(job: Job) -> LeaseLost:
+    """Return the error for a job that another worker has now, or that has ended."""
+    return LeaseLost(f"Job {job.id} is no longer leased to this worker.")
 
 
 def _job(row: asyncpg.Record) -> Job:

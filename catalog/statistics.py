@@ -1,4 +1,4 @@
-"""Figures of the whole catalog, for those who watch it."""
+"""Statistics about the whole catalog, for monitoring."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from catalog.jobs import JobState
 from catalog.postgres.database import Database
 
-# A collection's newest job is the only one that may be queued or running.
+# Only a collection's newest job can be queued or running.
 JOBS = """
 SELECT state, count(*) AS n FROM (
     SELECT DISTINCT ON (collection_id) state FROM jobs ORDER BY collection_id, id DESC
 ) newest GROUP BY state
 """
 
-FIGURES = """
+TOTALS = """
 WITH active AS (SELECT * FROM jobs WHERE state IN ('queued', 'running'))
 SELECT
     (SELECT extract(epoch FROM now() - min(created_at)) FROM active WHERE state = 'queued')::float8 AS oldest_queued,
@@ -30,12 +30,13 @@ SELECT
 
 
 @dataclass(frozen=True)
-class Figures:
-    """jobs: of each collection's newest finetune, how many are in each state. Ages are seconds, 0 where none is.
+class Snapshot:
+    """The statistics at one moment. Ages are in seconds, and 0 if there is no such job.
 
-    lease_expired: running jobs that no worker holds any more. oldest_progress: of the running jobs, the longest time
-    in which neither phase nor percentage changed. images: rows of the newest contents; index_images: what search
-    serves.
+    jobs: number of collections by the state of their newest job. oldest_queued: age of the oldest queued job.
+    lease_expired: number of running jobs that no worker holds any more. oldest_progress: the longest time for which
+    neither phase nor progress of a running job has changed. images: rows of the newest contents. index_images: images
+    in the live indexes.
     """
 
     jobs: Mapping[JobState, int]
@@ -48,18 +49,18 @@ class Figures:
 
 
 class Statistics:
-    """Asks the database."""
+    """The statistics in the database."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def figures(self) -> Figures:
-        """The figures now. Raises what `Database.connection` raises."""
+    async def snapshot(self) -> Snapshot:
+        """Read the statistics. Raises as `Database.connection` does."""
         async with self._database.connection() as connection:
             jobs = {row["state"]: row["n"] for row in await connection.fetch(JOBS)}
-            found = await connection.fetchrow(FIGURES)
+            found = await connection.fetchrow(TOTALS)
         assert found is not None, "without FROM there is always a row"  # noqa: S101
-        return Figures(
+        return Snapshot(
             jobs={state: jobs.get(state.value, 0) for state in JobState},
             oldest_queued=max(found["oldest_queued"] or 0.0, 0.0),
             lease_expired=found["lease_expired"],

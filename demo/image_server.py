@@ -1,4 +1,4 @@
-"""Stands for the server of a museum: gives the photographs over HTTP on the loopback interface."""
+"""Serves photographs over HTTP on loopback, in place of a museum's web server."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -6,13 +6,13 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 
-# The same from run to run if it is free, so that the image URLs are too.
+# The same port in every run if it is free, so that the image URLs stay the same.
 PREFERRED_PORT = 8471
 
 
 @contextmanager
 def image_server(images: Mapping[str, bytes]) -> Iterator[str]:
-    """Serves `images` (JPEGs by name) while entered; yields the URL that a name is appended to."""
+    """Serve JPEGs by name while entered. Yield the URL that a name is appended to."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
@@ -26,7 +26,7 @@ def image_server(images: Mapping[str, bytes]) -> Iterator[str]:
             self.wfile.write(image or b"")
 
         def log_message(self, *_: object) -> None:
-            """Says nothing: the demo's output is for its reader."""
+            """Keep request logs out of the demo's output."""
 
     with _server(Handler) as server:
         thread = Thread(target=server.serve_forever, name="image-server")

@@ -1,10 +1,10 @@
-"""`similis up` as an operator runs it."""
+"""Runs `similis up` as an operator does."""
 
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -14,14 +14,17 @@ STOP_SECONDS = 120.0
 
 
 class NotStarted(Exception):
-    """`similis up` ended before it was ready; it has said why."""
+    """`similis up` ended before it was ready. It has printed the reason."""
 
 
 @contextmanager
-def instance(data: Path, port: int) -> Iterator[str]:
-    """An instance on `data` while entered; yields its address. Raises NotStarted."""
+def instance(data: Path, port: int, *, defaults: Mapping[str, str] | None = None) -> Iterator[str]:
+    """Run an instance on `data` while entered, and yield its address. Raises NotStarted.
+
+    defaults: environment variables that apply unless they are set already.
+    """
     command = [sys.executable, "-m", "standalone", "up", "--data", str(data), "--port", str(port)]
-    # In a session of its own, so that Ctrl-C stops the demo, and the demo stops it; tethered, so that it never stays.
+    # In a separate session, so that Ctrl-C reaches only the caller, and tethered, so that it ends with the caller.
     tethered = [
         sys.executable,
         "-I",
@@ -38,6 +41,7 @@ def instance(data: Path, port: int) -> Iterator[str]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
+        env={**(defaults or {}), **os.environ},
         start_new_session=True,
     )
     with process:
@@ -52,5 +56,5 @@ def _ready_address(process: "subprocess.Popen[str]") -> str:
     line = process.stdout.readline() if process.stdout else ""
     word, _, address = line.strip().partition(" ")
     if word != "ready":
-        raise NotStarted(f"'similis up' ended with status {process.wait()}")
+        raise NotStarted(f"'similis up' did not start (exit status {process.wait()})")
     return address

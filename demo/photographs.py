@@ -1,7 +1,7 @@
-"""Free photographs that scikit-image and scikit-learn ship, and views of them.
+"""Free photographs that come with scikit-image and scikit-learn, and views of them.
 
-Each photograph stands for an object in a repository; its views (the whole, and overlapping parts) share the
-object's URL.
+Each photograph is one object of a repository. Its views (the whole image and overlapping parts) share the object's
+URL.
 """
 
 import io
@@ -20,7 +20,7 @@ PACKAGES = {
     "sklearn": ("china.jpg", "flower.jpg"),
 }
 FOLDERS = {"skimage": ("data",), "sklearn": ("datasets", "images")}
-# Two views that a camera took, not we.
+# Two photographs of one object.
 STEREO = ("motorcycle_left.png", "motorcycle_right.png")
 HELD_OUT = "rocket"
 # Parts of a photograph as fractions: left, upper, right, lower.
@@ -33,7 +33,7 @@ PARTS = {
 
 @dataclass(frozen=True)
 class View:
-    """One image of the collection, as JPEG; `repo_url` is the entry of the object that it shows."""
+    """One image of the collection, as JPEG. `repo_url` is the entry of the object in it."""
 
     name: str
     jpeg: bytes
@@ -41,36 +41,36 @@ class View:
 
 
 def collection() -> list[View]:
-    """All views, without those of the photograph that is held out."""
+    """Return all views, except those of the photograph that is held out."""
     views = []
     for package, names in PACKAGES.items():
         for name in names:
             title = name.partition(".")[0]
             if title != HELD_OUT:
-                photograph = _opened(package, name)
+                photograph = _open(package, name)
                 views += [_view(title, part, _part(photograph, box)) for part, box in PARTS.items()]
-    return views + [_view("motorcycle", name.partition(".")[0], _opened("skimage", name)) for name in STEREO]
+    return views + [_view("motorcycle", name.partition(".")[0], _open("skimage", name)) for name in STEREO]
 
 
 def distorted() -> bytes:
-    """A part of `chelsea` as somebody else might have it: turned, smaller, blurred, saved badly."""
-    crop = _part(_opened("skimage", "chelsea.png"), (0.15, 0.05, 0.85, 0.95))
-    turned = crop.rotate(4, expand=False, resample=Image.Resampling.BICUBIC)
-    small = turned.resize((turned.width // 2, turned.height // 2)).filter(ImageFilter.GaussianBlur(1))
+    """Return a part of `chelsea`: rotated, smaller, blurred and strongly compressed."""
+    crop = _part(_open("skimage", "chelsea.png"), (0.15, 0.05, 0.85, 0.95))
+    rotated = crop.rotate(4, expand=False, resample=Image.Resampling.BICUBIC)
+    small = rotated.resize((rotated.width // 2, rotated.height // 2)).filter(ImageFilter.GaussianBlur(1))
     return _jpeg(small, quality=35)
 
 
 def held_out() -> bytes:
-    """A photograph that is not in the collection."""
-    return _jpeg(_opened("skimage", f"{HELD_OUT}.jpg"))
+    """Return a photograph that is not in the collection."""
+    return _jpeg(_open("skimage", f"{HELD_OUT}.jpg"))
 
 
 def repo_url(title: str) -> str:
-    """The repository's entry for the photograph `title`."""
+    """Return the repository's entry for the photograph `title`."""
     return f"{REPOSITORY}/{title}"
 
 
-def _opened(package: str, name: str) -> Image.Image:
+def _open(package: str, name: str) -> Image.Image:
     with files(package).joinpath(*FOLDERS[package], name).open("rb") as file, Image.open(file) as image:
         return image.convert("RGB")
 

@@ -1,4 +1,4 @@
-"""The REST API as any client sees it."""
+"""A client of the REST API."""
 
 import base64
 import json
@@ -11,7 +11,7 @@ TIMEOUT_SECONDS = 60.0
 
 
 class Refused(Exception):
-    """The API answered with an error; the message is the API's own."""
+    """The API answered with an error. The message is the API's own."""
 
 
 class RestClient:
@@ -23,34 +23,34 @@ class RestClient:
         self._key = key
 
     def find(self, name: str) -> int | None:
-        """The id of a collection by its name, if there is one."""
+        """Return the id of the collection of that name, or None."""
         listed = self._call("GET", "/api/collection/list")
         return next((int(entry["id"]) for entry in listed["names"] if entry["name"] == name), None)
 
     def create(self, name: str) -> int:
-        """Makes a collection and gives its id."""
+        """Create a collection and return its id."""
         return int(self._call("POST", "/api/collection/create", {"name": name})["id"])
 
     def upload(self, collection: int, csv: str) -> int:
-        """Makes a CSV the collection's content; gives the number of its images."""
+        """Upload a CSV and return the number of images."""
         content = base64.b64encode(csv.encode()).decode()
         path = f"/api/collection/{collection}/updatecontent"
         return int(self._call("POST", path, {"content": content})["number_of_images"])
 
     def info(self, collection: int) -> dict[str, Any]:
-        """What the API tells about a collection."""
+        """Return the information about a collection."""
         return self._call("GET", f"/api/collection/{collection}/info")
 
     def finetune(self, collection: int) -> str:
-        """Asks for a finetune; gives what the API says to that."""
+        """Start a finetune and return the API's message."""
         return str(self._call("POST", f"/api/collection/{collection}/finetune")["message"])
 
     def number_of_failures(self, collection: int) -> int:
-        """How many images of a collection could not be indexed."""
+        """Return how many images of a collection could not be indexed."""
         return int(self._call("GET", f"/api/collection/{collection}/failures?limit=1")["number_of_failures"])
 
     def search(self, collection: int, image: bytes, *, num_results: int) -> list[dict[str, Any]]:
-        """The most similar images of a collection, best first."""
+        """Return the most similar images of a collection, best first."""
         body = {"image": base64.b64encode(image).decode(), "num_results": num_results}
         results: list[dict[str, Any]] = self._call("POST", f"/api/collection/{collection}/search", body)["results"]
         return results

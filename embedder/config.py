@@ -1,4 +1,4 @@
-"""What the embedder can be told; each field is read from SIMILIS_<FIELD>."""
+"""Settings of the embedder. Each field is read from SIMILIS_<FIELD>; its description is for `docs/configuration.md`."""
 
 import os
 from pathlib import Path
@@ -15,51 +15,77 @@ Seconds = Annotated[float, Field(gt=0)]
 
 
 def default_model_cache() -> Path:
-    """Where converted models are kept when nothing else is said: the user's cache folder."""
+    """Return the default folder for converted models, in the user's cache folder."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "similis" / "models"
 
 
 class EmbedderSettings(RpcServerSettings):
-    """Address, backbone, hardware and limits of one embedder. 0 stands for "fitting the hardware"."""
+    """Address, backbone, hardware and limits of one embedder. 0 means "chosen to fit the hardware"."""
 
     listen: str = "127.0.0.1:9001"
+    """Host and port of the gRPC server, or `unix:PATH`."""
     metrics_host: str = "127.0.0.1"
-    # None: no metrics endpoint. 0: a free port, which the log tells.
+    """Address that `/metrics` listens on, if `SIMILIS_METRICS_PORT` is set."""
     metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """Serve `/metrics` on this port. 0 picks a free one. Default: no metrics over HTTP."""
 
-    # "efficientnet-lite0", a folder, or the name of a model on the hub (which needs a revision).
     backbone: str = "efficientnet-lite0"
+    """The model: `efficientnet-lite0`, a folder with a transformers checkpoint, or the name of a model on the hub."""
     backbone_revision: str | None = None
+    """For a model on the hub: the full commit hash to load. Required there."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the backbone runs."""
     engine: Literal["auto", "openvino", "torch"] = "auto"
-    # "fused": every worker decodes and infers. "staged": workers decode, one process infers in batches.
+    """What runs the backbone."""
     pipeline: Literal["auto", "fused", "staged"] = "auto"
+    """`fused`: each worker decodes and runs the backbone. `staged`: workers decode, one process runs the backbone in
+    batches."""
     model_cache: Path = Field(default_factory=default_model_cache)
+    """Folder for converted models. Default: `similis/models` in the user's cache folder."""
 
     workers: Annotated[int, Field(ge=0)] = 0
-    # Further workers of the fused pipeline that only searches use. 0: searches overtake in the others.
+    """Number of worker processes. 0 fits the cores."""
     interactive_workers: Annotated[int, Field(ge=0)] = 1
+    """Additional workers of the fused pipeline that serve searches only. 0: searches share the others, and go first."""
     threads: Annotated[int, Field(ge=0)] = 0
+    """Threads of the engine in each process. 0 fits the cores."""
     max_batch: Annotated[int, Field(ge=0)] = 0
+    """The most images in a batch. 0 fits the device."""
     batch_age_ms: Annotated[float, Field(ge=0)] = 4.0
+    """How long a batch waits for more images, in milliseconds."""
 
     max_image_bytes: Count = 20 * MIB
+    """The largest encoded image."""
     max_image_pixels: Count = 50_000_000
+    """The most pixels in an image, by its header."""
     max_views: Count = 16
+    """The most augmented views that a call may ask of one image."""
     decode_memory_bytes: Count = 448 * MIB
+    """Memory for decoding one image. Larger images are refused."""
     item_seconds: Seconds = 20.0
+    """How long one image may take in a worker. The worker is replaced after that."""
 
     interactive_queue: Count = 128
+    """How many images of searches may wait."""
     interactive_queue_bytes: Count = 64 * MIB
+    """How many bytes of images of searches may wait."""
     bulk_queue: Count = 256
+    """How many images of finetunes may wait."""
     bulk_queue_bytes: Count = 64 * MIB
+    """How many bytes of images of finetunes may wait."""
     stream_in_flight: Annotated[int, Field(ge=0)] = 0
+    """How many images of one stream are accepted at a time. 0 fits the hardware."""
     request_seconds: Seconds = 60.0
+    """Deadline of a call for one image, if the caller sets none."""
     bulk_seconds: Seconds = 600.0
+    """How long an image of a finetune may wait and be embedded."""
 
     worker_images: Count = 20_000
+    """Number of images after which a worker process is replaced."""
     worker_memory_bytes: Count = 1024 * MIB
+    """Resident memory above which a worker process is replaced."""
     canary_seconds: Seconds = 10.0
+    """Without an embedded image for this long, check with an image of known vector. If that fails, report not ready."""
 
 
 def worker_environment() -> dict[str, str]:

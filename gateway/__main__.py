@@ -1,4 +1,4 @@
-"""`python -m gateway`: serves until SIGTERM or SIGINT."""
+"""`python -m gateway`: serve until SIGTERM or SIGINT."""
 
 from gateway.app import gateway
 from gateway.config import GatewaySettings
@@ -6,7 +6,7 @@ from servicekit.process.service import end_process, run_service
 
 
 def main() -> int:
-    """Runs the gateway and returns the exit status of the process."""
+    """Run the gateway, and return the exit status of the process."""
     return run_service("gateway", GatewaySettings, gateway)
 
 

@@ -1,4 +1,4 @@
-"""The gateway put together: what it is made of, in which order that starts, and in reverse how it stops."""
+"""Build and connect the gateway's objects. They start in the order in which they are entered, and stop in reverse."""
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,36 +13,35 @@ from catalog.contents import Contents
 from catalog.images import Images
 from catalog.indexes import Indexes
 from catalog.jobs import Jobs
-from catalog.postgres.database import Database, verified_url
+from catalog.postgres.database import Database, with_ca_file
 from catalog.statistics import Statistics
 from catalog.vectors.client import QdrantAddress, open_qdrant
 from catalog.vectors.generations import Generations
 from gateway.collections.handlers import CollectionHandlers
 from gateway.collections.status_handlers import StatusHandlers
 from gateway.config import GatewaySettings
-from gateway.content.disk_space import DataDisk
+from gateway.content.disk_space import DiskSpace
 from gateway.content.handlers import ContentHandlers
 from gateway.content.spool import Spool
 from gateway.content.upload import UploadLimits, Uploads
 from gateway.heidicon.client import HeidiconClient, heidicon_session
-from gateway.heidicon.importer import Heidicon
-from gateway.http.access import Access
+from gateway.heidicon.importer import HeidiconImporter
 from gateway.http.cors import Cors
 from gateway.http.draining import Drain
-from gateway.http.middlewares import mark_answers, observed, translated
+from gateway.http.middleware import RequestPipeline
 from gateway.http.routes import Handlers, add_routes, add_status_routes, api_routes
 from gateway.http.server import ProblemRunner
 from gateway.metrics import GatewayMetrics
 from gateway.search.adapter_cache import AdapterCache
 from gateway.search.handlers import SearchHandlers
-from gateway.search.service import Searches
-from gateway.upstreams.embedder import IDEMPOTENT, EmbedderClient
-from gateway.upstreams.readiness import Readiness
+from gateway.search.service import SearchService
+from gateway.upstreams.embedder import IDEMPOTENT, QueryEmbedder
+from gateway.upstreams.readiness import GatewayReadiness
 from gateway.upstreams.schema_wait import SchemaWait
 from gateway.upstreams.trainer import IDEMPOTENT as NUDGE_IDEMPOTENT
 from gateway.upstreams.trainer import TrainerClient
 from servicekit.grpc.channel import open_channel
-from servicekit.limits import ByteBudget, Gate
+from servicekit.limits import ByteBudget, ConcurrencyLimit
 from servicekit.process.service import StartupError
 from servicekit.telemetry.logs import get_logger
 from servicekit.telemetry.metrics import metrics_endpoint, new_registry, show_free_disk
@@ -50,15 +49,15 @@ from servicekit.telemetry.upstreams import watched_upstreams
 
 log = get_logger(__name__)
 
-# Governs idle connections, and headers that come in slowly.
+# How long a connection may be idle, or take to send the headers of a request.
 KEEP_ALIVE_SECONDS = 65.0
-# What requests that were not finished in the grace period have to give up.
+# How long requests that outlasted the grace period have to clean up after they are cancelled.
 CANCEL_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class RunningGateway:
-    """A gateway that answers at `http://host:port`. metrics_port: None where that shows the metrics too."""
+    """A gateway that answers at `http://host:port`. metrics_port: None if `/metrics` is on the same port."""
 
     host: str
     port: int
@@ -67,11 +66,11 @@ class RunningGateway:
 
 @dataclass(frozen=True)
 class _Parts:
-    """What the gateway talks to."""
+    """The databases, services and disk that the gateway uses."""
 
     database: Database
     vectors: Generations
-    embedder: EmbedderClient
+    embedder: QueryEmbedder
     trainer: TrainerClient
     heidicon: HeidiconClient
     spool: Spool
@@ -80,7 +79,7 @@ class _Parts:
 
 @asynccontextmanager
 async def gateway(settings: GatewaySettings) -> AsyncIterator[RunningGateway]:
-    """Serves while entered; on exit requests under way have the grace period. Raises StartupError."""
+    """Serve while entered. On exit, requests under way have the grace period to finish. Raises StartupError."""
     async with AsyncExitStack() as stack:
         metrics = GatewayMetrics(new_registry("gateway"))
         parts = await _connect(stack, settings, metrics)
@@ -99,10 +98,11 @@ async def _connect(stack: AsyncExitStack, settings: GatewaySettings, metrics: Ga
     try:
         spool = stack.enter_context(Spool.open(settings.spool_directory))
     except OSError as error:
-        raise StartupError(f"no folder for temporary files: {error.strerror}") from error
-    url = verified_url(settings.database_url.get_secret_value(), settings.database_ca_file)
+        message = f"cannot create a folder for temporary files: {error.strerror}; see SIMILIS_SPOOL_DIRECTORY"
+        raise StartupError(message) from error
+    url = with_ca_file(settings.database_url.get_secret_value(), settings.database_ca_file)
     database = await stack.enter_async_context(Database.open(url, max_connections=settings.database_connections))
-    qdrant = await stack.enter_async_context(open_qdrant(QdrantAddress.of(settings)))
+    qdrant = await stack.enter_async_context(open_qdrant(QdrantAddress.from_settings(settings)))
     embedder = await stack.enter_async_context(
         open_channel(settings.embedder_address, idempotent=IDEMPOTENT, tls=settings.tls)
     )
@@ -113,7 +113,7 @@ async def _connect(stack: AsyncExitStack, settings: GatewaySettings, metrics: Ga
     return _Parts(
         database=database,
         vectors=Generations(qdrant),
-        embedder=EmbedderClient(embedder, metrics.rpc_client),
+        embedder=QueryEmbedder(embedder, metrics.rpc_client),
         trainer=await stack.enter_async_context(TrainerClient.open(trainer, metrics.rpc_client)),
         heidicon=HeidiconClient(await stack.enter_async_context(heidicon_session()), settings.heidicon_url),
         spool=spool,
@@ -129,27 +129,34 @@ async def _watch(stack: AsyncExitStack, parts: _Parts, metrics: GatewayMetrics) 
         "trainer": parts.trainer.check,
     }
     await stack.enter_async_context(watched_upstreams(upstreams, metrics.upstreams))
-    await stack.enter_async_context(metrics.catalog.refreshed(Statistics(parts.database)))
+    await stack.enter_async_context(metrics.catalog.refreshing(Statistics(parts.database)))
 
 
 def _application(
     parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics, drain: Drain, cors: Cors
 ) -> web.Application:
-    application = web.Application(middlewares=[observed(metrics, drain), translated(cors)])
-    mark_answers(application, cors, drain)
+    pipeline = RequestPipeline(
+        metrics=metrics,
+        drain=drain,
+        cors=cors,
+        schema=parts.schema,
+        keys=ApiKeys(parts.database),
+        read_key_required=settings.read_key_required,
+    )
+    application = web.Application()
+    pipeline.install(application)
     handlers = _handlers(parts, settings, metrics, drain)
     routes = api_routes(handlers, request_seconds=settings.request_seconds, upload_seconds=settings.upload_seconds)
-    access = Access(ApiKeys(parts.database), read_key_required=settings.read_key_required)
-    add_routes(application, routes, access, parts.schema)
+    add_routes(application, routes, pipeline)
     add_status_routes(application, handlers.status, metrics=settings.metrics_port is None)
     return application
 
 
 def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics, drain: Drain) -> Handlers:
     collections, contents = Collections(parts.database), Contents(parts.database)
-    disk = DataDisk(settings.data_directory, settings.min_free_disk_bytes)
+    disk = DiskSpace(settings.data_directory, settings.min_free_disk_bytes)
     uploads = _uploads(parts, contents, disk, settings, metrics)
-    readiness = Readiness(
+    readiness = GatewayReadiness(
         drain.check,
         {
             "postgres": parts.database.ping,
@@ -171,7 +178,7 @@ def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics,
         ),
         contents=ContentHandlers(collections=collections, contents=contents, uploads=uploads),
         searches=SearchHandlers(
-            searches=_searches(parts, settings, metrics),
+            searches=_search_service(parts, settings, metrics),
             memory=ByteBudget(settings.body_memory_bytes),
             max_image_bytes=settings.max_image_bytes,
         ),
@@ -179,14 +186,14 @@ def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics,
     )
 
 
-def _searches(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics) -> Searches:
-    return Searches(
+def _search_service(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics) -> SearchService:
+    return SearchService(
         indexes=Indexes(parts.database, settings.vector_prefix),
         embedder=parts.embedder,
         adapters=AdapterCache(Adapters(parts.database), max_bytes=settings.adapter_cache_bytes),
         vectors=parts.vectors,
         images=Images(parts.database),
-        gate=Gate(
+        concurrency=ConcurrencyLimit(
             "searches",
             at_once=settings.search_concurrency,
             waiting=settings.search_queue,
@@ -197,9 +204,9 @@ def _searches(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics)
 
 
 def _uploads(
-    parts: _Parts, contents: Contents, disk: DataDisk, settings: GatewaySettings, metrics: GatewayMetrics
+    parts: _Parts, contents: Contents, disk: DiskSpace, settings: GatewaySettings, metrics: GatewayMetrics
 ) -> Uploads:
-    heidicon = Heidicon(
+    heidicon = HeidiconImporter(
         parts.heidicon,
         seconds=settings.heidicon_seconds,
         page_bytes=settings.heidicon_page_bytes,
@@ -209,8 +216,8 @@ def _uploads(
         contents=contents,
         heidicon=heidicon,
         spool=parts.spool,
-        receiving=Gate("uploads", at_once=settings.upload_receivers, waiting=0, wait_seconds=1.0),
-        processing=Gate(
+        receiving=ConcurrencyLimit("uploads", at_once=settings.upload_receivers, waiting=0, wait_seconds=1.0),
+        processing=ConcurrencyLimit(
             "uploads",
             at_once=settings.upload_concurrency,
             waiting=settings.upload_queue,
@@ -232,7 +239,7 @@ async def _listen(
         handler_cancellation=True,
         keepalive_timeout=KEEP_ALIVE_SECONDS,
         shutdown_timeout=CANCEL_SECONDS,
-        # Bodies are decompressed where they are counted.
+        # `gateway.http.body` decompresses, and counts the bytes while it does.
         auto_decompress=False,
     )
     await runner.setup()

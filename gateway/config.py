@@ -1,4 +1,4 @@
-"""What the gateway can be told; each field is read from SIMILIS_<FIELD>."""
+"""Settings of the gateway. Each field is read from SIMILIS_<FIELD>; its description is for `docs/configuration.md`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,61 +15,90 @@ Seconds = Annotated[float, Field(gt=0)]
 
 
 class GatewaySettings(RpcSettings):
-    """Addresses, limits and habits of one gateway process."""
+    """Addresses and limits of one gateway process."""
 
     host: str = "127.0.0.1"
+    """Address that the API listens on."""
     port: Annotated[int, Field(ge=0, le=65535)] = 8080
+    """Port that the API listens on. 0 picks a free one."""
     metrics_host: str = "127.0.0.1"
-    # None: `/metrics` is a route of the port above. With a port (0: a free one) it is there, and nowhere else.
+    """Address that `/metrics` listens on, if `SIMILIS_METRICS_PORT` is set."""
     metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """Serve `/metrics` on this port instead of the API's. 0 picks a free one."""
 
-    # May say `sslmode=verify-full`; with a file of authorities it is so unless the URL says something else.
     database_url: SecretStr
+    """URL of the Postgres database: `postgresql://user:password@host:5432/similis`. May set `sslmode`."""
     database_ca_file: Path | None = None
+    """PEM file with the authorities that sign Postgres' certificate. Implies `sslmode=verify-full`, unless the URL
+    sets another mode."""
     database_connections: Count = 16
+    """The most connections to Postgres."""
     qdrant_address: str = "127.0.0.1:6334"
+    """Host and gRPC port of Qdrant."""
     qdrant_api_key: SecretStr | None = None
+    """API key for Qdrant."""
     qdrant_tls: bool = False
-    # The authorities that Qdrant's certificate may come from; None: the public ones.
+    """Connect to Qdrant over TLS."""
     qdrant_ca_file: Path | None = None
+    """PEM file with the authorities that sign Qdrant's certificate. Default: the public ones."""
     vector_prefix: str = "similis"
+    """Prefix of our collections' names in Qdrant. Installations that share a Qdrant need different ones."""
     embedder_address: str = "127.0.0.1:9001"
+    """gRPC address of the embedder: `dns:///embedder:9001` balances over all replicas behind a name,
+    `ipv4:10.0.0.1:9001,10.0.0.2:9001` over a fixed list."""
     trainer_address: str = "127.0.0.1:9002"
+    """gRPC address of the trainer, in the same forms."""
 
-    # Comma-separated origins, or "*" for all.
     cors_origins: str = "*"
+    """Web origins whose pages may call the API, separated by commas; `*` allows all."""
     read_key_required: bool = False
+    """Require an API key for reading and searching too."""
 
     heidicon_url: str = "https://heidicon.ub.uni-heidelberg.de"
-    # Reading an instance ends this long after it began, so that time is left to store what was read.
+    """Address of the HeidICON (EasyDB) instance."""
     heidicon_seconds: Seconds = 40.0
+    """How long reading from HeidICON may take. Leave time below `SIMILIS_UPLOAD_SECONDS` to store what was read."""
     heidicon_page_bytes: Count = 128 * MIB
+    """The most bytes in one page of HeidICON's answer."""
 
     max_name_characters: Count = 200
+    """The longest name of a collection, in characters."""
     max_image_bytes: Count = 20 * MIB
+    """The largest image that a search accepts."""
     max_csv_bytes: Count = 256 * MIB
+    """The largest CSV."""
     max_csv_rows: Count = 2_000_000
+    """The most rows in a collection."""
     request_seconds: Seconds = 30.0
+    """Deadline of a request, except uploads."""
     upload_seconds: Seconds = 55.0
+    """Deadline of an upload, and of reading HeidICON."""
 
-    # Searches that run at once, that wait for their turn, and for how long.
     search_concurrency: Count = 32
+    """How many searches run at a time."""
     search_queue: Annotated[int, Field(ge=0)] = 64
+    """How many more searches may wait. Further ones get 429."""
     search_queue_seconds: Seconds = 5.0
-    # Bodies of all searches together, as they lie in memory.
+    """How long a search may wait before it gets 429."""
     body_memory_bytes: Count = 256 * MIB
-    # Uploads that are received at once, that are processed at once, and that wait for it.
+    """Memory for the bodies of all searches together."""
     upload_receivers: Count = 8
+    """How many uploads are received at a time."""
     upload_concurrency: Count = 2
+    """How many uploads are processed at a time."""
     upload_queue: Annotated[int, Field(ge=0)] = 6
+    """How many received uploads may wait to be processed. Further ones get 429."""
     upload_queue_seconds: Seconds = 20.0
-    # None: the system's folder for temporary files.
+    """How long a received upload may wait before it gets 429."""
     spool_directory: Path | None = None
-    # Where the databases keep their data, if that is on this machine: with less free there, uploads and finetunes are
-    # refused.
+    """Folder for uploads in progress. Default: the system's folder for temporary files."""
     data_directory: Path | None = None
+    """The databases' data directory, if it is on this machine. When its disk is nearly full, uploads and finetunes
+    are refused."""
     min_free_disk_bytes: Annotated[int, Field(ge=0)] = 1 << 30
+    """Free space in `SIMILIS_DATA_DIRECTORY` below which uploads and finetunes are refused."""
     adapter_cache_bytes: Count = 64 * MIB
+    """Memory for adapters of recently searched collections."""
 
     @field_validator("heidicon_url")
     @classmethod

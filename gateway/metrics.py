@@ -1,4 +1,4 @@
-"""What the gateway measures."""
+"""The gateway's metrics."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +12,7 @@ BYTE_BUCKETS = (1e3, 1e4, 1e5, 1e6, 1e7, 5e7, 1e8, 2.5e8)
 
 
 class GatewayMetrics:
-    """Latencies of requests and of the stages of searches and uploads."""
+    """Latencies of requests, and of the stages of searches and uploads."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
@@ -26,7 +26,7 @@ class GatewayMetrics:
             buckets=LATENCY_BUCKETS,
             registry=registry,
         )
-        self.active = Gauge("http_server_active_requests", "Requests being answered.", registry=registry)
+        self.active = Gauge("http_server_active_requests", "Requests under way.", registry=registry)
         self._search_stage = Histogram(
             "similis_search_stage_duration_seconds",
             "Time of one stage of a search: queue, index, embed, query, rows.",
@@ -43,22 +43,24 @@ class GatewayMetrics:
         )
         self.upload_bytes = Histogram(
             "similis_upload_size_bytes",
-            "Decoded bytes of a CSV that was stored.",
+            "Size of a stored CSV.",
             buckets=BYTE_BUCKETS,
             registry=registry,
         )
         self.search_retries = Counter(
-            "similis_search_retries_total", "Searches that began again with an index just published.", registry=registry
+            "similis_search_retries_total",
+            "Searches repeated on a newer index because the previous one had been dropped.",
+            registry=registry,
         )
 
     @contextmanager
     def search_stage(self, stage: str) -> Iterator[None]:
-        """Times a stage of a search."""
+        """Measure one stage of a search."""
         with self._search_stage.labels(stage).time():
             yield
 
     @contextmanager
     def upload_stage(self, stage: str) -> Iterator[None]:
-        """Times a stage of an upload."""
+        """Measure one stage of an upload."""
         with self._upload_stage.labels(stage).time():
             yield

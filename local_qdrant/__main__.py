@@ -9,7 +9,7 @@ from servicekit.telemetry.logs import configure_logging
 
 
 def main() -> None:
-    """Run until told to stop."""
+    """Run the server and exit with its status."""
     options = parse_options()
     configure_logging("qdrant")
     sys.exit(asyncio.run(run(options)))

@@ -1,86 +1,89 @@
-"""Wires the one-machine Qdrant together and runs it until it is told to stop."""
+"""Wires the one-machine Qdrant together and runs it until a signal stops it."""
 
 import asyncio
-import contextlib
 import os
 import resource
 import signal
 import sys
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined]
+from grpc_health.v1.health import aio as health_aio  # type: ignore[attr-defined]  # the stubs lack it
 
-from local_qdrant.directory import DataDirectory, DirectoryInUseError
 from local_qdrant.options import Options
-from local_qdrant.router.admission import Admission
-from local_qdrant.router.holders import Holders
+from local_qdrant.router.placement import Placement
 from local_qdrant.router.registry import Registry
 from local_qdrant.router.servicer import QdrantServicer, add_services
+from local_qdrant.storage import Storage, StorageInUseError
 from servicekit.telemetry.logs import get_logger
 
-_log = get_logger(__name__)
-_MOST_CALLS = 1024
+log = get_logger(__name__)
+
+MAX_CONCURRENT_CALLS = 1024
 
 
 async def run(options: Options) -> int:
-    """Serve until SIGTERM or SIGINT; the process's exit code. Problems at start are one line on standard error."""
-    _allow_many_files()
+    """Serve until SIGTERM or SIGINT and return the exit status.
+
+    A server that cannot start says why in one line on standard error.
+    """
+    _raise_file_limit()
     os.umask(0o077)
     try:
-        with DataDirectory(options.data) as directory:
-            async with _serving(directory, options) as address:
+        with Storage(options.data) as storage:
+            async with _serving(storage, options) as address:
                 sys.stdout.write(f"ready {address}\n")
                 sys.stdout.flush()
-                await _told_to_stop()
-    except DirectoryInUseError as error:
-        return _refuse(str(error))
+                await _stop_signal()
+    except StorageInUseError as error:
+        return _fail(str(error))
     except OSError as error:
-        return _refuse(f"cannot serve {options.listen} from {options.data}: {error}")
+        return _fail(f"cannot listen on {options.listen} with data in {options.data}: {error}")
     return 0
 
 
-@contextlib.asynccontextmanager
-async def _serving(directory: DataDirectory, options: Options) -> AsyncIterator[str]:
-    """A running server; yields the address that it listens on. Raises OSError when that is taken."""
-    holders = Holders(directory, options)
-    registry = Registry(directory, holders, options.min_free_bytes)
+@asynccontextmanager
+async def _serving(storage: Storage, options: Options) -> AsyncIterator[str]:
+    """Run the server while entered and yield its address. Raise OSError when the address cannot be used."""
+    placement = Placement(storage, options)
+    registry = Registry(storage, placement, options.min_free_bytes)
     server = grpc.aio.server(
         options=[
             ("grpc.max_receive_message_length", options.message_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),
         ],
-        maximum_concurrent_rpcs=_MOST_CALLS,
+        maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
     )
-    add_services(server, QdrantServicer(registry, holders, Admission(options.under_way_bytes)).services())
-    liveness = health_aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(liveness, server)
-    await liveness.set("", health_pb2.HealthCheckResponse.SERVING)
+    add_services(server, QdrantServicer(registry, placement, options.pending_bytes).services())
+    health = health_aio.HealthServicer()
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    await health.set("", health_pb2.HealthCheckResponse.SERVING)
     address = _bind(server, options.listen)
     registry.load()
     try:
         await server.start()
-        _log.info("listening", address=address, data=str(options.data))
+        log.info("listening", address=address, data=str(options.data))
         yield address
     finally:
-        await liveness.enter_graceful_shutdown()
+        await health.enter_graceful_shutdown()
         await server.stop(options.grace_seconds)
         await registry.stop()
-        await holders.stop()
-        _log.info("stopped")
+        await placement.stop()
+        log.info("stopped")
 
 
 def _bind(server: grpc.aio.Server, listen: str) -> str:
     try:
         port = server.add_insecure_port(listen)
     except RuntimeError as error:
-        raise OSError(f"the address is taken or not valid: {error}") from error
+        raise OSError(f"the address is in use or not valid ({error})") from error
     return listen if listen.startswith("unix:") else f"{listen.rpartition(':')[0]}:{port}"
 
 
-async def _told_to_stop() -> None:
+async def _stop_signal() -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -88,12 +91,12 @@ async def _told_to_stop() -> None:
     await stop.wait()
 
 
-def _allow_many_files() -> None:
-    """Open collections take some dozens of files each; engine processes inherit the limit."""
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+def _raise_file_limit() -> None:
+    """Allow as many open files as the system permits: an open collection needs dozens. Engine processes inherit it."""
+    _, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard_limit, hard_limit))
 
 
-def _refuse(message: str) -> int:
+def _fail(message: str) -> int:
     sys.stderr.write(f"similis qdrant: {message}\n")
     return 1

@@ -24,20 +24,22 @@ class SettingsError(Exception):
 
 
 class ServiceSettings(BaseSettings):
-    """What every service can be told."""
+    """Settings that every service has. The text below a field is its description in `docs/configuration.md`."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="ignore", frozen=True, use_attribute_docstrings=True)
 
     log_level: str = "info"
+    """`debug`, `info`, `warning` or `error`."""
     log_format: LogFormat = "json"
-    # Traces, over OTLP; OpenTelemetry's own OTEL_ variables say where to. Needs the extra "tracing".
+    """`json` for machines, `console` for a terminal."""
     tracing: bool = False
-    # On SIGTERM a service first says that it is not ready, and takes new calls for so long as those who balance over
-    # several of it need to see that; then what is under way has the grace period.
+    """Send traces over OTLP. OpenTelemetry's own `OTEL_` variables say where to. Needs the extra `tracing`."""
     drain_seconds: Annotated[float, Field(ge=0)] = 0.0
+    """After SIGTERM, report "not ready" for this long but keep taking requests, so that load balancers notice."""
     shutdown_grace_seconds: float = 20.0
-    # How far the process steps back for others of its machine, as `nice` has it.
+    """How long requests in progress may take to finish during shutdown, in seconds."""
     niceness: Annotated[int, Field(ge=0, le=19)] = 0
+    """CPU priority of the process, as for `nice`: 0 is normal, 19 the lowest."""
 
 
 @dataclass(frozen=True)
@@ -54,15 +56,17 @@ class TlsFiles:
 
 
 class RpcSettings(ServiceSettings):
-    """What every service that calls, or is called, over gRPC can be told."""
+    """Settings of every service that makes or answers gRPC calls."""
 
-    # All three, or none: then connections between the services are not encrypted. Servers demand a certificate of
-    # their clients. The files are read again when they change.
     tls_cert_file: Path | None = None
+    """PEM file with this service's certificate and its chain. Set all three TLS files, or none for plain text.
+    Servers then require a certificate from their clients. Changed files are read again without a restart."""
     tls_key_file: Path | None = None
+    """PEM file with the private key of `SIMILIS_TLS_CERT_FILE`."""
     tls_ca_file: Path | None = None
-    # The name in the upstreams' certificates, where it is not the host name of their address.
+    """PEM file with the authorities that sign the certificates of the other services."""
     tls_server_name: str | None = None
+    """The name in the certificates of embedder and trainer, if it is not the host name of their address."""
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -79,10 +83,11 @@ class RpcSettings(ServiceSettings):
 
 
 class RpcServerSettings(RpcSettings):
-    """What every service that is called over gRPC can be told."""
+    """Settings of every service that answers gRPC calls."""
 
-    # A second port, on the host of `listen`, that answers health checks only, and never with TLS. 0: a free one.
     health_port: Annotated[int, Field(ge=0, le=65535)] | None = None
+    """A second port on the host of `SIMILIS_LISTEN` that answers gRPC health checks only, without TLS. 0 picks a free
+    one. The service name `liveness` checks the process alone."""
 
 
 S = TypeVar("S", bound=ServiceSettings)

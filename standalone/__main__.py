@@ -1,4 +1,4 @@
-"""`similis`, and `python -m standalone`."""
+"""Runs the `similis` command, also as `python -m standalone`."""
 
 import sys
 
@@ -6,7 +6,7 @@ from standalone import cli
 
 
 def main() -> int:
-    """Runs the command that the process was started with; gives the exit status."""
+    """Run the command of this process's command line and return the exit status."""
     return cli.run(sys.argv[1:])
 
 

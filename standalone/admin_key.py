@@ -9,21 +9,21 @@ NAME = "admin"
 
 
 async def ensure_admin_key(keys: ApiKeys, path: Path) -> bool:
-    """Makes a key and writes it to `path` if the instance has none; says whether it did.
+    """Create a key and write it to `path` if the instance has none. Return whether a key was created.
 
-    A key that was made but not written, because the process died between the two, is revoked and made again: a mark
-    beside `path` stands for as long as that may be so.
+    If an earlier process died after it created the key and before it wrote the file, that key is revoked and replaced.
+    A marker file beside `path` exists for as long as this may be the case.
     """
-    mark = path.with_name(f"{path.name}.pending")
-    known = await keys.list()
-    if known and not mark.exists():
+    pending = path.with_name(f"{path.name}.pending")
+    existing = await keys.list()
+    if existing and not pending.exists():
         return False
-    mark.touch(mode=0o600)
-    for key in known:
+    pending.touch(mode=0o600)
+    for key in existing:
         if key.name == NAME:
             await keys.revoke(key.id)
     _write_private(path, f"{await keys.create(NAME)}\n")
-    mark.unlink()
+    pending.unlink()
     return True
 
 

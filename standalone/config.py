@@ -1,4 +1,4 @@
-"""What the one-machine run can be told by environment variables."""
+"""Settings of the one-machine run and the command line. Descriptions are for `docs/configuration.md`."""
 
 from pathlib import Path
 
@@ -12,9 +12,12 @@ class StandaloneSettings(ServiceSettings):
     """Settings of the supervisor and of the command line; everything else passes through to the services."""
 
     log_format: LogFormat = "console"
-    # Below this the databases would soon stop in the middle of a write.
+    """`console` for a terminal, `json` for machines."""
     min_free_disk_bytes: int = Field(default=1 << 30, ge=0)
+    """Free disk space below which `similis up` does not start, and uploads and finetunes are refused."""
     start_timeout_seconds: PositiveFloat = 300.0
-    # For `keys` and `migrate` only: a database that is not in a data directory.
+    """How long a part may take to become ready."""
     database_url: SecretStr | None = None
+    """For `similis keys` and `similis migrate`: a Postgres server, in place of the one in the data directory."""
     database_ca_file: Path | None = None
+    """For the same commands: PEM file with the authorities that sign Postgres' certificate."""

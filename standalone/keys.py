@@ -1,4 +1,4 @@
-"""`similis keys`: makes, takes over, lists and deletes API keys."""
+"""`similis keys`: creates, imports, lists and deletes API keys."""
 
 import sys
 from collections.abc import AsyncIterator
@@ -16,19 +16,19 @@ MAX_NAME = 200
 
 
 async def create_key(url: str, name: str) -> None:
-    """Makes a key and prints it: the only time that its secret is seen. Raises StartupError."""
+    """Create a key and print it. Its secret is never shown again. Raises StartupError."""
     _check_name(name)
     async with _keys(url) as keys:
         secret = await keys.create(name)
     sys.stdout.write(f"{secret}\n")
     sys.stdout.flush()
-    sys.stderr.write("similis: keep this key, it is not shown again\n")
+    sys.stderr.write("similis: save this key now, it is not shown again\n")
 
 
 async def ensure_key(url: str, name: str, secret_file: Path) -> None:
-    """Makes the key in the file the only valid one of this name. Raises StartupError, also for a weak key.
+    """Make the key in a file the only valid key of this name. Raises StartupError, also for a weak key.
 
-    The file holds the key as clients send it: 32 to 200 random characters, such as `openssl rand -hex 32` gives.
+    The file holds the key as clients send it: 32 to 200 random characters.
     """
     _check_name(name)
     key = _read_key(secret_file)
@@ -38,22 +38,22 @@ async def ensure_key(url: str, name: str, secret_file: Path) -> None:
 
 
 async def list_keys(url: str) -> None:
-    """Prints the keys that are valid, without their secrets. Raises StartupError."""
+    """Print the valid keys, without their secrets. Raises StartupError."""
     async with _keys(url) as keys:
         found = await keys.list()
     rows = [("ID", "NAME", "CREATED", "LAST USED")]
-    rows += [(str(key.id), key.name, _when(key.created_at), _when(key.last_used_at)) for key in found]
+    rows += [(str(key.id), key.name, _format_time(key.created_at), _format_time(key.last_used_at)) for key in found]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     for row in rows:
         sys.stdout.write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
 
 
 async def delete_key(url: str, key_id: int) -> None:
-    """Makes a key invalid at once. Raises StartupError, also when there is no such key."""
+    """Delete a key, which stops working at once. Raises StartupError, also when there is no such key."""
     async with _keys(url) as keys:
         if not await keys.revoke(key_id):
-            raise StartupError(f"there is no key {key_id}")
-    sys.stderr.write(f"similis: key {key_id} is deleted\n")
+            raise StartupError(f"there is no key {key_id}. 'similis keys list' shows the valid keys")
+    sys.stderr.write(f"similis: deleted key {key_id}\n")
 
 
 @asynccontextmanager
@@ -71,13 +71,13 @@ def _read_key(file: Path) -> str:
         return file.read_text(encoding="ascii").strip()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
-        raise StartupError(f"the key's file {file} cannot be read: {reason}") from error
+        raise StartupError(f"cannot read the key file {file}: {reason}") from error
 
 
 def _check_name(name: str) -> None:
     if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
-        raise StartupError(f"a key's name has 1 to {MAX_NAME} printable characters")
+        raise StartupError(f"the name of a key must have 1 to {MAX_NAME} printable characters")
 
 
-def _when(time: datetime | None) -> str:
+def _format_time(time: datetime | None) -> str:
     return "never" if time is None else time.isoformat(sep=" ", timespec="seconds")

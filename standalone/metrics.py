@@ -1,4 +1,4 @@
-"""The metrics of all processes of an instance, at one address."""
+"""The metrics of all processes of an instance, merged at one address."""
 
 import asyncio
 from collections.abc import Iterable, Mapping
@@ -15,29 +15,32 @@ from servicekit.telemetry.metrics import new_registry, show_free_disk
 
 log = get_logger(__name__)
 
-ANSWER_SECONDS = 5.0
+FETCH_SECONDS = 5.0
 SERVICE = "service"
 
 
 class InstanceMetrics:
-    """Asks each service over its socket, and tells their metrics apart by the label `service`."""
+    """Reads each service's metrics from its socket and labels them with `service`."""
 
     def __init__(self, sockets: Mapping[str, Path], data: Path) -> None:
-        """sockets: by service, where its metrics are. data: the data directory."""
+        """sockets: the metrics socket of each service. data: the data directory, whose free space is a metric."""
         self._sockets = sockets
         self._own = new_registry("standalone")
         show_free_disk(self._own, {"data": data})
 
     async def exposition(self) -> bytes:
-        """All of it in Prometheus' text format. A service that does not answer is missing, and its process is down."""
-        answers = await asyncio.gather(*(_asked(name, socket) for name, socket in self._sockets.items()))
-        texts = dict(zip(self._sockets, answers, strict=True))
-        up = Metric("similis_process_up", "1 when the process of the service showed its metrics, else 0.", "gauge")
+        """Return all metrics in Prometheus' text format.
+
+        A service that does not answer is left out, and its `similis_process_up` is 0.
+        """
+        fetched = await asyncio.gather(*(_fetch(name, socket) for name, socket in self._sockets.items()))
+        texts = dict(zip(self._sockets, fetched, strict=True))
+        up = Metric("similis_process_up", "1 if the process of the service answered with its metrics, else 0.", "gauge")
         for name, text in texts.items():
             up.add_sample(up.name, {SERVICE: name}, float(text is not None))
         texts["standalone"] = generate_latest(self._own).decode()
-        merged = _merged({name: text for name, text in texts.items() if text is not None})
-        return await asyncio.to_thread(_text, [*merged, up])
+        merged = _merge({name: text for name, text in texts.items() if text is not None})
+        return await asyncio.to_thread(_render, [*merged, up])
 
 
 class _Families(Collector):
@@ -48,8 +51,8 @@ class _Families(Collector):
         return self._families
 
 
-def _merged(texts: Mapping[str, str]) -> list[Metric]:
-    """The families of all texts, each once, with whose sample is whose."""
+def _merge(texts: Mapping[str, str]) -> list[Metric]:
+    """Return each metric family once, with the samples of all services."""
     families: dict[str, Metric] = {}
     for service, text in texts.items():
         for family in text_string_to_metric_families(text):
@@ -59,22 +62,22 @@ def _merged(texts: Mapping[str, str]) -> list[Metric]:
     return list(families.values())
 
 
-def _text(families: list[Metric]) -> bytes:
+def _render(families: list[Metric]) -> bytes:
     registry = CollectorRegistry()
     registry.register(_Families(families))
     return generate_latest(registry)
 
 
-async def _asked(name: str, socket: Path) -> str | None:
+async def _fetch(name: str, socket: Path) -> str | None:
     connector = aiohttp.UnixConnector(str(socket))
-    timeout = aiohttp.ClientTimeout(total=ANSWER_SECONDS)
+    timeout = aiohttp.ClientTimeout(total=FETCH_SECONDS)
     try:
         async with (
             aiohttp.ClientSession(connector=connector, timeout=timeout) as session,
-            session.get("http://localhost/metrics") as answer,
+            session.get("http://localhost/metrics") as response,
         ):
-            answer.raise_for_status()
-            return await answer.text()
+            response.raise_for_status()
+            return await response.text()
     except (aiohttp.ClientError, TimeoutError) as error:
         log.warning("metrics_missing", child=name, reason=repr(error))
         return None

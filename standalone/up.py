@@ -1,4 +1,4 @@
-"""The one-machine run: every part a child process, started in order, stopped in reverse."""
+"""`similis up`: runs every part as a child process, started in order and stopped in reverse."""
 
 import asyncio
 import signal
@@ -13,24 +13,28 @@ from servicekit.errors import ServiceError
 from servicekit.process.service import StartupError
 from servicekit.telemetry.logs import get_logger
 from servicekit.telemetry.metrics import exposition_endpoint
+from servicekit.version import VERSION
 from standalone.admin_key import ensure_admin_key
 from standalone.config import StandaloneSettings
-from standalone.instance.data_directory import DataDirectory, opened
-from standalone.instance.ports import authority, listenable
+from standalone.instance.addresses import Addresses, authority, check_port
+from standalone.instance.data_directory import DataDirectory, open_data_directory
 from standalone.instance.run_directory import run_directory
-from standalone.instance.services import Addresses, Services, operators_environment
 from standalone.metrics import InstanceMetrics
-from standalone.postgres.server import database_url, ensure_database, postgres_spec, prepare
+from standalone.postgres.server import database_url, ensure_database, postgres_spec, prepare_cluster
 from standalone.process.child_log import ChildLog
 from standalone.process.supervisor import Child, ChildSpec, supervised
-from standalone.schema import bring_up_to_date
+from standalone.schema import migrate_data_directory
+from standalone.services import Services, operators_environment
 
 log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
 class UpOptions:
-    """What `similis up` was asked for; port 0 takes a free one. metrics_port: None where nothing is gathered."""
+    """The options of `similis up`. Port 0 takes any free port.
+
+    metrics_port: where to serve the metrics of all processes, or None.
+    """
 
     data: Path
     host: str
@@ -39,50 +43,42 @@ class UpOptions:
     metrics_port: int | None = None
 
 
-class StartedChildren:
-    """The children that were started so far; the last one is stopped first."""
+class Children:
+    """The children that were started. The last one is stopped first."""
 
-    def __init__(self, stack: AsyncExitStack, data: DataDirectory, hurry: asyncio.Event) -> None:
+    def __init__(self, stack: AsyncExitStack, data: DataDirectory, stop_now: asyncio.Event) -> None:
+        """stack: stops the children when it is closed. stop_now: cuts their grace periods short when it is set."""
         self._stack = stack
         self._data = data
-        self._hurry = hurry
+        self._stop_now = stop_now
         self._started: list[Child] = []
 
     async def start(self, spec: ChildSpec) -> Child:
-        """Starts a child, which is stopped when the stack is closed."""
+        """Start a child."""
         output = ChildLog(spec.name, self._data.logs)
-        child = await self._stack.enter_async_context(supervised(spec, output, self._hurry))
+        child = await self._stack.enter_async_context(supervised(spec, output, self._stop_now))
         self._started.append(child)
         return child
 
     async def wait_ready(self) -> None:
-        """Returns when all are ready; raises the StartupError of the first that cannot be."""
+        """Wait until all children are ready. Raises the error of the first one that cannot start."""
         try:
             async with asyncio.TaskGroup() as group:
                 for child in self._started:
                     group.create_task(child.wait_ready())
         except ExceptionGroup as errors:
-            # One line for the operator: what ended first ended the wait for the others.
+            # The operator gets one line: the first failure cancelled the wait for the others.
             raise errors.exceptions[0] from None
 
 
 async def up(options: UpOptions, settings: StandaloneSettings) -> None:
-    """Runs the instance until SIGTERM, SIGINT or SIGHUP; a second signal does not wait for requests to end.
+    """Run the instance until SIGTERM, SIGINT or SIGHUP. A second signal stops it without waiting for requests.
 
-    Raises StartupError when it cannot be started.
+    Raises StartupError when the instance cannot start, SettingsError when a setting of a child is wrong.
     """
-    stop, hurry = asyncio.Event(), asyncio.Event()
-
-    def on_signal() -> None:
-        (hurry if stop.is_set() else stop).set()
-
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
-    # Ignored means that somebody said nohup: the end of the terminal is not our end then.
-    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        loop.add_signal_handler(signal.SIGHUP, on_signal)
-    running = asyncio.create_task(_run(options, settings, hurry))
+    stop, stop_now = asyncio.Event(), asyncio.Event()
+    _handle_signals(stop, stop_now)
+    running = asyncio.create_task(_run(options, settings, stop_now))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
@@ -95,14 +91,28 @@ async def up(options: UpOptions, settings: StandaloneSettings) -> None:
         log.info("stopped")
 
 
-async def _run(options: UpOptions, settings: StandaloneSettings, hurry: asyncio.Event) -> None:
+def _handle_signals(stop: asyncio.Event, stop_now: asyncio.Event) -> None:
+    def on_signal() -> None:
+        (stop_now if stop.is_set() else stop).set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    # Under nohup SIGHUP is ignored, and the end of the terminal must not stop us.
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+        loop.add_signal_handler(signal.SIGHUP, on_signal)
+
+
+async def _run(options: UpOptions, settings: StandaloneSettings, stop_now: asyncio.Event) -> None:
     if options.metrics_port and options.metrics_port == options.port:
-        raise StartupError(f"the API and the metrics of all processes cannot both have port {options.port}")
-    port = listenable(options.host, options.port)
+        raise StartupError(f"--port and --metrics-port must differ, both are {options.port}")
+    port = check_port(options.host, options.port)
     async with AsyncExitStack() as stack:
-        data = await stack.enter_async_context(opened(options.data, min_free_bytes=settings.min_free_disk_bytes))
+        data = await stack.enter_async_context(
+            open_data_directory(options.data, min_free_bytes=settings.min_free_disk_bytes)
+        )
+        log.info("starting", version=VERSION, data=str(data.root))
         sockets = stack.enter_context(run_directory(data))
-        children = StartedChildren(stack, data, hurry)
         addresses = Addresses(options.host, port, sockets)
         services = Services(
             data,
@@ -110,42 +120,43 @@ async def _run(options: UpOptions, settings: StandaloneSettings, hurry: asyncio.
             environment=operators_environment(),
             grace_seconds=settings.shutdown_grace_seconds,
             allow_private_addresses=options.allow_private_addresses,
-            gather_metrics=options.metrics_port is not None,
+            merge_metrics=options.metrics_port is not None,
         )
-        await _show_metrics(stack, options, addresses)
+        if options.metrics_port is not None:
+            await _serve_metrics(stack, addresses, options.metrics_port, options.data)
+        children = Children(stack, data, stop_now)
         try:
             async with asyncio.timeout(settings.start_timeout_seconds):
                 await _start(children, services, data, sockets)
         except TimeoutError:
-            seconds = f"{settings.start_timeout_seconds:g} s"
-            raise StartupError(f"not ready after {seconds} ({services.endpoint.said}); {data.logs} says more") from None
-        log.info("ready", data=str(data.root))
+            raise StartupError(
+                f"not ready after {settings.start_timeout_seconds:g} s (SIMILIS_START_TIMEOUT_SECONDS). "
+                f"Last answer of the gateway: {services.readyz.last_answer}. The logs are in {data.logs}"
+            ) from None
+        log.info("ready", data=str(data.root), logs=str(data.logs))
         with suppress(BrokenPipeError):
             sys.stdout.write(f"ready http://{authority(options.host, port)}\n")
             sys.stdout.flush()
         await asyncio.Event().wait()
 
 
-async def _show_metrics(stack: AsyncExitStack, options: UpOptions, addresses: Addresses) -> None:
-    if options.metrics_port is None:
-        return
-    services = ("gateway", "embedder", "trainer")
-    metrics = InstanceMetrics({name: addresses.metrics(name) for name in services}, options.data)
-    endpoint = exposition_endpoint(metrics.exposition, options.host, options.metrics_port)
+async def _serve_metrics(stack: AsyncExitStack, addresses: Addresses, port: int, data: Path) -> None:
+    sockets = {name: addresses.metrics(name) for name in ("gateway", "embedder", "trainer")}
+    endpoint = exposition_endpoint(InstanceMetrics(sockets, data).exposition, addresses.host, port)
     port = await stack.enter_async_context(endpoint)
-    log.info("metrics_served", address=f"http://{authority(options.host, port)}/metrics")
+    log.info("metrics_served", address=f"http://{authority(addresses.host, port)}/metrics")
 
 
-async def _start(children: StartedChildren, services: Services, data: DataDirectory, sockets: Path) -> None:
-    # What needs no database loads while the database comes up; the databases are the last to stop.
-    await prepare(data, ChildLog("postgres", data.logs))
+async def _start(children: Children, services: Services, data: DataDirectory, sockets: Path) -> None:
+    # Children that need no database load while it comes up. The databases are the last to stop.
+    await prepare_cluster(data, ChildLog("postgres", data.logs))
     postgres = await children.start(postgres_spec(data, sockets))
     await children.start(services.qdrant())
     await children.start(services.embedder())
     await postgres.wait_ready()
     await ensure_database(sockets)
     url = database_url(sockets)
-    await bring_up_to_date(url)
+    await migrate_data_directory(url)
     await _hand_over_key(url, data)
     await children.start(services.trainer())
     await children.start(services.gateway())
@@ -158,4 +169,4 @@ async def _hand_over_key(url: str, data: DataDirectory) -> None:
             if await ensure_admin_key(ApiKeys(database), data.admin_key):
                 log.info("api_key_created", file=str(data.admin_key))
     except ServiceError as error:
-        raise StartupError(f"cannot make the first API key: {error.message}") from error
+        raise StartupError(f"cannot create the first API key: {error.message}") from error

@@ -1,4 +1,4 @@
-"""`python -m trainer`: works until SIGTERM or SIGINT."""
+"""`python -m trainer` runs the trainer until SIGTERM or SIGINT."""
 
 from servicekit.process.service import end_process, run_service
 from trainer.app import trainer
@@ -6,7 +6,7 @@ from trainer.config import TrainerSettings
 
 
 def main() -> int:
-    """Runs the trainer and returns the exit status of the process."""
+    """Run the trainer and return the exit status of the process."""
     return run_service("trainer", TrainerSettings, trainer)
 
 

@@ -1,4 +1,4 @@
-"""The trainer put together: what it is made of, in which order that starts, and in reverse how it stops."""
+"""The trainer's wiring: which parts it has, and the order in which they start; they stop in reverse."""
 
 import asyncio
 import os
@@ -17,9 +17,9 @@ from catalog.image_versions import ImageVersions
 from catalog.images import Images
 from catalog.indexes import Indexes
 from catalog.jobs import Jobs
-from catalog.postgres.database import Database, verified_url
+from catalog.postgres.database import Database, with_ca_file
 from catalog.postgres.migrate import wait_for_schema
-from catalog.postgres.notifications import Notices
+from catalog.postgres.notifications import JobListener
 from catalog.statistics import Statistics
 from catalog.vectors.base_store import BaseStores
 from catalog.vectors.client import QdrantAddress, open_qdrant
@@ -36,14 +36,14 @@ from trainer.adapter.calibration import Calibration
 from trainer.adapter.fit import LearnedAdapter
 from trainer.adapter.numerics import numerics_executor
 from trainer.cleanup.janitor import Janitor
-from trainer.cleanup.sweeps import Leftovers, LeftoverStores
+from trainer.cleanup.sweeps import Sweeps, SweptStores
 from trainer.config import TrainerSettings
-from trainer.download.client import DownloadLimits, Downloads
-from trainer.embed.client import IDEMPOTENT, EmbedderClient
-from trainer.fetch.pipeline import Fetching, FetchLimits
-from trainer.index.build import Indexing
+from trainer.download.client import Downloader, DownloadLimits
+from trainer.embed.client import IDEMPOTENT, BulkEmbedder
+from trainer.fetch.pipeline import FetchLimits, FetchPipeline
+from trainer.index.build import IndexBuilder
 from trainer.jobs.finetune import Finetune, FinetuneSteps, FinetuneStores
-from trainer.jobs.retry import Patience
+from trainer.jobs.retry import Retry
 from trainer.jobs.worker import Worker
 from trainer.metrics import TrainerMetrics
 from trainer.servicer import SERVICE, TrainerServicer
@@ -53,7 +53,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class RunningTrainer:
-    """A trainer that works. port: of its gRPC server, 0 for a Unix socket; metrics_port: None where there is none."""
+    """A running trainer. port: of its gRPC server, 0 for a Unix socket; metrics_port: None if it has none."""
 
     port: int
     metrics_port: int | None
@@ -61,7 +61,7 @@ class RunningTrainer:
 
 @dataclass(frozen=True)
 class _Parts:
-    """What the trainer talks to, and the catalog on top of it."""
+    """The upstreams of the trainer, the catalog on top of them, and what all jobs share."""
 
     database: Database
     jobs: Jobs
@@ -71,15 +71,15 @@ class _Parts:
     generations: Generations
     base_stores: BaseStores
     vectors: VectorCollections
-    embedder: EmbedderClient
-    downloads: Downloads
+    embedder: BulkEmbedder
+    downloader: Downloader
     numerics: Executor
     metrics: TrainerMetrics
 
 
 @asynccontextmanager
 async def trainer(settings: TrainerSettings) -> AsyncIterator[RunningTrainer]:
-    """Works while entered; on exit jobs that run are given back to the queue. Raises StartupError."""
+    """A running trainer while entered. On exit, its running jobs go back to the queue. Raises StartupError."""
     async with AsyncExitStack() as stack:
         parts = await _connect(stack, settings)
         workers = [_worker(number, parts, settings) for number in range(settings.concurrent_jobs)]
@@ -89,37 +89,24 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[RunningTrainer]:
             for part in nudged:
                 part.nudge()
 
-        working = [*nudged, Notices(parts.database, nudge)]
-        servicer = TrainerServicer(parts.jobs, nudge)
-        server = await _listen(stack, settings, servicer, parts.metrics)
-        stack.callback(servicer.stop)
+        server = await _listen(stack, settings, TrainerServicer(nudge), parts.metrics)
         endpoint = metrics_endpoint(parts.metrics.registry, settings.metrics_host, settings.metrics_port)
         metrics_port = await stack.enter_async_context(endpoint)
         await _watch(stack, parts)
-        await stack.enter_async_context(_working(parts.database, working, server))
+        await stack.enter_async_context(_working(parts.database, [*nudged, JobListener(parts.database, nudge)], server))
         log.info("trainer_listening", listen=settings.listen, port=server.port, health_port=server.health_port)
         yield RunningTrainer(server.port, metrics_port)
 
 
 async def _connect(stack: AsyncExitStack, settings: TrainerSettings) -> _Parts:
-    url = verified_url(settings.database_url.get_secret_value(), settings.database_ca_file)
+    url = with_ca_file(settings.database_url.get_secret_value(), settings.database_ca_file)
     database = await stack.enter_async_context(Database.open(url, max_connections=settings.database_connections))
-    qdrant = await stack.enter_async_context(open_qdrant(QdrantAddress.of(settings)))
+    qdrant = await stack.enter_async_context(open_qdrant(QdrantAddress.from_settings(settings)))
     channel = await stack.enter_async_context(
         open_channel(settings.embedder_address, idempotent=IDEMPOTENT, tls=settings.tls)
     )
-    limits = DownloadLimits(
-        max_bytes=settings.max_image_bytes,
-        concurrency=settings.download_concurrency,
-        attempts=settings.download_attempts,
-        max_redirects=settings.max_redirects,
-        total_seconds=settings.download_seconds,
-        connect_seconds=settings.download_connect_seconds,
-        read_seconds=settings.download_read_seconds,
-    )
-    private = settings.allow_private_addresses
     metrics = TrainerMetrics(new_registry("trainer"))
-    # Where what is learnt from is written.
+    # Training sets are written to this volume.
     show_free_disk(metrics.registry, {"temporary": Path(tempfile.gettempdir())})
     return _Parts(
         database=database,
@@ -130,46 +117,75 @@ async def _connect(stack: AsyncExitStack, settings: TrainerSettings) -> _Parts:
         generations=Generations(qdrant),
         base_stores=BaseStores(qdrant, settings.vector_prefix),
         vectors=VectorCollections(qdrant, settings.vector_prefix),
-        embedder=EmbedderClient(channel, metrics.rpc_client),
-        downloads=await stack.enter_async_context(Downloads.open(limits, allow_private_addresses=private)),
+        embedder=BulkEmbedder(channel, metrics.rpc_client, patience_seconds=settings.patience_seconds),
+        downloader=await _open_downloader(stack, settings),
         numerics=stack.enter_context(numerics_executor()),
         metrics=metrics,
     )
 
 
+async def _open_downloader(stack: AsyncExitStack, settings: TrainerSettings) -> Downloader:
+    limits = DownloadLimits(
+        max_bytes=settings.max_image_bytes,
+        concurrency=settings.download_concurrency,
+        attempts=settings.download_attempts,
+        max_redirects=settings.max_redirects,
+        total_seconds=settings.download_seconds,
+        connect_seconds=settings.download_connect_seconds,
+        read_seconds=settings.download_read_seconds,
+    )
+    private = settings.allow_private_addresses
+    return await stack.enter_async_context(Downloader.open(limits, allow_private_addresses=private))
+
+
 def _worker(number: int, parts: _Parts, settings: TrainerSettings) -> Worker:
-    patience = Patience(settings.patience_seconds)
-    limits = FetchLimits(settings.download_concurrency, settings.downloads_per_host)
-    steps = FinetuneSteps(
-        fetching=Fetching(parts.images, parts.downloads, limits, patience, parts.metrics),
-        fit=LearnedAdapter(
-            parts.numerics, threads=settings.learning_threads or max(1, len(os.sched_getaffinity(0)) // 2)
-        ),
-        calibration=Calibration(parts.numerics),
-        indexing=Indexing(parts.generations, patience, parts.numerics),
-    )
-    finetune = Finetune(
-        FinetuneStores(
-            parts.jobs, parts.images, parts.indexes, ImageVersions(parts.database), parts.adapters, parts.base_stores
-        ),
-        steps,
-        parts.embedder,
-        patience,
-        parts.metrics,
-        max_transient_failures=settings.max_transient_failures,
-    )
     return Worker(
         f"{socket.gethostname()}-{os.getpid()}-{number}",
         parts.jobs,
-        finetune,
+        _finetune(parts, settings),
         parts.metrics,
         poll=settings.poll_seconds,
         lease=settings.lease_seconds,
     )
 
 
+def _finetune(parts: _Parts, settings: TrainerSettings) -> Finetune:
+    # A finetune retries all calls of its stores and of the embedder; workers and janitor try again in their own loops.
+    retry = Retry(settings.patience_seconds)
+    stores = FinetuneStores(
+        jobs=retry.wrap(parts.jobs),
+        images=retry.wrap(parts.images),
+        indexes=retry.wrap(parts.indexes),
+        adapters=retry.wrap(parts.adapters),
+        base_stores=parts.base_stores,
+    )
+    fetch = FetchPipeline(
+        images=stores.images,
+        versions=retry.wrap(ImageVersions(parts.database)),
+        indexes=stores.indexes,
+        downloader=parts.downloader,
+        limits=FetchLimits(settings.download_concurrency, settings.downloads_per_host),
+        metrics=parts.metrics,
+    )
+    threads = settings.learning_threads or max(1, len(os.sched_getaffinity(0)) // 2)
+    steps = FinetuneSteps(
+        fetch=fetch,
+        fit=LearnedAdapter(parts.numerics, threads=threads),
+        calibration=Calibration(parts.numerics),
+        index_builder=IndexBuilder(parts.generations, retry, parts.numerics),
+    )
+    return Finetune(
+        stores,
+        steps,
+        retry.wrap(parts.embedder),
+        retry,
+        parts.metrics,
+        max_transient_failures=settings.max_transient_failures,
+    )
+
+
 def _janitor(parts: _Parts, settings: TrainerSettings) -> Janitor:
-    stores = LeftoverStores(
+    stores = SweptStores(
         collections=Collections(parts.database),
         contents=Contents(parts.database),
         images=parts.images,
@@ -179,18 +195,19 @@ def _janitor(parts: _Parts, settings: TrainerSettings) -> Janitor:
         base_stores=parts.base_stores,
         vectors=parts.vectors,
     )
-    leftovers = Leftovers(
+    sweeps = Sweeps(
         stores,
         parts.metrics,
         index_grace=settings.index_grace_seconds,
         content_grace=settings.content_grace_seconds,
     )
-    return Janitor(parts.database, leftovers.tasks(), seconds=settings.janitor_seconds)
+    return Janitor(parts.database, sweeps.by_name(), seconds=settings.janitor_seconds)
 
 
 async def _listen(
     stack: AsyncExitStack, settings: TrainerSettings, servicer: TrainerServicer, metrics: TrainerMetrics
 ) -> RunningServer:
+    """Start the gRPC server, which reports that it is not serving until work begins."""
     try:
         server = await stack.enter_async_context(
             grpc_server(
@@ -207,20 +224,21 @@ async def _listen(
 
 
 async def _watch(stack: AsyncExitStack, parts: _Parts) -> None:
+    """Keep the metrics of the upstreams and of the catalog up to date."""
     upstreams = {
         "postgres": parts.database.ping,
         "qdrant": parts.generations.ping,
         "embedder": parts.embedder.describe,
     }
     await stack.enter_async_context(watched_upstreams(upstreams, parts.metrics.upstreams))
-    await stack.enter_async_context(parts.metrics.catalog.refreshed(Statistics(parts.database)))
+    await stack.enter_async_context(parts.metrics.catalog.refreshing(Statistics(parts.database)))
 
 
 @asynccontextmanager
 async def _working(
-    database: Database, parts: Sequence[Worker | Janitor | Notices], server: RunningServer
+    database: Database, parts: Sequence[Worker | Janitor | JobListener], server: RunningServer
 ) -> AsyncIterator[None]:
-    """Work goes on while entered, from when the database has the schema that we write."""
+    """Work while entered, as soon as the database has the schema that this release writes."""
 
     async def work() -> None:
         await wait_for_schema(database)

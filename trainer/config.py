@@ -1,4 +1,4 @@
-"""What the trainer can be told by environment variables (SIMILIS_ and the name in capitals)."""
+"""Settings of the trainer. Each field is read from SIMILIS_<FIELD>; its description is for `docs/configuration.md`."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,51 +15,73 @@ Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class TrainerSettings(RpcServerSettings):
-    """The settings of one trainer process."""
+    """Addresses and limits of one trainer process."""
 
     listen: str = "127.0.0.1:9002"
+    """Host and port of the gRPC server, or `unix:PATH`."""
     metrics_host: str = "127.0.0.1"
-    # None: no metrics over HTTP; 0: any free port.
+    """Address that `/metrics` listens on, if `SIMILIS_METRICS_PORT` is set."""
     metrics_port: Port | None = None
+    """Serve `/metrics` on this port. 0 picks a free one. Default: no metrics over HTTP."""
 
-    # May say `sslmode=verify-full`; with a file of authorities it is so unless the URL says something else.
     database_url: SecretStr
+    """URL of the Postgres database: `postgresql://user:password@host:5432/similis`. May set `sslmode`."""
     database_ca_file: Path | None = None
+    """PEM file with the authorities that sign Postgres' certificate. Implies `sslmode=verify-full`, unless the URL
+    sets another mode."""
     database_connections: Count = 10
+    """The most connections to Postgres."""
     qdrant_address: str = "127.0.0.1:6334"
+    """Host and gRPC port of Qdrant."""
     qdrant_api_key: SecretStr | None = None
+    """API key for Qdrant."""
     qdrant_tls: bool = False
-    # The authorities that Qdrant's certificate may come from; None: the public ones.
+    """Connect to Qdrant over TLS."""
     qdrant_ca_file: Path | None = None
-    # What the names of our collections in Qdrant begin with. The janitor removes those of this prefix that no row of
-    # the database names: installations that share a Qdrant need different ones.
+    """PEM file with the authorities that sign Qdrant's certificate. Default: the public ones."""
     vector_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "similis"
+    """Prefix of our collections' names in Qdrant. The trainer removes collections with this prefix that the database
+    does not know, so installations that share a Qdrant need different ones."""
     embedder_address: str = "127.0.0.1:9001"
+    """gRPC address of the embedder: `dns:///embedder:9001` balances over all replicas behind a name,
+    `ipv4:10.0.0.1:9001,10.0.0.2:9001` over a fixed list."""
 
     concurrent_jobs: Count = 1
+    """How many finetunes run at a time."""
     poll_seconds: PositiveFloat = 5.0
+    """How often an idle trainer looks for jobs that it was not notified of."""
     lease_seconds: Annotated[float, Field(ge=1.0)] = 30.0
-    # How long a job waits for a part that does not answer before it fails.
+    """How long a job stays claimed after its trainer was last heard of."""
     patience_seconds: PositiveFloat = 600.0
-    # A job fails when more than this share of its rows failed for reasons that may pass.
+    """How long a job waits for a database or an embedder that does not answer before it fails."""
     max_transient_failures: Share = 0.5
+    """A finetune fails when more than this share of its rows failed for transient reasons."""
 
-    # For learning an adapter; None: half of the cores that the process may use, the embedder has the others.
     learning_threads: Count | None = None
+    """Threads for learning an adapter. Default: half of the available cores; the embedder uses the others."""
 
     allow_private_addresses: bool = False
+    """Download images from private addresses too. Metadata services of clouds stay blocked."""
     max_image_bytes: Annotated[int, Field(ge=1, le=20 * MIB)] = 20 * MIB
+    """The largest image that is downloaded."""
     download_concurrency: Count = 32
+    """How many images are downloaded at a time."""
     downloads_per_host: Count = 8
+    """How many images are downloaded from one host at a time."""
     download_attempts: Count = 3
-    # For one image, all attempts and pauses together; to connect; between two pieces of an answer.
+    """How often the download of an image is tried."""
     download_seconds: PositiveFloat = 120.0
+    """How long an image may take, all attempts and pauses included."""
     download_connect_seconds: PositiveFloat = 10.0
+    """How long connecting to a host may take."""
     download_read_seconds: PositiveFloat = 20.0
+    """How long a host may send nothing."""
     max_redirects: Annotated[int, Field(ge=0)] = 5
+    """How many redirects a download follows."""
 
-    # How long an index that was replaced may still serve searches that began before.
     index_grace_seconds: Annotated[float, Field(ge=0.0)] = 60.0
-    # How long a content that was replaced may still be downloaded.
+    """How long a replaced index stays for searches that began before."""
     content_grace_seconds: Annotated[float, Field(ge=0.0)] = 3600.0
+    """How long a replaced CSV stays for downloads that began before."""
     janitor_seconds: PositiveFloat = 30.0
+    """How often leftovers are removed."""

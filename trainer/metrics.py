@@ -1,4 +1,4 @@
-"""The trainer's metrics."""
+"""The trainer's metrics. All labels have a fixed set of values."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -9,7 +9,7 @@ PHASE_BUCKETS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400, 43200)
 
 
 class TrainerMetrics:
-    """Everything that the trainer counts. Labels are from closed lists."""
+    """All metrics of one trainer process."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
@@ -18,7 +18,10 @@ class TrainerMetrics:
         self.upstreams = UpstreamMetrics(registry)
         self.catalog = CatalogMetrics(registry)
         self.images = Counter(
-            "similis_trainer_images_total", "Rows by what became of them.", ["outcome"], registry=registry
+            "similis_trainer_images_total",
+            "Rows that finetunes processed, by outcome.",
+            ["outcome"],
+            registry=registry,
         )
         self.failures = Counter(
             "similis_trainer_image_failures_total", "Rows that failed, by reason.", ["reason"], registry=registry
@@ -26,15 +29,17 @@ class TrainerMetrics:
         self.downloaded_bytes = Counter(
             "similis_trainer_downloaded_bytes_total", "Bytes of images downloaded.", registry=registry
         )
-        self.jobs = Counter("similis_trainer_jobs_total", "Jobs that ended here.", ["outcome"], registry=registry)
-        self.running = Gauge("similis_trainer_jobs_running", "Jobs that run here.", registry=registry)
+        self.jobs = Counter(
+            "similis_trainer_jobs_total", "Jobs that this process ran, by outcome.", ["outcome"], registry=registry
+        )
+        self.running = Gauge("similis_trainer_jobs_running", "Jobs that this process is running.", registry=registry)
         self.phases = Histogram(
             "similis_trainer_phase_duration_seconds",
-            "Time of a phase of a job.",
+            "Duration of a job's phases.",
             ["phase"],
             buckets=PHASE_BUCKETS,
             registry=registry,
         )
         self.dropped = Counter(
-            "similis_trainer_janitor_removed_total", "Things the janitor removed.", ["kind"], registry=registry
+            "similis_trainer_janitor_removed_total", "Things that the janitor removed.", ["kind"], registry=registry
         )

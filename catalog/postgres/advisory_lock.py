@@ -1,4 +1,4 @@
-"""Advisory locks: what only one process at a time should do, whichever it is."""
+"""Advisory locks: let only one process at a time do a piece of work."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -7,24 +7,24 @@ import asyncpg
 
 from catalog.postgres.database import Database
 
-# Any number that nobody else uses on this database.
+# An arbitrary number that nothing else uses on this database.
 JANITOR_LOCK = 7_367_105_520
 
 
 @asynccontextmanager
 async def try_lock(database: Database, number: int) -> AsyncIterator[bool]:
-    """Whether the lock is ours while entered. It ends with its connection, so a killed process holds none.
+    """Try to take a lock while entered, and yield whether that succeeded. Raises as `Database.connection` does.
 
-    Raises what `Database.connection` raises.
+    The lock ends with its connection, so a killed process holds none.
     """
     async with database.connection() as connection:
-        got: bool = await connection.fetchval("SELECT pg_try_advisory_lock($1)", number)
+        acquired: bool = await connection.fetchval("SELECT pg_try_advisory_lock($1)", number)
         try:
-            yield got
+            yield acquired
         except BaseException:
-            # Ends the lock too, without waiting for a database that may be what went wrong.
+            # This ends the lock too, without waiting for a database that may itself be the problem.
             with suppress(asyncpg.InterfaceError):
                 connection.terminate()
             raise
-        if got:
+        if acquired:
             await connection.execute("SELECT pg_advisory_unlock($1)", number)

@@ -1,4 +1,4 @@
-"""Connections to Postgres, and what its errors mean to us."""
+"""Connections to Postgres, and the mapping of its errors to service errors."""
 
 import re
 from collections.abc import AsyncIterator
@@ -18,7 +18,7 @@ from servicekit.telemetry.tracing import database_call, is_tracing
 
 Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 
-# A statement outside of any request ends after this many seconds.
+# The time limit of a statement outside of any request.
 STATEMENT_SECONDS = 60.0
 ACQUIRE_SECONDS = 5.0
 
@@ -34,16 +34,17 @@ _TRANSIENT = (
 )
 
 
-def verified_url(dsn: str, ca_file: Path | None) -> str:
-    """The URL with `ca_file` (PEM) as the authorities that the server's certificate may come from.
+def with_ca_file(dsn: str, ca_file: Path | None) -> str:
+    """Return a database URL that trusts only the certificate authorities in `ca_file` (PEM).
 
-    The file is read at every connect. Nothing changes without a file, nor in what the URL says itself.
+    The file is read at each connect. Without a file the URL is returned unchanged. TLS parameters that the URL already
+    has are kept.
     """
     if ca_file is None:
         return dsn
     parts = urlsplit(dsn)
-    said = dict(parse_qsl(parts.query, keep_blank_values=True))
-    query = urlencode({"sslmode": "verify-full", "sslrootcert": str(ca_file), **said}, quote_via=quote)
+    given = dict(parse_qsl(parts.query, keep_blank_values=True))
+    query = urlencode({"sslmode": "verify-full", "sslrootcert": str(ca_file), **given}, quote_via=quote)
     return parts._replace(query=query).geturl()
 
 
@@ -52,7 +53,7 @@ _TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE|TABLE|JOIN)\s+([a-z_]+)")
 
 
 class Database:
-    """A pool of connections. Every connection that saw more than a refused statement is dropped, not reused."""
+    """A pool of connections. A connection that failed in any way but a refused statement is dropped, not reused."""
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self._pool = pool
@@ -60,7 +61,7 @@ class Database:
     @classmethod
     @asynccontextmanager
     async def open(cls, dsn: str, *, max_connections: int = 10) -> AsyncIterator["Database"]:
-        """A pool for `dsn` while entered. Connects on first use: a server that is down is not an error here."""
+        """Open a pool while entered. It connects on first use, so a server that is down is not an error here."""
         pool: asyncpg.Pool[asyncpg.Record] = asyncpg.create_pool(
             dsn,
             min_size=0,
@@ -68,7 +69,7 @@ class Database:
             command_timeout=STATEMENT_SECONDS,
             timeout=ACQUIRE_SECONDS,
             max_inactive_connection_lifetime=60.0,
-            init=_traced if is_tracing() else None,
+            init=_add_tracing if is_tracing() else None,
             server_settings={"application_name": "similis", "TimeZone": "UTC"},
         )
         await pool
@@ -79,17 +80,17 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """A connection in autocommit mode.
+        """Borrow a connection in autocommit mode.
 
         Raises Unavailable when Postgres does not answer, Overloaded when all connections are taken, DeadlineExceeded
-        when the request's time is over, NoSpace when its disk is full.
+        when the request's time is over, and NoSpace when the database's disk is full.
         """
-        with _translated():
+        with _postgres_errors():
             connection = await self._acquired()
             try:
                 yield connection
             except asyncpg.ReadOnlySQLTransactionError:
-                # The server is a standby now: the next connection finds the one that took its place.
+                # The server has become a standby. The next connection finds the new primary.
                 _drop(connection)
                 raise
             except (asyncpg.PostgresError, ServiceError):
@@ -108,11 +109,11 @@ class Database:
             all_taken = not self._pool.get_idle_size() and self._pool.get_size() == self._pool.get_max_size()
             if seconds < ACQUIRE_SECONDS or not all_taken:
                 raise
-            raise Overloaded("Too many requests wait for the database.") from None
+            raise Overloaded("Too many requests are waiting for the database. Try again later.") from None
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
-        """A connection inside of a transaction, committed on leaving without an error. Raises as `connection` does."""
+        """Borrow a connection inside a transaction, committed unless it fails. Raises as `connection` does."""
         async with self.connection() as connection:
             transaction = connection.transaction()
             await transaction.start()
@@ -122,21 +123,21 @@ class Database:
                 with suppress(asyncpg.InterfaceError):
                     await transaction.rollback()
                 raise
-            # Anything else, a cancellation above all, drops the connection: a rollback could wait, or hide it.
+            # Any other error, a cancellation above all, drops the connection: a rollback could block or hide the error.
             await transaction.commit()
 
     async def ping(self) -> None:
-        """Raises what `connection` raises unless Postgres answers a statement."""
+        """Check that Postgres answers a statement. Raises as `connection` does."""
         async with self.connection() as connection:
             await connection.execute("SELECT 1", timeout=remaining(ACQUIRE_SECONDS))
 
 
-async def _traced(connection: "asyncpg.Connection[asyncpg.Record]", /) -> None:
-    connection.add_query_logger(_show)
+async def _add_tracing(connection: "asyncpg.Connection[asyncpg.Record]", /) -> None:
+    connection.add_query_logger(_trace)
 
 
-def _show(query: LoggedQuery) -> None:
-    # The pool's own, when a connection comes back.
+def _trace(query: LoggedQuery) -> None:
+    # The pool itself runs this when a connection is returned.
     if "pg_advisory_unlock_all" in query.query:
         return
     name = _statement_name(query.query)
@@ -147,19 +148,19 @@ def _show(query: LoggedQuery) -> None:
 
 @lru_cache(maxsize=512)
 def _statement_name(statement: str) -> str:
-    """What a statement does, and to which table first: "SELECT collections"."""
+    """Return a statement's verb and its first table, for example "SELECT collections"."""
     verb, table = _VERB.search(statement), _TABLE.search(statement)
     return " ".join(found[1] for found in (verb, table) if found is not None)
 
 
 def _drop(connection: Connection) -> None:
-    # One that broke meanwhile is the pool's again, and says so instead of ending.
+    # A connection that has broken already belongs to the pool again, and raises instead of closing.
     with suppress(asyncpg.InterfaceError):
         connection.terminate()
 
 
-class _translated:  # noqa: N801 (a context manager that is written like a function)
-    """Turns what asyncpg raises into errors of the tree; what is a defect of ours stays as it is."""
+class _postgres_errors:  # noqa: N801 (a context manager that is written like a function)
+    """Map the errors of asyncpg to service errors. Errors that point to a bug of ours are not mapped."""
 
     def __enter__(self) -> None: ...
 

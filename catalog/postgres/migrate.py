@@ -1,4 +1,4 @@
-"""The schema's version: brought up by `similis migrate` only, waited for by the services."""
+"""The database schema: only `similis migrate` changes it, and the services wait for it."""
 
 import asyncio
 import re
@@ -13,7 +13,7 @@ from servicekit.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-# Any number that nobody else uses on this database: only one migration runs at a time.
+# An arbitrary number that nothing else uses on this database. It lets only one migration run at a time.
 ADVISORY_LOCK = 7_367_105_519
 WAIT_SECONDS = 1.0
 
@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS schema_migrations (
 
 @dataclass(frozen=True)
 class Migration:
-    """One numbered file of SQL."""
+    """One numbered SQL file."""
 
     version: int
     name: str
@@ -36,7 +36,7 @@ class Migration:
 
 
 def migrations() -> list[Migration]:
-    """The migrations that this release knows, in order. Raises ValueError when their numbers have a gap."""
+    """Return the migrations of this release in order. Raises ValueError when their numbers have a gap."""
     found = []
     for entry in resources.files("catalog.postgres").joinpath("migrations").iterdir():
         match = re.fullmatch(r"(\d{4})_(\w+)\.sql", entry.name)
@@ -44,14 +44,14 @@ def migrations() -> list[Migration]:
             found.append(Migration(int(match[1]), match[2], entry.read_text(encoding="utf-8")))
     found.sort(key=lambda migration: migration.version)
     if [migration.version for migration in found] != list(range(1, len(found) + 1)):
-        raise ValueError("the migrations are not numbered from 1 without a gap")
+        raise ValueError("the migrations must be numbered from 1 without a gap")
     return found
 
 
 async def migrate(dsn: str) -> list[str]:
-    """Brings the schema of the database up to this release; gives the names of the migrations applied.
+    """Bring the schema up to this release, and return the names of the migrations that were applied.
 
-    Each migration is one transaction. A schema that is newer than this release stays as it is. Raises
+    Each migration is one transaction. A schema that is newer than this release is left alone. Raises
     asyncpg.PostgresError or OSError when the database refuses.
     """
     connection = await asyncpg.connect(dsn, timeout=10)
@@ -73,7 +73,7 @@ async def migrate(dsn: str) -> list[str]:
 
 
 async def schema_version(database: Database) -> int:
-    """The version that the database has; 0 for an empty one. Raises what `Database.connection` raises."""
+    """Return the schema version of a database; 0 for an empty one. Raises as `Database.connection` does."""
     async with database.connection() as connection:
         if not await connection.fetchval("SELECT to_regclass('schema_migrations') IS NOT NULL"):
             return 0
@@ -82,11 +82,11 @@ async def schema_version(database: Database) -> int:
 
 
 async def wait_for_schema(database: Database) -> None:
-    """Returns when the schema is at least as new as this release needs; waits as long as it takes.
+    """Wait until the schema is at least as new as this release needs, however long it takes.
 
-    Nothing that the database says ends the wait: its role or itself may not be there yet, or a password just changes.
+    No error ends the wait. The database or its role may not exist yet, or a password may just be changing.
     """
-    wanted = migrations()[-1].version
+    required = migrations()[-1].version
     while True:
         try:
             version = await schema_version(database)
@@ -95,7 +95,7 @@ async def wait_for_schema(database: Database) -> None:
         except Exception as error:
             log.error("schema_wait_failed", reason=repr(error))
         else:
-            if version >= wanted:
+            if version >= required:
                 return
-            log.warning("schema_wait", version=version, wanted=wanted)
+            log.warning("schema_wait", version=version, required=required)
         await asyncio.sleep(WAIT_SECONDS)

@@ -1,4 +1,4 @@
-"""Notices between processes, through Postgres: what one replica was told concerns the one that runs the job."""
+"""Postgres notifications: wake every trainer at once when the job queue changes."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -12,28 +12,34 @@ from servicekit.telemetry.logs import get_logger
 log = get_logger(__name__)
 
 CHANNEL = "similis_jobs"
-# A connection that broke silently is found out; until then heartbeats find what notices would have told.
+# How often the connection is checked, to detect one that broke silently. Until then trainers rely on polling.
 CHECK_SECONDS = 30.0
 RETRY_SECONDS = 1.0
 
 
 async def notify(connection: Connection) -> None:
-    """Tells all who listen, when the transaction is committed, that somebody wants a job to end."""
+    """Notify all listeners that a job is waiting, was cancelled, or was deleted with its collection.
+
+    Inside a transaction the notification is sent on commit.
+    """
     await connection.execute(f"NOTIFY {CHANNEL}")
 
 
-class Notices:
-    """Listens on a connection of its own. A notice may be lost: it makes prompt what would be found out anyway."""
+class JobListener:
+    """Listens for changes of the job queue on its own connection.
 
-    def __init__(self, database: Database, heard: Callable[[], None]) -> None:
-        """heard: called for every notice, and whenever some may have been missed."""
+    Notifications can be lost while the connection is down. They only shorten the wait for the next poll.
+    """
+
+    def __init__(self, database: Database, on_change: Callable[[], None]) -> None:
+        """on_change: called after each notification, and after each connect, because some may have been missed."""
         self._database = database
-        self._heard = heard
+        self._on_change = on_change
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Listens while entered."""
-        async with in_background(self._run(), "notices"):
+        """Listen while entered."""
+        async with in_background(self._run(), "job-listener"):
             yield
 
     async def _run(self) -> None:
@@ -41,16 +47,16 @@ class Notices:
             try:
                 await self._listen()
             except ServiceError as error:
-                log.warning("notices_wait", code=error.code)
+                log.warning("job_listener_disconnected", code=error.code)
             except Exception as error:
-                # A password that is just being changed, say: the next try may do.
-                log.error("notices_failed", exc_info=error)
+                # For example a password that is being rotated: the next attempt may succeed.
+                log.error("job_listener_failed", exc_info=error)
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _listen(self) -> None:
         async with self._database.connection() as connection:
-            await connection.add_listener(CHANNEL, lambda *_: self._heard())
-            self._heard()
+            await connection.add_listener(CHANNEL, lambda *_: self._on_change())
+            self._on_change()
             while True:
                 await asyncio.sleep(CHECK_SECONDS)
                 await connection.execute("SELECT 1")

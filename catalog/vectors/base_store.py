@@ -1,4 +1,4 @@
-"""The base store: the backbone's own vector of each image, kept so that nothing is embedded twice."""
+"""The base store: the backbone's own vector of each image, kept so that no image is embedded twice."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,24 +9,22 @@ import numpy.typing as npt
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client import grpc as qdrant
 
-from catalog.vectors.client import CALL_SECONDS, translated
+from catalog.vectors.client import CALL_SECONDS, qdrant_errors
+from catalog.vectors.names import base_store_name, view_store_name
 
 Matrix = npt.NDArray[np.float32]
-
-# Enough of a checksum to tell backbones apart.
-CHECKSUM_CHARACTERS = 16
 
 
 @dataclass(frozen=True)
 class BaseStore:
-    """The base vectors of one of our collections under one backbone. Raises what `vectors.translated` raises."""
+    """The base vectors of one collection under one backbone. Every method raises as `qdrant_errors` does."""
 
     client: AsyncQdrantClient
     name: str
 
     async def ensure(self, dim: int) -> None:
-        """Makes the store if it is not there: on disk, without a graph, since it is only read by id."""
-        with translated():
+        """Create the store unless it exists: on disk and without a graph, because it is only read by id."""
+        with qdrant_errors():
             if not await self.client.collection_exists(self.name):
                 await self._create(dim)
 
@@ -35,7 +33,7 @@ class BaseStore:
             await self.client.create_collection(
                 self.name,
                 vectors_config=models.VectorParams(
-                    # Dot product: with cosine Qdrant would normalise what it stores.
+                    # Dot product: with cosine, Qdrant would normalise the vectors that it stores.
                     size=dim,
                     distance=models.Distance.DOT,
                     on_disk=True,
@@ -44,24 +42,24 @@ class BaseStore:
                 optimizers_config=models.OptimizersConfigDiff(indexing_threshold=0),
             )
         except grpc.aio.AioRpcError:
-            # Somebody else made it meanwhile, or we did and never heard of it.
+            # Another process created it meanwhile, or we did and the answer got lost.
             if not await self.client.collection_exists(self.name):
                 raise
 
-    async def known(self, ids: Sequence[int]) -> set[int]:
-        """Those of the images whose vector is there."""
-        with translated():
+    async def existing(self, ids: Sequence[int]) -> set[int]:
+        """Return which of the image ids have a vector."""
+        with qdrant_errors():
             points = await self.client.retrieve(self.name, list(ids), with_payload=False, with_vectors=False)
         return {int(point.id) for point in points}
 
     async def put(self, ids: Sequence[int], vectors: Matrix) -> None:
-        """Keeps vectors [n, dim] by image id; they are durable when this returns."""
-        with translated():
+        """Store vectors [n, dim] by image id. They are durable when this returns."""
+        with qdrant_errors():
             await self.client.upsert(self.name, models.Batch(ids=list(ids), vectors=vectors.tolist()), wait=True)
 
     async def read(self, ids: Sequence[int]) -> tuple[list[int], Matrix]:
-        """The vectors [n, dim] of those of the images that are there, with their ids in the order of `ids`."""
-        # The raw call: the client's own takes longer to make models of the vectors than the engine to read them.
+        """Return the image ids that have a vector, in the order of `ids`, and their vectors [n, dim]."""
+        # The raw call: the client's own spends more time on building models than the engine on reading.
         request = qdrant.GetPoints(
             collection_name=self.name,
             ids=[qdrant.PointId(num=identifier) for identifier in ids],
@@ -69,53 +67,43 @@ class BaseStore:
             with_vectors=qdrant.WithVectorsSelector(enable=True),
             timeout=CALL_SECONDS,
         )
-        with translated():
+        with qdrant_errors():
             answer = await self.client.grpc_points.Get(request, timeout=CALL_SECONDS)
         found = {point.id.num: point.vectors.vector for point in answer.result}
         present = [identifier for identifier in ids if identifier in found]
-        return present, np.array([_numbers(found[identifier]) for identifier in present], dtype=np.float32)
+        return present, np.array([_values(found[identifier]) for identifier in present], dtype=np.float32)
 
     async def remove(self, ids: Sequence[int]) -> None:
-        """Removes the vectors of images."""
-        with translated():
+        """Remove the vectors of images. Ids without a vector are ignored."""
+        with qdrant_errors():
             await self.client.delete(self.name, models.PointIdsList(points=list(ids)), wait=True)
 
     async def drop(self) -> None:
-        """Removes the store; one that is not there is no error."""
-        with translated():
+        """Remove the store. A missing store is not an error."""
+        with qdrant_errors():
             await self.client.delete_collection(self.name)
 
 
 @dataclass(frozen=True)
 class BaseStores:
-    """All base stores. prefix: what the names of our Qdrant collections begin with."""
+    """All base stores, whether they exist or not. prefix: what the names of our Qdrant collections begin with."""
 
     client: AsyncQdrantClient
     prefix: str
 
     def of(self, collection_id: int, backbone: str) -> BaseStore:
-        """The store of a collection for a backbone's checksum, there or not."""
+        """Return a collection's store for a backbone. backbone: the checksum."""
         return self.named(base_store_name(self.prefix, collection_id, backbone))
 
     def views_of(self, collection_id: int, backbone: str) -> BaseStore:
-        """The store of augmented views of a collection: of an image all its views, one vector after the other."""
-        return self.named(f"{self.prefix}-c{collection_id}-v{backbone[:CHECKSUM_CHARACTERS]}")
+        """Return a collection's store of augmented views. An image's views are concatenated to one vector."""
+        return self.named(view_store_name(self.prefix, collection_id, backbone))
 
     def named(self, name: str) -> BaseStore:
-        """The store with this name in Qdrant, there or not."""
+        """Return the store with this name in Qdrant."""
         return BaseStore(self.client, name)
 
 
-def _numbers(vector: qdrant.VectorOutput) -> Sequence[float]:
-    # Older servers fill only the field that was there first.
+def _values(vector: qdrant.VectorOutput) -> Sequence[float]:
+    # Older servers fill only `data`.
     return vector.dense.data or vector.data
-
-
-def base_store_prefix(prefix: str, collection_id: int) -> str:
-    """What the names of all base stores of a collection begin with."""
-    return f"{prefix}-c{collection_id}-b"
-
-
-def base_store_name(prefix: str, collection_id: int, backbone: str) -> str:
-    """The name of the base store for a backbone's checksum."""
-    return f"{base_store_prefix(prefix, collection_id)}{backbone[:CHECKSUM_CHARACTERS]}"

@@ -1,4 +1,4 @@
-"""The vectors' store: one client of Qdrant, and what its errors mean to us."""
+"""The connection to Qdrant, and the mapping of its errors to service errors."""
 
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -21,13 +21,13 @@ CALL_SECONDS = 60
 
 
 class VectorsMissing(Unavailable):
-    """A Qdrant collection that a row names is not there."""
+    """A Qdrant collection that a database row names does not exist."""
 
     default_code = "vectors_missing"
 
 
 class QdrantSettings(Protocol):
-    """What a service was told of Qdrant."""
+    """The settings of a service that concern Qdrant."""
 
     @property
     def qdrant_address(self) -> str: ...
@@ -44,7 +44,7 @@ class QdrantSettings(Protocol):
 
 @dataclass(frozen=True)
 class QdrantAddress:
-    """Where Qdrant's gRPC API is. authorities: PEM, who may have signed its certificate; None: the public ones."""
+    """The address of Qdrant's gRPC API. authorities: trusted certificate authorities, PEM; None: the public ones."""
 
     host: str
     grpc_port: int
@@ -56,10 +56,10 @@ class QdrantAddress:
     def parse(
         cls, text: str, *, tls: bool = False, api_key: str | None = None, ca_file: Path | None = None
     ) -> "QdrantAddress":
-        """From "host" or "host:port".
+        """Parse "host" or "host:port".
 
-        ca_file: PEM, who may have signed the certificate; None: the public authorities. Raises ValueError for a port
-        that is none, and OSError for a file that cannot be read.
+        ca_file: trusted certificate authorities, PEM; None: the public ones. Raises ValueError for an invalid port and
+        OSError for a file that cannot be read.
         """
         authorities = None if ca_file is None else ca_file.read_bytes()
         host, colon, port = text.rpartition(":")
@@ -68,8 +68,8 @@ class QdrantAddress:
         return cls(host, int(port), tls, api_key, authorities)
 
     @classmethod
-    def of(cls, settings: QdrantSettings) -> "QdrantAddress":
-        """The one that a service was told. Raises StartupError."""
+    def from_settings(cls, settings: QdrantSettings) -> "QdrantAddress":
+        """Return the address that a service is configured with. Raises StartupError."""
         key = None if settings.qdrant_api_key is None else settings.qdrant_api_key.get_secret_value()
         try:
             return cls.parse(
@@ -83,7 +83,7 @@ class QdrantAddress:
 
 @asynccontextmanager
 async def open_qdrant(address: QdrantAddress) -> AsyncIterator[AsyncQdrantClient]:
-    """A client while entered; connects on first use."""
+    """Open a client while entered. It connects on first use."""
     client = AsyncQdrantClient(
         host=address.host,
         grpc_port=address.grpc_port,
@@ -102,7 +102,7 @@ async def open_qdrant(address: QdrantAddress) -> AsyncIterator[AsyncQdrantClient
 
 @contextmanager
 def traced(operation: str) -> Iterator[None]:
-    """A call to the store, for the trace that goes on: its name and its time, not what is asked."""
+    """Add a call to the current trace: its operation and duration, never its content."""
     began, failure = time.perf_counter(), None
     try:
         yield
@@ -115,14 +115,14 @@ def traced(operation: str) -> Iterator[None]:
 
 
 @contextmanager
-def translated() -> Iterator[None]:
-    """Turns what the client raises into errors of the tree: Unavailable, DeadlineExceeded, NoSpace, VectorsMissing."""
+def qdrant_errors() -> Iterator[None]:
+    """Map the client's errors to Unavailable, DeadlineExceeded, NoSpace, Overloaded and VectorsMissing."""
     try:
         yield
     except grpc.aio.AioRpcError as error:
         status, details = error.code(), error.details() or ""
         if status is grpc.StatusCode.NOT_FOUND:
-            raise VectorsMissing("The vectors of this index are not there.") from error
+            raise VectorsMissing("The vectors of this index are missing.") from error
         if status is grpc.StatusCode.DEADLINE_EXCEEDED:
             raise DeadlineExceeded("The vector store did not answer in time.") from error
         if status is grpc.StatusCode.DATA_LOSS:
@@ -139,4 +139,4 @@ def translated() -> Iterator[None]:
 def _exhausted(details: str) -> NoSpace | Overloaded:
     if "disk" in details.lower() or "space" in details.lower():
         return NoSpace("The vector store's disk is full.")
-    return Overloaded("The vector store has too much to do.")
+    return Overloaded("The vector store is overloaded.")

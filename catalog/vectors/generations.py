@@ -1,4 +1,4 @@
-"""Generations: one Qdrant collection for each index, with the vectors that search ranks by."""
+"""Generations: one Qdrant collection for each index, holding the vectors that search ranks by."""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,40 +8,40 @@ import numpy as np
 import numpy.typing as npt
 from qdrant_client import AsyncQdrantClient, models
 
-from catalog.vectors.client import traced, translated
+from catalog.vectors.client import qdrant_errors, traced
 from servicekit.errors import ServiceError
 from servicekit.request_context import remaining
 
 OVERSAMPLING = 2.0
-# What float32 may take from the cosine similarity of equal vectors.
+# How far rounding to float32 can lower the cosine similarity of equal vectors.
 ROUNDING = 1e-6
 POLL_SECONDS = 0.25
 QUERY_SECONDS = 10.0
 
 
 class GenerationIncomplete(ServiceError):
-    """The collection does not hold what was written to it; the index must not go live."""
+    """The generation lacks vectors that were written to it. It must not go live."""
 
     default_code = "index_incomplete"
 
 
 @dataclass(frozen=True)
 class Hit:
-    """An image found. score: cosine similarity, at most 1."""
+    """An image that was found. score: cosine similarity, at most 1."""
 
     image_id: int
     score: float
 
 
 class Generations:
-    """The generations in Qdrant. Every method raises what `vectors.translated` raises."""
+    """The generations in Qdrant. Every method raises as `qdrant_errors` does."""
 
     def __init__(self, client: AsyncQdrantClient) -> None:
         self._client = client
 
     async def create(self, name: str, dim: int) -> None:
-        """An empty generation: HNSW, int8 in memory, the originals on disk for rescoring."""
-        with translated():
+        """Create an empty generation: HNSW, int8 vectors in memory, the originals on disk for rescoring."""
+        with qdrant_errors():
             await self._client.create_collection(
                 name,
                 vectors_config=models.VectorParams(size=dim, distance=models.Distance.COSINE, on_disk=True),
@@ -51,28 +51,28 @@ class Generations:
             )
 
     async def put(self, name: str, ids: Sequence[int], vectors: npt.NDArray[np.float32]) -> None:
-        """Writes vectors [n, dim] by image id; they are durable when this returns."""
-        with translated():
+        """Store vectors [n, dim] by image id. They are durable when this returns."""
+        with qdrant_errors():
             await self._client.upsert(name, models.Batch(ids=list(ids), vectors=vectors.tolist()), wait=True)
 
-    async def settle(self, name: str, count: int) -> None:
-        """Returns when the generation holds `count` vectors and its graph is built. Raises GenerationIncomplete.
+    async def wait_until_indexed(self, name: str, count: int) -> None:
+        """Wait until the graph is built, then check that it holds `count` vectors. Raises GenerationIncomplete.
 
-        There is no deadline: the caller keeps its lease meanwhile, and cancels.
+        There is no deadline. The caller renews its lease meanwhile, and cancels this call if the lease is lost.
         """
-        with translated():
-            while not await self._green(name):  # noqa: ASYNC110 (Qdrant does not tell by itself)
+        with qdrant_errors():
+            while not await self._green(name):  # noqa: ASYNC110 (Qdrant sends no event)
                 await asyncio.sleep(POLL_SECONDS)
             found = (await self._client.count(name, exact=True)).count
         if found != count:
-            raise GenerationIncomplete(f"The index holds {found} images instead of {count}.")
+            raise GenerationIncomplete(f"The new index holds {found} vectors, but {count} were written.")
 
     async def _green(self, name: str) -> bool:
         return (await self._client.get_collection(name)).status is models.CollectionStatus.GREEN
 
     async def query(self, name: str, vector: npt.NDArray[np.float32], limit: int, threshold: float | None) -> list[Hit]:
-        """The `limit` images nearest to `vector` [dim], best first, those below `threshold` left out."""
-        with traced("query_points"), translated():
+        """Return the `limit` images nearest to `vector` [dim] that score at least `threshold`, best first."""
+        with traced("query_points"), qdrant_errors():
             answer = await self._client.query_points(
                 name,
                 query=vector.tolist(),
@@ -87,22 +87,16 @@ class Generations:
         return [Hit(int(point.id), min(point.score, 1.0)) for point in answer.points]
 
     async def drop(self, name: str) -> None:
-        """Removes a generation; one that is not there is no error."""
-        with translated():
+        """Remove a generation. A missing generation is not an error."""
+        with qdrant_errors():
             await self._client.delete_collection(name)
 
-    async def names(self, prefix: str) -> list[str]:
-        """The Qdrant collections whose names begin with `prefix`."""
-        with translated():
-            answer = await self._client.get_collections()
-        return [collection.name for collection in answer.collections if collection.name.startswith(prefix)]
-
     async def ping(self) -> None:
-        """Raises unless Qdrant answers."""
-        with translated():
+        """Check that Qdrant answers."""
+        with qdrant_errors():
             await self._client.get_collections()
 
 
 def _just_below(threshold: float) -> float:
-    """Qdrant leaves out what equals its threshold, and rounding lowers the score of a copy; ours keeps both."""
+    """Lower a threshold so that Qdrant keeps scores that equal it, or that rounding moved just below it."""
     return threshold - ROUNDING

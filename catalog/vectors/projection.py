@@ -1,4 +1,4 @@
-"""The linear adapter as bytes and as a function: trainer and gateway must do exactly the same with it."""
+"""The linear adapter as bytes and as a function, so that trainer and gateway apply it in exactly the same way."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,29 +14,29 @@ TENSOR = "projection"
 
 @dataclass(frozen=True)
 class Projection:
-    """A matrix, float32 [input dimension, output dimension]."""
+    """A linear map. matrix: float32 [input dimension, output dimension]."""
 
     matrix: Matrix
 
     def apply(self, vectors: Matrix) -> Matrix:
-        """Maps the backbone's vectors [n, input] to unit vectors of the fine-tuned space [n, output].
+        """Map the backbone's vectors [n, input] to unit vectors of the fine-tuned space [n, output].
 
-        Vectors are brought to length 1 before and after; one of length 0 stays 0.
+        Vectors are scaled to length 1 before and after. A zero vector stays zero.
         """
         return normalised(normalised(vectors) @ self.matrix)
 
     def to_bytes(self, lineage: Mapping[str, str] | None = None) -> bytes:
-        """As safetensors. lineage: where it comes from, kept as the file's metadata."""
+        """Serialise as safetensors. lineage: how the adapter was made, stored as the file's metadata."""
         return save({TENSOR: np.ascontiguousarray(self.matrix)}, None if lineage is None else dict(lineage))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Projection":
-        """Raises safetensors.SafetensorError or KeyError when the bytes are no projection."""
+        """Parse safetensors bytes. Raises SafetensorError or KeyError when they hold no projection."""
         return cls(load(data)[TENSOR])
 
 
 def normalised(vectors: Matrix) -> Matrix:
-    """Rows [n, d] at Euclidean length 1; rows of zeros stay as they are."""
+    """Return the rows [n, d] scaled to Euclidean length 1. Zero rows stay zero."""
     lengths = np.linalg.norm(vectors, axis=-1, keepdims=True)
     unit: Matrix = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0)
     return unit

@@ -1,16 +1,16 @@
 """A worker that infers batches of slots: while the device computes one, the next one is copied."""
 
 import json
-import socket
 from collections import deque
 
 import numpy as np
 
-from embedder.engines.batch_engine import BatchEngine, Pending
+from embedder.engines.batch_engine import BatchEngine, PendingBatch
 from embedder.engines.engine import EngineBroken, EngineError
 from embedder.workers.arena import Arena
 from embedder.workers.memory import resident_bytes
-from embedder.workers.wire import FrameReceiver, Job, Result, encode
+from embedder.workers.wire import Job, Result, header
+from servicekit.process.parent_link import ParentLink
 
 UNDER_WAY = 2
 
@@ -22,28 +22,28 @@ class BatchWork:
         self._engine = engine
         self._arena = arena
 
-    def serve(self, frames: FrameReceiver, connection: socket.socket) -> None:
+    def serve(self, link: ParentLink) -> None:
         """Answers jobs until the other side is gone: raises EOFError or ConnectionError then. Raises EngineBroken."""
         waiting: deque[Job] = deque()
-        begun: deque[tuple[Job, Pending | None]] = deque()
+        begun: deque[tuple[Job, PendingBatch | None]] = deque()
         while True:
-            arrived = frames.waiting() if waiting or begun else frames.next()
-            waiting += (Job(**json.loads(header)) for header, _ in arrived)
+            arrived = link.receive_waiting() if waiting or begun else link.receive()
+            waiting += (Job(**json.loads(job)) for job, _ in arrived)
             while waiting and len(begun) < UNDER_WAY:
                 job = waiting.popleft()
                 begun.append((job, self._begin(job)))
             result, vectors = self._collected(*begun.popleft())
-            connection.sendall(encode(result, len(vectors)) + vectors)
+            link.send(header(result), vectors)
 
-    def _begin(self, job: Job) -> Pending | None:
+    def _begin(self, job: Job) -> PendingBatch | None:
         try:
-            return self._engine.begin(lambda pixels: self._arena.read_into(job.slots, pixels), len(job.slots))
+            return self._engine.start(lambda pixels: self._arena.read_into(job.slots, pixels), len(job.slots))
         except EngineBroken:
             raise
         except (EngineError, RuntimeError, MemoryError):
             return None
 
-    def _collected(self, job: Job, pending: Pending | None) -> tuple[Result, bytes]:
+    def _collected(self, job: Job, pending: PendingBatch | None) -> tuple[Result, bytes]:
         if pending is None:
             return Result(job.id, "embedding_failed", "begin", memory_bytes=resident_bytes()), b""
         try:

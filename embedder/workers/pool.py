@@ -10,6 +10,7 @@ from types import TracebackType
 from embedder.metrics import EmbedderMetrics
 from embedder.workers.process import WorkerGone, WorkerProcess, WorkerUnfit
 from embedder.workers.wire import WorkerOrders
+from servicekit.backoff import Backoff
 from servicekit.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -95,15 +96,14 @@ class WorkerPool:
 
     async def _keep_one(self, slot: int) -> None:
         """One place of the pool: there is always a worker in it, or one on its way."""
-        pause = FIRST_PAUSE
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
         # The one at work, and before it the one that it replaces, until that has ended.
         held: list[WorkerProcess] = []
         try:
             while True:
                 fresh = await self._started(reserved=slot < self._limits.reserved)
                 if fresh is None:
-                    await asyncio.sleep(pause)
-                    pause = min(2 * pause, LONGEST_PAUSE)
+                    await asyncio.sleep(backoff.delay())
                     continue
                 held.append(fresh)
                 born, over = time.monotonic(), self._begin(fresh)
@@ -114,10 +114,11 @@ class WorkerPool:
                 self._metrics.worker_ends.labels(reason).inc()
                 log.info("worker_replaced", slot=slot, pid=fresh.pid, reason=reason, images=fresh.answered)
                 if reason == "died":
-                    pause = FIRST_PAUSE if time.monotonic() - born > LONGEST_PAUSE else min(2 * pause, LONGEST_PAUSE)
+                    if time.monotonic() - born > LONGEST_PAUSE:
+                        backoff.reset()
                     await self._retire(fresh)
                     held.remove(fresh)
-                    await asyncio.sleep(pause)
+                    await asyncio.sleep(backoff.delay())
         finally:
             for worker in held:
                 await self._retire(worker)

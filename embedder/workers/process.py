@@ -1,22 +1,18 @@
 """A worker as the serving process sees it."""
 
 import asyncio
-import contextlib
 import json
-import os
-import socket
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from embedder.workers.wire import LENGTHS, Job, Ready, Result, WorkerOrders, encode
+from embedder.workers.wire import Job, Ready, Result, WorkerOrders, header
+from servicekit.process.child_process import ChildGone, ChildProcess
 from servicekit.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
 MODULE = "embedder.workers"
-SOCKET_BYTES = 1 << 20
 EXIT_SECONDS = 2.0
 
 
@@ -39,13 +35,7 @@ class _Given:
 class WorkerProcess:
     """A started worker. `on_change` is called whenever it answered a job or ended."""
 
-    def __init__(
-        self,
-        process: asyncio.subprocess.Process,
-        reader: asyncio.StreamReader,
-        writer: asyncio.StreamWriter,
-        ready: Ready,
-    ) -> None:
+    def __init__(self, child: ChildProcess, ready: Ready) -> None:
         self.ready = ready
         self.answered = 0
         self.memory_bytes = 0
@@ -55,9 +45,7 @@ class WorkerProcess:
         self.reserved = False
         self.progressed_at = time.monotonic()
         self.on_change: Callable[[WorkerProcess], None] = lambda _: None
-        self._process = process
-        self._reader = reader
-        self._writer = writer
+        self._child = child
         self._given: dict[int, _Given] = {}
         self._reading = asyncio.create_task(self._read())
 
@@ -69,38 +57,20 @@ class WorkerProcess:
 
         Raises WorkerUnfit when it says that it cannot work, WorkerGone when it ended or took longer than `seconds`.
         """
-        ours, theirs = socket.socketpair()
-        for end in (ours, theirs):
-            end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SOCKET_BYTES)
-        with theirs:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", MODULE, str(theirs.fileno()), str(os.getpid()), str(arena)),
-                pass_fds=(theirs.fileno(), *((arena,) if arena >= 0 else ())),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                env=environment,
-            )
-        reader, writer = await asyncio.open_connection(sock=ours)
+        child = await ChildProcess.start(
+            MODULE, str(arena), pass_fds=(arena,) if arena >= 0 else (), environment=environment
+        )
         try:
-            writer.write(encode(orders))
-            async with asyncio.timeout(seconds):
-                header, _ = await _frame(reader)
-            ready = Ready(**json.loads(header))
-        except (TimeoutError, asyncio.IncompleteReadError, ConnectionError):
-            raise WorkerGone("a worker did not start") from None
-        else:
-            if ready.failure:
-                raise WorkerUnfit(ready.failure)
-            return cls(process, reader, writer, ready)
-        finally:
-            if sys.exception() is not None:
-                writer.close()
-                await _end(process)
+            ready = await _greeted(child, orders, seconds)
+        except BaseException:
+            await child.end(EXIT_SECONDS)
+            raise
+        return cls(child, ready)
 
     @property
     def pid(self) -> int:
         """Its process id."""
-        return self._process.pid
+        return self._child.pid
 
     @property
     def outstanding(self) -> int:
@@ -132,8 +102,7 @@ class WorkerProcess:
         answer: asyncio.Future[tuple[Result, bytes]] = asyncio.get_running_loop().create_future()
         self._given[job.id] = _Given(answer, job.urgent, max(1 + job.views, len(job.slots)), alone)
         if self.alive:
-            self._writer.write(encode(job, len(image)))
-            self._writer.write(image)
+            self._child.send(header(job), image)
         return answer
 
     async def answered_all(self) -> None:
@@ -144,24 +113,20 @@ class WorkerProcess:
 
     def kill(self) -> None:
         """Ends it at once."""
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
+        self._child.kill()
 
     async def stop(self) -> None:
         """Lets it finish what it does, and waits for its end. What it was given and has not answered is lost."""
         self.retiring = True
-        self._writer.close()
-        with contextlib.suppress(ConnectionError):
-            await self._writer.wait_closed()
-        await _end(self._process)
+        await self._child.end(EXIT_SECONDS)
         await self._reading
 
     async def _read(self) -> None:
         try:
             while True:
-                header, vectors = await _frame(self._reader)
-                self._answer(Result(**json.loads(header)), vectors)
-        except (asyncio.IncompleteReadError, ConnectionError):
+                result, vectors = await self._child.receive()
+                self._answer(Result(**json.loads(result)), vectors)
+        except ChildGone:
             pass
         self.alive = False
         given, self._given = self._given, {}
@@ -180,16 +145,15 @@ class WorkerProcess:
         self.on_change(self)
 
 
-async def _frame(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
-    header, body = LENGTHS.unpack(await reader.readexactly(LENGTHS.size))
-    return await reader.readexactly(header), await reader.readexactly(body) if body else b""
-
-
-async def _end(process: asyncio.subprocess.Process) -> None:
+async def _greeted(child: ChildProcess, orders: WorkerOrders, seconds: float) -> Ready:
+    """Send a worker its orders and return its first answer."""
+    child.send(header(orders))
     try:
-        async with asyncio.timeout(EXIT_SECONDS):
-            await process.wait()
-    except TimeoutError:
-        with contextlib.suppress(ProcessLookupError):
-            process.kill()
-        await process.wait()
+        async with asyncio.timeout(seconds):
+            answer, _ = await child.receive()
+    except (TimeoutError, ChildGone):
+        raise WorkerGone("a worker did not start") from None
+    ready = Ready(**json.loads(answer))
+    if ready.failure:
+        raise WorkerUnfit(ready.failure)
+    return ready

@@ -1,18 +1,13 @@
-"""What the serving process and a worker say to each other, over a socket pair.
+"""What the serving process and a worker say to each other, in frames.
 
-A frame is the length of a JSON header and of a body (unsigned 32 bits each, little-endian), then the two.
+A message is the header of its frame, as JSON; images and vectors are the body.
 """
 
 import json
-import socket
-import struct
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 Role = Literal["fused", "decoder", "engine"]
-
-LENGTHS = struct.Struct("<II")
-RECEIVE_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -79,52 +74,6 @@ class WorkerOrders:
 Message = Job | Result | Ready | WorkerOrders
 
 
-def encode(message: Message, body_length: int = 0) -> bytes:
-    """A frame without its body."""
-    header = json.dumps(asdict(message), separators=(",", ":")).encode()
-    return LENGTHS.pack(len(header), body_length) + header
-
-
-class FrameReceiver:
-    """Reads frames from a blocking socket; never waits for the rest of one while another one is there."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self._connection = connection
-        self._received = bytearray()
-        self._chunk = bytearray(RECEIVE_BYTES)
-
-    def waiting(self) -> list[tuple[bytes, bytes]]:
-        """Whole frames that have arrived: header and body. Does not wait. Raises EOFError at the end."""
-        self._receive(socket.MSG_DONTWAIT)
-        return self._whole()
-
-    def next(self) -> list[tuple[bytes, bytes]]:
-        """Waits for at least one whole frame. Raises EOFError when the other side is gone."""
-        while not (frames := self._whole()):
-            self._receive(0)
-        return frames
-
-    def _receive(self, flags: int) -> None:
-        try:
-            count = self._connection.recv_into(self._chunk, RECEIVE_BYTES, flags)
-            while count:
-                self._received += memoryview(self._chunk)[:count]
-                count = self._connection.recv_into(self._chunk, RECEIVE_BYTES, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return
-        raise EOFError
-
-    def _whole(self) -> list[tuple[bytes, bytes]]:
-        frames = []
-        start = 0
-        while len(self._received) - start >= LENGTHS.size:
-            header, body = LENGTHS.unpack_from(self._received, start)
-            middle = start + LENGTHS.size + header
-            end = middle + body
-            if len(self._received) < end:
-                break
-            frames.append((bytes(self._received[start + LENGTHS.size : middle]), bytes(self._received[middle:end])))
-            start = end
-        if start:
-            del self._received[:start]
-        return frames
+def header(message: Message) -> bytes:
+    """Return a message as the header of a frame."""
+    return json.dumps(asdict(message), separators=(",", ":")).encode()

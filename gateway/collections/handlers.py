@@ -1,4 +1,4 @@
-"""Collections over HTTP: list, info, create, updatename, delete, and finetune."""
+"""Collections over HTTP: list, info, create, rename, delete, finetune, and the images that could not be indexed."""
 
 from collections.abc import AsyncIterator
 from json import loads
@@ -8,19 +8,19 @@ from aiohttp import web
 from catalog.collections import Collection, Collections, NewestJob
 from catalog.indexes import Indexes
 from catalog.jobs import Job, Jobs
-from gateway.content.disk_space import DataDisk
+from gateway.content.disk_space import DiskSpace
 from gateway.content.upload import Uploads
 from gateway.http import parameters
 from gateway.http.body import read_object
 from gateway.http.responses import data, push, send_csv, table
-from gateway.upstreams.embedder import EmbedderClient
+from gateway.upstreams.embedder import QueryEmbedder
 from gateway.upstreams.trainer import TrainerClient
 
-FAILURES_AT_ONCE, MAX_FAILURES_AT_ONCE = 1000, 10_000
+FAILURES_PER_PAGE, MAX_FAILURES_PER_PAGE = 1000, 10_000
 
 
 class CollectionHandlers:
-    """The routes of a collection that move no content and search nothing."""
+    """The routes of collections, except for content and search."""
 
     def __init__(
         self,
@@ -29,9 +29,9 @@ class CollectionHandlers:
         jobs: Jobs,
         indexes: Indexes,
         uploads: Uploads,
-        embedder: EmbedderClient,
+        embedder: QueryEmbedder,
         trainer: TrainerClient,
-        disk: DataDisk,
+        disk: DiskSpace,
         max_name_characters: int,
     ) -> None:
         self._collections = collections
@@ -63,30 +63,31 @@ class CollectionHandlers:
             identifier = await self._collections.create(name)
         else:
             identifier = await self._uploads.create_from_heidicon(name, tag)
-        return push("The collection was created.", id=identifier)
+        return push("Collection created", id=identifier)
 
     async def update_name(self, request: web.Request) -> web.Response:
         """`POST /api/collection/{id}/updatename`."""
         identifier = parameters.collection_id(request.match_info["id"])
         name = parameters.name(await read_object(request), self._max_name_characters)
         await self._collections.rename(identifier, name)
-        return push("The collection has its new name.")
+        return push("Collection updated")
 
     async def delete(self, request: web.Request) -> web.Response:
         """`POST /api/collection/{id}/delete`."""
         await self._collections.mark_deleting(parameters.collection_id(request.match_info["id"]))
         self._trainer.nudge()
-        return push("The collection was deleted.")
+        return push("Collection deleted")
 
     async def finetune(self, request: web.Request) -> web.Response:
         """`POST /api/collection/{id}/finetune`."""
         identifier = parameters.collection_id(request.match_info["id"])
         self._disk.check()
-        force, refresh = parameters.truth(request.query, "force"), parameters.truth(request.query, "refresh")
+        force, refresh = parameters.boolean(request.query, "force"), parameters.boolean(request.query, "refresh")
         backbone = await self._embedder.served_backbone()
         job, created = await self._jobs.enqueue(identifier, backbone=backbone, force=force, refresh=refresh)
         if job is None:
-            return push("There is nothing new to learn: search serves the newest content.", job_id=None)
+            message = "Nothing to finetune: search already uses the newest content. Use force=true to finetune anyway."
+            return push(message, job_id=None)
         self._trainer.nudge()
         return push(_finetune_message(job, created), job_id=job.id)
 
@@ -97,15 +98,16 @@ class CollectionHandlers:
         if job is None:
             return push("No finetune is queued or running.", job_id=None)
         self._trainer.nudge()
-        return push(f"The finetune {'is cancelled' if job.state.ended else 'will end soon'}.", job_id=job.id)
+        message = "The finetune was cancelled." if job.state.ended else "The finetune is being cancelled."
+        return push(message, job_id=job.id)
 
     async def failures(self, request: web.Request) -> web.StreamResponse:
-        """`GET /api/collection/{id}/failures`: JSON by the page, or all as CSV for a client that asks for it by Accept.
+        """`GET /api/collection/{id}/failures`: a page as JSON, or everything as CSV with `Accept: text/csv`.
 
-        `limit` and `after`: how many, and the `next` of the page before.
+        `limit`: rows of a page. `after`: the `next` of the previous page.
         """
         identifier = parameters.collection_id(request.match_info["id"])
-        limit = parameters.whole_number(request.query, "limit", FAILURES_AT_ONCE, most=MAX_FAILURES_AT_ONCE)
+        limit = parameters.whole_number(request.query, "limit", FAILURES_PER_PAGE, most=MAX_FAILURES_PER_PAGE)
         after = parameters.whole_number(request.query, "after", 0, least=0)
         collection = await self._collections.get(identifier)
         index_id, number = await self._indexes.newest_failures(identifier)
@@ -123,7 +125,7 @@ class CollectionHandlers:
     async def _failures_table(self, request: web.Request, name: str, index_id: int | None) -> web.StreamResponse:
         async def rows() -> AsyncIterator[list[tuple[str, ...]]]:
             after = 0
-            while page := await self._indexes.failed_images(index_id, after=after, limit=FAILURES_AT_ONCE):
+            while page := await self._indexes.failed_images(index_id, after=after, limit=FAILURES_PER_PAGE):
                 yield [(row.image_url, row.repo_url, row.reason, row.detail) for row in page]
                 after = page[-1].image_id
 
@@ -132,8 +134,8 @@ class CollectionHandlers:
 
 def _finetune_message(job: Job, created: bool) -> str:
     if created:
-        return "The finetune is queued."
-    return f"A finetune is {job.state.value} already."
+        return "Model finetuning started"
+    return f"A finetune is already {job.state.value}."
 
 
 def _counts(job: NewestJob) -> dict[str, int] | None:
@@ -156,7 +158,7 @@ def _described(collection: Collection, backbone: str | None) -> dict[str, object
         "requires_finetuning": collection.requires_finetuning(backbone),
         "last_modified": collection.last_modified.isoformat(),
         "last_finetuned": collection.last_finetuned and collection.last_finetuned.isoformat(),
-        # Spelled so in the contract.
+        # The contract has this spelling.
         "finetuning_progess": job.progress if job is not None and job.active else None,
         "heidicon_tag": collection.heidicon_tag,
         "finetuning_state": "never" if job is None else job.state,

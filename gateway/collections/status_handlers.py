@@ -1,18 +1,18 @@
-"""What operators and the curious ask: health, readiness, metrics, and what this is."""
+"""Health, readiness, metrics, version, and whether an API key is valid."""
 
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from gateway.http.responses import data
-from gateway.upstreams.readiness import Readiness
+from gateway.http.responses import data, push
+from gateway.upstreams.readiness import GatewayReadiness
 from servicekit.telemetry.metrics import render
 from servicekit.version import VERSION
 
 
 class StatusHandlers:
-    """The routes outside of the API."""
+    """The routes outside of collections."""
 
-    def __init__(self, *, readiness: Readiness, registry: CollectorRegistry) -> None:
+    def __init__(self, *, readiness: GatewayReadiness, registry: CollectorRegistry) -> None:
         self._readiness = readiness
         self._registry = registry
 
@@ -21,36 +21,35 @@ class StatusHandlers:
         return data({"name": "similis", "version": VERSION})
 
     async def healthy(self, _: web.Request) -> web.Response:
-        """`GET /healthz`: the process answers."""
+        """`GET /healthz`: always 200, while the process answers."""
         return data({"status": "ok"})
 
     async def ready(self, _: web.Request) -> web.Response:
-        """`GET /readyz`: 200 when Postgres, Qdrant and the embedder answer, else 503 that names who does not."""
+        """`GET /readyz`: 200 when Postgres, Qdrant and the embedder answer; else 503 with the parts that do not."""
         parts = await self._readiness.parts()
-        ready = all(state == "ok" for state in parts.values())
-        response = data({"status": "ready" if ready else "not_ready", "parts": parts})
-        if not ready:
-            response.set_status(503)
-            response.headers["Retry-After"] = "1"
-        return response
+        return _status(all(state == "ok" for state in parts.values()), parts=parts)
 
     async def serves(self, _: web.Request) -> web.Response:
-        """`GET /readyz/gateway`: 200 until this gateway is about to end; for load balancers.
+        """`GET /readyz/gateway`: 200 until this gateway shuts down; for load balancers.
 
-        Were the parts asked too, all gateways would leave a balancer together when a part is down, and clients would
-        lose what needs no part, and our 503 with `Retry-After` for what does.
+        It does not check the parts. Otherwise all gateways would leave the load balancer together when one part is
+        down, and clients would get no answer at all instead of a 503 with `Retry-After`.
         """
-        serves = self._readiness.serves()
-        response = data({"status": "ready" if serves else "not_ready"})
-        if not serves:
-            response.set_status(503)
-            response.headers["Retry-After"] = "1"
-        return response
+        return _status(self._readiness.serves())
 
     async def metrics(self, _: web.Request) -> web.Response:
-        """`GET /metrics`, in Prometheus' text format."""
+        """`GET /metrics`: in Prometheus' text format."""
         return render(self._registry)
 
     async def verify(self, _: web.Request) -> web.Response:
-        """`POST /api/verify`: whoever gets here has a valid key."""
-        return data({"message": "The API key is valid.", "message_type": "push"})
+        """`POST /api/verify`: the key has been checked before this is called."""
+        # The existing web client compares this text.
+        return push("API key is valid")
+
+
+def _status(ready: bool, **fields: object) -> web.Response:
+    response = data({"status": "ready" if ready else "not_ready", **fields})
+    if not ready:
+        response.set_status(503)
+        response.headers["Retry-After"] = "1"
+    return response

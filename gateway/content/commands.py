@@ -1,125 +1,163 @@
-"""What a content process is asked to do: files in, files out, so that nothing large is held in memory."""
+"""The commands of a content process: files in, files out, so that nothing large is held in memory.
+
+A command and its answer travel as JSON, so paths are strings.
+"""
 
 import csv
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar, Protocol, TypeVar
 
 from gateway.content.csv_format import copy_rows
-from gateway.heidicon.schema import nonsense, parse_page
-from gateway.http.json_field import Base64Field
+from gateway.http.base64_body import Base64Body
 from servicekit.errors import InvalidRequest, TooLarge
 
-PIECE_BYTES = 1024 * 1024
+CHUNK_BYTES = 1024 * 1024
 FIELD = "content"
 
-Answer = dict[str, object]
+
+@dataclass(frozen=True)
+class Done:
+    """The answer of a command that has nothing to report."""
 
 
-def extract_content(body: Path, target: Path, *, max_bytes: int) -> Answer:
-    """Writes the bytes whose base64 a JSON body has under `content`.
+@dataclass(frozen=True)
+class StagedRows:
+    """Rows that are ready for Postgres. digest: the SHA-256 of the CSV, in hexadecimal."""
 
-    Raises InvalidRequest: invalid_json, content_missing, invalid_base64; TooLarge for more than `max_bytes`.
-    """
-    with body.open("rb") as source, target.open("wb") as output:
-
-        def write(data: bytes) -> None:
-            output.write(data)
-            if output.tell() > max_bytes:
-                raise TooLarge(f"The CSV is larger than {max_bytes} bytes.")
-
-        content = Base64Field(FIELD, write)
-        while piece := source.read(PIECE_BYTES):
-            content.feed(piece)
-        if content.finish().get(FIELD) is None:
-            raise InvalidRequest(f"The field {FIELD} is missing.", code="content_missing")
-    return {}
+    row_count: int
+    digest: str
 
 
-def stage_csv(source: Path, target: Path, *, max_rows: int) -> Answer:
-    """Checks a CSV and writes its rows for Postgres' COPY; gives `row_count` and the `digest` of the bytes.
+@dataclass(frozen=True)
+class ParsedPage:
+    """A page of HeidICON's objects. total: the number of objects on all pages, as this page reports it."""
 
-    Raises InvalidRequest, invalid_csv; TooLarge.
-    """
-    summary = copy_rows(source, target, max_rows=max_rows)
-    with source.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"row_count": summary.row_count, "digest": digest}
+    total: int
 
 
-def keep_page(body: Path, target: Path, *, limit: int) -> Answer:
-    """Writes the objects of one page of HeidICON's answer as JSON lines; gives `total` and `count`.
+@dataclass(frozen=True)
+class JoinedPages:
+    """The CSV of all pages. objects: the number of distinct objects in it."""
 
-    Raises UpstreamFailed, heidicon_bad_answer.
-    """
-    try:
-        page = parse_page(json.loads(body.read_bytes()), limit)
-    except (ValueError, RecursionError):
-        raise nonsense("a page that is not JSON") from None
-    with target.open("w", encoding="utf-8") as output:
-        output.writelines(json.dumps(entry) + "\n" for entry in page.objects)
-    return {"total": page.total, "count": len(page.objects)}
+    objects: int
 
 
-def join_pages(pages: Iterable[Path], target: Path, *, instance: str) -> Answer:
-    """Writes the CSV of the kept pages, each object once; gives `objects`, how many different ones there are.
-
-    Raises UpstreamFailed, heidicon_bad_answer.
-    """
-    seen: set[int] = set()
-    with target.open("w", encoding="utf-8", newline="") as output:
-        writer = csv.writer(output, lineterminator="\n")
-        for identifier, urls in _objects(pages):
-            if identifier in seen:
-                continue
-            seen.add(identifier)
-            try:
-                writer.writerows((url, f"{instance}/#/detail/{identifier}") for url in urls)
-            except UnicodeEncodeError:
-                raise nonsense("a download URL that is no text") from None
-    return {"objects": len(seen)}
+Answer = TypeVar("Answer", bound="Done | StagedRows | ParsedPage | JoinedPages", covariant=True)
 
 
-def stage_joined(source: Path, target: Path, *, max_rows: int) -> Answer:
-    """As `stage_csv`, for a CSV that we wrote: what is wrong with it is the instance's fault."""
-    try:
-        return stage_csv(source, target, max_rows=max_rows)
-    except InvalidRequest as error:
-        raise nonsense(f"a download URL that is none ({error.message})") from None
+class Command(Protocol[Answer]):
+    """A command. Its fields are its arguments."""
+
+    @property
+    def answer(self) -> type[Answer]:
+        """The class of the answer."""
+        ...
+
+    def run(self) -> Answer:
+        """Do the work, in the content process."""
+        ...
 
 
-def _objects(pages: Iterable[Path]) -> Iterator[tuple[int, list[str]]]:
+@dataclass(frozen=True)
+class ExtractContent:
+    """Decode the base64 under `content` in a JSON body, and write the bytes to a file."""
+
+    answer: ClassVar[type[Done]] = Done
+
+    body: str
+    target: str
+    max_bytes: int
+
+    def run(self) -> Done:
+        """Raises InvalidRequest (invalid_json, content_missing, invalid_base64), and TooLarge over `max_bytes`."""
+        with Path(self.body).open("rb") as source, Path(self.target).open("wb") as output:
+
+            def write(data: bytes) -> None:
+                output.write(data)
+                if output.tell() > self.max_bytes:
+                    raise TooLarge(f"The CSV may have at most {self.max_bytes} bytes.")
+
+            content = Base64Body(write, field=FIELD)
+            while chunk := source.read(CHUNK_BYTES):
+                content.feed(chunk)
+            if content.finish().get(FIELD) is None:
+                raise InvalidRequest(f"{FIELD} is missing. Send the CSV as base64.", code="content_missing")
+        return Done()
+
+
+@dataclass(frozen=True)
+class StageCsv:
+    """Validate a CSV and write its rows for Postgres' COPY."""
+
+    answer: ClassVar[type[StagedRows]] = StagedRows
+
+    source: str
+    target: str
+    max_rows: int
+
+    def run(self) -> StagedRows:
+        """Raises InvalidRequest (invalid_csv), and TooLarge over `max_rows`."""
+        source = Path(self.source)
+        summary = copy_rows(source, Path(self.target), max_rows=self.max_rows)
+        with source.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return StagedRows(summary.row_count, digest)
+
+
+@dataclass(frozen=True)
+class ParsePage:
+    """Parse a page of HeidICON's objects and write id and image URLs of each as a line of JSON."""
+
+    answer: ClassVar[type[ParsedPage]] = ParsedPage
+
+    body: str
+    target: str
+    limit: int
+
+    def run(self) -> ParsedPage:
+        """Raises UpstreamFailed (heidicon_bad_answer)."""
+        # Imported here, so that other uploads do not load pydantic, which takes longer than the rest of the start.
+        from gateway.heidicon.schema import parse_page
+
+        page = parse_page(Path(self.body).read_bytes(), self.limit)
+        with Path(self.target).open("w", encoding="utf-8") as output:
+            output.writelines(json.dumps(entry) + "\n" for entry in page.objects)
+        return ParsedPage(page.total)
+
+
+@dataclass(frozen=True)
+class JoinPages:
+    """Write the CSV of parsed pages, with each object once."""
+
+    answer: ClassVar[type[JoinedPages]] = JoinedPages
+
+    pages: list[str]
+    target: str
+    instance: str
+
+    def run(self) -> JoinedPages:
+        """Write the CSV."""
+        seen: set[int] = set()
+        with Path(self.target).open("w", encoding="utf-8", newline="") as output:
+            writer = csv.writer(output, lineterminator="\n")
+            for identifier, urls in _objects(self.pages):
+                if identifier in seen:
+                    continue
+                seen.add(identifier)
+                writer.writerows((url, f"{self.instance}/#/detail/{identifier}") for url in urls)
+        return JoinedPages(len(seen))
+
+
+COMMANDS = {kind.__name__: kind for kind in (ExtractContent, StageCsv, ParsePage, JoinPages)}
+
+
+def _objects(pages: Iterable[str]) -> Iterator[tuple[int, list[str]]]:
     for page in pages:
-        with page.open(encoding="utf-8") as lines:
+        with Path(page).open(encoding="utf-8") as lines:
             for line in lines:
                 identifier, urls = json.loads(line)
                 yield identifier, urls
-
-
-def _paths(values: object) -> list[Path]:
-    return [Path(value) for value in values] if isinstance(values, list) else []
-
-
-def _number(value: object) -> int:
-    return value if isinstance(value, int) else 0
-
-
-# A command's arguments are what JSON can say.
-COMMANDS: dict[str, Callable[[Answer], Answer]] = {
-    "extract_content": lambda given: extract_content(
-        Path(str(given["body"])), Path(str(given["target"])), max_bytes=_number(given["max_bytes"])
-    ),
-    "stage_csv": lambda given: stage_csv(
-        Path(str(given["source"])), Path(str(given["target"])), max_rows=_number(given["max_rows"])
-    ),
-    "keep_page": lambda given: keep_page(
-        Path(str(given["body"])), Path(str(given["target"])), limit=_number(given["limit"])
-    ),
-    "join_pages": lambda given: join_pages(
-        _paths(given["pages"]), Path(str(given["target"])), instance=str(given["instance"])
-    ),
-    "stage_joined": lambda given: stage_joined(
-        Path(str(given["source"])), Path(str(given["target"])), max_rows=_number(given["max_rows"])
-    ),
-}

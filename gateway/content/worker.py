@@ -1,14 +1,14 @@
-"""The gateway's side of a content process: asks, waits without blocking, and kills it when the request ends."""
+"""The gateway's side of a content process: send commands, wait without blocking, kill it when the request ends."""
 
 import asyncio
 import json
-import sys
-from asyncio.subprocess import PIPE, Process
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
+from typing import Any
 
-from gateway.content.commands import Answer
+from gateway.content.commands import Answer, Command
 from servicekit import errors
+from servicekit.process.child_process import ChildGone, ChildProcess
 from servicekit.request_context import remaining
 from servicekit.telemetry.logs import get_logger
 
@@ -19,61 +19,44 @@ END_SECONDS = 2.0
 
 
 class ContentWorker:
-    """A running content process. Its commands are those of `content_commands.COMMANDS`."""
+    """A running content process. It runs one command at a time."""
 
-    def __init__(self, process: Process) -> None:
-        self._process = process
+    def __init__(self, child: ChildProcess) -> None:
+        self._child = child
         self._turn = asyncio.Lock()
 
-    async def ask(self, command: str, **arguments: object) -> Answer:
-        """Has a command carried out, after those that were asked for before.
+    async def ask(self, command: Command[Answer]) -> Answer:
+        """Run a command in the process, after all earlier ones, and return its answer.
 
-        Raises the error of the tree that the process answers with, DeadlineExceeded when the request's time is over,
-        Unavailable when the process dies.
+        Raises what the command raises, DeadlineExceeded when the request's time is over, and Unavailable
+        (content_process_died) when the process dies.
         """
         async with self._turn:
             try:
                 async with asyncio.timeout(remaining(COMMAND_SECONDS)):
-                    answer = await self._exchange(json.dumps({"command": command, **arguments}))
+                    outcome = await self._exchange([type(command).__name__, vars(command)])
             except TimeoutError:
-                raise errors.DeadlineExceeded("Reading the content took longer than it may.") from None
-        kind = answer.get("error")
-        if kind is None:
-            return answer
-        found: type[errors.ServiceError] = getattr(errors, str(kind))
-        raise found(str(answer["message"]), code=str(answer["code"]))
+                raise errors.DeadlineExceeded("Reading the upload timed out.") from None
+        if error := outcome.get("error"):
+            kind: type[errors.ServiceError] = getattr(errors, error["kind"])
+            raise kind(error["message"], code=error["code"])
+        return command.answer(**outcome["answer"])
 
-    async def _exchange(self, line: str) -> Answer:
-        stdin, stdout = self._process.stdin, self._process.stdout
-        if stdin is None or stdout is None:
-            raise RuntimeError("a content process has pipes")
-        raw = b""
-        with suppress(ConnectionError):
-            stdin.write(line.encode() + b"\n")
-            await stdin.drain()
-            raw = await stdout.readline()
-        if not raw:
-            status = await self._process.wait()
-            log.error("content_process_died", status=status)
-            raise errors.Unavailable("Reading the content failed.", code="content_process_died")
-        answer: Answer = json.loads(raw)
-        return answer
+    async def _exchange(self, request: list[object]) -> dict[str, Any]:
+        try:
+            self._child.send(json.dumps(request).encode())
+            await self._child.drain()
+            header, _ = await self._child.receive()
+        except ChildGone:
+            log.error("content_process_died", status=await self._child.wait())
+            message = "The process that was reading the upload has died. Try again."
+            raise errors.Unavailable(message, code="content_process_died") from None
+        outcome: dict[str, Any] = json.loads(header)
+        return outcome
 
 
 @asynccontextmanager
 async def content_worker() -> AsyncIterator[ContentWorker]:
-    """A fresh content process while entered; it is gone afterwards, whatever it was doing."""
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-P", "-m", "gateway.content.worker_main", stdin=PIPE, stdout=PIPE
-    )
-    try:
-        yield ContentWorker(process)
-        if process.stdin is not None:
-            process.stdin.close()
-        with suppress(TimeoutError):
-            async with asyncio.timeout(END_SECONDS):
-                await process.wait()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await asyncio.shield(process.wait())
+    """Start a content process while entered. It always ends afterwards, even in the middle of a command."""
+    async with ChildProcess.running("gateway.content.worker_main", grace_seconds=END_SECONDS) as child:
+        yield ContentWorker(child)

@@ -1,46 +1,45 @@
-"""The process that reads contents: parsing a million rows would hold up every search if the gateway did it itself.
+"""The content process: parse an upload outside the gateway's own process, where it would delay every search.
 
-One lives for each upload that is being processed, and imports nothing but what parsing needs. It takes a command as a
-line of JSON on standard input and answers with one on standard output. It ends with its input: when the gateway lets
-it go, and when the gateway dies.
+One process serves one upload, and imports only what parsing needs. It receives commands as frames with a JSON header
+and answers each with a frame. It exits when the gateway hangs up.
 """
 
-import errno
 import json
-import signal
 import sys
+from dataclasses import asdict
 
-from gateway.content.commands import COMMANDS, Answer
-from servicekit import errors
+from gateway.content.commands import COMMANDS
+from gateway.content.disk_errors import disk_errors
+from servicekit.errors import ServiceError
+from servicekit.process.parent_link import ParentLink
 from servicekit.process.priority import step_back
 
 # Searches come first.
 NICENESS = 5
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
-def answer(line: str) -> Answer:
-    """Carries out the command in a line; a refusal becomes an answer too. Defects end the process."""
-    given: Answer = json.loads(line)
+def answer(request: bytes) -> bytes:
+    """Run the command in a frame's header and return the answer's header. A bug in a command ends the process."""
+    name, arguments = json.loads(request)
+    outcome: dict[str, object]
     try:
-        return COMMANDS[str(given["command"])](given)
-    except errors.ServiceError as error:
-        return {"error": type(error).__name__, "code": error.code, "message": error.message}
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        return {"error": "NoSpace", "code": "no_space", "message": "The disk is full."}
+        with disk_errors():
+            outcome = {"answer": asdict(COMMANDS[name](**arguments).run())}
+    except ServiceError as error:
+        outcome = {"error": {"kind": type(error).__name__, "code": error.code, "message": error.message}}
+    return json.dumps(outcome).encode()
 
 
 def main() -> int:
-    """Serves until standard input ends."""
+    """Serve until the gateway hangs up."""
+    link = ParentLink.open(int(sys.argv[1]))
     step_back(NICENESS)
-    # Ctrl-C is for the gateway, which lets its uploads end first.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    for line in sys.stdin:
-        sys.stdout.write(json.dumps(answer(line)) + "\n")
-        sys.stdout.flush()
-    return 0
+    try:
+        while True:
+            for request, _ in link.receive():
+                link.send(answer(request))
+    except (EOFError, ConnectionError):
+        return 0
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Reading a request's body: decoded, counted, bounded, and no sooner than the handler asks for it."""
+"""Read a request's body: decompressed, limited, and not before the handler asks for it."""
 
 import zlib
 from collections.abc import AsyncIterator
@@ -11,19 +11,16 @@ from servicekit.errors import InvalidRequest, TooLarge
 
 CHUNK_BYTES = 256 * 1024
 SMALL_BODY_BYTES = 64 * 1024
-# zlib's window size that takes the header of gzip, and of zlib.
+# zlib's `wbits` for the header of each format.
 ZLIB_WINDOW = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 ENCODINGS = "gzip, deflate"
 
 
-async def expect_nothing(_: web.Request) -> None:
-    """Stands in for aiohttp's handler of `Expect`, which would ask for the body before the key was checked."""
-
-
 async def chunks(request: web.Request, limit: int) -> AsyncIterator[bytes]:
-    """The body in pieces, its content encoding undone.
+    """Yield the body in pieces, decompressed.
 
-    limit: the most decoded bytes. Raises TooLarge, and InvalidRequest for a body that is not what its headers say.
+    limit: the most bytes after decompression. Raises TooLarge, and InvalidRequest (invalid_body) for a body that does
+    not match its headers.
     """
     if request.content_length is not None and request.content_length > limit:
         raise too_large(limit)
@@ -36,22 +33,23 @@ async def chunks(request: web.Request, limit: int) -> AsyncIterator[bytes]:
                 raise too_large(limit)
             yield chunk
     except (RequestPayloadError, zlib.error):
-        raise InvalidRequest("The body is broken or incomplete.", code="invalid_body") from None
+        message = "The body is incomplete, or does not match its Content-Encoding."
+        raise InvalidRequest(message, code="invalid_body") from None
 
 
 async def read_object(request: web.Request) -> JsonObject:
-    """A small body that is a JSON object; an empty body is an empty object. Raises InvalidRequest, TooLarge."""
+    """Return the JSON object in a small body; an empty body is an empty object. Raises InvalidRequest, TooLarge."""
     return parse_object(b"".join([piece async for piece in chunks(request, SMALL_BODY_BYTES)]))
 
 
 def media_type(request: web.Request) -> str:
-    """The media type that the client named, in lower case and without parameters; empty for none."""
+    """Return the media type of Content-Type in lower case, without parameters; empty if there is none."""
     return request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
 
 
 def too_large(limit: int) -> TooLarge:
-    """The refusal of a body with more bytes than `limit`."""
-    return TooLarge(f"The body is larger than {limit} bytes.")
+    """Return the error for a body with more bytes than `limit`."""
+    return TooLarge(f"The body may have at most {limit} bytes.")
 
 
 def _ask_for_body(request: web.Request) -> None:
@@ -75,8 +73,8 @@ async def _decoded(request: web.Request) -> AsyncIterator[bytes]:
             yield decoder.decompress(pending, CHUNK_BYTES)
             pending = decoder.unconsumed_tail
         if decoder.unused_data:
-            raise zlib.error("data after the end")
-    # What the window still holds: less than one piece.
+            raise zlib.error("data after the end of the stream")
+    # At most one window: less than a piece.
     yield decoder.flush()
     if not decoder.eof:
-        raise zlib.error("incomplete")
+        raise zlib.error("incomplete stream")

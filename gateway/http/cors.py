@@ -1,4 +1,4 @@
-"""Which pages of other origins may call (CORS)."""
+"""CORS: which web origins may call the API from a browser."""
 
 from collections.abc import Iterable
 
@@ -10,14 +10,14 @@ PREFLIGHT_SECONDS = 600
 
 
 class Cors:
-    """Adds the headers by which a browser lets a page read an answer."""
+    """Add the headers that let pages of other origins read an answer."""
 
     def __init__(self, origins: frozenset[str]) -> None:
-        """origins: "https://example.org"; "*" for all."""
+        """origins: such as "https://example.org"; "*" allows all."""
         self._origins = origins
 
     def allow(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
-        """Adds what any answer needs."""
+        """Add the headers that every answer needs."""
         if "*" in self._origins:
             response.headers["Access-Control-Allow-Origin"] = "*"
         else:
@@ -29,7 +29,7 @@ class Cors:
         response.headers["Access-Control-Expose-Headers"] = EXPOSED_HEADERS
 
     def preflight(self, methods: Iterable[str]) -> web.Response:
-        """The answer to OPTIONS on a route with these methods."""
+        """Return the answer to OPTIONS on a route with these methods."""
         allowed = ", ".join(sorted(methods))
         return web.Response(
             status=204,

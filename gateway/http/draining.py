@@ -1,6 +1,6 @@
-"""The end of a gateway: it says that it is not ready, then takes no new connections, and finishes what is here.
+"""The end of a gateway: it reports not ready, then takes no new connections, and finishes the requests it has.
 
-aiohttp's own shutdown ignores what still comes of a request's body, so it may begin only after this.
+aiohttp's own shutdown ignores the rest of a request's body, so it must not begin before those requests are finished.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from servicekit.errors import Unavailable
 
 
 class Drain:
-    """Counts the requests being answered, and waits for the last."""
+    """Count the requests under way, and wait for the last one."""
 
     def __init__(self) -> None:
         self._active = 0
@@ -23,7 +23,7 @@ class Drain:
 
     @contextmanager
     def request(self) -> Iterator[None]:
-        """One request is being answered while entered."""
+        """Count one request while entered."""
         self._active += 1
         self._idle.clear()
         try:
@@ -33,24 +33,24 @@ class Drain:
             if not self._active:
                 self._idle.set()
 
-    def mark(self, response: web.StreamResponse) -> None:
-        """Makes an answer the last one of its connection, if we are about to end."""
+    def close_connection(self, response: web.StreamResponse) -> None:
+        """Make the response the last one of its connection, if the gateway is shutting down."""
         if self._draining:
             response.headers["Connection"] = "close"
             response.force_close()
 
     def check(self) -> None:
-        """Raises Unavailable when this gateway is about to end."""
+        """Raise Unavailable if the gateway is shutting down."""
         if self._draining:
-            raise Unavailable("This gateway stops.", code="stopping")
+            raise Unavailable("This gateway is shutting down.", code="stopping")
 
     async def announce(self, seconds: float) -> None:
-        """Says from now on that this gateway is not ready; returns when those who balance had time to see it."""
+        """Report not ready from now on; return after load balancers have had time to notice."""
         self._draining = True
         await asyncio.sleep(seconds)
 
     async def wait(self, seconds: float) -> None:
-        """Returns when no request is being answered, or after the grace period."""
+        """Return when no request is under way, or after the grace period."""
         try:
             async with asyncio.timeout(seconds):
                 await self._idle.wait()

@@ -1,4 +1,4 @@
-"""What a request says, checked: ids, names, tags, and how a search or a finetune is wanted."""
+"""Check the parameters of requests: ids, names, tags, and the options of searches and finetunes."""
 
 import re
 import unicodedata
@@ -14,54 +14,62 @@ MAX_ID = 2**63 - 1
 DEFAULT_RESULTS = 5
 MAX_RESULTS = 1000
 MAX_TAG_CHARACTERS = 200
-# Control characters, lone surrogates, line and paragraph separators.
-UNWANTED = ("Cc", "Cs", "Zl", "Zp")
-# With all the digits that a program writes: 0.57 * 100 is 56.99999999999999.
+# Unicode categories: control characters, lone surrogates, line and paragraph separators.
+UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
+# Programs write many digits: in floating point, 0.57 * 100 is 56.99999999999999.
 NUMBER = re.compile(r"[0-9]{1,9}(\.[0-9]{1,20})?", re.ASCII)
 WHOLE_NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
-TRUTHS = {"true": True, "1": True, "false": False, "0": False}
+BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 
 def collection_id(text: str) -> int:
-    """The id in a path. Raises InvalidRequest, collection_not_found: what can be no id names no collection."""
+    """Return the id in a path. Raises InvalidRequest, collection_not_found, also for text that is not an id."""
     if not COLLECTION_ID.fullmatch(text) or int(text) > MAX_ID:
         raise not_found(text[:40])
     return int(text)
 
 
 def name(body: JsonObject, limit: int) -> str:
-    """A collection's name, kept exactly as it was sent. Raises InvalidRequest, invalid_name."""
+    """Return a collection's name, exactly as it was sent. Raises InvalidRequest, invalid_name."""
     value = body.get("name")
-    if not isinstance(value, str) or not value.strip():
-        raise InvalidRequest("The collection needs a name.", code="invalid_name")
+    if value is None:
+        raise _invalid("name", "is missing. Send it as a field of a JSON object")
+    if not isinstance(value, str):
+        raise _invalid("name", "must be a string")
+    if not value.strip():
+        raise _invalid("name", "must not be empty")
     if len(value) > limit:
-        raise InvalidRequest(f"The name has more than {limit} characters.", code="invalid_name")
-    if _has_unwanted(value):
-        raise InvalidRequest("The name has characters that cannot be shown.", code="invalid_name")
+        raise _invalid("name", f"must have at most {limit} characters")
+    if _has_unprintable(value):
+        raise _invalid("name", "must not contain control characters or line breaks")
     return value
 
 
 def heidicon_tag(body: JsonObject) -> str | None:
-    """The display name or id of a tag; None where there is none. Raises InvalidRequest, invalid_heidicon_tag."""
+    """Return the display name or id of a tag; None: there is none. Raises InvalidRequest, invalid_heidicon_tag."""
     value = body.get("heidicon_tag")
     if value is None:
         return None
     if isinstance(value, int) and not isinstance(value, bool):
         value = str(value)
-    if not isinstance(value, str) or len(value) > MAX_TAG_CHARACTERS or _has_unwanted(value):
-        raise InvalidRequest("The field heidicon_tag is not the name or id of a tag.", code="invalid_heidicon_tag")
+    if not isinstance(value, str):
+        raise _invalid("heidicon_tag", "must be the name or the id of a tag")
+    if len(value) > MAX_TAG_CHARACTERS:
+        raise _invalid("heidicon_tag", f"must have at most {MAX_TAG_CHARACTERS} characters")
+    if _has_unprintable(value):
+        raise _invalid("heidicon_tag", "must not contain control characters or line breaks")
     return value.strip() or None
 
 
 def search_request(image: bytes, body: JsonObject, query: Mapping[str, str]) -> SearchRequest:
-    """A search for an image, with its parameters from the body or else from the query.
+    """Return a search for an image. Its options come from the body, or else from the query.
 
     Raises InvalidRequest: image_missing, invalid_num_results, invalid_threshold.
     """
     if not image:
-        raise InvalidRequest("There is no image.", code="image_missing")
-    limit = _chosen("num_results", body, query)
-    threshold = _chosen("threshold", body, query)
+        raise InvalidRequest("image is missing. Send it as base64 or as a data URL.", code="image_missing")
+    limit = _option("num_results", body, query)
+    threshold = _option("threshold", body, query)
     return SearchRequest(
         image,
         limit=DEFAULT_RESULTS if limit is None else _num_results(limit),
@@ -70,43 +78,42 @@ def search_request(image: bytes, body: JsonObject, query: Mapping[str, str]) -> 
 
 
 def whole_number(query: Mapping[str, str], name: str, default: int, *, least: int = 1, most: int = MAX_ID) -> int:
-    """A parameter that is a whole number from `least` to `most`. Raises InvalidRequest, invalid_NAME."""
+    """Return a query parameter between `least` and `most`. Raises InvalidRequest, invalid_<name>."""
     text = query.get(name, str(default))
     if not WHOLE_NUMBER.fullmatch(text) or not least <= int(text) <= most:
-        raise InvalidRequest(f"The parameter {name} is a whole number from {least} to {most}.", code=f"invalid_{name}")
+        raise _invalid(name, f"must be a whole number between {least} and {most}")
     return int(text)
 
 
-def truth(query: Mapping[str, str], name: str) -> bool:
-    """A parameter that is true or false, and false where it is not given. Raises InvalidRequest, invalid_NAME."""
-    value = TRUTHS.get(query.get(name, "false").lower())
+def boolean(query: Mapping[str, str], name: str) -> bool:
+    """Return a query parameter that is true or false; false if it is missing. Raises InvalidRequest, invalid_<name>."""
+    value = BOOLEANS.get(query.get(name, "false").lower())
     if value is None:
-        raise InvalidRequest(f"The parameter {name} is true or false.", code=f"invalid_{name}")
+        raise _invalid(name, "must be true or false")
     return value
 
 
-def _chosen(field: str, body: JsonObject, query: Mapping[str, str]) -> object:
+def _option(field: str, body: JsonObject, query: Mapping[str, str]) -> object:
     value = body.get(field)
-    if value is not None or field not in query:
+    if value is not None:
         return value
-    text = query[field]
-    if not NUMBER.fullmatch(text):
-        raise InvalidRequest(f"The parameter {field} is not a number.", code=f"invalid_{field}")
+    text = query.get(field)
+    if text is None or not NUMBER.fullmatch(text):
+        return text
     return float(text) if "." in text else int(text)
 
 
 def _num_results(value: object) -> int:
     number = _number(value)
     if number is None or number % 1 or not 1 <= number <= MAX_RESULTS:
-        message = f"num_results is a whole number from 1 to {MAX_RESULTS}."
-        raise InvalidRequest(message, code="invalid_num_results")
+        raise _invalid("num_results", f"must be a whole number between 1 and {MAX_RESULTS}")
     return int(number)
 
 
 def _threshold(value: object) -> float:
     number = _number(value)
     if number is None or not 0 <= number <= 100:
-        raise InvalidRequest("threshold is a percentage from 0 to 100.", code="invalid_threshold")
+        raise _invalid("threshold", "must be a number between 0 and 100")
     return number / 100
 
 
@@ -114,5 +121,9 @@ def _number(value: object) -> float | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _has_unwanted(text: str) -> bool:
-    return any(unicodedata.category(character) in UNWANTED for character in text)
+def _has_unprintable(text: str) -> bool:
+    return any(unicodedata.category(character) in UNPRINTABLE for character in text)
+
+
+def _invalid(name: str, problem: str) -> InvalidRequest:
+    return InvalidRequest(f"{name} {problem}.", code=f"invalid_{name}")

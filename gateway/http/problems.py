@@ -1,4 +1,4 @@
-"""The one table between the error tree and HTTP, and what an error looks like on the wire (RFC 9457)."""
+"""How an error is answered: the HTTP status of each service error, and the body (RFC 9457)."""
 
 import json
 import math
@@ -11,7 +11,7 @@ from servicekit.request_context import request_id
 
 PROBLEM_JSON = "application/problem+json"
 
-# Overload is 429, a part that is down 503: both ask to come back, and whoever watches can tell them apart.
+# Overload is 429 and a part that is down is 503, so that monitoring can tell them apart. Both ask for a retry.
 STATUS_OF: dict[type[errors.ServiceError], HTTPStatus] = {
     errors.InvalidRequest: HTTPStatus.BAD_REQUEST,
     errors.FailedPrecondition: HTTPStatus.BAD_REQUEST,
@@ -26,9 +26,9 @@ STATUS_OF: dict[type[errors.ServiceError], HTTPStatus] = {
 }
 ASK_TO_RETRY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
 DEFAULT_RETRY_SECONDS = 1.0
-# What the refusals of HTTP itself say in headers (RFC 9110).
+# Headers of aiohttp's own errors that clients need (RFC 9110).
 HEADERS_OF_HTTP = ("Accept-Encoding", "Allow", "Location")
-# Statuses that aiohttp's router and handlers raise themselves.
+# Errors that aiohttp's router and our handlers raise as HTTP statuses.
 CODE_OF_STATUS = {
     HTTPStatus.NOT_FOUND: "route_not_found",
     HTTPStatus.METHOD_NOT_ALLOWED: "method_not_allowed",
@@ -37,7 +37,7 @@ CODE_OF_STATUS = {
 
 
 def status_of(error: errors.ServiceError) -> HTTPStatus:
-    """The status of the error's class, or of the nearest of its bases that has one."""
+    """Return the status of the error's class, or of its nearest base class that has one."""
     for kind in type(error).__mro__:
         if kind in STATUS_OF:
             return STATUS_OF[kind]
@@ -45,7 +45,7 @@ def status_of(error: errors.ServiceError) -> HTTPStatus:
 
 
 def service_problem(error: errors.ServiceError) -> web.Response:
-    """The answer to a request that failed for a reason of the tree."""
+    """Return the answer to a service error."""
     status = status_of(error)
     headers = {}
     if status in ASK_TO_RETRY:
@@ -55,19 +55,26 @@ def service_problem(error: errors.ServiceError) -> web.Response:
 
 
 def http_problem(error: web.HTTPException) -> web.Response:
-    """The answer to what HTTP itself refuses: no such route, no such method of it, an encoding that is not undone."""
+    """Return the answer to an error of HTTP itself: an unknown route, method or content encoding."""
     status = HTTPStatus(error.status)
     headers = {name: error.headers[name] for name in HEADERS_OF_HTTP if name in error.headers}
-    detail = f"{status.description}." if status.description else f"{status.phrase}."
-    if "Accept-Encoding" in headers:
-        detail = f"The content encoding of the body is none of these: {headers['Accept-Encoding']}."
-    return _problem(status, CODE_OF_STATUS.get(status, status.name.lower()), detail, headers)
+    return _problem(status, CODE_OF_STATUS.get(status, status.name.lower()), _http_message(error), headers)
 
 
 def internal_problem() -> web.Response:
-    """The answer to a defect of ours: it says nothing but how to find the log's entry."""
-    message = "Something went wrong on our side. The request id finds it in the logs."
+    """Return the answer to a defect of ours, which tells nothing except how to find it in the logs."""
+    message = "An internal error occurred. Quote the request_id when you report it."
     return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", message, {})
+
+
+def _http_message(error: web.HTTPException) -> str:
+    if isinstance(error, web.HTTPNotFound):
+        return "The API has no route with this path."
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        return f"The method {error.method} is not allowed here. Allowed: {', '.join(sorted(error.allowed_methods))}."
+    if "Accept-Encoding" in error.headers:
+        return f"The Content-Encoding is not supported. Supported: {error.headers['Accept-Encoding']}."
+    return f"{HTTPStatus(error.status).phrase}."
 
 
 def _problem(status: HTTPStatus, code: str, detail: str, headers: dict[str, str]) -> web.Response:

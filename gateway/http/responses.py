@@ -1,4 +1,4 @@
-"""What a success looks like on the wire."""
+"""Answers to successful requests: JSON, and CSV downloads."""
 
 import asyncio
 import csv
@@ -14,31 +14,31 @@ from servicekit.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-# A client that takes nothing for this long is gone.
+# A client that takes nothing for this long is considered gone.
 STALLED_SECONDS = 30.0
 UNSAFE_IN_FILE_NAMES = str.maketrans(dict.fromkeys('/\\:*?"<>|', "_"))
 
 
 def data(body: object) -> web.Response:
-    """An answer that is data."""
+    """Return an answer with data."""
     return web.Response(
         body=json.dumps(body, ensure_ascii=False).encode("utf-8"), content_type="application/json", charset="utf-8"
     )
 
 
 def push(message: str, **fields: object) -> web.Response:
-    """An answer that says what was done; `fields` come with it."""
+    """Return an answer that says what was done, with additional fields."""
     return data({**fields, "message": message, "message_type": "push"})
 
 
 async def send_csv(request: web.Request, name: str, pieces: AsyncIterator[bytes]) -> web.StreamResponse:
-    """Answers with a CSV file of that name, a piece at a time, so that nobody holds it whole; HEAD gets no piece.
+    """Answer with a CSV file, one piece at a time, so that it is never in memory as a whole. HEAD gets no pieces.
 
-    What fails before the first piece is raised; what fails later breaks the connection off.
+    name: of the file, without extension. An error before the first piece is raised; a later one closes the connection.
     """
     response = web.StreamResponse(headers={"Content-Disposition": attachment(name, "csv")})
     response.content_type, response.charset = "text/csv", "utf-8"
-    # Before the status is sent, so that a database that is down can still be told.
+    # Before the status is sent, so that the answer can still be a 503 if the database is down.
     first = await anext(pieces, b"")
     await response.prepare(request)
     if request.method != "HEAD":
@@ -47,7 +47,7 @@ async def send_csv(request: web.Request, name: str, pieces: AsyncIterator[bytes]
 
 
 async def table(header: Sequence[str], pages: AsyncIterable[Sequence[Sequence[str]]]) -> AsyncIterator[bytes]:
-    """The pieces of a CSV of these rows; the header comes with the first page."""
+    """Yield a CSV in pieces, one for each page of rows."""
     head = _csv([header])
     async for rows in pages:
         yield head + _csv(rows)
@@ -64,8 +64,8 @@ async def _send(request: web.Request, response: web.StreamResponse, first: bytes
                 await response.write(piece)
             piece = await anext(pieces, b"")
     except (ServiceError, TimeoutError) as error:
-        # The status is sent: all that can be said is that this is not the end of the file.
-        log.warning("download_broken_off", error=repr(error))
+        # The status was sent already. Only a broken connection still tells the client that the file is incomplete.
+        log.warning("download_aborted", error=repr(error))
         if request.transport is not None:
             request.transport.abort()
 
@@ -77,7 +77,7 @@ def _csv(rows: Iterable[Sequence[str]]) -> bytes:
 
 
 def attachment(name: str, extension: str) -> str:
-    """A Content-Disposition (RFC 6266) for a file of that name: plain where it can be, and exact (RFC 5987)."""
+    """Return a Content-Disposition (RFC 6266) with the file's name: in ASCII, and exact if that differs (RFC 5987)."""
     safe = name.translate(UNSAFE_IN_FILE_NAMES).strip(" .") or "_"
     file_name = f"{safe}.{extension}"
     plain = "".join(character if character.isascii() and character != "%" else "_" for character in file_name)

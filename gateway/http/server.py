@@ -1,6 +1,6 @@
-"""aiohttp's server with our answers to what never becomes a request: broken HTTP, headers that are too long.
+"""aiohttp's server, with our own answers to what is not a valid HTTP request.
 
-aiohttp would answer with text that quotes its parser, and log a traceback for everybody who knocks with something else.
+aiohttp would quote its parser in the answer, and log a traceback for every port scan.
 """
 
 from http import HTTPStatus
@@ -17,7 +17,7 @@ from servicekit.telemetry.logs import get_logger
 log = get_logger(__name__)
 
 ID_HEADER = "X-Request-Id"
-# Which libraries answer is nobody's business.
+# Hides the names and versions of our libraries.
 SERVER = "similis"
 
 
@@ -35,16 +35,17 @@ class ProblemProtocol(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """The answer where there is no request to answer. Raises ConnectionError when one was begun already."""
+        """Return the answer to broken HTTP. Raises ConnectionError if another answer was begun already."""
         if request.writer.output_size > 0:
-            raise ConnectionError("a response was begun") from exc
+            raise ConnectionError("an answer was begun already") from exc
         identifier = accepted_request_id(None)
         with request_scope(identifier, None):
             if status == HTTPStatus.BAD_REQUEST:
-                log.info("http_refused", reason=type(exc).__name__)
-                response = service_problem(InvalidRequest("This is not valid HTTP.", code="invalid_http"))
+                log.info("invalid_http_refused", reason=type(exc).__name__)
+                message = "The request is not valid HTTP, or its headers are too long."
+                response = service_problem(InvalidRequest(message, code="invalid_http"))
             else:
-                log.error("http_failed", status=status, reason=message, exc_info=exc)
+                log.error("request_failed_outside_handler", status=status, reason=message, exc_info=exc)
                 response = internal_problem()
         response.headers[ID_HEADER] = identifier
         response.headers["Server"] = SERVER
@@ -54,19 +55,19 @@ class ProblemProtocol(web.RequestHandler):
 
 
 class ProblemServer(web.Server):
-    """Makes our protocol for each connection."""
+    """Create a ProblemProtocol for each connection."""
 
     def __init__(self, handler: Any, *, cors: Cors, **options: Any) -> None:
         super().__init__(handler, **options)
         self._cors = cors
 
     def __call__(self) -> web.RequestHandler:
-        """The protocol of a new connection."""
+        """Return the protocol of a new connection."""
         return ProblemProtocol(self, loop=self._loop, cors=self._cors, **self._kwargs)
 
 
 class ProblemRunner(web.AppRunner):
-    """Runs an application on our server."""
+    """Run an application on a ProblemServer."""
 
     def __init__(self, application: web.Application, cors: Cors, **options: Any) -> None:
         super().__init__(application, **options)
@@ -74,7 +75,7 @@ class ProblemRunner(web.AppRunner):
 
     async def _make_server(self) -> web.Server:
         made = await super()._make_server()
-        # There is no public way to say which protocol is used; a test holds this to the installed aiohttp.
+        # aiohttp has no public way to choose the protocol. A test checks that this works with the installed version.
         return ProblemServer(
             made.request_handler,
             request_factory=made.request_factory,

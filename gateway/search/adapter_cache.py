@@ -1,45 +1,39 @@
-"""Adapters in memory: the few that searches use most recently."""
+"""A cache of the adapters that searches use."""
 
-from collections import OrderedDict
 from typing import Protocol
+
+from cachetools import LRUCache
 
 from catalog.adapters import StoredAdapter
 from catalog.vectors.projection import Projection
 
 
 class AdapterStore(Protocol):
-    """Keeps adapters."""
+    """Stores adapters."""
 
     async def get(self, adapter_id: int) -> StoredAdapter | None: ...
 
 
 class AdapterCache:
-    """Projections by adapter id, least recently used first out. An adapter never changes, so none goes stale."""
+    """Keep the most recently used adapters in memory. An adapter never changes, so no entry becomes stale."""
 
     def __init__(self, adapters: AdapterStore, *, max_bytes: int) -> None:
         self._adapters = adapters
-        self._max_bytes = max_bytes
-        self._cached: OrderedDict[int, Projection] = OrderedDict()
-        self._bytes = 0
+        self._cached: LRUCache[int, Projection] = LRUCache(max_bytes, getsizeof=_size)
 
     async def get(self, adapter_id: int) -> Projection | None:
-        """The adapter, or None if it is gone. Raises what `Database.connection` raises."""
+        """Return the adapter; None: it was deleted. Raises what `Database.connection` raises."""
         found = self._cached.get(adapter_id)
         if found is not None:
-            self._cached.move_to_end(adapter_id)
             return found
         stored = await self._adapters.get(adapter_id)
         if stored is None:
             return None
         projection = Projection.from_bytes(stored.weights)
-        self._keep(adapter_id, projection)
+        if _size(projection) <= self._cached.maxsize:
+            self._cached[adapter_id] = projection
         return projection
 
-    def _keep(self, adapter_id: int, projection: Projection) -> None:
-        if adapter_id in self._cached:
-            return
-        self._cached[adapter_id] = projection
-        self._bytes += projection.matrix.nbytes
-        while self._bytes > self._max_bytes and len(self._cached) > 1:
-            _, oldest = self._cached.popitem(last=False)
-            self._bytes -= oldest.matrix.nbytes
+
+def _size(projection: Projection) -> int:
+    return projection.matrix.nbytes

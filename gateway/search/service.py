@@ -1,29 +1,30 @@
-"""A search: which indexed images look like the given one."""
+"""Search: which indexed images look like a given one."""
 
-from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import Protocol, cast
+from typing import cast
 
 import numpy as np
 import numpy.typing as npt
 
 from catalog.collections import not_found
-from catalog.images import Image
-from catalog.indexes import Index
+from catalog.images import Images
+from catalog.indexes import Index, Indexes
 from catalog.vectors.client import VectorsMissing
-from catalog.vectors.generations import Hit
-from catalog.vectors.projection import Projection, normalised
+from catalog.vectors.generations import Generations
+from catalog.vectors.projection import normalised
 from gateway.metrics import GatewayMetrics
+from gateway.search.adapter_cache import AdapterCache
+from gateway.upstreams.embedder import QueryEmbedder
 from servicekit.errors import FailedPrecondition
-from servicekit.limits import Gate
+from servicekit.limits import ConcurrencyLimit
 
 Vector = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class SearchRequest:
-    """What is looked for. threshold: cosine similarity, results below it are left out; None: none is."""
+    """What to search for. threshold: the lowest cosine similarity of a result; None: there is no limit."""
 
     image: bytes
     limit: int
@@ -32,7 +33,7 @@ class SearchRequest:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """One image found. score: cosine similarity; percentile: share of unrelated pairs that score lower, in percent."""
+    """One hit. score: cosine similarity. percentile: percentage of unrelated pairs of images that score lower."""
 
     image_url: str
     repo_url: str
@@ -40,48 +41,21 @@ class SearchResult:
     percentile: float | None
 
 
-class LiveIndexes(Protocol):
-    """Knows which index serves a collection."""
+class SearchService:
+    """Search a collection: embed the query, apply the adapter, find the nearest vectors, read their rows.
 
-    async def live(self, collection_id: int) -> tuple[bool, Index | None]: ...
-
-
-class Embedder(Protocol):
-    """Turns an encoded image into a vector [dim] of a backbone."""
-
-    async def embed(self, image: bytes, backbone: str) -> Vector: ...
-
-
-class AdapterSource(Protocol):
-    """Gives adapters by id."""
-
-    async def get(self, adapter_id: int) -> Projection | None: ...
-
-
-class VectorQueries(Protocol):
-    """Finds the nearest vectors of a generation."""
-
-    async def query(self, name: str, vector: Vector, limit: int, threshold: float | None) -> list[Hit]: ...
-
-
-class ImageRows(Protocol):
-    """Gives the rows of images at a revision."""
-
-    async def by_id(self, collection_id: int, revision: int, ids: Sequence[int]) -> dict[int, Image]: ...
-
-
-class Searches:
-    """The use case. Errors are those of its parts."""
+    Every method also raises the errors of the parts that it calls.
+    """
 
     def __init__(
         self,
         *,
-        indexes: LiveIndexes,
-        embedder: Embedder,
-        adapters: AdapterSource,
-        vectors: VectorQueries,
-        images: ImageRows,
-        gate: Gate,
+        indexes: Indexes,
+        embedder: QueryEmbedder,
+        adapters: AdapterCache,
+        vectors: Generations,
+        images: Images,
+        concurrency: ConcurrencyLimit,
         metrics: GatewayMetrics,
     ) -> None:
         self._indexes = indexes
@@ -89,47 +63,46 @@ class Searches:
         self._adapters = adapters
         self._vectors = vectors
         self._images = images
-        self._gate = gate
+        self._concurrency = concurrency
         self._metrics = metrics
 
-    async def find_index(self, collection_id: int) -> Index | None:
-        """The index that serves a collection; None before its first finetune.
+    async def find_index(self, collection_id: int) -> Index:
+        """Return the live index of a collection.
 
-        Raises InvalidRequest, collection_not_found.
+        Raises InvalidRequest, collection_not_found, and FailedPrecondition, not_finetuned.
         """
         with self._metrics.search_stage("index"):
             exists, index = await self._indexes.live(collection_id)
         if not exists:
             raise not_found(collection_id)
+        if index is None:
+            message = "The collection has not been finetuned yet. Finetune it before searching."
+            raise FailedPrecondition(message, code="not_finetuned")
         return index
 
-    async def run(self, index: Index | None, request: SearchRequest) -> list[SearchResult]:
-        """The nearest images, best first, all from one index.
+    async def search(self, index: Index, request: SearchRequest) -> list[SearchResult]:
+        """Return the most similar images, best first, all from one index.
 
-        index: what `find_index` gave. Raises FailedPrecondition (not_finetuned, backbone_changed), and Overloaded when
-        too many searches run.
+        Raises FailedPrecondition, backbone_changed, and Overloaded when too many searches are waiting.
         """
-        if index is None:
-            message = "The collection was not finetuned yet; search needs that once."
-            raise FailedPrecondition(message, code="not_finetuned")
         async with AsyncExitStack() as stack:
             with self._metrics.search_stage("queue"):
-                await stack.enter_async_context(self._gate.entered())
+                await stack.enter_async_context(self._concurrency.slot())
             vector = await self._embed(request.image, index)
             try:
-                return await self._ranked(index, vector, request)
+                return await self._nearest(index, vector, request)
             except VectorsMissing:
-                return await self._again(index, vector, request)
+                return await self._search_successor(index, vector, request)
 
-    async def _again(self, old: Index, vector: Vector, request: SearchRequest) -> list[SearchResult]:
-        # Another index was published since we looked, and the vectors of the old one went after their grace period.
+    async def _search_successor(self, old: Index, vector: Vector, request: SearchRequest) -> list[SearchResult]:
+        """Search the index that was published since `old` was looked up, whose vectors have been dropped meanwhile."""
         index = await self.find_index(old.collection_id)
-        if index is None or index.id == old.id:
-            raise VectorsMissing("The vectors of this index are not there.")
+        if index.id == old.id:
+            raise VectorsMissing("The index has lost its vectors. Finetune the collection again, with force=true.")
         self._metrics.search_retries.inc()
         if index.backbone != old.backbone:
             vector = await self._embed(request.image, index)
-        return await self._ranked(index, vector, request)
+        return await self._nearest(index, vector, request)
 
     async def _embed(self, image: bytes, index: Index) -> Vector:
         with self._metrics.search_stage("embed"):
@@ -138,11 +111,11 @@ class Searches:
             except FailedPrecondition as error:
                 if error.code != "backbone_changed":
                     raise
-                message = "The collection was indexed with another backbone; it must be finetuned again."
+                message = "The collection was finetuned with another backbone. Finetune it again before searching."
                 raise FailedPrecondition(message, code="backbone_changed") from error
 
-    async def _ranked(self, index: Index, vector: Vector, request: SearchRequest) -> list[SearchResult]:
-        tuned = await self._tuned(index, vector)
+    async def _nearest(self, index: Index, vector: Vector, request: SearchRequest) -> list[SearchResult]:
+        tuned = await self._apply_adapter(index, vector)
         with self._metrics.search_stage("query"):
             hits = await self._vectors.query(index.qdrant_collection, tuned, request.limit, request.threshold)
         with self._metrics.search_stage("rows"):
@@ -154,12 +127,11 @@ class Searches:
             if row is not None
         ]
 
-    async def _tuned(self, index: Index, vector: Vector) -> Vector:
+    async def _apply_adapter(self, index: Index, vector: Vector) -> Vector:
         base = vector[np.newaxis, :]
         if index.adapter_id is None:
             return cast("Vector", normalised(base)[0])
         adapter = await self._adapters.get(index.adapter_id)
         if adapter is None:
-            raise VectorsMissing("The adapter of this index is not there.")
-        tuned = adapter.apply(base)
-        return cast("Vector", tuned[0])
+            raise VectorsMissing("The index has lost its adapter. Finetune the collection again, with force=true.")
+        return cast("Vector", adapter.apply(base)[0])

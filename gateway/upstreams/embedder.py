@@ -1,4 +1,4 @@
-"""The embedder as the gateway uses it: one image's vector, and which backbone is served."""
+"""The gateway's client of the embedder: embed the image of a query, and ask which backbone is served."""
 
 import asyncio
 import time
@@ -21,11 +21,11 @@ log = get_logger(__name__)
 
 SERVICE = "similis.embedder.v1.EmbedderService"
 HEALTH_SERVICE = "grpc.health.v1.Health"
-# An embedding is computed anew without harm, so it may be asked for again where the embedder was UNAVAILABLE.
+# These calls change nothing, so they are retried when the embedder is UNAVAILABLE.
 IDEMPOTENT = ((SERVICE, "Embed"), (SERVICE, "Describe"), (HEALTH_SERVICE, "Check"))
 EMBED_SECONDS = 25.0
 DESCRIBE_SECONDS = 1.0
-# A backbone changes by a new deployment: what was heard this recently is taken as still true.
+# A backbone changes only with a deployment, so an answer this recent is trusted.
 KNOWN_SECONDS = 10.0
 UNKNOWN_SECONDS = 2.0
 
@@ -33,27 +33,29 @@ Vector = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class _Heard:
+class _KnownBackbone:
+    """checksum: None if the embedder did not answer. until: when to ask again, on the monotonic clock."""
+
     checksum: str | None
     until: float
 
 
-class EmbedderClient:
-    """Calls the embedder over one channel."""
+class QueryEmbedder:
+    """Call the embedder over one channel."""
 
     def __init__(self, channel: grpc.aio.Channel, metrics: RpcClientMetrics) -> None:
         self._stub = embedder_pb2_grpc.EmbedderServiceStub(channel)
         self._health = health_pb2_grpc.HealthStub(channel)
         self._calls = RpcCalls(SERVICE, metrics)
         self._health_calls = RpcCalls(HEALTH_SERVICE, metrics)
-        self._heard = _Heard(None, 0.0)
+        self._backbone = _KnownBackbone(None, 0.0)
         self._asking = asyncio.Lock()
 
     async def embed(self, image: bytes, backbone: str) -> Vector:
-        """The vector [dim] of an encoded image under the backbone with this checksum.
+        """Return the vector [dim] of an encoded image. backbone: the checksum of the one that must compute it.
 
-        Raises what the embedder answers (InvalidRequest for a bad image, FailedPrecondition backbone_changed,
-        Overloaded), Unavailable, DeadlineExceeded.
+        Raises InvalidRequest for a bad image, FailedPrecondition (backbone_changed), Overloaded, Unavailable,
+        DeadlineExceeded.
         """
         request = embedder_pb2.EmbedRequest(image=image, backbone_checksum=backbone)
         try:
@@ -65,16 +67,16 @@ class EmbedderClient:
         return np.frombuffer(response.vector, dtype="<f4")
 
     async def served_backbone(self) -> str | None:
-        """The checksum of the backbone that is served; None while the embedder does not say."""
-        if time.monotonic() < self._heard.until:
-            return self._heard.checksum
+        """Return the checksum of the backbone that is served; None while the embedder does not answer."""
+        if time.monotonic() < self._backbone.until:
+            return self._backbone.checksum
         async with self._asking:
-            if time.monotonic() >= self._heard.until:
+            if time.monotonic() >= self._backbone.until:
                 await self._ask()
-        return self._heard.checksum
+        return self._backbone.checksum
 
     async def check(self) -> None:
-        """Raises ServiceError unless the embedder says that it embeds."""
+        """Raise ServiceError unless the embedder reports that it is serving."""
         try:
             with self._health_calls.call("Check") as metadata:
                 answer = await self._health.Check(
@@ -93,7 +95,7 @@ class EmbedderClient:
         except grpc.aio.AioRpcError as error:
             problem: ServiceError = from_rpc_error(error, upstream="embedder")
             log.warning("backbone_unknown", code=problem.code)
-            self._heard = _Heard(None, time.monotonic() + UNKNOWN_SECONDS)
+            self._backbone = _KnownBackbone(None, time.monotonic() + UNKNOWN_SECONDS)
         else:
             self._remember(response.checksum)
 
@@ -104,4 +106,4 @@ class EmbedderClient:
             )
 
     def _remember(self, checksum: str) -> None:
-        self._heard = _Heard(checksum, time.monotonic() + KNOWN_SECONDS)
+        self._backbone = _KnownBackbone(checksum, time.monotonic() + KNOWN_SECONDS)

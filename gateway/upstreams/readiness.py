@@ -1,4 +1,4 @@
-"""Whether the gateway can do its work: every part that it needs has just answered."""
+"""Whether the gateway can do its work: every part that it needs answers."""
 
 import asyncio
 import time
@@ -12,44 +12,43 @@ log = get_logger(__name__)
 Check = Callable[[], Awaitable[None]]
 
 CHECK_SECONDS = 2.0
-# Anybody may ask as often as they like; the parts are asked at most this often.
-KEPT_SECONDS = 0.5
+# The route needs no key and may be called often; the parts are asked at most once in this time.
+CACHE_SECONDS = 0.5
 
 
-class Readiness:
-    """Asks all parts at once."""
+class GatewayReadiness:
+    """Check all parts at once."""
 
-    def __init__(self, ourselves: Callable[[], None], checks: Mapping[str, Check]) -> None:
-        """ourselves: raises ServiceError when this gateway is about to end, which is news at once."""
-        self._ourselves = ourselves
+    def __init__(self, drain: Callable[[], None], checks: Mapping[str, Check]) -> None:
+        """drain: raises ServiceError when this gateway is shutting down; never cached. checks: by name of the part."""
+        self._drain = drain
         self._checks = checks
-        self._found: dict[str, str] = {}
-        self._found_at = float("-inf")
-        self._asking = asyncio.Lock()
+        self._states: dict[str, str] = {}
+        self._checked_at = float("-inf")
+        self._checking = asyncio.Lock()
 
     def serves(self) -> bool:
-        """Whether this gateway takes requests, whatever the parts say: without them it still says what is missing."""
+        """Return whether this gateway takes requests. It does so without its parts too, to answer what is missing."""
         try:
-            self._ourselves()
+            self._drain()
         except ServiceError:
             return False
         return True
 
     async def parts(self) -> dict[str, str]:
-        """What each part says: "ok", or what is wrong."""
-        async with self._asking:
-            if time.monotonic() - self._found_at > KEPT_SECONDS:
-                names = list(self._checks)
-                answers = await asyncio.gather(*(self._ask(name) for name in names))
-                self._found = dict(zip(names, answers, strict=True))
-                self._found_at = time.monotonic()
+        """Return the state of each part: "ok", or what is wrong."""
+        async with self._checking:
+            if time.monotonic() - self._checked_at > CACHE_SECONDS:
+                states = await asyncio.gather(*(self._check(name) for name in self._checks))
+                self._states = dict(zip(self._checks, states, strict=True))
+                self._checked_at = time.monotonic()
         try:
-            self._ourselves()
+            self._drain()
         except ServiceError as error:
-            return {**self._found, "gateway": error.message}
-        return self._found
+            return {**self._states, "gateway": error.message}
+        return self._states
 
-    async def _ask(self, name: str) -> str:
+    async def _check(self, name: str) -> str:
         try:
             async with asyncio.timeout(CHECK_SECONDS):
                 await self._checks[name]()
@@ -58,7 +57,7 @@ class Readiness:
         except ServiceError as error:
             return error.message
         except Exception as error:
-            # A part that answers with what nobody expected is not ready either; the log says what it was.
+            # The details may be internal, so they go to the log only.
             log.error("readiness_check_failed", part=name, exc_info=error)
-            return "answers wrongly"
+            return "failed unexpectedly; see the gateway's log"
         return "ok"

@@ -1,4 +1,4 @@
-"""The gateway listens at once, and serves the API when the database has the schema that it reads."""
+"""Wait for the database's schema. The gateway listens at once, but answers API requests only when there is one."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,7 +14,7 @@ CHECK_SECONDS = 1.0
 
 
 class SchemaWait:
-    """Waits in the background until `similis migrate` has run."""
+    """Wait in the background until `similis migrate` has run."""
 
     def __init__(self, waiting: "asyncio.Task[None]") -> None:
         self._waiting = waiting
@@ -22,13 +22,14 @@ class SchemaWait:
     @classmethod
     @asynccontextmanager
     async def open(cls, database: Database) -> AsyncIterator["SchemaWait"]:
-        """Waits while entered."""
+        """Wait while entered."""
         async with in_background(wait_for_schema(database), "schema-wait") as waiting:
             yield cls(waiting)
 
     async def check(self) -> None:
-        """Raises Unavailable until the schema is there; waits a moment for it, as at the start it mostly is."""
+        """Raise Unavailable if there is no schema after a short wait, which is usually enough right after the start."""
         if not self._waiting.done():
             await asyncio.wait({self._waiting}, timeout=remaining(CHECK_SECONDS))
         if not self._waiting.done():
-            raise Unavailable("The database is not set up yet.", code="schema_missing")
+            message = "The database has no schema yet. An operator must run `similis migrate`."
+            raise Unavailable(message, code="schema_missing")

@@ -1,4 +1,7 @@
-"""The trainer as the gateway uses it: it is told that something waits, and finds it by itself if it was not told."""
+"""The gateway's client of the trainer: tell it that work is waiting.
+
+That only saves time. A trainer that is not told finds the work at its next poll.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,14 +22,14 @@ log = get_logger(__name__)
 
 SERVICE = "similis.trainer.v1.TrainerService"
 HEALTH_SERVICE = "grpc.health.v1.Health"
-# Whoever is told twice looks twice.
+# A second nudge does no harm.
 IDEMPOTENT = ((SERVICE, "Nudge"),)
 NUDGE_SECONDS = 2.0
 CHECK_SECONDS = 1.0
 
 
 class TrainerClient:
-    """Nudges in the background, so that nobody waits for a trainer that is down."""
+    """Nudge the trainer in the background, so that no request waits for one that is down."""
 
     def __init__(self, channel: grpc.aio.Channel, metrics: RpcClientMetrics) -> None:
         self._stub = trainer_pb2_grpc.TrainerServiceStub(channel)
@@ -38,17 +41,17 @@ class TrainerClient:
     @classmethod
     @asynccontextmanager
     async def open(cls, channel: grpc.aio.Channel, metrics: RpcClientMetrics) -> AsyncIterator["TrainerClient"]:
-        """A client while entered."""
+        """Yield a client, and send its nudges while entered."""
         client = cls(channel, metrics)
-        async with in_background(client._run(), "trainer-nudges"):
+        async with in_background(client._send_nudges(), "trainer-nudges"):
             yield client
 
     def nudge(self) -> None:
-        """Tells a trainer soon that a job or a deletion may be waiting."""
+        """Tell a trainer soon that a job or a deletion may be waiting."""
         self._wanted.set()
 
     async def check(self) -> None:
-        """Raises ServiceError unless a trainer says that it works."""
+        """Raise ServiceError unless a trainer reports that it is serving."""
         try:
             with self._health_calls.call("Check") as metadata:
                 answer = await self._health.Check(
@@ -59,7 +62,7 @@ class TrainerClient:
         if answer.status != health_pb2.HealthCheckResponse.SERVING:
             raise Unavailable("The trainer is not ready.", code="trainer_unavailable")
 
-    async def _run(self) -> None:
+    async def _send_nudges(self) -> None:
         while True:
             await self._wanted.wait()
             self._wanted.clear()
@@ -67,4 +70,4 @@ class TrainerClient:
                 with self._calls.call("Nudge") as metadata:
                     await self._stub.Nudge(trainer_pb2.NudgeRequest(), timeout=NUDGE_SECONDS, metadata=metadata)
             except grpc.aio.AioRpcError as error:
-                log.info("trainer_not_nudged", status=error.code().name)
+                log.info("nudge_failed", status=error.code().name)

@@ -1,4 +1,4 @@
-"""The engine's files of one collection: made on first use, opened with the collection's configuration."""
+"""The engine's files of one collection: created on first use, opened with the collection's configuration."""
 
 import shutil
 from pathlib import Path
@@ -8,7 +8,7 @@ import qdrant_edge as edge
 from local_qdrant.protocol.messages import collections_pb2
 from local_qdrant.protocol.specification import Specification
 
-_DISTANCES = {
+DISTANCES = {
     collections_pb2.Cosine: edge.Distance.Cosine,
     collections_pb2.Euclid: edge.Distance.Euclid,
     collections_pb2.Dot: edge.Distance.Dot,
@@ -17,7 +17,7 @@ _DISTANCES = {
 
 
 def open_engine(path: Path, specification: Specification, indexing_threads: int) -> edge.EdgeShard:
-    """Open the files, making them if there are none. Raises whatever the engine raises on bad files."""
+    """Open the files, and create them when there are none. The engine's own errors pass through."""
     config = _engine_config(specification, indexing_threads)
     if not path.exists():
         _create(path, config)
@@ -25,7 +25,7 @@ def open_engine(path: Path, specification: Specification, indexing_threads: int)
 
 
 def _create(path: Path, config: edge.EdgeConfig) -> None:
-    """Make the engine's files appear, whole, or not at all."""
+    """Create the engine's files: all of them, or none."""
     unfinished = path.with_suffix(".new")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir()
@@ -38,7 +38,7 @@ def _engine_config(specification: Specification, indexing_threads: int) -> edge.
     return edge.EdgeConfig(
         vectors=edge.EdgeVectorParams(
             size=specification.vector.size,
-            distance=_DISTANCES[specification.vector.distance],
+            distance=DISTANCES[specification.vector.distance],
             on_disk=specification.vector.on_disk,
         ),
         on_disk_payload=specification.on_disk_payload,

@@ -1,24 +1,24 @@
-"""What a read asks for, as the engine takes it."""
+"""Converts the parameters of a read from Qdrant's messages to the engine's types."""
 
 import qdrant_edge as edge
 
 from local_qdrant.protocol.messages import points_pb2
 from local_qdrant.protocol.status import invalid
 
-_DEFAULT_LIMIT = 10
+DEFAULT_LIMIT = 10
 
 
 def limit_of(request: points_pb2.QueryPoints | points_pb2.ScrollPoints) -> int:
-    """How many points are asked for. Raises `StatusError` (INVALID_ARGUMENT) for none."""
+    """Return how many points to return. Raises `StatusError` (INVALID_ARGUMENT) for a limit of 0."""
     if not request.HasField("limit"):
-        return _DEFAULT_LIMIT
+        return DEFAULT_LIMIT
     if request.limit < 1:
         raise invalid("limit: value 0 invalid, must be 1 or larger")
     return request.limit
 
 
 def search_params(params: points_pb2.SearchParams) -> edge.SearchParams:
-    """How to search. Raises `StatusError` (INVALID_ARGUMENT) for values out of range."""
+    """Return the search parameters. Raises `StatusError` (INVALID_ARGUMENT) for values out of range."""
     quantization = params.quantization
     if quantization.HasField("oversampling") and not quantization.oversampling >= 1.0:
         raise invalid("params.quantization.oversampling: must be 1.0 or larger")
@@ -37,7 +37,7 @@ def search_params(params: points_pb2.SearchParams) -> edge.SearchParams:
 
 
 def with_payload(selector: points_pb2.WithPayloadSelector) -> "bool | edge.PayloadSelector":
-    """Which of the payload to give; none of it unless asked for."""
+    """Return which part of the payload to return: none unless the request asks for it."""
     kind = selector.WhichOneof("selector_options")
     if kind == "include":
         return edge.PayloadSelector.Include(list(selector.include.fields))

@@ -1,4 +1,4 @@
-"""One open collection: requests in Qdrant's messages, carried out by the engine."""
+"""One open collection: runs requests in Qdrant's messages on the engine."""
 
 import math
 import time
@@ -17,35 +17,35 @@ from local_qdrant.protocol.status import invalid, unsupported
 from local_qdrant.protocol.support import refuse_unsupported
 from local_qdrant.protocol.wire import Counts
 
-_MAX_VECTOR_BYTES = 64 * 2**20
-"""Vectors of one answer take at most this much, so that a page cannot blow up the process."""
+# The vectors of one response take at most this much, so that a large page cannot exhaust memory.
+MAX_VECTOR_BYTES = 64 * 2**20
 
 
 class Shard:
-    """A collection that this process has open. Not safe for threads; every method blocks."""
+    """A collection that this process has open. It is not thread-safe, and every method blocks."""
 
     def __init__(self, path: Path, specification: Specification, indexing_threads: int) -> None:
-        """Open the engine's files, making them on first use. Raises whatever the engine raises on bad files."""
+        """Open the engine's files, and create them on first use. The engine's own errors pass through."""
         self._size: int = specification.vector.size
         self._engine = open_engine(path, specification, indexing_threads)
 
     def counts(self) -> Counts:
-        """Points, indexed vectors and segments right now."""
+        """Return the number of points, indexed vectors and segments."""
         info = self._engine.info()
         return Counts(info.points_count, info.indexed_vectors_count, info.segments_count)
 
     def settle(self) -> None:
-        """Build what should be indexed, then flush everything to disk."""
+        """Build the index, then flush everything to disk."""
         self._engine.optimize()
         self._engine.flush()
 
     def close(self) -> None:
-        """Flush and release the files."""
+        """Flush and close the files."""
         self._engine.flush()
         self._engine.close()
 
     def upsert(self, body: bytes) -> bytes:
-        """Answer an `UpsertPoints`: all of its points are written, or none."""
+        """Answer an `UpsertPoints`: write all of its points, or none."""
         request = points_pb2.UpsertPoints.FromString(body)
         refuse_unsupported(request)
         started = time.perf_counter()
@@ -72,7 +72,7 @@ class Shard:
         return _written(request.wait, started)
 
     def query(self, body: bytes) -> bytes:
-        """Answer a `QueryPoints`: the nearest points, best first."""
+        """Answer a `QueryPoints` with the nearest points, best first."""
         request = points_pb2.QueryPoints.FromString(body)
         refuse_unsupported(request)
         started = time.perf_counter()
@@ -97,7 +97,7 @@ class Shard:
         return response.SerializeToString()
 
     def get(self, body: bytes) -> bytes:
-        """Answer a `GetPoints`: the points that exist, of those asked for."""
+        """Answer a `GetPoints` with those of the requested points that exist."""
         request = points_pb2.GetPoints.FromString(body)
         refuse_unsupported(request)
         started = time.perf_counter()
@@ -115,7 +115,7 @@ class Shard:
         return response.SerializeToString()
 
     def scroll(self, body: bytes) -> bytes:
-        """Answer a `ScrollPoints`: a page of points by id, and where the next page starts."""
+        """Answer a `ScrollPoints` with a page of points in the order of their ids, and where the next page starts."""
         request = points_pb2.ScrollPoints.FromString(body)
         refuse_unsupported(request)
         started = time.perf_counter()
@@ -173,8 +173,8 @@ class Shard:
         self, request: points_pb2.QueryPoints | points_pb2.GetPoints | points_pb2.ScrollPoints, limit: int
     ) -> bool:
         wanted = request.with_vectors.enable
-        if wanted and min(limit, self._engine.info().points_count) * self._size * 4 > _MAX_VECTOR_BYTES:
-            raise invalid(f"with_vectors: {limit} vectors are more than one answer may hold; ask for fewer at a time")
+        if wanted and min(limit, self._engine.info().points_count) * self._size * 4 > MAX_VECTOR_BYTES:
+            raise invalid(f"with_vectors: {limit} vectors do not fit into one response; ask for fewer at a time")
         return wanted
 
 

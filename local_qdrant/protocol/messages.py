@@ -1,7 +1,7 @@
 """Qdrant's protobuf messages, without the client library around them.
 
-`import qdrant_client` pulls in an HTTP client, numpy and hundreds of model classes, in every engine process. The
-generated message modules need none of it, so they are loaded as a package of their own from the same folder.
+`import qdrant_client` loads an HTTP client, numpy and hundreds of model classes into every engine process. The
+generated message modules need none of that. They are loaded from the same folder as a separate package.
 """
 
 import importlib
@@ -21,17 +21,17 @@ if TYPE_CHECKING:
         qdrant_pb2,
     )
 else:
-    _PACKAGE = f"{__name__}_generated"
+    PACKAGE = f"{__name__}_generated"
 
     def _generated(module: str) -> types.ModuleType:
-        if _PACKAGE not in sys.modules:
+        if PACKAGE not in sys.modules:
             spec = importlib.util.find_spec("qdrant_client")
             if spec is None or not spec.submodule_search_locations:
                 raise ImportError("qdrant-client is not installed")
-            package = types.ModuleType(_PACKAGE)
+            package = types.ModuleType(PACKAGE)
             package.__path__ = [f"{location}/grpc" for location in spec.submodule_search_locations]
-            sys.modules[_PACKAGE] = package
-        return importlib.import_module(f"{_PACKAGE}.{module}")
+            sys.modules[PACKAGE] = package
+        return importlib.import_module(f"{PACKAGE}.{module}")
 
     json_with_int_pb2 = _generated("json_with_int_pb2")
     qdrant_common_pb2 = _generated("qdrant_common_pb2")

@@ -1,4 +1,4 @@
-"""Payloads and point ids: between Qdrant's protobuf values and what the engine takes."""
+"""Converts payloads and point ids between Qdrant's protobuf values and the engine's Python values."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -8,12 +8,11 @@ from local_qdrant.protocol.messages import json_with_int_pb2, qdrant_common_pb2
 from local_qdrant.protocol.status import invalid
 
 PointId = int | UUID | str
-
 Json = None | bool | int | float | str | list[Any] | dict[str, Any]
 
 
 def from_value(value: json_with_int_pb2.Value) -> Json:
-    """A protobuf value as JSON."""
+    """Return a protobuf value as JSON."""
     kind = value.WhichOneof("kind")
     if kind is None or kind == "null_value":
         return None
@@ -26,12 +25,12 @@ def from_value(value: json_with_int_pb2.Value) -> Json:
 
 
 def from_payload(fields: Mapping[str, json_with_int_pb2.Value]) -> dict[str, Json]:
-    """A payload as a dictionary."""
+    """Return a payload as a dictionary."""
     return {key: from_value(value) for key, value in fields.items()}
 
 
 def set_value(target: json_with_int_pb2.Value, value: Json) -> None:
-    """Fill a protobuf value with JSON."""
+    """Fill a protobuf value with a JSON value."""
     match value:
         case None:
             target.null_value = json_with_int_pb2.NULL_VALUE
@@ -54,7 +53,7 @@ def set_value(target: json_with_int_pb2.Value, value: Json) -> None:
 
 
 def from_point_id(point_id: qdrant_common_pb2.PointId) -> PointId:
-    """A point's id. Raises `StatusError` (INVALID_ARGUMENT) when it is absent or no UUID."""
+    """Return a point's id. Raises `StatusError` (INVALID_ARGUMENT) when it is missing or not a valid UUID."""
     kind = point_id.WhichOneof("point_id_options")
     if kind == "num":
         return point_id.num

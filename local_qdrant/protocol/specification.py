@@ -1,4 +1,4 @@
-"""What a collection was created as: the creation request, validated, with Qdrant's defaults filled in."""
+"""A collection's configuration: the validated creation request with Qdrant's defaults filled in."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,34 +8,33 @@ from local_qdrant.protocol.status import invalid, unsupported
 from local_qdrant.protocol.support import refuse_unsupported
 
 MAX_VECTOR_SIZE = 65536
-_FORBIDDEN_IN_NAMES = frozenset('<>:"/\\|?*\0\x1f')
-_MAX_NAME_BYTES = 255
+FORBIDDEN_IN_NAMES = frozenset('<>:"/\\|?*\0\x1f')
+MAX_NAME_BYTES = 255
 
-_DEFAULT_HNSW = pb.HnswConfigDiff(
+DEFAULT_HNSW = pb.HnswConfigDiff(
     m=16, ef_construct=100, full_scan_threshold=10_000, max_indexing_threads=0, on_disk=False
 )
-_DEFAULT_OPTIMIZERS = pb.OptimizersConfigDiff(
+DEFAULT_OPTIMIZERS = pb.OptimizersConfigDiff(
     deleted_threshold=0.2,
     vacuum_min_vector_number=1000,
     default_segment_number=0,
     indexing_threshold=10_000,
     flush_interval_sec=5,
 )
-_WAL = pb.WalConfigDiff(wal_capacity_mb=32, wal_segments_ahead=0)
+WAL = pb.WalConfigDiff(wal_capacity_mb=32, wal_segments_ahead=0)
 
-
+# What `get_collection` reports for a collection whose configuration cannot be read, since clients expect one.
 UNKNOWN_CONFIG = pb.CollectionConfig(
     params=pb.CollectionParams(shard_number=1),
-    hnsw_config=_DEFAULT_HNSW,
-    optimizer_config=_DEFAULT_OPTIMIZERS,
-    wal_config=_WAL,
+    hnsw_config=DEFAULT_HNSW,
+    optimizer_config=DEFAULT_OPTIMIZERS,
+    wal_config=WAL,
 )
-"""What is reported of a collection whose configuration cannot be read; clients expect something there."""
 
 
 @dataclass(frozen=True, eq=False)
 class Specification:
-    """A collection's configuration. `request` is what the caller asked for, the rest is what holds."""
+    """A collection's configuration. `request` is what the caller sent, the other fields are what applies."""
 
     request: pb.CreateCollection
     vector: pb.VectorParams
@@ -45,11 +44,11 @@ class Specification:
 
     @property
     def wants_index(self) -> bool:
-        """Whether the vectors are to be indexed or quantized; otherwise every search is a full scan."""
+        """Whether to index or quantize the vectors. Otherwise every search is a full scan."""
         return self.optimizers.indexing_threshold > 0 and (self.hnsw.m > 0 or self.scalar is not None)
 
     def config(self) -> pb.CollectionConfig:
-        """The configuration as `get_collection` reports it."""
+        """Return the configuration as `get_collection` reports it."""
         config = pb.CollectionConfig(
             params=pb.CollectionParams(
                 shard_number=1,
@@ -60,7 +59,7 @@ class Specification:
             ),
             hnsw_config=self.hnsw,
             optimizer_config=self.optimizers,
-            wal_config=_WAL,
+            wal_config=WAL,
         )
         if self.scalar is not None:
             config.quantization_config.scalar.CopyFrom(self.scalar)
@@ -68,19 +67,19 @@ class Specification:
 
     @property
     def on_disk_payload(self) -> bool:
-        """Whether payloads stay on disk (Qdrant's default)."""
+        """Whether payloads stay on disk, which is Qdrant's default."""
         return self.request.on_disk_payload if self.request.HasField("on_disk_payload") else True
 
 
 def specify(request: pb.CreateCollection) -> Specification:
-    """Validate a creation request.
+    """Return the specification of a creation request.
 
-    Raises `StatusError`: INVALID_ARGUMENT for values out of range, UNIMPLEMENTED for what this server lacks.
+    Raises `StatusError`: INVALID_ARGUMENT for values out of range, UNIMPLEMENTED for unsupported features.
     """
     refuse_unsupported(request)
     _check_name(request.collection_name)
     if request.vectors_config.WhichOneof("config") != "params":
-        raise unsupported("a collection without one unnamed dense vector")
+        raise unsupported("vectors_config: anything but one unnamed dense vector")
     for count in ("shard_number", "replication_factor"):
         if request.HasField(count) and getattr(request, count) != 1:
             raise unsupported(f"{count} other than 1")
@@ -95,9 +94,9 @@ def specify(request: pb.CreateCollection) -> Specification:
 
 
 def _check_name(name: str) -> None:
-    if not name or len(name.encode()) > _MAX_NAME_BYTES:
-        raise invalid(f"Collection name must have 1 to {_MAX_NAME_BYTES} bytes")
-    if name in {".", ".."} or _FORBIDDEN_IN_NAMES & set(name):
+    if not name or len(name.encode()) > MAX_NAME_BYTES:
+        raise invalid(f"Collection name must have 1 to {MAX_NAME_BYTES} bytes")
+    if name in {".", ".."} or FORBIDDEN_IN_NAMES & set(name):
         raise invalid('Collection name cannot be `.` or `..` or contain any of <>:"/\\|?* and control characters')
 
 
@@ -111,7 +110,7 @@ def _check_vector(vector: pb.VectorParams) -> pb.VectorParams:
 
 def _hnsw(request: pb.CreateCollection, vector: pb.VectorParams) -> pb.HnswConfigDiff:
     hnsw = pb.HnswConfigDiff()
-    hnsw.CopyFrom(_DEFAULT_HNSW)
+    hnsw.CopyFrom(DEFAULT_HNSW)
     hnsw.MergeFrom(request.hnsw_config)
     hnsw.MergeFrom(vector.hnsw_config)
     _in_range("hnsw_config.ef_construct", hnsw.ef_construct, lambda value: value >= 4, "4 or larger")
@@ -121,7 +120,7 @@ def _hnsw(request: pb.CreateCollection, vector: pb.VectorParams) -> pb.HnswConfi
 
 def _optimizers(request: pb.CreateCollection) -> pb.OptimizersConfigDiff:
     optimizers = pb.OptimizersConfigDiff()
-    optimizers.CopyFrom(_DEFAULT_OPTIMIZERS)
+    optimizers.CopyFrom(DEFAULT_OPTIMIZERS)
     optimizers.MergeFrom(request.optimizers_config)
     _in_range(
         "optimizers_config.deleted_threshold",

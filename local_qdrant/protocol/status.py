@@ -1,10 +1,10 @@
-"""How a request is refused: gRPC's status codes as plain numbers, so that engine processes need no gRPC."""
+"""The errors of requests, with gRPC's status codes as plain numbers: engine processes do not load gRPC."""
 
 from enum import IntEnum
 
 
 class Code(IntEnum):
-    """The status codes of gRPC that this server answers with."""
+    """The gRPC status codes that this server uses."""
 
     OK = 0
     INVALID_ARGUMENT = 3
@@ -19,7 +19,7 @@ class Code(IntEnum):
 
 
 class StatusError(Exception):
-    """A request that ends with a status other than OK. The message is meant for the caller."""
+    """A request failed. The message is for the caller."""
 
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(message)
@@ -28,25 +28,25 @@ class StatusError(Exception):
 
 
 def invalid(message: str) -> StatusError:
-    """The caller's input is wrong; the same request will never succeed."""
+    """Return the error for wrong input: the same request will never succeed."""
     return StatusError(Code.INVALID_ARGUMENT, f"Wrong input: {message}")
 
 
 def unsupported(what: str) -> StatusError:
-    """The request asks for a part of Qdrant that this server does not have."""
+    """Return the error for a feature of Qdrant that this server does not have."""
     return StatusError(Code.UNIMPLEMENTED, f"Not supported by the one-machine Qdrant: {what}")
 
 
 def missing_collection(name: str) -> StatusError:
-    """The collection that the request names does not exist."""
+    """Return the error for a collection that does not exist."""
     return StatusError(Code.NOT_FOUND, f"Not found: Collection `{name}` doesn't exist!")
 
 
 def unavailable(message: str) -> StatusError:
-    """The process that holds the collection is away; the same request may succeed in a moment."""
+    """Return the error for a process that is gone: the same request may succeed in a moment."""
     return StatusError(Code.UNAVAILABLE, message)
 
 
 def exhausted(message: str) -> StatusError:
-    """A queue or the disk is full; nothing was changed."""
+    """Return the error for a full queue or disk. Nothing was changed."""
     return StatusError(Code.RESOURCE_EXHAUSTED, message)

@@ -1,4 +1,4 @@
-"""Which fields of Qdrant's messages are understood. Everything else is refused, never ignored."""
+"""The supported fields of Qdrant's messages. Requests that set any other field are refused."""
 
 from collections.abc import Mapping
 
@@ -6,10 +6,10 @@ from google.protobuf.message import Message
 
 from local_qdrant.protocol.status import unsupported
 
-_READ = ("collection_name", "timeout", "with_payload", "with_vectors")
-_WRITE = ("collection_name", "timeout", "wait", "points")
-_HNSW = ("m", "ef_construct", "full_scan_threshold", "max_indexing_threads", "on_disk")
-_OPTIMIZERS = (
+READ = ("collection_name", "timeout", "with_payload", "with_vectors")
+WRITE = ("collection_name", "timeout", "wait", "points")
+HNSW = ("m", "ef_construct", "full_scan_threshold", "max_indexing_threads", "on_disk")
+OPTIMIZERS = (
     "deleted_threshold",
     "vacuum_min_vector_number",
     "default_segment_number",
@@ -17,6 +17,7 @@ _OPTIMIZERS = (
     "indexing_threshold",
 )
 
+# The fields that may be set, by the full name of the message.
 SUPPORTED: Mapping[str, frozenset[str]] = {
     f"qdrant.{message}": frozenset(fields)
     for message, fields in {
@@ -33,8 +34,8 @@ SUPPORTED: Mapping[str, frozenset[str]] = {
         ),
         "VectorsConfig": ("params",),
         "VectorParams": ("size", "distance", "on_disk", "hnsw_config", "quantization_config"),
-        "HnswConfigDiff": _HNSW,
-        "OptimizersConfigDiff": _OPTIMIZERS,
+        "HnswConfigDiff": HNSW,
+        "OptimizersConfigDiff": OPTIMIZERS,
         "QuantizationConfig": ("scalar",),
         "ScalarQuantization": ("type", "quantile", "always_ram"),
         "DeleteCollection": ("collection_name", "timeout"),
@@ -42,19 +43,19 @@ SUPPORTED: Mapping[str, frozenset[str]] = {
         "CollectionExistsRequest": ("collection_name",),
         "ListCollectionsRequest": (),
         "HealthCheckRequest": (),
-        "UpsertPoints": _WRITE,
+        "UpsertPoints": WRITE,
         "PointStruct": ("id", "payload", "vectors"),
         "Vectors": ("vector",),
         "Vector": ("data", "dense"),
         "DenseVector": ("data",),
         "PointId": ("num", "uuid"),
-        "DeletePoints": _WRITE,
+        "DeletePoints": WRITE,
         "PointsSelector": ("points",),
         "PointsIdsList": ("ids",),
-        "GetPoints": (*_READ, "ids"),
-        "ScrollPoints": (*_READ, "offset", "limit"),
+        "GetPoints": (*READ, "ids"),
+        "ScrollPoints": (*READ, "offset", "limit"),
         "CountPoints": ("collection_name", "timeout", "exact"),
-        "QueryPoints": (*_READ, "query", "params", "score_threshold", "limit", "offset"),
+        "QueryPoints": (*READ, "query", "params", "score_threshold", "limit", "offset"),
         "Query": ("nearest",),
         "VectorInput": ("dense",),
         "SearchParams": ("hnsw_ef", "exact", "quantization", "indexed_only"),
@@ -65,17 +66,15 @@ SUPPORTED: Mapping[str, frozenset[str]] = {
         "WithVectorsSelector": ("enable",),
     }.items()
 }
-"""Full name of a message -> the fields of it that may be set."""
-
-_ANY_CONTENT = frozenset({"qdrant.PointStruct.PayloadEntry"})
-"""Messages whose every content is understood: payload values are JSON."""
+# Messages that may hold anything: payload values are JSON.
+UNRESTRICTED = frozenset({"qdrant.PointStruct.PayloadEntry"})
 
 
 def refuse_unsupported(message: Message, skip: frozenset[str] = frozenset()) -> None:
-    """Check every field that is set in a message and in the messages within.
+    """Raise `StatusError` (UNIMPLEMENTED) when a message, or one inside it, sets an unsupported field.
 
-    Fields named in `skip` are not looked into (but must be known). A field newer than the messages known here is
-    refused too. Raises `StatusError` (UNIMPLEMENTED) that names the first field that is not supported.
+    The error names the first such field. Fields that are newer than our copy of the messages are refused too. The
+    contents of the fields named in `skip` are not checked.
     """
     _refuse_unknown(message)
     _check(message, "", skip)
@@ -97,7 +96,7 @@ def _check(message: Message, path: str, skip: frozenset[str]) -> None:
         if name not in allowed:
             raise unsupported(path + name)
         kind = field.message_type
-        if kind is None or name in skip or kind.full_name in _ANY_CONTENT:
+        if kind is None or name in skip or kind.full_name in UNRESTRICTED:
             continue
         prefix = f"{path}{name}."
         if isinstance(value, Message):

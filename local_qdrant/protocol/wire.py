@@ -1,8 +1,7 @@
-"""The frames between the router and its engine processes, over a Unix socket pair.
+"""The messages between the router and its engine processes, as frames.
 
-A frame is its length (4 bytes, little endian) and a body. A request's body: operation, length of the collection's
-name, name, serialized protobuf. A reply's body: status code, counts of the collection, length of the message, message,
-serialized protobuf. One reply for each request, in order.
+The header of a request: operation, name of the collection. The header of a reply: status code, counts of the
+collection, message. The body of both is a serialized protobuf message. Each request gets one reply, in order.
 """
 
 import struct
@@ -11,13 +10,11 @@ from enum import IntEnum
 
 from local_qdrant.protocol.status import Code
 
-LENGTH = struct.Struct("<I")
-_REQUEST = struct.Struct("<BH")
-_REPLY = struct.Struct("<BQQII")
+REPLY = struct.Struct("<BQQI")
 
 
 class Operation(IntEnum):
-    """What an engine process is asked to do with a collection."""
+    """What an engine process does with a collection."""
 
     UPSERT = 1
     DELETE = 2
@@ -25,21 +22,20 @@ class Operation(IntEnum):
     GET = 4
     SCROLL = 5
     COUNT = 6
+    # The router's own: open the collection if it is not open.
     LOAD = 7
-    """Open the collection if it is not open."""
+    # Optimize and flush, so that everything written before is indexed and on disk.
     SETTLE = 8
-    """Optimize and flush: what was written before is indexed and on disk afterwards."""
+    # Flush and close the collection, so that another process can open it.
     CLOSE = 9
-    """Flush and close the collection, so that another process may open it."""
 
 
-OF_CLIENTS = frozenset(Operation) - {Operation.LOAD, Operation.SETTLE, Operation.CLOSE}
-"""Operations that clients ask for; the others are the router's own."""
+CLIENT_OPERATIONS = frozenset(Operation) - {Operation.LOAD, Operation.SETTLE, Operation.CLOSE}
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What the engine knows about a collection: points, vectors in an index, segments."""
+    """How many points, indexed vectors and segments a collection has."""
 
     points: int = 0
     indexed: int = 0
@@ -57,7 +53,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Reply:
-    """The outcome. `message` explains a code other than OK; `payload` is the serialized response."""
+    """The result. `message` explains a code other than OK, `payload` is the serialized response."""
 
     code: Code
     counts: Counts
@@ -66,30 +62,23 @@ class Reply:
 
 
 def encode_request(request: Request) -> bytes:
-    """The whole frame of a request."""
-    name = request.collection.encode()
-    head = _REQUEST.pack(request.operation, len(name))
-    return b"".join((LENGTH.pack(len(head) + len(name) + len(request.payload)), head, name, request.payload))
+    """Return the header of a request's frame. The payload is the body."""
+    return bytes([request.operation]) + request.collection.encode()
 
 
-def decode_request(body: bytes) -> Request:
-    """A request from a frame's body."""
-    operation, name_length = _REQUEST.unpack_from(body)
-    start = _REQUEST.size + name_length
-    return Request(Operation(operation), body[_REQUEST.size : start].decode(), body[start:])
+def decode_request(header: bytes, payload: bytes) -> Request:
+    """Return the request of a frame."""
+    return Request(Operation(header[0]), header[1:].decode(), payload)
 
 
 def encode_reply(reply: Reply) -> bytes:
-    """The whole frame of a reply."""
-    message = reply.message.encode(errors="replace")
+    """Return the header of a reply's frame. The payload is the body."""
     counts = reply.counts
-    head = _REPLY.pack(reply.code, counts.points, counts.indexed, counts.segments, len(message))
-    return b"".join((LENGTH.pack(len(head) + len(message) + len(reply.payload)), head, message, reply.payload))
+    head = REPLY.pack(reply.code, counts.points, counts.indexed, counts.segments)
+    return head + reply.message.encode(errors="replace")
 
 
-def decode_reply(body: bytes) -> Reply:
-    """A reply from a frame's body."""
-    code, points, indexed, segments, message_length = _REPLY.unpack_from(body)
-    start = _REPLY.size + message_length
-    message = body[_REPLY.size : start].decode()
-    return Reply(Code(code), Counts(points, indexed, segments), message, body[start:])
+def decode_reply(header: bytes, payload: bytes) -> Reply:
+    """Return the reply of a frame."""
+    code, points, indexed, segments = REPLY.unpack_from(header)
+    return Reply(Code(code), Counts(points, indexed, segments), header[REPLY.size :].decode(), payload)

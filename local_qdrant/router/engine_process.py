@@ -1,27 +1,25 @@
-"""The router's side of an engine process: starting it, a bounded queue of requests to it, noticing its death."""
+"""The router's side of an engine process: starts it, queues requests for it, and notices when it dies."""
 
 import asyncio
 import contextlib
-import os
-import socket
-import subprocess
-import sys
 from collections import OrderedDict
 from dataclasses import dataclass
 from typing import Self
 
 from local_qdrant.options import Options
 from local_qdrant.protocol.status import Code, StatusError, exhausted, unavailable
-from local_qdrant.protocol.wire import LENGTH, OF_CLIENTS, Operation, Reply, Request, decode_reply, encode_request
+from local_qdrant.protocol.wire import CLIENT_OPERATIONS, Operation, Reply, Request, decode_reply, encode_request
+from servicekit.process.child_process import ChildGone, ChildProcess
 from servicekit.telemetry.logs import get_logger
 
-_log = get_logger(__name__)
-_STOP_SECONDS = 5.0
+log = get_logger(__name__)
+
+STOP_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
 class Role:
-    """What an engine process is for: its name in logs, collections open at a time, priority."""
+    """What an engine process is for: its name in logs, how many collections it keeps open, its niceness."""
 
     name: str
     open_collections: int
@@ -35,100 +33,83 @@ class _Waiting:
 
 
 class EngineProcess:
-    """A running engine process. Requests are carried out one at a time, in the order of `submit`."""
+    """A running engine process. It runs one request at a time, in the order of `submit`."""
 
-    def __init__(
-        self,
-        role: Role,
-        options: Options,
-        process: asyncio.subprocess.Process,
-        streams: tuple[asyncio.StreamReader, asyncio.StreamWriter],
-    ) -> None:
+    def __init__(self, role: Role, options: Options, child: ChildProcess) -> None:
         self.role = role
+        # The request that the process works on, or that it died on.
         self.current: Request | None = None
-        """The request that the process works on, or died on."""
         self._options = options
-        self._process = process
-        self._reader, self._writer = streams
+        self._child = child
         self._waiting: OrderedDict[int, _Waiting] = OrderedDict()
         self._waiting_bytes = 0
         self._tickets = 0
         self._wake = asyncio.Event()
         self._alive = True
         self._stopping = False
-        self._pump = asyncio.create_task(self._work_off())
-        self._watch = asyncio.create_task(self._await_end())
+        self._worker = asyncio.create_task(self._work())
+        self._watcher = asyncio.create_task(self._watch())
 
     @classmethod
     async def start(cls, role: Role, options: Options) -> Self:
-        """Start a process. Raises OSError when the machine has no room for one."""
-        ours, theirs = socket.socketpair()
-        try:
-            with theirs:
-                process = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    *("-m", "local_qdrant.engine.loop"),
-                    *("--data", str(options.data), "--parent", str(os.getpid())),
-                    *("--open", str(role.open_collections), "--nice", str(role.nice)),
-                    *("--indexing-threads", str(options.indexing_threads)),
-                    stdin=theirs.fileno(),
-                    stdout=subprocess.DEVNULL,
-                    start_new_session=True,
-                )
-            streams = await asyncio.open_unix_connection(sock=ours)
-        except BaseException:
-            ours.close()
-            raise
-        _log.info("engine_started", role=role.name, pid=process.pid)
-        return cls(role, options, process, streams)
+        """Start a process. Raises OSError when the machine cannot run another one."""
+        child = await ChildProcess.start(
+            "local_qdrant.engine.loop",
+            *("--data", str(options.data)),
+            *("--open", str(role.open_collections), "--nice", str(role.nice)),
+            *("--indexing-threads", str(options.indexing_threads)),
+            new_session=True,
+        )
+        log.info("engine_started", role=role.name, pid=child.pid)
+        return cls(role, options, child)
 
     @property
     def pid(self) -> int:
-        """The process's id."""
-        return self._process.pid
+        """The process id."""
+        return self._child.pid
 
     @property
     def alive(self) -> bool:
-        """Whether requests can be submitted."""
+        """Whether it takes requests."""
         return self._alive
 
     def submit(self, operation: Operation, collection: str, payload: bytes = b"") -> "asyncio.Future[Reply]":
-        """Put a request at the end of the queue. A future that is cancelled while it waits is never sent.
+        """Append a request to the queue and return its future, which has a reply with code OK or a `StatusError`.
 
-        The future's result has code OK, else it raises `StatusError`. Raises `StatusError` at once: UNAVAILABLE
-        when the process is gone, RESOURCE_EXHAUSTED when the queue is full (for requests of clients only).
+        A request whose future is cancelled while it waits is never sent. Raises `StatusError` at once: UNAVAILABLE when
+        the process is gone, RESOURCE_EXHAUSTED when the queue is full (client operations only).
         """
         if not self._alive:
-            raise unavailable(f"The process that holds collection `{collection}` has ended; try again")
+            raise _gone(collection)
         full = len(self._waiting) >= self._options.queue_length
-        if operation in OF_CLIENTS and (full or self._waiting_bytes + len(payload) > self._options.queue_bytes):
+        if operation in CLIENT_OPERATIONS and (full or self._waiting_bytes + len(payload) > self._options.queue_bytes):
             raise exhausted(f"Too many requests wait for collection `{collection}`; try again later")
         return self._enqueue(Request(operation, collection, payload))
 
     def kill(self) -> None:
-        """End the process now. What it acknowledged is in its write-ahead log."""
+        """Kill the process. Everything that it acknowledged is in its write-ahead log."""
         self._stopping = True
         self._end()
 
     async def ended(self) -> None:
-        """Wait until the process is gone, and with it every claim on its files."""
-        await asyncio.shield(self._watch)
+        """Wait until the process is gone and its files are free."""
+        await asyncio.shield(self._watcher)
 
     async def stop(self) -> None:
-        """Let the process finish its queue, flush and end; kill it when that takes too long."""
+        """Let the process finish its queue, flush and end. Kill it when that takes too long."""
         self._stopping = True
         if not self._alive:
-            # Nobody would answer.
+            # A dead process does not answer.
             await self.ended()
             return
         with contextlib.suppress(StatusError, TimeoutError):
-            async with asyncio.timeout(_STOP_SECONDS):
+            async with asyncio.timeout(STOP_SECONDS):
                 last = self._enqueue(Request(Operation.CLOSE, ""))
                 self._alive = False
                 await last
-                self._writer.close()
+                self._child.hang_up()
                 await self.ended()
-        if not self._watch.done():
+        if not self._watcher.done():
             self.kill()
             await self.ended()
 
@@ -138,48 +119,46 @@ class EngineProcess:
         ticket = self._tickets
         self._waiting[ticket] = _Waiting(request, outcome)
         self._waiting_bytes += len(request.payload)
-        outcome.add_done_callback(lambda _: self._forget(ticket))
+        outcome.add_done_callback(lambda _: self._dequeue(ticket))
         self._wake.set()
         return outcome
 
-    def _end(self) -> None:
-        self._alive = False
-        with contextlib.suppress(ProcessLookupError):
-            self._process.kill()
-
-    def _forget(self, ticket: int) -> None:
+    def _dequeue(self, ticket: int) -> None:
         entry = self._waiting.pop(ticket, None)
         if entry is not None:
             self._waiting_bytes -= len(entry.request.payload)
 
-    async def _work_off(self) -> None:
+    def _end(self) -> None:
+        self._alive = False
+        self._child.kill()
+
+    async def _work(self) -> None:
         while True:
             while not self._waiting:
                 self._wake.clear()
                 await self._wake.wait()
             ticket, entry = next(iter(self._waiting.items()))
-            self._forget(ticket)
+            self._dequeue(ticket)
             if entry.outcome.cancelled():
                 continue
             self.current = entry.request
             try:
                 reply = await self._exchange(entry.request)
-            except (OSError, asyncio.IncompleteReadError, ValueError):
+            except (ChildGone, ValueError):
                 self._fail(entry)
                 self._end()
                 return
             self.current = None
-            self._settle(entry, reply)
+            self._resolve(entry, reply)
 
     async def _exchange(self, request: Request) -> Reply:
-        self._writer.write(encode_request(request))
-        await self._writer.drain()
-        (length,) = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))
-        return decode_reply(await self._reader.readexactly(length))
+        self._child.send(encode_request(request), request.payload)
+        await self._child.drain()
+        return decode_reply(*await self._child.receive())
 
-    def _settle(self, entry: _Waiting, reply: Reply) -> None:
+    def _resolve(self, entry: _Waiting, reply: Reply) -> None:
         if reply.code is Code.INTERNAL:
-            _log.error("engine_error", role=self.role.name, error=reply.message, stack=reply.payload.decode())
+            log.error("engine_error", role=self.role.name, error=reply.message, stack=reply.payload.decode())
         if entry.outcome.done():
             return
         if reply.code is Code.OK:
@@ -189,20 +168,22 @@ class EngineProcess:
 
     def _fail(self, entry: _Waiting) -> None:
         if not entry.outcome.done():
-            collection = entry.request.collection
-            entry.outcome.set_exception(
-                unavailable(f"The process that holds collection `{collection}` has ended; try again")
-            )
+            entry.outcome.set_exception(_gone(entry.request.collection))
 
-    async def _await_end(self) -> None:
-        code = await self._process.wait()
+    async def _watch(self) -> None:
+        """Wait for the end of the process, then fail everything that waits for it."""
+        code = await self._child.wait()
         if not self._stopping:
-            _log.warning("engine_died", role=self.role.name, pid=self.pid, code=code)
+            log.warning("engine_died", role=self.role.name, pid=self.pid, code=code)
         self._alive = False
         if self.current is None:
-            self._pump.cancel()
-        await asyncio.wait({self._pump})
+            self._worker.cancel()
+        await asyncio.wait({self._worker})
         for entry in list(self._waiting.values()):
             self._fail(entry)
         self._waiting.clear()
-        self._writer.close()
+        self._child.hang_up()
+
+
+def _gone(collection: str) -> StatusError:
+    return unavailable(f"The process that holds collection `{collection}` has ended; try again")

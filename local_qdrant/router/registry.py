@@ -1,49 +1,49 @@
-"""All collections: creating, deleting and finding them."""
+"""All collections: creates, deletes and finds them."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
 
-from local_qdrant.directory import DataDirectory, remove_folder
 from local_qdrant.protocol.messages import collections_pb2
 from local_qdrant.protocol.specification import specify
 from local_qdrant.protocol.status import Code, StatusError, exhausted, missing_collection
-from local_qdrant.router.collection import Collection
-from local_qdrant.router.holders import Holders
+from local_qdrant.router.collection import LocalCollection
+from local_qdrant.router.placement import Placement
+from local_qdrant.storage import Storage, remove_folder
 from servicekit.telemetry.logs import get_logger
 
-_log = get_logger(__name__)
+log = get_logger(__name__)
 
 
 class Registry:
-    """The collections of one data directory. A change that has begun is finished even if its caller goes away."""
+    """The collections of one data directory. A change that has begun finishes even when its caller is cancelled."""
 
-    def __init__(self, directory: DataDirectory, holders: Holders, min_free_bytes: int) -> None:
-        self._directory = directory
-        self._holders = holders
+    def __init__(self, storage: Storage, placement: Placement, min_free_bytes: int) -> None:
+        self._storage = storage
+        self._placement = placement
         self._min_free_bytes = min_free_bytes
-        self._collections: dict[str, Collection] = {}
+        self._collections: dict[str, LocalCollection] = {}
         self._changing: dict[str, asyncio.Task[None]] = {}
         self._removals: set[asyncio.Task[None]] = set()
 
     def load(self) -> None:
-        """Find the collections on disk; those with writes that are not yet optimized are taken up again."""
-        for name in self._directory.names():
-            collection = _found(self._directory, name)
+        """Find the collections on disk and go on settling those that are not settled."""
+        for name in self._storage.names():
+            collection = _load(self._storage, name)
             self._collections[name] = collection
             if not collection.settled and not collection.damage:
-                self._holders.look_after(collection)
-        _log.info("collections_found", number=len(self._collections))
+                self._placement.ensure_write_session(collection)
+        log.info("collections_found", number=len(self._collections))
 
     def names(self) -> list[str]:
-        """The names of all collections."""
+        """Return the names of all collections, sorted."""
         return sorted(self._collections)
 
-    def find(self, name: str) -> Collection | None:
-        """The collection of that name, or None."""
+    def find(self, name: str) -> LocalCollection | None:
+        """Return the collection of that name, or None."""
         return self._collections.get(name)
 
-    def get(self, name: str) -> Collection:
-        """The collection of that name. Raises `StatusError` (NOT_FOUND)."""
+    def get(self, name: str) -> LocalCollection:
+        """Return the collection of that name. Raises `StatusError` (NOT_FOUND)."""
         collection = self._collections.get(name)
         if collection is None:
             raise missing_collection(name)
@@ -58,14 +58,14 @@ class Registry:
         await self._change(name, lambda: self._create(name, request))
 
     async def delete(self, name: str) -> bool:
-        """Delete a collection; whether there was one."""
+        """Delete a collection and return whether it existed."""
         existed = name in self._collections
         if existed:
             await self._change(name, lambda: self._delete(name))
         return existed
 
     async def stop(self) -> None:
-        """Finish what has begun."""
+        """Finish the changes that have begun."""
         pending = {*self._changing.values(), *self._removals}
         if pending:
             await asyncio.wait(pending)
@@ -81,36 +81,38 @@ class Registry:
     async def _create(self, name: str, request: collections_pb2.CreateCollection) -> None:
         if name in self._collections:
             raise StatusError(Code.ALREADY_EXISTS, f"Wrong input: Collection `{name}` already exists!")
-        free = self._directory.free_bytes()
+        free = self._storage.free_bytes()
         if free < self._min_free_bytes:
             raise exhausted(
-                f"Not enough disk space: {free >> 20} MB free, a collection needs {self._min_free_bytes >> 20} MB"
+                f"Not enough disk space: {free >> 20} MB are free, a collection needs {self._min_free_bytes >> 20} MB"
             )
-        await asyncio.to_thread(self._directory.create, name, request)
-        self._collections[name] = Collection(name, specify(request), settled=True)
-        self._collections[name].counted = True
-        _log.info("collection_created", collection=name)
+        await asyncio.to_thread(self._storage.create, name, request)
+        collection = LocalCollection(name, specify(request), settled=True)
+        # The engine need not be asked: a new collection is empty.
+        collection.counted = True
+        self._collections[name] = collection
+        log.info("collection_created", collection=name)
 
     async def _delete(self, name: str) -> None:
         collection = self._collections.get(name)
         if collection is None:
             return
         collection.deleted = True
-        await self._holders.let_go(collection)
-        doomed = await asyncio.to_thread(self._directory.discard, name)
+        await self._placement.release(collection)
+        doomed = await asyncio.to_thread(self._storage.discard, name)
         del self._collections[name]
         removal = asyncio.create_task(asyncio.to_thread(remove_folder, doomed))
         self._removals.add(removal)
         removal.add_done_callback(self._removals.discard)
-        _log.info("collection_deleted", collection=name)
+        log.info("collection_deleted", collection=name)
 
 
-def _found(directory: DataDirectory, name: str) -> Collection:
-    settled = directory.is_settled(name)
+def _load(storage: Storage, name: str) -> LocalCollection:
+    settled = storage.is_settled(name)
     try:
-        return Collection(name, specify(directory.creation_request(name)), settled=settled)
+        return LocalCollection(name, specify(storage.creation_request(name)), settled=settled)
     except StatusError as error:
-        _log.error("collection_damaged", collection=name, error=error.message)
-        collection = Collection(name, None, settled=settled)
-        collection.note_damage(error.message)
+        log.error("collection_damaged", collection=name, error=error.message)
+        collection = LocalCollection(name, None, settled=settled)
+        collection.record_damage(error.message)
         return collection

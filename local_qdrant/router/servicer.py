@@ -1,6 +1,6 @@
-"""Qdrant's gRPC services: requests are parsed, handed on, and answered or refused with Qdrant's status codes.
+"""Qdrant's gRPC services: parses requests, passes them on, and answers with Qdrant's messages and status codes.
 
-Calls that are not here are UNIMPLEMENTED, by gRPC itself.
+gRPC itself answers UNIMPLEMENTED to every call that is not registered here.
 """
 
 import asyncio
@@ -13,21 +13,22 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 
 from local_qdrant.protocol.messages import collections_pb2, points_pb2, qdrant_pb2
-from local_qdrant.protocol.status import Code, StatusError, invalid
+from local_qdrant.protocol.status import Code, StatusError, exhausted, invalid
 from local_qdrant.protocol.support import refuse_unsupported
 from local_qdrant.protocol.wire import Operation
-from local_qdrant.router.admission import Admission
-from local_qdrant.router.holders import Holders
+from local_qdrant.router.placement import Placement
 from local_qdrant.router.registry import Registry
+from servicekit.limits import ByteBudget
 from servicekit.telemetry.logs import get_logger
 
-_log = get_logger(__name__)
-_STATUS = {code.value[0]: code for code in grpc.StatusCode}
-_NO_DEEP_CHECK = frozenset({"points"})
-"""The points of an upsert are many: the engine process checks them, off the router's event loop."""
+log = get_logger(__name__)
 
+STATUS = {code.value[0]: code for code in grpc.StatusCode}
+# An upsert has many points. The engine process checks them, to keep the router's event loop free.
+CHECKED_BY_ENGINE = frozenset({"points"})
+
+# Takes a serialized request and returns a serialized response. Raises `StatusError`.
 Handler = Callable[[bytes], Awaitable[bytes]]
-"""A serialized request in, a serialized response out; raises `StatusError`."""
 
 PointsRequest = (
     points_pb2.UpsertPoints
@@ -41,16 +42,17 @@ Parsed = TypeVar("Parsed", bound=Message)
 
 
 class QdrantServicer:
-    """The calls that are supported."""
+    """The supported calls."""
 
-    def __init__(self, registry: Registry, holders: Holders, admission: Admission) -> None:
+    def __init__(self, registry: Registry, placement: Placement, pending_bytes: int) -> None:
+        """pending_bytes: how many bytes of requests may run or wait in all."""
         self._registry = registry
-        self._admission = admission
-        self._holders = holders
+        self._placement = placement
+        self._pending = ByteBudget(pending_bytes, refusal=_too_many_requests)
         self._version = metadata.version("qdrant-edge-py")
 
     def services(self) -> dict[str, dict[str, Handler]]:
-        """Handlers by service and method."""
+        """Return the handlers by service and method."""
         return {
             "qdrant.Qdrant": {"HealthCheck": self.health_check},
             "qdrant.Collections": {
@@ -71,7 +73,7 @@ class QdrantServicer:
         }
 
     async def health_check(self, body: bytes) -> bytes:
-        """Qdrant's own health check: who answers."""
+        """Answer Qdrant's own health check with our title and version."""
         _parse(qdrant_pb2.HealthCheckRequest, body)
         reply = qdrant_pb2.HealthCheckReply(title="qdrant - one-machine engine", version=self._version)
         return reply.SerializeToString()
@@ -85,14 +87,14 @@ class QdrantServicer:
         return _operated(True, started)
 
     async def delete(self, body: bytes) -> bytes:
-        """Delete a collection; the result says whether there was one."""
+        """Delete a collection. The result says whether it existed."""
         started = time.perf_counter()
         request = _parse(collections_pb2.DeleteCollection, body)
         async with _deadline(request.timeout):
             return _operated(await self._registry.delete(request.collection_name), started)
 
     async def list_all(self, body: bytes) -> bytes:
-        """The names of all collections."""
+        """Return the names of all collections."""
         started = time.perf_counter()
         _parse(collections_pb2.ListCollectionsRequest, body)
         response = collections_pb2.ListCollectionsResponse()
@@ -102,7 +104,7 @@ class QdrantServicer:
         return response.SerializeToString()
 
     async def exists(self, body: bytes) -> bytes:
-        """Whether a collection exists."""
+        """Return whether a collection exists."""
         started = time.perf_counter()
         request = _parse(collections_pb2.CollectionExistsRequest, body)
         exists = self._registry.find(request.collection_name) is not None
@@ -111,13 +113,13 @@ class QdrantServicer:
         ).SerializeToString()
 
     async def info(self, body: bytes) -> bytes:
-        """A collection's status, counts and configuration. Never waits for a busy writer: the router knows."""
+        """Return a collection's status, counts and configuration from the router's state, without asking a writer."""
         started = time.perf_counter()
         request = _parse(collections_pb2.GetCollectionInfoRequest, body)
         collection = self._registry.get(request.collection_name)
         if collection.settled and not collection.counted and not collection.damage:
             try:
-                await self._holders.read(collection, Operation.LOAD)
+                await self._placement.read(collection, Operation.LOAD)
             except StatusError as error:
                 if error.code is not Code.DATA_LOSS:
                     raise
@@ -132,20 +134,25 @@ class QdrantServicer:
         *,
         write: bool = False,
     ) -> Handler:
-        call = self._holders.write if write else self._holders.read
+        call = self._placement.write if write else self._placement.read
 
         async def handle(body: bytes) -> bytes:
-            request = _parse(kind, body, skip=_NO_DEEP_CHECK)
+            request = _parse(kind, body, skip=CHECKED_BY_ENGINE)
             collection = self._registry.get(request.collection_name)
-            with self._admission.admit(len(body)):
+            with self._pending.account() as account:
+                account.take(len(body))
                 async with _deadline(request.timeout):
                     return (await call(collection, operation, body)).payload
 
         return handle
 
 
+def _too_many_requests() -> StatusError:
+    return exhausted("Too many requests are pending; try again later")
+
+
 def add_services(server: grpc.aio.Server, services: dict[str, dict[str, Handler]]) -> None:
-    """Register handlers of serialized messages."""
+    """Register handlers that take and return serialized messages."""
     for service, methods in services.items():
         handlers = {
             method: grpc.unary_unary_rpc_method_handler(_answering(f"{service}/{method}", handler))
@@ -161,11 +168,11 @@ def _answering(call: str, handler: Handler) -> Callable[[bytes, Any], Awaitable[
         except StatusError as error:
             code, message = error.code, error.message
         except TimeoutError:
-            code, message = Code.DEADLINE_EXCEEDED, "Timeout error: the operation did not finish in time"
+            code, message = Code.DEADLINE_EXCEEDED, "Timeout: the operation did not finish in time"
         except Exception:
-            _log.exception("call_failed", call=call)
+            log.exception("call_failed", call=call)
             code, message = Code.INTERNAL, "Service internal error"
-        await context.abort(_STATUS[code], message)
+        await context.abort(STATUS[code], message)
         raise AssertionError("abort raises")
 
     return answer
@@ -176,7 +183,7 @@ def _parse(kind: type[Parsed], body: bytes, skip: frozenset[str] = frozenset()) 
     try:
         request.ParseFromString(body)
     except DecodeError as error:
-        raise invalid("the request is not a valid message") from error
+        raise invalid("the request is not a valid protobuf message") from error
     refuse_unsupported(request, skip)
     return request
 

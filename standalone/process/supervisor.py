@@ -1,4 +1,4 @@
-"""Keeps one child running: starts it, sees that it gets ready, starts it again when it dies, stops it."""
+"""Keeps one child running: starts it, probes whether it is ready, restarts it when it dies, stops it."""
 
 import asyncio
 import signal
@@ -8,39 +8,41 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from servicekit.process.service import EXIT_CONFIG, StartupError
+from servicekit.settings import SettingsError
 from servicekit.telemetry.logs import get_logger
-from standalone.instance.readiness import Probe
 from standalone.process.child_log import ChildLog
-from standalone.process.child_process import ChildProcess, Command, spawn
+from standalone.process.probes import Probe
+from standalone.process.tethered_process import ChildCommand, TetheredProcess, spawn
 
 log = get_logger(__name__)
 
 PROBE_SECONDS = 0.05
 MAX_PROBE_SECONDS = 0.5
+NOT_SPAWNED = 127
 
 
 @dataclass(frozen=True)
 class RestartPolicy:
-    """How long to wait before a child that died is started again, in seconds; doubled with every death in a row."""
+    """How long to wait before a dead child is restarted, in seconds. The delay doubles with every death in a row."""
 
     first_delay: float = 0.5
     max_delay: float = 30.0
-    # A child that ran this long is taken to be well: its next death is a first one again.
+    # A child that ran this long counts as stable: its next death is a first one again.
     stable_after: float = 60.0
-    # A child that dies this often before it was ever ready will not get ready.
+    # A child that dies this often before it was ever ready is given up.
     start_attempts: int = 3
 
     def delay(self, deaths: int) -> float:
-        """Seconds to wait after the `deaths`-th death in a row (from 1)."""
+        """Return the seconds to wait after this many deaths in a row (at least 1)."""
         return min(self.first_delay * 2.0 ** min(deaths - 1, 30), self.max_delay)
 
 
 @dataclass(frozen=True)
 class ChildSpec:
-    """A child: what runs, how one sees that it is ready, how it is asked to stop and how long it may take (s)."""
+    """What to run, how to tell that it is ready, how to stop it, and how many seconds that may take."""
 
     name: str
-    command: Command
+    command: ChildCommand
     ready: Probe
     grace_seconds: float
     stop_signal: signal.Signals = signal.SIGTERM
@@ -49,29 +51,33 @@ class ChildSpec:
 
 
 class Child:
-    """A supervised child. Made by `supervised`, which also stops it."""
+    """A supervised child. `supervised` creates it, and stops it."""
 
     def __init__(self, spec: ChildSpec, output: ChildLog) -> None:
         self._spec = spec
         self._output = output
-        self._process: ChildProcess | None = None
+        self._process: TetheredProcess | None = None
         self._stopping = asyncio.Event()
-        self._settled = asyncio.Event()
-        self._failure: StartupError | None = None
+        # Set once the child was ready or was given up.
+        self._started = asyncio.Event()
+        self._failure: StartupError | SettingsError | None = None
 
     @property
     def pid(self) -> int | None:
-        """The process that runs now, if one does."""
+        """The id of the running process, or None."""
         return self._process.pid if self._process else None
 
     async def wait_ready(self) -> None:
-        """Returns when the child has been ready once. Raises StartupError when it cannot be started."""
-        await self._settled.wait()
+        """Wait until the child has been ready once.
+
+        Raises StartupError when it cannot start, SettingsError when one of its settings is wrong.
+        """
+        await self._started.wait()
         if self._failure is not None:
             raise self._failure
 
     async def run(self) -> None:
-        """Starts the child again and again until it is stopped, or until it proves that it cannot start."""
+        """Run the child, and restart it, until it is stopped or given up."""
         deaths = 0
         while not self._stopping.is_set():
             started = time.monotonic()
@@ -80,29 +86,40 @@ class Child:
                 return
             stable = time.monotonic() - started >= self._spec.policy.stable_after
             deaths = 1 if stable else deaths + 1
-            ended = describe_status(status)
-            reason = self._output.reason()
-            if not self._settled.is_set() and (deaths >= self._spec.policy.start_attempts or status == EXIT_CONFIG):
-                self._failure = StartupError(f"{self._spec.name} cannot start ({ended}): {reason}")
-                self._settled.set()
+            if not self._started.is_set() and (deaths >= self._spec.policy.start_attempts or status == EXIT_CONFIG):
+                self._give_up(status)
                 return
             delay = self._spec.policy.delay(deaths)
             log.warning(
-                "child_died", child=self._spec.name, ended=ended, reason=reason, deaths=deaths, restart_seconds=delay
+                "child_died",
+                child=self._spec.name,
+                ended=describe_status(status),
+                reason=self._output.reason(),
+                deaths=deaths,
+                restart_seconds=delay,
             )
             await self._pause(delay)
 
-    def ask_to_stop(self) -> None:
-        """Sends the child its signal; it will not be started again."""
+    def stop(self) -> None:
+        """Send the child its stop signal and do not restart it."""
         self._stopping.set()
         if self._process is not None:
             self._process.send(self._spec.stop_signal)
 
     def kill(self) -> None:
-        """Ends the child now."""
+        """Kill the child now."""
         if self._process is not None:
             log.warning("child_killed", child=self._spec.name, grace_seconds=self._spec.grace_seconds)
             self._process.kill()
+
+    def _give_up(self, status: int) -> None:
+        reason = self._output.reason()
+        if status == EXIT_CONFIG:
+            # The child has named itself and the setting.
+            self._failure = SettingsError(reason)
+        else:
+            self._failure = StartupError(f"{self._spec.name} cannot start ({describe_status(status)}): {reason}")
+        self._started.set()
 
     async def _run_once(self) -> int:
         self._output.forget()
@@ -110,7 +127,7 @@ class Child:
             self._process = await spawn(self._spec.command, self._output, inherited=self._spec.inherited)
         except OSError as error:
             log.error("child_not_spawned", child=self._spec.name, error=str(error))
-            return 127
+            return NOT_SPAWNED
         process = self._process
         probing = asyncio.create_task(self._probe(process))
         try:
@@ -122,7 +139,7 @@ class Child:
             probing.cancel()
             await asyncio.wait({probing})
 
-    async def _probe(self, process: ChildProcess) -> None:
+    async def _probe(self, process: TetheredProcess) -> None:
         started = time.monotonic()
         pause = PROBE_SECONDS
         while not await self._spec.ready():
@@ -130,7 +147,7 @@ class Child:
             pause = min(pause * 1.5, MAX_PROBE_SECONDS)
         seconds = round(time.monotonic() - started, 2)
         log.info("child_ready", child=self._spec.name, pid=process.pid, seconds=seconds)
-        self._settled.set()
+        self._started.set()
 
     async def _pause(self, seconds: float) -> None:
         try:
@@ -141,24 +158,24 @@ class Child:
 
 
 @asynccontextmanager
-async def supervised(spec: ChildSpec, output: ChildLog, hurry: asyncio.Event) -> AsyncIterator[Child]:
-    """A child that is kept running while entered, and stopped in the end; `hurry` cuts its grace period short."""
+async def supervised(spec: ChildSpec, output: ChildLog, stop_now: asyncio.Event | None = None) -> AsyncIterator[Child]:
+    """Keep a child running while entered, then stop it. Setting `stop_now` cuts its grace period short."""
     child = Child(spec, output)
     running = asyncio.create_task(child.run(), name=spec.name)
     try:
         yield child
     finally:
-        child.ask_to_stop()
-        hurried = asyncio.create_task(hurry.wait())
-        await asyncio.wait({running, hurried}, timeout=spec.grace_seconds, return_when=asyncio.FIRST_COMPLETED)
-        hurried.cancel()
+        child.stop()
+        impatient = asyncio.create_task((stop_now or asyncio.Event()).wait())
+        await asyncio.wait({running, impatient}, timeout=spec.grace_seconds, return_when=asyncio.FIRST_COMPLETED)
+        impatient.cancel()
         if not running.done():
             child.kill()
         await running
 
 
 def describe_status(status: int) -> str:
-    """An exit status in words."""
+    """Return an exit status in words."""
     if status < 0:
         try:
             return f"killed by {signal.Signals(-status).name}"

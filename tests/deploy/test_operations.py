@@ -15,7 +15,7 @@ from catalog.collections import Collections
 from catalog.postgres.database import Database
 from catalog.postgres.migrate import migrate
 from servicekit.process.service import EXIT_CONFIG
-from standalone.postgres.binaries import programs
+from standalone.postgres.binaries import program_directory
 from tests.integration.gateway.parts import running_postgres
 from trainer.download.failures import Reason
 
@@ -41,7 +41,7 @@ def rows() -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("reason", Reason, ids=lambda reason: reason.value)
 def test_each_reason_why_an_image_failed_is_explained(reason: Reason) -> None:
-    assert rows()[reason.value][0] == ("yes" if reason.may_pass else "no")
+    assert rows()[reason.value][0] == ("yes" if reason.is_transient else "no")
 
 
 def test_each_error_that_ends_a_finetune_is_explained() -> None:
@@ -99,7 +99,8 @@ async def test_a_dump_is_restored_over_the_schema_of_a_newer_release(tmp_path: P
     (dump,) = re.findall(r"`docker compose exec -T postgres (pg_dump [^`]+)`", HANDBOOK)
     async with running_postgres(tmp_path / "data") as url, Database.open(url) as database:
         (sockets,) = parse_qs(urlsplit(url).query)["host"]
-        environment = {"PATH": f"{programs(None)}:{os.environ['PATH']}", "PGHOST": sockets, "PGUSER": "similis"}
+        path = f"{program_directory(None)}:{os.environ['PATH']}"
+        environment = {"PATH": path, "PGHOST": sockets, "PGUSER": "similis"}
 
         def run(command: str) -> None:
             done = subprocess.run(

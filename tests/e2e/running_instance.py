@@ -1,4 +1,4 @@
-"""`similis up` as an operator runs it: a process of its own, with its output read."""
+"""Runs `similis up` as an operator does, and reads its output."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 import psutil
 
-from standalone.instance.data_directory import opened
+from standalone.instance.data_directory import open_data_directory
 from tests.integration.embedder_process import MODEL_CACHE
 from tests.processes import offspring
 
@@ -24,7 +24,7 @@ STOP_SECONDS = 60.0
 
 
 def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Returns as soon as the condition holds; fails when it does not in time."""
+    """Return as soon as the condition holds. Fail when it does not hold in time."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, f"not within {seconds:g} s"
@@ -32,7 +32,7 @@ def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
 
 
 def similis(*arguments: str, environment: Mapping[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
-    """Runs one command to its end."""
+    """Run one command to its end."""
     return subprocess.run(
         [*SIMILIS, *arguments],
         env={**os.environ, **(environment or {})},
@@ -45,19 +45,28 @@ def similis(*arguments: str, environment: Mapping[str, str] | None = None) -> "s
 
 @dataclass
 class RunningInstance:
-    """A `similis up` that said that it is ready."""
+    """A `similis up` that is ready."""
 
     process: "subprocess.Popen[str]"
     data: Path
     address: str
 
     @classmethod
-    def start(cls, data: Path, *arguments: str, environment: Mapping[str, str] | None = None) -> "RunningInstance":
-        """Starts one on a free port and waits for its line. Fails when there is none."""
+    def start(
+        cls,
+        data: Path,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        prefix: tuple[str, ...] = (),
+    ) -> "RunningInstance":
+        """Start one on a free port and wait until it is ready. Fail when it ends before.
+
+        prefix: a command that runs `similis`, such as nohup.
+        """
         log = (data.parent / f"{data.name}.stderr").open("a")
-        with log, _heeded(signal.SIGHUP):
+        with log, _not_ignored(signal.SIGHUP):
             process = subprocess.Popen(
-                [*SIMILIS, "up", "--data", str(data), "--port", "0", *arguments],
+                [*prefix, *SIMILIS, "up", "--data", str(data), "--port", "0", *arguments],
                 stdout=subprocess.PIPE,
                 stderr=log,
                 text=True,
@@ -71,24 +80,24 @@ class RunningInstance:
             raise AssertionError(Path(log.name).read_text())
         return cls(process, data, address)
 
-    def said(self) -> str:
-        """What it wrote on standard error, in this run and the ones before."""
+    def log(self) -> str:
+        """Return what it wrote on standard error, in this run and the earlier ones."""
         return (self.data.parent / f"{self.data.name}.stderr").read_text()
 
     def family(self) -> list[psutil.Process]:
-        """All processes below it."""
+        """Return all processes below it."""
         return psutil.Process(self.process.pid).children(recursive=True)
 
     def child(self, marker: str) -> psutil.Process:
-        """The direct child whose command line has `marker` in it."""
+        """Return the direct child that has `marker` in its command line."""
         return next(found for found in offspring(marker, of=self.process.pid) if found.ppid() == self.process.pid)
 
     def times_ready(self, name: str) -> int:
-        """How often the child `name` has become ready."""
-        return sum("child_ready" in line and f"child={name} " in line for line in self.said().splitlines())
+        """Return how often the child `name` has become ready."""
+        return sum("child_ready" in line and f"child={name} " in line for line in self.log().splitlines())
 
     def get(self, path: str, *, method: str = "GET", key: str = "") -> int:
-        """The status of one request; 0 when there is no answer."""
+        """Return the status of one request, or 0 when there is no answer."""
         parts = urlsplit(self.address)
         connection = HTTPConnection(parts.hostname or "", parts.port, timeout=20)
         try:
@@ -99,10 +108,15 @@ class RunningInstance:
         finally:
             connection.close()
 
-    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
-        """Sends it a signal and waits; gives its exit status. Nothing happens when it is gone.
+    def accepts_admin_key(self) -> bool:
+        """Return whether the key in its file is valid."""
+        key = (self.data / "admin-key").read_text().strip()
+        return self.get("/api/verify", method="POST", key=key) == 200
 
-        One that does not stop is killed, so that it is no neighbour to other tests, and the test fails.
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> int:
+        """Send it a signal, wait for its end and return its exit status. It may have ended already.
+
+        If it does not stop it is killed, so that it does not disturb other tests, and the test fails.
         """
         self.process.send_signal(number)
         try:
@@ -117,8 +131,8 @@ class RunningInstance:
 
 
 @contextmanager
-def _heeded(number: signal.Signals) -> Iterator[None]:
-    """Processes started meanwhile do not ignore the signal, also where the tests run under nohup."""
+def _not_ignored(number: signal.Signals) -> Iterator[None]:
+    """Let processes that are started meanwhile react to a signal, even if the tests run under nohup."""
     before = signal.signal(number, signal.SIG_DFL)
     try:
         yield
@@ -127,13 +141,13 @@ def _heeded(number: signal.Signals) -> Iterator[None]:
 
 
 def data_with_shared_models(root: Path) -> Path:
-    """A new data directory at `root` whose converted models are those that all tests of a machine share."""
+    """Create a data directory at `root` that uses the converted models that all tests of a machine share."""
 
-    async def make() -> None:
-        async with opened(root, min_free_bytes=0) as data:
+    async def create() -> None:
+        async with open_data_directory(root, min_free_bytes=0) as data:
             MODEL_CACHE.mkdir(parents=True, exist_ok=True)
             data.models.rmdir()
             data.models.symlink_to(MODEL_CACHE)
 
-    asyncio.run(make())
+    asyncio.run(create())
     return root

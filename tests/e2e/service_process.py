@@ -1,4 +1,4 @@
-"""A service as a process of its own, as a cluster runs it, that can be stopped and started again."""
+"""Runs a service as a separate process, as in a cluster, so that tests can stop it and start it again."""
 
 import asyncio
 import os
@@ -15,19 +15,26 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
 
+Probe = Callable[[], Awaitable[bool]]
+
 
 class ServiceProcess:
-    """One replica. ready: whether it can be used, asked until it is."""
+    """One replica of a service."""
 
     def __init__(
         self,
         name: str,
         settings: Mapping[str, object],
-        ready: Callable[[], Awaitable[bool]],
+        ready: Probe,
         log: Path,
         environment: Mapping[str, str] | None = None,
     ) -> None:
-        """settings: ours, without their prefix. environment: what else it is told."""
+        """Prepare a replica.
+
+        settings: its settings, without the prefix SIMILIS_.
+        ready: tells whether it can be used.
+        environment: further environment variables.
+        """
         self.name = name
         self._settings = settings
         self._ready = ready
@@ -36,30 +43,30 @@ class ServiceProcess:
         self.process: asyncio.subprocess.Process | None = None
 
     async def start(self) -> None:
-        """Returns when it is ready."""
-        told = {f"SIMILIS_{name.upper()}": str(value) for name, value in self._settings.items()}
+        """Start it and wait until it is ready."""
+        settings = {f"SIMILIS_{name.upper()}": str(value) for name, value in self._settings.items()}
         with self._log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", f"similis.{self.name}"),
-                env={**os.environ, **self._environment, **told},
+                *(sys.executable, "-m", self.name),
+                env={**os.environ, **self._environment, **settings},
                 stderr=log,
             )
         async with asyncio.timeout(START_SECONDS):
             while not await self._ready():
-                assert self.process.returncode is None, self.said()
+                assert self.process.returncode is None, self.log()
                 await asyncio.sleep(0.05)
 
     async def stop(self) -> None:
-        """Asks it to stop, unless it did, and waits; fails when it does not end well."""
+        """Ask it to stop, unless it has ended, and wait. Fail when its exit status is not 0."""
         assert self.process is not None
         if self.process.returncode is None:
             self.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(STOP_SECONDS):
-            assert await self.process.wait() == 0, self.said()
+            assert await self.process.wait() == 0, self.log()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator["ServiceProcess"]:
-        """Runs while entered."""
+        """Run it while entered."""
         await self.start()
         try:
             yield self
@@ -69,12 +76,13 @@ class ServiceProcess:
                 self.process.kill()
                 await self.process.wait()
 
-    def said(self) -> str:
-        """What it logged."""
+    def log(self) -> str:
+        """Return what it logged."""
         return self._log.read_text(errors="replace")
 
 
 async def is_ready(session: aiohttp.ClientSession, url: str) -> bool:
+    """Return whether a gateway says that it is ready."""
     try:
         async with session.get(f"{url}/readyz", headers={"Connection": "close"}) as answer:
             return answer.status == 200
@@ -82,7 +90,9 @@ async def is_ready(session: aiohttp.ClientSession, url: str) -> bool:
         return False
 
 
-def gateway_ready(url: str) -> Callable[[], Awaitable[bool]]:
+def gateway_ready(url: str) -> Probe:
+    """Return a probe of a gateway."""
+
     async def ready() -> bool:
         async with aiohttp.ClientSession() as session:
             return await is_ready(session, url)
@@ -90,8 +100,8 @@ def gateway_ready(url: str) -> Callable[[], Awaitable[bool]]:
     return ready
 
 
-def serves(port: int, host: str = "127.0.0.1") -> Callable[[], Awaitable[bool]]:
-    """Whether a service says so at its plain port, as a kubelet asks."""
+def health_port_ready(port: int, host: str = "127.0.0.1") -> Probe:
+    """Return a probe of a service's health port, which kubelets use in a cluster."""
 
     async def ready() -> bool:
         try:

@@ -1,4 +1,4 @@
-"""An OTLP collector on loopback: what real processes export, as it arrives."""
+"""An OTLP collector on loopback that keeps the spans that real processes export."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +10,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 @dataclass(frozen=True)
 class Span:
-    """A span as it was exported. Ids are hexadecimal; parent: empty for the first of its trace."""
+    """An exported span. Ids are hexadecimal. `parent` is empty for the first span of a trace."""
 
     service: str
     name: str
@@ -22,17 +22,18 @@ class Span:
 
 @dataclass
 class SpanCollector:
-    """Keeps what it was sent. raw: the very bytes."""
+    """The spans that were received, and their raw bytes."""
 
     url: str = ""
     spans: list[Span] = field(default_factory=list)
     raw: bytes = b""
 
     def named(self, service: str, beginning: str) -> list[Span]:
-        """The spans of a service whose names begin so."""
+        """Return the spans of a service whose names start with `beginning`."""
         return [span for span in self.spans if span.service == service and span.name.startswith(beginning)]
 
     async def take(self, request: web.Request) -> web.Response:
+        """Handle an export."""
         body = await request.read()
         self.raw += body
         export = ExportTraceServiceRequest.FromString(body)
@@ -40,15 +41,15 @@ class SpanCollector:
             (service,) = [a.value.string_value for a in resource.resource.attributes if a.key == "service.name"]
             for scope in resource.scope_spans:
                 for span in scope.spans:
-                    said = {a.key: a.value.string_value or str(a.value.int_value) for a in span.attributes}
+                    attributes = {a.key: a.value.string_value or str(a.value.int_value) for a in span.attributes}
                     ids = (span.trace_id.hex(), span.span_id.hex(), span.parent_span_id.hex())
-                    self.spans.append(Span(service, span.name, *ids, said))
+                    self.spans.append(Span(service, span.name, *ids, attributes))
         return web.Response()
 
 
 @asynccontextmanager
 async def span_collector() -> AsyncIterator[SpanCollector]:
-    """A collector while entered."""
+    """Run a collector while entered."""
     collector = SpanCollector()
     application = web.Application()
     application.router.add_post("/v1/traces", collector.take)

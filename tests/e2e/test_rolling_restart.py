@@ -1,9 +1,9 @@
-"""Two replicas of each service, replaced one after the other while searches go on: none fails."""
+"""Two replicas of each service are replaced one after the other while searches go on. No search fails."""
 
 import asyncio
 import base64
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -16,12 +16,12 @@ from qdrant_client import AsyncQdrantClient
 from catalog.api_keys import ApiKeys
 from catalog.postgres.database import Database
 from catalog.vectors.generations import Generations
-from gateway.upstreams.embedder import EmbedderClient
+from gateway.upstreams.embedder import QueryEmbedder
 from servicekit.grpc.channel import open_channel
 from servicekit.settings import TlsFiles
 from servicekit.telemetry.metrics import RpcClientMetrics
 from tests.certificates import Authority
-from tests.e2e.service_process import ServiceProcess, gateway_ready, is_ready, serves
+from tests.e2e.service_process import Probe, ServiceProcess, gateway_ready, health_port_ready, is_ready
 from tests.integration.embedder_process import MODEL_CACHE
 from tests.integration.gateway.api import api_client
 from tests.integration.gateway.indexing import Indexer, content, picture
@@ -32,13 +32,13 @@ from tests.ports import free_port
 
 SEARCHERS = 2
 DRAIN_SECONDS = 1.0
-# Who searches looks at the gateways ten times a second, as often as a busy machine lets it.
+# Long enough for the searches below to notice: they probe the gateways ten times a second, less often when busy.
 GATEWAY_DRAIN_SECONDS = 5.0
 
 
 @dataclass
 class Load:
-    """Searches that never pause, over the gateways that say that they are ready."""
+    """Searches without a pause, spread over the gateways that are ready."""
 
     urls: list[str]
     collection: int
@@ -47,10 +47,10 @@ class Load:
     failures: list[str] = field(default_factory=list)
 
     @asynccontextmanager
-    async def going_on(self) -> AsyncIterator["Load"]:
-        """Searches while entered."""
+    async def running(self) -> AsyncIterator["Load"]:
+        """Search while entered."""
         async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=20)) as session:
-            tasks = [asyncio.create_task(self._look(session, url)) for url in self.urls]
+            tasks = [asyncio.create_task(self._probe(session, url)) for url in self.urls]
             tasks += [asyncio.create_task(self._search(session, number)) for number in range(SEARCHERS)]
             try:
                 yield self
@@ -59,8 +59,8 @@ class Load:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _look(self, session: aiohttp.ClientSession, url: str) -> None:
-        """What a cluster's probes do, and its endpoints follow."""
+    async def _probe(self, session: aiohttp.ClientSession, url: str) -> None:
+        """Probe a gateway, as a cluster does before it sends it requests."""
         while True:
             (self.ready.add if await is_ready(session, url) else self.ready.discard)(url)
             await asyncio.sleep(0.1)
@@ -84,24 +84,24 @@ class Load:
                 self.failures.append(f"{url}: {error!r}")
             self.answers[url] += 1
 
-    async def some_more(self, count: int = 20) -> None:
-        """Returns when so many more searches were answered."""
+    async def more_answers(self, count: int = 20) -> None:
+        """Wait until `count` more searches were answered."""
         wanted = self.answers.total() + count
         async with asyncio.timeout(30):
-            while self.answers.total() < wanted:  # noqa: ASYNC110
+            while self.answers.total() < wanted:  # noqa: ASYNC110 - other processes answer
                 await asyncio.sleep(0.02)
 
 
 @dataclass
 class Cluster:
-    """Services with TLS between them. stores: settings of who uses the databases.
+    """Services with TLS between them. `stores` has the settings of the databases.
 
-    Embedders and trainers are found by name. As in a cluster each of them has an address of its own, and one that takes
-    the place of another has a new one.
+    Embedders and trainers are found by name. As in a cluster each replica has its own address, and a replacement has a
+    new one.
     """
 
     folder: Path
-    stores: dict[str, object]
+    stores: Mapping[str, object]
     tls: TlsFiles
     names: NameServer
     ports: list[int] = field(default_factory=lambda: [free_port() for _ in range(6)])
@@ -120,11 +120,11 @@ class Cluster:
 
     def embedder(self, number: int) -> ServiceProcess:
         settings = {"model_cache": MODEL_CACHE, "workers": 1, "threads": 1, **self._listening(0, number)}
-        return self._service("embedder", number, settings, serves(self.ports[1], address(number)))
+        return self._service("embedder", number, settings, health_port_ready(self.ports[1], address(number)))
 
     def trainer(self, number: int) -> ServiceProcess:
         settings = {"embedder_address": self.embedders, **self.stores, **self._listening(2, number)}
-        return self._service("trainer", number, settings, serves(self.ports[3], address(number)))
+        return self._service("trainer", number, settings, health_port_ready(self.ports[3], address(number)))
 
     def gateway(self, number: int) -> ServiceProcess:
         addresses = {"embedder_address": self.embedders, "trainer_address": self.trainers}
@@ -132,17 +132,15 @@ class Cluster:
         settings = {"port": self.ports[4 + number], "spool_directory": self.folder, **drain, **addresses, **self.stores}
         return self._service("gateway", number, settings, gateway_ready(self.urls[number]))
 
-    def found_at(self, service: str, *numbers: int) -> None:
-        """From now on the name stands for these replicas."""
+    def resolve_to(self, service: str, *numbers: int) -> None:
+        """Make the service's name resolve to these replicas."""
         self.names.addresses[f"{service}.images.svc"] = [address(number) for number in numbers]
 
     def _listening(self, port: int, number: int) -> dict[str, object]:
         return {"listen": f"{address(number)}:{self.ports[port]}", "health_port": self.ports[port + 1]}
 
-    def _service(
-        self, name: str, number: int, settings: dict[str, object], ready: Callable[[], Awaitable[bool]]
-    ) -> ServiceProcess:
-        told = {
+    def _service(self, name: str, number: int, settings: Mapping[str, object], ready: Probe) -> ServiceProcess:
+        common = {
             "tls_cert_file": self.tls.certificate,
             "tls_key_file": self.tls.key,
             "tls_ca_file": self.tls.authorities,
@@ -150,16 +148,16 @@ class Cluster:
             "drain_seconds": DRAIN_SECONDS,
             "shutdown_grace_seconds": 10,
         }
-        return ServiceProcess(name, {**told, **settings}, ready, self.folder / f"{name}-{number}.log")
+        return ServiceProcess(name, {**common, **settings}, ready, self.folder / f"{name}-{number}.log")
 
 
 def address(number: int) -> str:
-    """Of a replica, all of them on the loopback interface."""
+    """Return the loopback address of a replica."""
     return f"127.0.0.{number + 2}"
 
 
 async def indexed_collection(cluster: Cluster, database: Database, client: AsyncQdrantClient) -> int:
-    """A collection of a few pictures that was indexed."""
+    """Create and index a collection of a few pictures, and return its id."""
     key = await ApiKeys(database).create("tests")
     async with (
         open_channel(cluster.embedders, tls=replace(cluster.tls, server_name="similis")) as channel,
@@ -167,14 +165,14 @@ async def indexed_collection(cluster: Cluster, database: Database, client: Async
     ):
         identifier = await api.create()
         (await api.upload(identifier, content(range(12)))).pushed()
-        embedder = EmbedderClient(channel, RpcClientMetrics(CollectorRegistry()))
+        embedder = QueryEmbedder(channel, RpcClientMetrics(CollectorRegistry()))
         backbone = await embedder.served_backbone()
         assert backbone is not None
         await Indexer(database, Generations(client), embedder, backbone).index(identifier)
     return identifier
 
 
-# Half a minute on a machine of two cores that has nothing else to do.
+# Takes half a minute on two idle cores.
 @pytest.mark.timeout(300)
 async def test_a_rolling_restart_of_every_service_fails_no_search(tmp_path: Path) -> None:
     tls = Authority().issue(tmp_path / "tls", "similis")
@@ -190,23 +188,23 @@ async def test_a_rolling_restart_of_every_service_fails_no_search(tmp_path: Path
         trainers = [cluster.trainer(number) for number in range(4)]
         gateways = [cluster.gateway(number) for number in range(2)]
         for service in ("embedder", "trainer"):
-            cluster.found_at(service, 0, 1)
+            cluster.resolve_to(service, 0, 1)
         first = [*embedders[:2], *trainers[:2], *gateways]
         await asyncio.gather(*(stack.enter_async_context(part.running()) for part in first))
         load = Load(cluster.urls, await indexed_collection(cluster, database, client))
-        async with load.going_on():
-            await load.some_more()
+        async with load.running():
+            await load.more_answers()
             for service, parts in (("embedder", embedders), ("trainer", trainers)):
                 for number in range(2):
                     await stack.enter_async_context(parts[number + 2].running())
-                    cluster.found_at(service, number + 1, number + 2)
+                    cluster.resolve_to(service, number + 1, number + 2)
                     await parts[number].stop()
-                    await load.some_more()
+                    await load.more_answers()
             for part in gateways:
                 await part.stop()
-                await load.some_more()
+                await load.more_answers()
                 await part.start()
-                await load.some_more()
+                await load.more_answers()
         assert load.failures == []
         assert set(load.answers) == set(cluster.urls)
         assert min(load.answers.values()) > load.answers.total() // 10

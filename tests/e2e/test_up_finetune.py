@@ -1,4 +1,4 @@
-"""A finetune outlives the death of any process, the supervisor's included."""
+"""A finetune survives the death of any process, the supervisor included."""
 
 import base64
 import io
@@ -19,14 +19,14 @@ from PIL import Image
 from tests.e2e.running_instance import RunningInstance, data_with_shared_models, until
 from tests.processes import gone
 
-# Enough to learn from, and few where only the kill matters.
-LEARNT, KILLED = 60, 24
+# Enough images to learn from, and fewer where only the kill matters.
+EARLIER_IMAGES, IMAGES = 60, 24
 COPY_SCORE = 0.99
-# A busy machine is no failure.
+# Long enough for a busy machine.
 FINETUNE_SECONDS = 240.0
 pytestmark = pytest.mark.timeout(2 * FINETUNE_SECONDS)
-# A short lease, so that a job whose worker died is taken up soon.
-SETTINGS = {"SIMILIS_LEASE_SECONDS": "3", "SIMILIS_POLL_SECONDS": "0.5"}
+# With a short lease the job of a dead trainer is resumed soon. One worker starts faster than several.
+SETTINGS = {"SIMILIS_LEASE_SECONDS": "3", "SIMILIS_POLL_SECONDS": "0.5", "SIMILIS_WORKERS": "1"}
 VICTIMS = {
     "trainer": "trainer",
     "embedder": "embedder",
@@ -37,7 +37,7 @@ VICTIMS = {
 
 
 def photograph(number: int) -> bytes:
-    """A small picture unlike the others: a few blurred colours."""
+    """Return a small picture of a few blurred colours, unlike those of other numbers."""
     colours = random.Random(number)
     image = Image.frombytes("RGB", (5, 5), colours.randbytes(75)).resize((160, 160), Image.Resampling.BICUBIC)
     buffer = io.BytesIO()
@@ -46,7 +46,7 @@ def photograph(number: int) -> bytes:
 
 
 class Museum:
-    """Serves photographs at /COLLECTION/NUMBER; may hold back those from KILLED / 2 on until released."""
+    """Serves photographs at /COLLECTION/NUMBER. Holds back those from IMAGES / 2 on until `released` is set."""
 
     def __init__(self) -> None:
         self.asked: Counter[str] = Counter()
@@ -59,7 +59,7 @@ class Museum:
             def do_GET(self) -> None:
                 museum.asked[self.path] += 1
                 number = int(self.path.rpartition("/")[2])
-                if number >= KILLED // 2:
+                if number >= IMAGES // 2:
                     museum.released.wait(FINETUNE_SECONDS)
                 body = photograph(number)
                 self.send_response(200)
@@ -75,7 +75,7 @@ class Museum:
             request_queue_size = 128
 
             def handle_error(self, *_: object) -> None:
-                """A client that was killed is no error of the museum's."""
+                """Ignore clients that were killed."""
 
         self.server = Server(("127.0.0.1", 0), Handler)
         self.address = f"http://127.0.0.1:{self.server.server_port}"
@@ -85,13 +85,13 @@ class Museum:
 
 
 class Client:
-    """The REST API, with the first key."""
+    """Calls the REST API with the first key."""
 
     def __init__(self, instance: RunningInstance) -> None:
         self._instance = instance
 
     def call(self, method: str, path: str, body: object = None) -> tuple[int, dict[str, Any]]:
-        """Status and body; (0, {}) when there is no answer."""
+        """Return status and body, or (0, {}) when there is no answer."""
         parts = urlsplit(self._instance.address)
         connection = HTTPConnection(parts.hostname or "", parts.port, timeout=60)
         key = (self._instance.data / "admin-key").read_text().strip()
@@ -109,15 +109,15 @@ class Client:
         finally:
             connection.close()
 
-    def good(self, method: str, path: str, body: object = None) -> dict[str, Any]:
+    def succeed(self, method: str, path: str, body: object = None) -> dict[str, Any]:
         status, answer = self.call(method, path, body)
         assert status == 200, answer
         return answer
 
-    def filled(self, name: str, rows: list[tuple[str, str]]) -> int:
-        collection = int(self.good("POST", "/create", {"name": name})["id"])
+    def create_filled(self, name: str, rows: list[tuple[str, str]]) -> int:
+        collection = int(self.succeed("POST", "/create", {"name": name})["id"])
         csv = "".join(f"{image},{entry}\n" for image, entry in rows)
-        self.good("POST", f"/{collection}/updatecontent", {"content": base64.b64encode(csv.encode()).decode()})
+        self.succeed("POST", f"/{collection}/updatecontent", {"content": base64.b64encode(csv.encode()).decode()})
         return collection
 
     def is_done(self, collection: int) -> bool:
@@ -147,7 +147,7 @@ def museum() -> Iterator[Museum]:
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RunningInstance]]:
-    """The instance that runs, last in the list: one that is killed is followed by the next."""
+    """The running instance is the last in the list. When one is killed, the next is appended."""
     data = data_with_shared_models(tmp_path_factory.mktemp("finetune") / "data")
     instances = [RunningInstance.start(data, "--allow-private-addresses", environment=SETTINGS)]
     yield instances
@@ -155,7 +155,7 @@ def started(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[RunningIn
 
 
 def found(client: Client, collection: int, image: bytes, num_results: int) -> list[dict[str, Any]]:
-    """What a search finds, once there is an answer: what was killed may still be on its way back."""
+    """Return what a search finds. Repeat it until it succeeds: the killed process may still be restarting."""
     answers: list[tuple[int, list[dict[str, Any]]]] = []
 
     def answered() -> bool:
@@ -177,26 +177,26 @@ def assert_each_is_indexed_once(client: Client, collection: int, rows: list[tupl
 
 @pytest.fixture(scope="module")
 def earlier(started: list[RunningInstance], museum: Museum) -> int:
-    """A collection that was finetuned before anything was killed."""
+    """A collection that was finetuned before any kill."""
     client = Client(started[-1])
     museum.released.set()
-    collection = client.filled("earlier", museum.rows("earlier", LEARNT))
-    client.good("POST", f"/{collection}/finetune")
+    collection = client.create_filled("earlier", museum.rows("earlier", EARLIER_IMAGES))
+    client.succeed("POST", f"/{collection}/finetune")
     until(lambda: client.is_done(collection), FINETUNE_SECONDS)
     return collection
 
 
 @pytest.mark.parametrize("victim", [*VICTIMS, "supervisor"])
-def test_a_finetune_outlives_a_kill_and_indexes_each_image_once(
+def test_a_finetune_survives_a_kill_and_indexes_each_image_once(
     started: list[RunningInstance], museum: Museum, earlier: int, victim: str
 ) -> None:
     museum.released.clear()
     client = Client(started[-1])
-    rows = museum.rows(victim, KILLED)
-    collection = client.filled(victim, rows)
-    client.good("POST", f"/{collection}/finetune")
-    # The first half was given out, and what is in the second half is being waited for.
-    until(lambda: sum(count for path, count in museum.asked.items() if path.startswith(f"/{victim}/")) > KILLED // 2)
+    rows = museum.rows(victim, IMAGES)
+    collection = client.create_filled(victim, rows)
+    client.succeed("POST", f"/{collection}/finetune")
+    # The first half was served. Downloads of the second half are waiting.
+    until(lambda: sum(count for path, count in museum.asked.items() if path.startswith(f"/{victim}/")) > IMAGES // 2)
 
     if victim == "supervisor":
         family = started[-1].family()
@@ -214,4 +214,4 @@ def test_a_finetune_outlives_a_kill_and_indexes_each_image_once(
 
     until(lambda: client.is_done(collection), FINETUNE_SECONDS)
     assert_each_is_indexed_once(client, collection, rows)
-    assert_each_is_indexed_once(client, earlier, museum.rows("earlier", LEARNT))
+    assert_each_is_indexed_once(client, earlier, museum.rows("earlier", EARLIER_IMAGES))

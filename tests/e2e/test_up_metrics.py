@@ -1,4 +1,4 @@
-"""What `similis up --metrics-port` shows of all its processes."""
+"""`similis up --metrics-port`: the metrics of all processes at one address."""
 
 import re
 from pathlib import Path
@@ -6,11 +6,11 @@ from urllib.request import urlopen
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.running_instance import RunningInstance, until
+from tests.e2e.running_instance import RunningInstance, data_with_shared_models, until
 from tests.promtool import check_metrics
 
-# What dashboards and alerts stand on.
-SHOWN = {
+# The series that dashboards and alerts use, and the service that has them.
+EXPECTED = {
     ("similis_build_info", "gateway"),
     ("similis_build_info", "embedder"),
     ("similis_build_info", "trainer"),
@@ -39,14 +39,14 @@ SHOWN = {
 }
 
 
-def scraped(address: str) -> bytes:
+def scrape(address: str) -> bytes:
     with urlopen(address, timeout=20) as answer:  # noqa: S310 - our own process
         content: bytes = answer.read()
     return content
 
 
 def samples(exposition: bytes) -> dict[tuple[str, str], float]:
-    """By name and service: the sum of the samples."""
+    """Return the sum of the samples of each name and service."""
     found: dict[tuple[str, str], float] = {}
     for family in text_string_to_metric_families(exposition.decode()):
         for sample in family.samples:
@@ -55,23 +55,25 @@ def samples(exposition: bytes) -> dict[tuple[str, str], float]:
     return found
 
 
-def test_one_address_shows_the_metrics_of_all_processes_and_promtool_finds_nothing_wrong(tmp_path: Path) -> None:
-    instance = RunningInstance.start(tmp_path / "data", "--metrics-port", "0", environment={"SIMILIS_WORKERS": "1"})
+def test_one_address_has_the_metrics_of_all_processes_in_a_valid_format(tmp_path: Path) -> None:
+    data = data_with_shared_models(tmp_path / "data")
+    instance = RunningInstance.start(data, "--metrics-port", "0", environment={"SIMILIS_WORKERS": "1"})
     try:
-        found = re.search(r"http://127\.0\.0\.1:\d+/metrics", instance.said())
-        assert found is not None, instance.said()
-        assert instance.get("/metrics") == 404, "the gateway's own are at the one address too"
-        until(lambda: samples(scraped(found[0])).keys() >= SHOWN)
-        until(lambda: samples(scraped(found[0]))["similis_upstream_up", "gateway"] == 4)
-        exposition = scraped(found[0])
+        found = re.search(r"http://127\.0\.0\.1:\d+/metrics", instance.log())
+        assert found is not None, instance.log()
+        address = found[0]
+        assert instance.get("/metrics") == 404, "the gateway's own metrics have moved to the shared address"
+        until(lambda: samples(scrape(address)).keys() >= EXPECTED)
+        until(lambda: samples(scrape(address))["similis_upstream_up", "gateway"] == 4)
+        exposition = scrape(address)
         assert check_metrics(exposition) == ""
 
         trainer, before = instance.child("trainer"), instance.times_ready("trainer")
-        # Killed at once, it may be back before anybody has looked.
+        # A trainer that is killed right away may be back before it is missed.
         trainer.suspend()
-        until(lambda: ("similis_build_info", "trainer") not in samples(scraped(found[0])))
+        until(lambda: ("similis_build_info", "trainer") not in samples(scrape(address)))
         trainer.kill()
         until(lambda: instance.times_ready("trainer") == before + 1)
-        until(lambda: samples(scraped(found[0]))["similis_process_up", "trainer"] == 1)
+        until(lambda: samples(scrape(address))["similis_process_up", "trainer"] == 1)
     finally:
         assert instance.stop() == 0

@@ -2,16 +2,17 @@
 
 import asyncio
 import json
-import os
-import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
+from servicekit.process.child_process import ChildGone, ChildProcess
 from trainer.learning.dataset import Earlier, Matrix, TrainingSet
+
+EXIT_SECONDS = 2.0
 
 
 class LearningFailed(Exception):
@@ -38,6 +39,7 @@ class Lesson:
             groups=data.groups,
             views=data.views,
             viewed=data.viewed,
+            pictures=data.pictures,
             pca=self.pca,
             head=earlier.head,
             fresh=earlier.fresh,
@@ -50,17 +52,23 @@ class Lesson:
         with np.load(file) as saved:
             steps, threads = saved["settings"].tolist()
             earlier = Earlier(saved["head"], saved["fresh"])
-            data = TrainingSet(saved["vectors"], saved["groups"], saved["views"], saved["viewed"])
+            data = TrainingSet(*(saved[name] for name in ("vectors", "groups", "views", "viewed", "pictures")))
             pca = saved["pca"]
         return cls(data, pca, earlier if earlier.head.size else None, steps, threads)
 
 
 @dataclass(frozen=True)
 class LearnedHead:
-    """head: [dim, d]. quality: what the gate measured, as JSON has it."""
+    """A head [dim, d]. quality: the gate's figures, as JSON holds them.
+
+    unrelated: the best score of each of some images that have nothing to find, [q]. gallery: the number of images that
+    they were compared with.
+    """
 
     head: Matrix
     quality: dict[str, object]
+    unrelated: Matrix
+    gallery: int
 
 
 async def learn_apart(lesson: Lesson, report: Callable[[float], None]) -> LearnedHead:
@@ -76,26 +84,17 @@ async def learn_apart(lesson: Lesson, report: Callable[[float], None]) -> Learne
 
 
 async def _learnt_by_child(lesson: Lesson, report: Callable[[float], None]) -> LearnedHead:
-    # Files without a name: nothing of them stays, however this process ends.
-    with tempfile.TemporaryFile() as given, tempfile.TemporaryFile() as made:
-        await asyncio.to_thread(_written, lesson, given)
-        files = (given.fileno(), made.fileno())
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "trainer.learning", *map(str, files), str(os.getpid())),
-            stdout=asyncio.subprocess.PIPE,
-            pass_fds=files,
-        )
-        try:
-            await _follow(process, report)
-            if await process.wait() != 0:
-                raise LearningFailed("the process that learns died")
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        made.seek(0)
-        with np.load(made) as saved:
-            return LearnedHead(saved["head"], json.loads(str(saved["quality"])))
+    # A file without a name: nothing of it stays, however this process ends.
+    with tempfile.TemporaryFile() as file:
+        await asyncio.to_thread(_written, lesson, file)
+        descriptor = file.fileno()
+        async with ChildProcess.running(
+            "trainer.learning", str(descriptor), pass_fds=(descriptor,), grace_seconds=EXIT_SECONDS
+        ) as child:
+            try:
+                return await _learned(child, lesson, report)
+            except ChildGone:
+                raise LearningFailed("the process that learns died") from None
 
 
 def _written(lesson: Lesson, file: IO[bytes]) -> None:
@@ -103,7 +102,16 @@ def _written(lesson: Lesson, file: IO[bytes]) -> None:
     file.flush()
 
 
-async def _follow(process: asyncio.subprocess.Process, report: Callable[[float], None]) -> None:
-    assert process.stdout is not None, "it is a pipe"  # noqa: S101
-    async for line in process.stdout:
-        report(float(line))
+async def _learned(child: ChildProcess, lesson: Lesson, report: Callable[[float], None]) -> LearnedHead:
+    """Report progress until the child sends the head. Raises ChildGone."""
+    while True:
+        header, body = await child.receive()
+        if body:
+            return _received(json.loads(header), np.frombuffer(body, "<f4").copy(), len(lesson.pca))
+        report(json.loads(header))
+
+
+def _received(answer: dict[str, Any], numbers: Matrix, dim: int) -> LearnedHead:
+    size = dim * int(answer["columns"])
+    head = numbers[:size].reshape(dim, -1)
+    return LearnedHead(head, answer["quality"], numbers[size:], int(answer["gallery"]))

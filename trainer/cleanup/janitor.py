@@ -1,4 +1,4 @@
-"""The janitor: removes what nobody needs any more, whoever left it, and finishes deletions."""
+"""The janitor: removes what is no longer needed, whichever process left it behind, and completes deletions."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -12,37 +12,39 @@ from servicekit.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-# What must be known to be without need, and goes in this order: vectors before the rows that lead to them.
-Task = Callable[[], Awaitable[None]]
+Sweep = Callable[[], Awaitable[None]]
 
 
 class Janitor:
-    """Does its rounds beside running workers. One replica at a time: the others find the lock taken."""
+    """Runs sweeps in rounds, next to running workers. A lock makes sure that only one replica does so at a time."""
 
-    def __init__(self, database: Database, tasks: dict[str, Task], *, seconds: float) -> None:
-        """seconds: between rounds. tasks: by name, idempotent; one that fails does not keep the others from running."""
+    def __init__(self, database: Database, sweeps: dict[str, Sweep], *, seconds: float) -> None:
+        """sweeps: by name, in order; each is idempotent, and one that fails does not stop the others.
+
+        seconds: between rounds.
+        """
         self._database = database
-        self._tasks = tasks
+        self._sweeps = sweeps
         self._seconds = seconds
         self._nudged = asyncio.Event()
 
     def nudge(self) -> None:
-        """Something may be waiting: the next round begins now."""
+        """Begin the next round now."""
         self._nudged.set()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Does rounds while entered."""
+        """Run rounds while entered."""
         async with in_background(self._run(), "janitor"):
             yield
 
     async def round(self) -> bool:
-        """One round; False when another replica does one. Raises ServiceError when the database is away."""
-        async with try_lock(self._database, JANITOR_LOCK) as ours:
-            if ours:
-                for name, task in self._tasks.items():
-                    await self._do(name, task)
-        return ours
+        """Run one round and return True, or False if another replica runs one. Raises ServiceError."""
+        async with try_lock(self._database, JANITOR_LOCK) as acquired:
+            if acquired:
+                for name, sweep in self._sweeps.items():
+                    await self._sweep(name, sweep)
+        return acquired
 
     async def _run(self) -> None:
         while True:
@@ -50,17 +52,18 @@ class Janitor:
             try:
                 await self.round()
             except ServiceError as error:
-                log.warning("janitor_waits", code=error.code)
+                log.warning("janitor_round_failed", code=error.code)
             except Exception as error:
-                log.error("janitor_failed", exc_info=error)
+                # The janitor must survive: the next round may succeed.
+                log.error("janitor_round_failed", exc_info=error)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._seconds):
                     await self._nudged.wait()
 
-    async def _do(self, name: str, task: Task) -> None:
+    async def _sweep(self, name: str, sweep: Sweep) -> None:
         try:
-            await task()
+            await sweep()
         except ServiceError as error:
-            log.warning("janitor_task_waits", task=name, code=error.code)
+            log.warning("janitor_sweep_failed", sweep=name, code=error.code)
         except Exception as error:
-            log.error("janitor_task_failed", task=name, exc_info=error)
+            log.error("janitor_sweep_failed", sweep=name, exc_info=error)

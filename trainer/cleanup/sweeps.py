@@ -1,4 +1,7 @@
-"""Leftovers: what stays behind when collections go, indexes are replaced and processes die."""
+"""The sweeps: each removes one kind of data that is no longer needed.
+
+Data is left over when collections are deleted, when indexes and contents are replaced, and when processes die.
+"""
 
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
@@ -19,15 +22,15 @@ from trainer.metrics import TrainerMetrics
 log = get_logger(__name__)
 
 IMAGES_AT_ONCE = 1000
-# One that cannot be removed keeps no other; several look as if nothing can be removed now.
-FAILURES_AT_ONCE = 3
+# One thing that cannot be removed does not stop the sweep. After so many, the store itself is probably unavailable.
+FAILURES_BEFORE_STOP = 3
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class LeftoverStores:
-    """Where leftovers are."""
+class SweptStores:
+    """The stores that are swept."""
 
     collections: Collections
     contents: Contents
@@ -39,11 +42,11 @@ class LeftoverStores:
     vectors: VectorCollections
 
 
-class Leftovers:
-    """Removes leftovers. Every method can be called again after it failed, and while jobs run."""
+class Sweeps:
+    """All sweeps. Each can run again after it failed, and while jobs run."""
 
     def __init__(
-        self, stores: LeftoverStores, metrics: TrainerMetrics, *, index_grace: float, content_grace: float
+        self, stores: SweptStores, metrics: TrainerMetrics, *, index_grace: float, content_grace: float
     ) -> None:
         """index_grace, content_grace: seconds for which a replaced index or content is kept."""
         self._stores = stores
@@ -51,8 +54,8 @@ class Leftovers:
         self._index_grace = index_grace
         self._content_grace = content_grace
 
-    def tasks(self) -> dict[str, Callable[[], Awaitable[None]]]:
-        """The methods by name, in the order in which one makes room for the next."""
+    def by_name(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """Return the sweeps in the order in which one enables the next."""
         return {
             "deletions": self.finish_deletions,
             "indexes": self.remove_indexes,
@@ -63,18 +66,18 @@ class Leftovers:
         }
 
     async def finish_deletions(self) -> None:
-        """Removes what collections that are being deleted have, their rows last, so that nothing is forgotten."""
+        """Remove the data of collections that are being deleted. Their rows go last, so that a kill loses nothing."""
         await _each(await self._stores.collections.deleting(), self._finish_deletion)
 
     async def remove_indexes(self) -> None:
-        """Removes indexes that were replaced, or left by jobs that ended otherwise: vectors first, then the row."""
+        """Remove indexes that were replaced or that a job without success left: vectors first, then the row."""
         await _each(await self._stores.indexes.droppable(self._index_grace), self._remove_index)
 
     async def remove_vectors(self) -> None:
-        """Removes Qdrant collections that no row stands for.
+        """Remove Qdrant collections without a row.
 
-        Rows are written before the Qdrant collection that they name, so the list of Qdrant collections is read
-        first: what is in it without a row has lost its row, and never is about to get one.
+        A row is written before its Qdrant collection is created. So the Qdrant collections are listed first: one that
+        is listed and has no row afterwards has lost it, and does not wait for one.
         """
         listed = await self._stores.vectors.list()
         generations = await self._stores.indexes.qdrant_collections()
@@ -88,18 +91,18 @@ class Leftovers:
         await _each(filter(is_orphan, listed), self._drop)
 
     async def prune_contents(self) -> None:
-        """Removes contents that were replaced and that nothing pins."""
+        """Remove contents that were replaced and that no index or job needs."""
         await self._stores.contents.prune(self._content_grace)
 
     async def remove_images(self) -> None:
-        """Removes images that no content shows any more: their base vectors first, then their rows."""
+        """Remove images that no content has any more: their base vectors first, then their rows."""
         listed = [found for found in await self._stores.vectors.list() if found.backbone is not None]
 
         async def of_collection(collection_id: int) -> None:
             names = [found.name for found in listed if found.collection_id == collection_id]
             await self._remove_images_of(collection_id, [self._stores.base_stores.named(name) for name in names])
 
-        await _each(await self._stores.images.collections_with_ended(), of_collection)
+        await _each(await self._stores.images.collections_with_ended_spans(), of_collection)
 
     async def _remove_images_of(self, collection_id: int, stores: list[BaseStore]) -> None:
         while ids := await self._stores.images.unreferenced(collection_id, IMAGES_AT_ONCE):
@@ -131,14 +134,14 @@ class Leftovers:
 
 
 async def _each(things: Iterable[T], remove: Callable[[T], Awaitable[None]]) -> None:
-    """Removes all that can be removed. Raises the first error when that is done."""
+    """Remove all things that can be removed, then raise the first error if there was one."""
     errors: list[ServiceError] = []
     for thing in things:
         try:
             await remove(thing)
         except ServiceError as error:
             errors.append(error)
-            if len(errors) == FAILURES_AT_ONCE:
+            if len(errors) == FAILURES_BEFORE_STOP:
                 break
     if errors:
         raise errors[0]

@@ -1,4 +1,4 @@
-"""Downloads: one image from its URL, bounded in size, time, redirects and attempts, and guarded."""
+"""The downloader: one image from its URL, with limits on size, time, redirects and attempts, and a network guard."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,37 +9,42 @@ import aiohttp
 from yarl import URL
 
 from catalog.image_versions import UNKNOWN, ImageVersion
+from servicekit.backoff import Backoff
+from servicekit.limits import ByteBudget
 from servicekit.network_guard import checked_url, is_blocked, open_connector
 from servicekit.telemetry.logs import get_logger
 from servicekit.version import VERSION
+from trainer.download.conditional import conditions, version_of
 from trainer.download.connections import KeptConnections
-from trainer.download.download_errors import SILENCE, failure_of, refusal, seconds_to_wait
-from trainer.download.failures import ImageFailed, Reason
-from trainer.download.host_breaker import Hosts
-from trainer.embed.byte_budget import ByteBudget
-from trainer.jobs.retry import jittered
+from trainer.download.failures import (
+    NO_RESPONSE,
+    ImageFailed,
+    Reason,
+    failure_of_error,
+    failure_of_status,
+    seconds_to_wait,
+)
+from trainer.download.host_breaker import HostBreakers
 
 log = get_logger(__name__)
 
-# A body that grows larger than this takes its size out of a budget that all large bodies share.
+# A body above SMALL_BYTES needs memory from a budget that all large bodies share.
 SMALL_BYTES = 1024 * 1024
 LARGE_BYTES = 128 * 1024 * 1024
-FIRST_PAUSE = 1.0
-NOT_MODIFIED = 304
-TOO_MANY_REQUESTS, UNAVAILABLE = 429, 503
-VALIDATOR_CHARACTERS = 200
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
+OK, NOT_MODIFIED, TOO_MANY_REQUESTS, UNAVAILABLE = 200, 304, 429, 503
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 HEADERS = {
     "User-Agent": f"similis/{VERSION}",
     "Accept": "image/*, */*;q=0.1",
-    # Images are compressed already; what is compressed again is only harder to bound.
+    # Images are compressed already, and a second compression only makes their size harder to limit.
     "Accept-Encoding": "identity",
 }
 
 
 @dataclass(frozen=True)
 class DownloadLimits:
-    """Times are in seconds. total_seconds: for one image, attempts and pauses together."""
+    """The limits of downloads. Times are in seconds; total_seconds covers all attempts at an image and their pauses."""
 
     max_bytes: int
     concurrency: int
@@ -52,7 +57,7 @@ class DownloadLimits:
 
 @dataclass(frozen=True)
 class Download:
-    """What a host answered: an encoded image, or None where it is the version that was known."""
+    """The result of a download. body: the encoded image, None if it has not changed since the known version."""
 
     body: bytes | None
     version: ImageVersion
@@ -60,29 +65,29 @@ class Download:
 
 @dataclass(frozen=True)
 class _Attempt:
-    """One attempt at an image. held: what the body holds of our memory, until that is closed."""
+    """One attempt at an image. memory: what its body holds of the budget, until closed."""
 
-    known: ImageVersion
-    again: bool
+    version: ImageVersion
+    retry: bool
     clock: asyncio.Timeout
-    held: AsyncExitStack
+    memory: AsyncExitStack
 
 
-class Downloads:
-    """Downloads images over one session."""
+class Downloader:
+    """Downloads images over one HTTP session."""
 
     def __init__(self, session: aiohttp.ClientSession, limits: DownloadLimits) -> None:
         self._session = session
         self._limits = limits
-        self._hosts = Hosts()
+        self._breakers = HostBreakers()
         self._kept = KeptConnections()
         self._places = asyncio.Semaphore(limits.concurrency)
         self._large = ByteBudget(LARGE_BYTES)
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, limits: DownloadLimits, *, allow_private_addresses: bool) -> AsyncIterator["Downloads"]:
-        """Downloads while entered."""
+    async def open(cls, limits: DownloadLimits, *, allow_private_addresses: bool) -> AsyncIterator["Downloader"]:
+        """A downloader while entered."""
         async with aiohttp.ClientSession(
             connector=open_connector(allow_private_addresses=allow_private_addresses, limit=limits.concurrency),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -95,114 +100,115 @@ class Downloads:
             yield cls(session, limits)
 
     @asynccontextmanager
-    async def image(self, url: str, known: ImageVersion = UNKNOWN) -> AsyncIterator[Download]:
-        """The image at `url`, which counts as held in memory while entered. Raises ImageFailed.
+    async def download(self, url: str, version: ImageVersion = UNKNOWN) -> AsyncIterator[Download]:
+        """The image at `url`, whose memory counts as used while entered. Raises ImageFailed.
 
-        known: the version that we have; its bytes are not sent again.
+        version: the version that we have; the host does not send that one again.
         """
         try:
             checked = checked_url(url)
         except ValueError as error:
-            raise ImageFailed(Reason.INVALID_URL, str(error)) from error
-        async with AsyncExitStack() as held:
-            yield await self._before_deadline(checked, known, held)
+            raise ImageFailed(Reason.INVALID_URL, f"The URL is not valid: {error}.") from error
+        async with AsyncExitStack() as memory:
+            yield await self._before_deadline(checked, version, memory)
 
-    async def _before_deadline(self, url: URL, known: ImageVersion, held: AsyncExitStack) -> Download:
+    async def _before_deadline(self, url: URL, version: ImageVersion, memory: AsyncExitStack) -> Download:
         try:
             async with asyncio.timeout(self._limits.total_seconds) as clock:
-                return await self._with_attempts(url, known, clock, held)
+                return await self._with_retries(url, version, clock, memory)
         except TimeoutError as error:
-            raise ImageFailed(Reason.TIMEOUT, f"not done after {self._limits.total_seconds:g} s") from error
+            detail = f"The download did not end within {self._limits.total_seconds:g} seconds."
+            raise ImageFailed(Reason.TIMEOUT, detail) from error
 
-    async def _with_attempts(
-        self, url: URL, known: ImageVersion, clock: asyncio.Timeout, held: AsyncExitStack
+    async def _with_retries(
+        self, url: URL, version: ImageVersion, clock: asyncio.Timeout, memory: AsyncExitStack
     ) -> Download:
-        pause = FIRST_PAUSE
-        attempt = 1
+        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
+        attempts = 1
         while True:
-            # What a failed attempt held is given back before the next.
-            async with AsyncExitStack() as holding:
+            # A failed attempt gives its memory back before the next one.
+            async with AsyncExitStack() as taken:
                 try:
-                    download = await self._follow(url, _Attempt(known, attempt > 1, clock, holding))
+                    download = await self._follow_redirects(url, _Attempt(version, attempts > 1, clock, taken))
                 except ImageFailed as failure:
-                    wanted = jittered(pause) if failure.retry_after is None else failure.retry_after
-                    last = attempt == self._limits.attempts or failure.reason is Reason.HOST_UNAVAILABLE
-                    if last or not failure.reason.may_pass or _too_long(wanted, clock):
+                    pause = backoff.delay() if failure.retry_after is None else failure.retry_after
+                    last = attempts == self._limits.attempts or failure.reason is Reason.HOST_UNAVAILABLE
+                    if last or not failure.reason.is_transient or _ends_too_late(pause, clock):
                         raise
                 else:
-                    held.push_async_exit(holding.pop_all())
+                    memory.push_async_exit(taken.pop_all())
                     return download
-            await asyncio.sleep(wanted)
-            attempt += 1
-            pause *= 2
+            await asyncio.sleep(pause)
+            attempts += 1
 
-    async def _follow(self, url: URL, attempt: _Attempt) -> Download:
-        """One attempt. Each hop is a request of its own, so that nothing of ours is sent on to another host."""
-        # What was behind a redirect may not be what is behind it now, so only a direct answer has a version.
-        known = attempt.known
+    async def _follow_redirects(self, url: URL, attempt: _Attempt) -> Download:
+        """Make one attempt. Each hop is a request of its own, so that no header leaks to another host."""
+        # Only a direct response has a version: a redirect may lead to another image next time.
+        version = attempt.version
         for hop in range(self._limits.max_redirects + 1):
             try:
-                async with self._turn(url, attempt), self._asked(url, known, attempt.clock) as response:
+                async with self._turn(url, attempt), self._response(url, version, attempt.clock) as response:
                     if response.status not in REDIRECTS:
-                        return await self._answer(response, known, attempt, direct=hop == 0)
-                    url, known = _target(response), UNKNOWN
+                        return await self._result(response, version, attempt, direct=hop == 0)
+                    url, version = _target(response), UNKNOWN
             except (aiohttp.ClientError, OSError, ValueError) as error:
-                raise failure_of(error) from error
+                raise failure_of_error(error) from error
             except ImageFailed:
                 raise
             except Exception as error:
-                # Whatever a host brings about in the client costs its own image only.
+                # Whatever a host provokes in the HTTP client must cost its own image only.
                 log.error("download_failed", exc_info=error)
-                raise ImageFailed(Reason.HTTP_ERROR, type(error).__name__) from error
-        raise ImageFailed(Reason.TOO_MANY_REDIRECTS, f"more than {self._limits.max_redirects}")
+                raise ImageFailed(Reason.HTTP_ERROR, "The host's response could not be processed.") from error
+        limit = self._limits.max_redirects
+        raise ImageFailed(Reason.TOO_MANY_REDIRECTS, f"The URL redirects more than {limit} times.")
 
     @asynccontextmanager
     async def _turn(self, url: URL, attempt: _Attempt) -> AsyncIterator[None]:
-        """Entered when the host and we are ready for a request; waiting for that takes nothing of the image's time."""
+        """Entered when the host and we are ready for a request. The wait does not count towards the image's time."""
         async with AsyncExitStack() as stack:
             async with _stopped(attempt.clock):
-                await stack.enter_async_context(self._hosts.turn(url, again=attempt.again))
+                await stack.enter_async_context(self._breakers.admit(url, retry=attempt.retry))
                 await stack.enter_async_context(self._places)
             yield
 
     @asynccontextmanager
-    async def _asked(
-        self, url: URL, known: ImageVersion, clock: asyncio.Timeout
+    async def _response(
+        self, url: URL, version: ImageVersion, clock: asyncio.Timeout
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """The answer's head, which says something about the host too."""
+        """Send a request and read the response's head. What becomes of it also goes to the host's breaker."""
         try:
-            response = await self._session.get(url, headers=self._headers(url, known), allow_redirects=False)
-        except SILENCE as error:
+            response = await self._session.get(url, headers=self._headers(url, version), allow_redirects=False)
+        except NO_RESPONSE as error:
             if not is_blocked(error) and not isinstance(error, aiohttp.ClientSSLError):
-                self._hosts.found_silent(url)
+                self._breakers.silent(url)
             raise
         except asyncio.CancelledError:
             if clock.expired():
-                self._hosts.found_silent(url)
+                self._breakers.silent(url)
             raise
         async with response:
-            pause = _asked_pause(response)
+            pause = _requested_pause(response)
             if pause is None:
-                self._hosts.answered(url)
+                self._breakers.answered(url)
             else:
-                self._hosts.asked_to_wait(url, pause)
+                self._breakers.asked_to_wait(url, pause)
             yield response
 
-    def _headers(self, url: URL, known: ImageVersion) -> dict[str, str]:
-        headers = _conditions(known)
+    def _headers(self, url: URL, version: ImageVersion) -> dict[str, str]:
+        headers = conditions(version)
         return headers if self._kept.keeps(str(url.origin())) else headers | {"Connection": "close"}
 
-    async def _answer(
-        self, response: aiohttp.ClientResponse, known: ImageVersion, attempt: _Attempt, *, direct: bool
+    async def _result(
+        self, response: aiohttp.ClientResponse, version: ImageVersion, attempt: _Attempt, *, direct: bool
     ) -> Download:
-        if response.status == NOT_MODIFIED and known:
-            return Download(None, known)
+        if response.status == NOT_MODIFIED and version:
+            return Download(None, version)
         body = await self._body(response, attempt)
-        return Download(body, _version(response) if direct else UNKNOWN)
+        return Download(body, version_of(response) if direct else UNKNOWN)
 
     async def _body(self, response: aiohttp.ClientResponse, attempt: _Attempt) -> bytes:
-        if response.status != 200:
-            raise refusal(response.status, response.headers.get("Retry-After"))
+        if response.status != OK:
+            raise failure_of_status(response.status, response.headers.get("Retry-After"))
         if (response.content_length or 0) > self._limits.max_bytes:
             raise self._too_large()
         body = bytearray()
@@ -214,19 +220,19 @@ class Downloads:
             if small and len(body) > SMALL_BYTES:
                 async with _stopped(attempt.clock):
                     size = response.content_length or self._limits.max_bytes
-                    await attempt.held.enter_async_context(self._large.taken(size))
+                    await attempt.memory.enter_async_context(self._large.reserved(size))
                 small = False
         if not body:
-            raise ImageFailed(Reason.NOT_AN_IMAGE, "the answer is empty")
+            raise ImageFailed(Reason.NOT_AN_IMAGE, "The response is empty.")
         return bytes(body)
 
     def _too_large(self) -> ImageFailed:
-        return ImageFailed(Reason.TOO_LARGE, f"more than {self._limits.max_bytes} bytes")
+        return ImageFailed(Reason.TOO_LARGE, f"The file has more than {self._limits.max_bytes} bytes.")
 
 
 @asynccontextmanager
 async def _stopped(clock: asyncio.Timeout) -> AsyncIterator[None]:
-    """The time while entered does not count."""
+    """Stop the clock while entered."""
     loop = asyncio.get_running_loop()
     began, deadline = loop.time(), clock.when()
     clock.reschedule(None)
@@ -237,41 +243,21 @@ async def _stopped(clock: asyncio.Timeout) -> AsyncIterator[None]:
             clock.reschedule(deadline + loop.time() - began)
 
 
-def _asked_pause(response: aiohttp.ClientResponse) -> float | None:
-    """The seconds for which the host wants no requests; None where the answer is about the image alone."""
+def _requested_pause(response: aiohttp.ClientResponse) -> float | None:
+    """Return the seconds for which the host wants no requests; None if it asks for no pause."""
     pause = seconds_to_wait(response.headers.get("Retry-After"))
     if response.status == TOO_MANY_REQUESTS:
         return FIRST_PAUSE if pause is None else pause
     return pause if response.status == UNAVAILABLE else None
 
 
-def _conditions(known: ImageVersion) -> dict[str, str]:
-    """The headers that ask for another version only. The date is the weaker one (RFC 9110, 13.1.3)."""
-    if known.etag is not None:
-        return {"If-None-Match": known.etag}
-    if known.last_modified is not None:
-        return {"If-Modified-Since": known.last_modified}
-    return {}
-
-
-def _version(response: aiohttp.ClientResponse) -> ImageVersion:
-    return ImageVersion(_validator(response, "ETag"), _validator(response, "Last-Modified"))
-
-
-def _validator(response: aiohttp.ClientResponse, header: str) -> str | None:
-    """A header that can be kept and sent back; None where it is absent or odd."""
-    value = response.headers.get(header, "")
-    usable = value.isascii() and value.isprintable() and 0 < len(value) <= VALIDATOR_CHARACTERS
-    return value if usable else None
-
-
 def _target(response: aiohttp.ClientResponse) -> URL:
     location = response.headers.get("Location")
     if not location:
-        raise ImageFailed(Reason.HTTP_ERROR, f"status {response.status} without a location")
+        raise ImageFailed(Reason.HTTP_ERROR, f"The host redirects (HTTP status {response.status}) without a target.")
     return checked_url(location, base=response.url)
 
 
-def _too_long(pause: float, clock: asyncio.Timeout) -> bool:
+def _ends_too_late(pause: float, clock: asyncio.Timeout) -> bool:
     deadline = clock.when()
     return deadline is not None and asyncio.get_running_loop().time() + pause >= deadline

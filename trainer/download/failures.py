@@ -1,10 +1,18 @@
-"""Why an image could not be indexed: a closed list, which clients see."""
+"""Failures: why an image could not be indexed, as a closed list of reasons that clients see."""
 
+import ssl
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from enum import Enum
+
+import aiohttp
+from aiohttp.http_exceptions import ContentEncodingError
+
+from servicekit.network_guard import is_blocked
 
 
 class Reason(Enum):
-    """A reason. The value is stable; it is stored with the index and shown to people."""
+    """A reason. The values are stable: they are stored with the index and shown to clients."""
 
     INVALID_URL = "invalid_url"
     BLOCKED_ADDRESS = "blocked_address"
@@ -26,12 +34,12 @@ class Reason(Enum):
     EMBEDDING_FAILED = "embedding_failed"
 
     @property
-    def may_pass(self) -> bool:
-        """The same image may be had later, without anybody changing anything."""
-        return self in MAY_PASS
+    def is_transient(self) -> bool:
+        """Whether the same download may succeed later without any change."""
+        return self in TRANSIENT
 
 
-MAY_PASS = frozenset(
+TRANSIENT = frozenset(
     {
         Reason.DNS_ERROR,
         Reason.CONNECTION_ERROR,
@@ -41,19 +49,85 @@ MAY_PASS = frozenset(
         Reason.SERVER_ERROR,
     }
 )
-# A later finetune does not try again what failed like this. What our own embedder could not do, or our own settings
-# refused, is always tried again: the settings may have changed, and an address that is refused again costs no download.
-LASTING = frozenset(Reason) - MAY_PASS - {Reason.EMBEDDING_FAILED, Reason.BLOCKED_ADDRESS}
+# Later finetunes do not retry these. They always retry what depends on our own embedder and settings: the operator may
+# have changed them, and refusing an address again costs no download.
+PERMANENT = frozenset(Reason) - TRANSIENT - {Reason.EMBEDDING_FAILED, Reason.BLOCKED_ADDRESS}
+
+STATUS_REASONS = {
+    401: Reason.FORBIDDEN,
+    403: Reason.FORBIDDEN,
+    404: Reason.NOT_FOUND,
+    410: Reason.NOT_FOUND,
+    408: Reason.SERVER_ERROR,
+    425: Reason.SERVER_ERROR,
+    429: Reason.RATE_LIMITED,
+}
+
+# Raised before the head of a response, these mean that the host cannot be reached or sends nothing.
+NO_RESPONSE = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientOSError,
+    aiohttp.ServerDisconnectedError,
+    aiohttp.ServerTimeoutError,
+)
+# Checked in order, the more specific error first. The details name no address: users know it, or need not know it.
+ERRORS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Reason, str], ...] = (
+    (TimeoutError, Reason.TIMEOUT, "The host took too long to answer."),
+    (aiohttp.ClientConnectorDNSError, Reason.DNS_ERROR, "The host name could not be resolved."),
+    ((aiohttp.ClientSSLError, ssl.SSLError), Reason.TLS_ERROR, "No secure connection to the host was possible."),
+    (aiohttp.InvalidURL, Reason.INVALID_URL, "The URL is not valid."),
+    (aiohttp.ClientPayloadError, Reason.CONNECTION_ERROR, "The connection ended before the image was complete."),
+    ((aiohttp.ClientConnectionError, OSError), Reason.CONNECTION_ERROR, "The connection to the host failed."),
+    (aiohttp.ClientResponseError, Reason.HTTP_ERROR, "The host's response is not valid HTTP."),
+    (ValueError, Reason.INVALID_URL, "The URL, or one that it redirects to, is not valid."),
+)
 
 
 class ImageFailed(Exception):
-    """One image cannot be indexed; it costs its own rows only.
+    """One image cannot be indexed. Only its own rows are affected.
 
-    detail: for a person. retry_after: seconds that the image's host asked us to wait, if it did.
+    detail: a sentence for people. retry_after: the seconds that the image's host asked us to wait, if it did.
     """
 
-    def __init__(self, reason: Reason, detail: str = "", *, retry_after: float | None = None) -> None:
+    def __init__(self, reason: Reason, detail: str, *, retry_after: float | None = None) -> None:
         super().__init__(f"{reason.value}: {detail}")
         self.reason = reason
         self.detail = detail
         self.retry_after = retry_after
+
+
+def failure_of_error(error: Exception) -> ImageFailed:
+    """Return the failure for an error that the HTTP client raised."""
+    if is_blocked(error):
+        return ImageFailed(
+            Reason.BLOCKED_ADDRESS, "The host's address is not public, and this installation allows only public ones."
+        )
+    if isinstance(error.__cause__, ContentEncodingError):
+        return ImageFailed(Reason.HTTP_ERROR, "The response is not encoded as its Content-Encoding header says.")
+    for kind, reason, detail in ERRORS:
+        if isinstance(error, kind):
+            return ImageFailed(reason, detail)
+    return ImageFailed(Reason.CONNECTION_ERROR, "The download failed.")
+
+
+def failure_of_status(status: int, retry_after: str | None) -> ImageFailed:
+    """Return the failure for an HTTP status other than 200. retry_after: the header, if there is one."""
+    reason = STATUS_REASONS.get(status, Reason.SERVER_ERROR if status >= 500 else Reason.HTTP_ERROR)
+    detail = f"The host answered with HTTP status {status}."
+    return ImageFailed(reason, detail, retry_after=seconds_to_wait(retry_after))
+
+
+def seconds_to_wait(header: str | None) -> float | None:
+    """Return the seconds from now that a Retry-After header asks for (RFC 9110, 10.2.3), None if it is not valid."""
+    if header is None:
+        return None
+    text = header.strip()
+    if text.isascii() and text.isdigit() and len(text) < 10:
+        return float(text)
+    try:
+        moment = parsedate_to_datetime(text)
+    except (ValueError, OverflowError):
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return max((moment - datetime.now(UTC)).total_seconds(), 0.0)

@@ -1,8 +1,7 @@
-"""The hosts that images come from: one that asks for a pause gets it, one that does not answer is not asked for long.
+"""Circuit breakers for the hosts of images (Nygard, 2007, "Release It!").
 
-A host in trouble is suspected first, and asked one thing at a time. If that does not help it is given up: what is
-wanted of it fails at once, and one request now and then finds out whether it is back. (Nygard, 2007, "Release It!",
-calls this a circuit breaker.)
+A host that asks for a pause gets it. After several failures in a row a host is suspected: it gets one request at a
+time. After some more its breaker opens: its images fail at once, and a probe now and then finds out whether it is back.
 """
 
 import asyncio
@@ -17,22 +16,22 @@ from trainer.download.failures import ImageFailed, Reason
 
 log = get_logger(__name__)
 
-# Attempts in a row that found no answer, or were told to wait, until a host is suspected, and until it is given up.
+# Failures in a row (no answer, or a request to wait) until a host is suspected, and until its breaker opens.
 SUSPECT_AFTER = 8
-GIVEN_UP_AFTER = 11
-# Between two requests to a host that was given up.
+OPEN_AFTER = 11
+# Between two probes of a host whose breaker is open.
 PROBE_SECONDS = 15.0
-# The longest pause that a host gets for all of its images: one of them may be away for a year.
+# The longest pause that a host gets, since all its images wait: a single one may ask for a year.
 LONGEST_PAUSE = 60.0
-# Hosts in trouble that are remembered.
-MAX_REMEMBERED = 10_000
+MAX_BREAKERS = 10_000
 
 
-class _Trouble:
-    """What went wrong with a host since it last answered. Times are the event loop's, in seconds."""
+class _Breaker:
+    """The failures of a host since it last answered. Times are the event loop's, in seconds."""
 
     def __init__(self) -> None:
-        self.attempts = 0
+        self.failures = 0
+        # Whether the last failure was that the host did not answer.
         self.silent = False
         self.paused_until = 0.0
         self.probe_at = 0.0
@@ -40,78 +39,81 @@ class _Trouble:
 
     @property
     def suspected(self) -> bool:
-        return self.attempts >= SUSPECT_AFTER
+        return self.failures >= SUSPECT_AFTER
 
     @property
-    def given_up(self) -> bool:
-        return self.attempts >= GIVEN_UP_AFTER
+    def open(self) -> bool:
+        return self.failures >= OPEN_AFTER
 
-    def refuse(self, now: float, *, again: bool) -> None:
-        """Raises ImageFailed if nothing should be asked now; an image that found no answer is not the one to probe."""
-        if (self.given_up and now < self.probe_at) or (self.suspected and self.silent and again):
-            what = "it does not answer" if self.silent else "it asks to wait, again and again"
-            raise ImageFailed(Reason.HOST_UNAVAILABLE, what)
+    def check(self, now: float, *, retry: bool) -> None:
+        """Raise ImageFailed if the host must not be asked now.
+
+        An image that met a suspected host's silence is not retried, so that its retries do not use up the probes.
+        """
+        if (self.open and now < self.probe_at) or (self.suspected and self.silent and retry):
+            detail = "The host does not answer." if self.silent else "The host keeps asking us to wait."
+            raise ImageFailed(Reason.HOST_UNAVAILABLE, detail)
 
 
-class Hosts:
-    """Who may be asked, and when. Hosts without trouble take no memory."""
+class HostBreakers:
+    """The breakers of all hosts. A host without failures takes no memory."""
 
     def __init__(self) -> None:
-        self._troubled: OrderedDict[str, _Trouble] = OrderedDict()
+        self._breakers: OrderedDict[str, _Breaker] = OrderedDict()
 
     @asynccontextmanager
-    async def turn(self, url: URL, *, again: bool) -> AsyncIterator[None]:
-        """Entered when the URL's host may be asked, for as long as that takes.
+    async def admit(self, url: URL, *, retry: bool) -> AsyncIterator[None]:
+        """Wait until the URL's host may be asked; stay entered while it is being asked.
 
-        again: whether it was asked for this image before. Raises ImageFailed, host_unavailable.
+        retry: whether this image was asked for before. Raises ImageFailed with the reason host_unavailable.
         """
         now = asyncio.get_running_loop().time
         async with AsyncExitStack() as stack:
-            alone: _Trouble | None = None
-            while (trouble := self._troubled.get(_name(url))) is not None:
-                trouble.refuse(now(), again=again)
-                if trouble.suspected and trouble is not alone:
-                    await stack.enter_async_context(trouble.one_at_a_time)
-                    alone = trouble
-                elif now() < trouble.paused_until:
-                    await asyncio.sleep(trouble.paused_until - now())
+            alone: _Breaker | None = None
+            while (breaker := self._breakers.get(_name(url))) is not None:
+                breaker.check(now(), retry=retry)
+                if breaker.suspected and breaker is not alone:
+                    await stack.enter_async_context(breaker.one_at_a_time)
+                    alone = breaker
+                elif now() < breaker.paused_until:
+                    await asyncio.sleep(breaker.paused_until - now())
                 else:
-                    trouble.probe_at = now() + PROBE_SECONDS
+                    breaker.probe_at = now() + PROBE_SECONDS
                     break
             yield
 
     def answered(self, url: URL) -> None:
-        """The host gave an answer, whatever it was. A pause that it asked for goes on."""
-        trouble = self._troubled.get(_name(url))
-        if trouble is None:
+        """Record that the host answered, with whatever status. A pause that it asked for continues."""
+        breaker = self._breakers.get(_name(url))
+        if breaker is None:
             return
-        if trouble.given_up:
-            log.info("host_back", host=_name(url))
-        trouble.attempts = 0
-        if trouble.paused_until <= asyncio.get_running_loop().time():
-            del self._troubled[_name(url)]
+        if breaker.open:
+            log.info("host_breaker_closed", host=_name(url))
+        breaker.failures = 0
+        if breaker.paused_until <= asyncio.get_running_loop().time():
+            del self._breakers[_name(url)]
 
-    def found_silent(self, url: URL) -> None:
-        """The host cannot be connected to, or said nothing in time."""
-        self._trouble(url, silent=True)
+    def silent(self, url: URL) -> None:
+        """Record that the host refused the connection or did not answer in time."""
+        self._failed(url, silent=True)
 
     def asked_to_wait(self, url: URL, seconds: float) -> None:
-        """The host wants no requests for so long; all of its images wait."""
+        """Record that the host wants no requests for this time. All its images wait."""
         until = asyncio.get_running_loop().time() + min(seconds, LONGEST_PAUSE)
-        trouble = self._trouble(url, silent=False)
-        trouble.paused_until = max(trouble.paused_until, until)
+        breaker = self._failed(url, silent=False)
+        breaker.paused_until = max(breaker.paused_until, until)
 
-    def _trouble(self, url: URL, *, silent: bool) -> _Trouble:
-        trouble = self._troubled.setdefault(_name(url), _Trouble())
-        trouble.attempts += 1
-        trouble.silent = silent
-        if trouble.attempts == GIVEN_UP_AFTER:
-            log.warning("host_given_up", host=_name(url), silent=silent)
-        if trouble.given_up:
-            trouble.probe_at = asyncio.get_running_loop().time() + PROBE_SECONDS
-        if len(self._troubled) > MAX_REMEMBERED:
-            self._troubled.popitem(last=False)
-        return trouble
+    def _failed(self, url: URL, *, silent: bool) -> _Breaker:
+        breaker = self._breakers.setdefault(_name(url), _Breaker())
+        breaker.failures += 1
+        breaker.silent = silent
+        if breaker.failures == OPEN_AFTER:
+            log.warning("host_breaker_opened", host=_name(url), silent=silent)
+        if breaker.open:
+            breaker.probe_at = asyncio.get_running_loop().time() + PROBE_SECONDS
+        if len(self._breakers) > MAX_BREAKERS:
+            self._breakers.popitem(last=False)
+        return breaker
 
 
 def _name(url: URL) -> str:

@@ -1,4 +1,4 @@
-"""The embedder as the trainer asks it: which backbone is served."""
+"""The embedder as the trainer uses it: which backbone it serves, and streams of images to embed."""
 
 from dataclasses import dataclass
 
@@ -23,15 +23,17 @@ class Backbone:
     dimension: int
 
 
-class EmbedderClient:
-    """Calls the embedder over one channel."""
+class BulkEmbedder:
+    """Calls the embedder's bulk lane over one channel."""
 
-    def __init__(self, channel: grpc.aio.Channel, metrics: RpcClientMetrics) -> None:
+    def __init__(self, channel: grpc.aio.Channel, metrics: RpcClientMetrics, *, patience_seconds: float) -> None:
+        """patience_seconds: how long streams wait for an embedder that does not answer."""
         self._stub = embedder_pb2_grpc.EmbedderServiceStub(channel)
         self._calls = RpcCalls(SERVICE, metrics)
+        self._patience_seconds = patience_seconds
 
     async def describe(self) -> Backbone:
-        """Raises Unavailable or DeadlineExceeded."""
+        """Return the backbone that is served now. Raises Unavailable or DeadlineExceeded."""
         try:
             with self._calls.call("Describe") as metadata:
                 answer = await self._stub.Describe(
@@ -41,8 +43,8 @@ class EmbedderClient:
             raise from_rpc_error(error, upstream="embedder") from error
         return Backbone(answer.checksum, answer.dimension)
 
-    def stream(self, backbone: Backbone, *, patience_seconds: float) -> EmbeddingStream:
-        """A stream that embeds with this backbone and no other."""
+    def stream(self, backbone: Backbone) -> EmbeddingStream:
+        """Return a stream that embeds with this backbone only."""
         return EmbeddingStream(
-            self._stub, self._calls, backbone.checksum, backbone.dimension, patience_seconds=patience_seconds
+            self._stub, self._calls, backbone.checksum, backbone.dimension, patience_seconds=self._patience_seconds
         )

@@ -1,7 +1,7 @@
-"""The bulk lane to the embedder: several streams, mended when they break, with nothing answered sent again.
+"""The embedding stream: sends images to the embedder's bulk lane over several gRPC calls, and reconnects broken ones.
 
-The channel deals the streams out to the embedder's replicas. What waits goes to the stream that has room; what a broken
-one had not answered goes to the others.
+gRPC spreads the calls over the embedder's replicas. Each image goes to the call that has room for it. When a call
+breaks, the images that it had not answered go to the others; answered images are not sent again.
 """
 
 import asyncio
@@ -19,25 +19,25 @@ import numpy as np
 import numpy.typing as npt
 from similis.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 
+from servicekit.backoff import Backoff
 from servicekit.errors import ServiceError, Unavailable
 from servicekit.grpc.calls import RpcCalls
 from servicekit.grpc.status import from_rpc_error
 from servicekit.process.background import in_background
 from servicekit.telemetry.logs import get_logger
 from trainer.download.failures import ImageFailed, Reason
-from trainer.jobs.retry import FIRST_DELAY, TRANSIENT, jittered, next_delay
-from trainer.jobs.task_errors import first_error
+from trainer.jobs.retry import TRANSIENT
 
 log = get_logger(__name__)
 
-STREAMS = 4
-# A further stream begins when the ones before it have so many images each: few are better in one batch.
-IMAGES_PER_STREAM = 8
-# A stream ends by itself after about this time: replicas that are new get their share, and a server can drain.
+CALLS = 4
+# Another call is opened once the open ones have this many images each: a few images are better off in one batch.
+IMAGES_PER_CALL = 8
+# A call ends by itself after about this time, so that new replicas get their share and old ones can drain.
 MAX_AGE_SECONDS = 300.0
-# An embedder that says nothing for so long, with images waiting, hangs.
+# An embedder that has images and sends nothing for this long has hung.
 STALL_SECONDS = 120.0
-# The same image gives the same views each time.
+# A fixed seed: an image has the same views each time.
 VIEW_SEED = 1
 
 Vector = npt.NDArray[np.float32]
@@ -46,31 +46,33 @@ _Call: TypeAlias = "grpc.aio.StreamStreamCall[embedder_pb2.EmbedStreamRequest, e
 
 @dataclass(frozen=True)
 class Embedded:
-    """What the backbone made of an image. vector: [dim]; views: [n, dim], the augmented views that were asked for."""
+    """The result for one image. vector: [dim]; views: [n, dim], the augmented views that were asked for."""
 
     vector: Vector
     views: Vector
 
 
 @dataclass
-class _Item:
+class _Pending:
+    """An image that waits for its result."""
+
     id: int
     image: bytes
     views: int
-    answer: "asyncio.Future[Embedded]"
+    result: "asyncio.Future[Embedded]"
 
 
 @dataclass
-class _Open:
-    """One stream. held: what it was given and has not answered. over: it ended; whoever fed it may still wait."""
+class _OpenCall:
+    """One call. sent: the images that it has not answered. ended: its request side may still wait."""
 
     end: float
-    held: dict[int, _Item] = field(default_factory=dict)
-    over: bool = False
+    sent: dict[int, _Pending] = field(default_factory=dict)
+    ended: bool = False
 
 
 class EmbeddingStream:
-    """Embeds images, as many at once as are waited for; the caller bounds them."""
+    """Embeds images with one backbone. The caller limits how many it sends at a time."""
 
     def __init__(
         self,
@@ -81,179 +83,181 @@ class EmbeddingStream:
         *,
         patience_seconds: float,
     ) -> None:
+        """checksum, dimension: of the backbone. patience_seconds: how long to wait for an embedder without answers."""
         self._stub = stub
         self._calls = calls
         self._checksum = checksum
         self._dimension = dimension
         self._patience_seconds = patience_seconds
-        self._numbers = itertools.count(1)
-        # All that are waited for, and of these the ones that no stream has.
-        self._items: dict[int, _Item] = {}
-        self._queue: deque[_Item] = deque()
+        self._ids = itertools.count(1)
+        # All images without a result, and those of them that no call has.
+        self._pending: dict[int, _Pending] = {}
+        self._unsent: deque[_Pending] = deque()
         self._changed = asyncio.Event()
-        self._failed: ServiceError | None = None
-        self._open = 0
-        # When an answer last came, or nothing was waited for.
-        self._good = 0.0
+        self._failure: ServiceError | None = None
+        self._open_calls = 0
+        # When a result last came, or when the first image after a pause was added.
+        self._last_progress = 0.0
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator["EmbeddingStream"]:
-        """Usable while entered."""
+        """The stream, usable while entered."""
         async with in_background(self._run(), "embedding-stream"):
             yield self
 
     async def embed(self, image: bytes, views: int = 0) -> Embedded:
-        """The backbone's vector of an encoded image, and of so many augmented views of it.
+        """Return the vector of an encoded image and of `views` augmented views of it.
 
-        Raises ImageFailed for a bad image; for the whole stream FailedPrecondition (backbone_changed) when another
-        backbone is served now, and Unavailable when the embedder stays away for longer than patience lasts.
+        Raises ImageFailed for a bad image. Raises FailedPrecondition (backbone_changed) when another backbone is
+        served, and Unavailable when the embedder stays unavailable; after these two the stream cannot be used.
         """
-        if self._failed is not None:
-            raise self._failed
-        if not self._items:
-            self._good = time.monotonic()
-        item = _Item(next(self._numbers), image, views, asyncio.get_running_loop().create_future())
-        self._items[item.id] = item
-        self._queue.append(item)
+        if self._failure is not None:
+            raise self._failure
+        if not self._pending:
+            self._last_progress = time.monotonic()
+        pending = _Pending(next(self._ids), image, views, asyncio.get_running_loop().create_future())
+        self._pending[pending.id] = pending
+        self._unsent.append(pending)
         self._changed.set()
         try:
-            return await item.answer
+            return await pending.result
         finally:
-            del self._items[item.id]
+            del self._pending[pending.id]
 
     async def _run(self) -> None:
         try:
             async with asyncio.TaskGroup() as group:
-                for number in range(STREAMS):
-                    group.create_task(self._keep_connected(number))
-        except ExceptionGroup as errors:
-            error = first_error(errors)
-            if isinstance(error, ServiceError):
-                self._fail(error)
-            else:
-                log.error("embedding_stream_failed", exc_info=error)
-                self._fail(Unavailable("The embedder cannot be used.", code="embedder_unavailable"))
+                for number in range(CALLS):
+                    group.create_task(self._keep_calling(number))
+        except* ServiceError as errors:
+            first = errors.exceptions[0]
+            assert isinstance(first, ServiceError), "the tasks raise no groups"  # noqa: S101
+            self._fail(first)
+        except* Exception as errors:
+            log.error("embedding_stream_failed", exc_info=errors)
+            self._fail(Unavailable("The embedder cannot be used.", code="embedder_unavailable"))
 
-    async def _keep_connected(self, number: int) -> None:
-        """One of the streams, for ever. Raises the error that ends all of them for all who wait."""
-        delay = FIRST_DELAY
+    async def _keep_calling(self, number: int) -> None:
+        """Open one call after the other for ever. Raises the error that ends the whole stream."""
+        backoff = Backoff()
         while True:
-            await self._until(lambda: bool(self._queue) and len(self._items) > number * IMAGES_PER_STREAM)
+            await self._until(lambda: bool(self._unsent) and len(self._pending) > number * IMAGES_PER_CALL)
             began = time.monotonic()
-            error = await self._one_call()
-            if self._good > began or error is None:
-                delay = FIRST_DELAY
+            error = await self._call()
+            if self._last_progress > began or error is None:
+                backoff.reset()
             if error is None:
                 continue
             if not isinstance(error, TRANSIENT):
                 raise error
-            if time.monotonic() - self._good > self._patience_seconds:
+            if time.monotonic() - self._last_progress > self._patience_seconds:
                 raise Unavailable("The embedder is not available.", code="embedder_unavailable") from error
-            log.warning("embedder_wait", code=error.code, waiting=len(self._items))
-            await asyncio.sleep(jittered(max(delay, min(error.retry_after or 0.0, 5.0))))
-            delay = next_delay(delay)
+            log.warning("embedder_wait", code=error.code, waiting=len(self._pending))
+            await asyncio.sleep(backoff.delay(error.retry_after))
 
-    async def _one_call(self) -> ServiceError | None:
-        """One stream from beginning to end; None when it ended because we ended it."""
-        opened = _Open(time.monotonic() + MAX_AGE_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 (no secret)
-        self._open += 1
+    async def _call(self) -> ServiceError | None:
+        """Make one call from beginning to end. Returns its error, or None if we ended it."""
+        opened = _OpenCall(time.monotonic() + MAX_AGE_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311 (no secret)
+        self._open_calls += 1
         try:
             with self._calls.call("EmbedStream") as metadata:
                 call = self._stub.EmbedStream(self._requests(opened), metadata=metadata)
                 try:
-                    return await self._answers(call, opened)
+                    return await self._read_results(call, opened)
                 finally:
                     call.cancel()
         except TimeoutError:
-            return Unavailable("The embedder does not answer.", code="embedder_unavailable") if opened.held else None
+            return Unavailable("The embedder does not answer.", code="embedder_unavailable") if opened.sent else None
         except grpc.aio.AioRpcError as error:
             return from_rpc_error(error, upstream="embedder")
         except asyncio.CancelledError:
-            if _we_are_cancelled():
+            if _is_this_task_cancelled():
                 raise
-            return _broken()
+            # gRPC raises the same error when it ends a call by itself.
+            return _ended_early()
         finally:
-            self._open -= 1
-            opened.over = True
-            self._queue.extendleft(reversed([item for item in opened.held.values() if not item.answer.done()]))
+            self._open_calls -= 1
+            opened.ended = True
+            self._unsent.extendleft(
+                reversed([pending for pending in opened.sent.values() if not pending.result.done()])
+            )
             self._changed.set()
 
-    async def _answers(self, call: "_Call", opened: _Open) -> ServiceError | None:
+    async def _read_results(self, call: "_Call", opened: _OpenCall) -> ServiceError | None:
         while True:
             async with asyncio.timeout(STALL_SECONDS):
                 response = await call.read()
             if not isinstance(response, embedder_pb2.EmbedStreamResponse):
-                # The end; in good order only if it was ours to end.
-                return None if time.monotonic() >= opened.end else _broken()
-            self._good = time.monotonic()
-            item = opened.held.pop(response.item_id, None)
-            if item is not None:
-                self._settle(item, response)
+                # The end of the stream, which is no error once the call is old enough.
+                return None if time.monotonic() >= opened.end else _ended_early()
+            self._last_progress = time.monotonic()
+            pending = opened.sent.pop(response.item_id, None)
+            if pending is not None:
+                self._settle(pending, response)
             self._changed.set()
 
-    async def _requests(self, opened: _Open) -> AsyncIterator[embedder_pb2.EmbedStreamRequest]:
+    async def _requests(self, opened: _OpenCall) -> AsyncIterator[embedder_pb2.EmbedStreamRequest]:
         while True:
             try:
                 async with asyncio.timeout(opened.end - time.monotonic()):
-                    await self._until(lambda: opened.over or (bool(self._queue) and self._has_room(opened)))
+                    await self._until(lambda: opened.ended or (bool(self._unsent) and self._has_room(opened)))
             except TimeoutError:
                 return
-            if opened.over:
+            if opened.ended:
                 return
-            item = self._queue.popleft()
-            if item.id in self._items and not item.answer.done():
-                opened.held[item.id] = item
+            pending = self._unsent.popleft()
+            if pending.id in self._pending and not pending.result.done():
+                opened.sent[pending.id] = pending
                 yield embedder_pb2.EmbedStreamRequest(
-                    item_id=item.id,
-                    image=item.image,
+                    item_id=pending.id,
+                    image=pending.image,
                     backbone_checksum=self._checksum,
-                    views=embedder_pb2.Views(count=item.views, seed=VIEW_SEED) if item.views else None,
+                    views=embedder_pb2.Views(count=pending.views, seed=VIEW_SEED) if pending.views else None,
                 )
 
-    def _has_room(self, opened: _Open) -> bool:
-        # No more than its share: a slow replica is not given what another could take.
-        return len(opened.held) <= len(self._items) // max(self._open, 1)
+    def _has_room(self, opened: _OpenCall) -> bool:
+        """Return whether a call has less than its share, so that a slow replica does not hoard images."""
+        return len(opened.sent) <= len(self._pending) // max(self._open_calls, 1)
 
     async def _until(self, condition: Callable[[], bool]) -> None:
         while not condition():
             self._changed.clear()
             await self._changed.wait()
 
-    def _settle(self, item: _Item, response: embedder_pb2.EmbedStreamResponse) -> None:
-        if item.answer.done():
+    def _settle(self, pending: _Pending, response: embedder_pb2.EmbedStreamResponse) -> None:
+        if pending.result.done():
             return
-        if response.WhichOneof("outcome") == "embedding":
-            embedded = _embedded(response.embedding, item.views)
-            if embedded.vector.shape == (self._dimension,):
-                item.answer.set_result(embedded)
-            else:
-                item.answer.set_exception(ImageFailed(Reason.EMBEDDING_FAILED, "the vector is not usable"))
+        if response.WhichOneof("outcome") != "embedding":
+            pending.result.set_exception(_image_failed(response.error.code, response.error.message))
+            return
+        embedded = _embedded(response.embedding, self._dimension, pending.views)
+        if embedded is None:
+            failure = ImageFailed(Reason.EMBEDDING_FAILED, "The embedder returned a vector that cannot be used.")
+            pending.result.set_exception(failure)
         else:
-            item.answer.set_exception(_image_failed(response.error.code, response.error.message))
+            pending.result.set_result(embedded)
 
     def _fail(self, error: ServiceError) -> None:
-        self._failed = error
-        for item in self._items.values():
-            if not item.answer.done():
-                item.answer.set_exception(error)
+        self._failure = error
+        for pending in self._pending.values():
+            if not pending.result.done():
+                pending.result.set_exception(error)
 
 
-def _embedded(answer: embedder_pb2.Embedding, views: int) -> Embedded:
-    """The answer's vector [dim] and its views [views, dim]; empty ones if it is not of that form or not finite."""
+def _embedded(answer: embedder_pb2.Embedding, dimension: int, views: int) -> Embedded | None:
+    """Return the answer's vector [dimension] and views [views, dimension]; None if they are malformed or not finite."""
     rows = [np.frombuffer(row, dtype="<f4") for row in (answer.vector, *answer.views)]
-    usable = len(rows) == 1 + views and len({len(row) for row in rows}) == 1
-    if not usable or not all(np.isfinite(row).all() for row in rows):
-        return Embedded(np.zeros(0, np.float32), np.zeros((0, 0), np.float32))
+    if len(rows) != 1 + views or any(row.shape != (dimension,) or not np.isfinite(row).all() for row in rows):
+        return None
     return Embedded(rows[0], np.stack(rows)[1:])
 
 
-def _we_are_cancelled() -> bool:
-    """Or the call is: what gRPC raises when it ends a call by itself looks the same."""
+def _is_this_task_cancelled() -> bool:
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
 
 
-def _broken() -> ServiceError:
+def _ended_early() -> ServiceError:
     return Unavailable("The embedder ended the stream.", code="embedder_unavailable")
 
 

@@ -1,4 +1,4 @@
-"""The verdict on a fetch: whether enough images were had to make an index of them."""
+"""The failure policy: whether a fetch got enough images to build an index from."""
 
 from collections.abc import Mapping
 
@@ -7,36 +7,38 @@ from trainer.download.failures import Reason
 
 
 class TooFewImages(ServiceError):
-    """The job fails, and the index before it stays."""
+    """The finetune fails, and the previous index stays live."""
 
 
-def judge(failures: Mapping[str, int], total: int, *, max_transient: float) -> None:
-    """Raises TooFewImages when none of `total` rows can be indexed, or too large a share failed for a while only.
+def require_enough_images(failures: Mapping[str, int], total: int, *, max_transient: float) -> None:
+    """Raise TooFewImages if none of `total` rows can be indexed, or too many failed with transient errors.
 
-    failures: rows by reason.
+    failures: number of rows by reason. max_transient: the share of rows, 0 to 1, that may fail with transient errors.
     """
     failed = sum(failures.values())
     if failed >= total:
         raise TooFewImages(
-            f"None of the {total} images could be indexed ({_in_words(failures)}).", code="no_images_indexed"
+            f"None of the {total} images could be indexed ({_summary(failures)}). The collection's failures tell why, "
+            "image by image. Correct the content or the images' hosts, then finetune again.",
+            code="no_images_indexed",
         )
-    passing = {reason: rows for reason, rows in failures.items() if _may_pass(reason)}
-    if sum(passing.values()) > max_transient * total:
+    transient = {reason: rows for reason, rows in failures.items() if _is_transient(reason)}
+    if sum(transient.values()) > max_transient * total:
         raise TooFewImages(
-            f"{sum(passing.values())} of {total} images could not be fetched for reasons that may pass "
-            f"({_in_words(passing)}). Try again later: what was fetched is kept.",
+            f"{sum(transient.values())} of {total} images could not be fetched because of temporary errors "
+            f"({_summary(transient)}). Finetune again later. Images that were already fetched are kept.",
             code="too_many_failures",
         )
 
 
-def _may_pass(reason: str) -> bool:
+def _is_transient(reason: str) -> bool:
     try:
-        return Reason(reason).may_pass
+        return Reason(reason).is_transient
     except ValueError:
-        # Written by another release.
+        # Another release wrote it.
         return False
 
 
-def _in_words(failures: Mapping[str, int]) -> str:
+def _summary(failures: Mapping[str, int]) -> str:
     ordered = sorted(failures.items(), key=lambda item: (-item[1], item[0]))
-    return ", ".join(f"{reason}: {rows}" for reason, rows in ordered) or "it is empty"
+    return ", ".join(f"{reason}: {rows}" for reason, rows in ordered) or "the collection is empty"

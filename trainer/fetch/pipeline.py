@@ -1,135 +1,161 @@
-"""Fetching: the images of a revision that have no base vector yet are downloaded, embedded and kept."""
+"""The fetch phase: downloads and embeds the images of a revision that have no base vector yet."""
 
 import asyncio
 from dataclasses import dataclass
 
-from catalog.image_versions import UNKNOWN, ImageVersion
+from catalog.image_versions import UNKNOWN, ImageVersion, ImageVersions
 from catalog.images import Image, Images
-from catalog.indexes import Index
-from catalog.jobs import Job
-from trainer.download.client import Downloads
+from catalog.indexes import Indexes
+from catalog.jobs import LeaseLost
+from servicekit.errors import ServiceError
+from trainer.download.client import Downloader
 from trainer.download.failures import ImageFailed
 from trainer.embed.stream import EmbeddingStream
-from trainer.fetch.fetch_stores import FetchStores
-from trainer.fetch.queue import DownloadQueue, Wanted
-from trainer.fetch.result_writer import Outcomes
+from trainer.fetch.queue import DownloadQueue, QueuedDownload
+from trainer.fetch.result_writer import ResultWriter
 from trainer.fetch.view_sample import ViewSample
 from trainer.index.base_vectors import revision_pages
-from trainer.jobs.progress import Progress
-from trainer.jobs.retry import Patience
-from trainer.jobs.task_errors import first_error
+from trainer.jobs.attempt import Attempt
 from trainer.metrics import TrainerMetrics
 
 PAGE_SIZE = 512
 LOOK_AHEAD = 2048
-# What a kill can cost beside the downloads under way: images that are embedded, or about to be, and not kept yet. At
-# most this share of all.
-AT_RISK_SHARE = 0.03
-AT_RISK_LEAST, AT_RISK_MOST = 4, 64
+# The most images whose embedding a kill can waste, as a share of the collection and in absolute numbers.
+MAX_UNSAVED_SHARE = 0.03
+MIN_UNSAVED, MAX_UNSAVED = 4, 64
 
 
 @dataclass(frozen=True)
 class FetchLimits:
-    """downloads: under way at once in all; per_host: of those, for one host."""
+    """downloads: the most at a time. per_host: the most of them for one host."""
 
     downloads: int
     per_host: int
 
 
-class Fetching:
-    """Brings the base store up to a revision."""
+@dataclass(frozen=True)
+class FetchPipeline:
+    """What all fetch phases use. Calls of the stores are retried."""
 
-    def __init__(
-        self, images: Images, downloads: Downloads, limits: FetchLimits, patience: Patience, metrics: TrainerMetrics
-    ) -> None:
-        self._images = images
-        self._downloads = downloads
-        self._limits = limits
-        self._patience = patience
-        self._metrics = metrics
+    images: Images
+    versions: ImageVersions
+    indexes: Indexes
+    downloader: Downloader
+    limits: FetchLimits
+    metrics: TrainerMetrics
 
-    async def run(
-        self, job: Job, index: Index, stores: FetchStores, stream: EmbeddingStream, progress: Progress, total: int
-    ) -> None:
-        """Returns when each of the revision's `total` rows has a base vector or a failure.
+    async def run(self, attempt: Attempt, stream: EmbeddingStream) -> None:
+        """Return once each row of the attempt has a base vector or a failure.
 
-        A refresh asks for the images that have a vector too, and embeds those of which there is another version now.
-        Raises ServiceError when a part that is needed stays away.
+        A refresh also asks for the images that have a vector, and embeds those that changed. Raises ServiceError when
+        a service stays unavailable.
         """
         try:
-            await self._run(job, index, stores, stream, progress, total)
+            await _FetchPhase(self, attempt, stream).run()
         except ExceptionGroup as group:
-            raise first_error(group) from group
+            raise _root_cause(group) from group
 
-    async def _run(
-        self, job: Job, index: Index, stores: FetchStores, stream: EmbeddingStream, progress: Progress, total: int
-    ) -> None:
-        at_risk = min(max(int(total * AT_RISK_SHARE), AT_RISK_LEAST), AT_RISK_MOST)
-        outcomes = Outcomes(job, index, stores, self._patience, progress, self._metrics, at_risk=at_risk)
-        sample = ViewSample(total)
-        queue = DownloadQueue(look_ahead=LOOK_AHEAD, per_host=self._limits.per_host)
-        async with asyncio.TaskGroup() as around:
-            around.create_task(outcomes.keep_all())
-            async with asyncio.TaskGroup() as group:
-                group.create_task(self._find_wanted(job, index, stores, queue, progress))
-                # More than download at once: the others wait for the embedder with what they have.
-                for _ in range(self._limits.downloads + at_risk):
-                    group.create_task(self._work(queue, sample, stream, outcomes))
-            outcomes.close()
 
-    async def _find_wanted(
-        self, job: Job, index: Index, stores: FetchStores, queue: DownloadQueue, progress: Progress
-    ) -> None:
-        async for page in revision_pages(self._images, job, self._patience, PAGE_SIZE):
-            wanted = await self._wanted(page, job, index, stores)
-            progress.skip(len(page) - len(wanted))
-            self._metrics.images.labels("known").inc(len(page) - len(wanted))
-            for image, version in wanted:
-                await queue.put(image.id, image.image_url, version)
-        await queue.close()
+class _FetchPhase:
+    """The fetch phase of one attempt: finds images, downloads, embeds and stores them at the same time."""
 
-    async def _wanted(
-        self, page: list[Image], job: Job, index: Index, stores: FetchStores
-    ) -> list[tuple[Image, ImageVersion]]:
-        """The images of a page that have to be asked for, with the versions that are known."""
+    def __init__(self, pipeline: FetchPipeline, attempt: Attempt, stream: EmbeddingStream) -> None:
+        self._pipeline = pipeline
+        self._metrics = pipeline.metrics
+        self._attempt = attempt
+        self._stream = stream
+        unsaved = min(max(int(attempt.total * MAX_UNSAVED_SHARE), MIN_UNSAVED), MAX_UNSAVED)
+        # More than may download at a time: the rest wait for the embedder with their images.
+        self._workers = pipeline.limits.downloads + unsaved
+        self._sample = ViewSample(attempt.total)
+        self._queue = DownloadQueue(look_ahead=LOOK_AHEAD, per_host=pipeline.limits.per_host)
+        self._writer = ResultWriter(attempt, pipeline.versions, pipeline.indexes, pipeline.metrics, max_unsaved=unsaved)
+
+    async def run(self) -> None:
+        async with asyncio.TaskGroup() as storing:
+            storing.create_task(self._writer.run())
+            async with asyncio.TaskGroup() as fetching:
+                fetching.create_task(self._queue_missing())
+                for _ in range(self._workers):
+                    fetching.create_task(self._fetch_queued())
+            self._writer.close()
+
+    async def _queue_missing(self) -> None:
+        """Queue all images that need a download."""
+        async for page in revision_pages(self._pipeline.images, self._attempt.job, PAGE_SIZE):
+            missing = await self._missing(page)
+            self._attempt.progress.skip(len(page) - len(missing))
+            self._metrics.images.labels("known").inc(len(page) - len(missing))
+            for image, version in missing:
+                await self._queue.put(image.id, image.image_url, version)
+        await self._queue.close()
+
+    async def _missing(self, page: list[Image]) -> list[tuple[Image, ImageVersion]]:
+        """Return the images of a page that need a download, with the version that we have of each."""
         ids = [image.id for image in page]
-        known = await self._patience.persist(stores.vectors.known, ids)
-        # What an earlier attempt at this job, or an earlier finetune, found out stays found out.
-        failed = {failure.image_id for failure in await self._patience.persist(stores.indexes.failures, index.id, ids)}
-        if failed & known:
-            # It was had after all, before whoever noted that could say so.
-            await self._patience.persist(stores.indexes.forget_failures, index.id, sorted(failed & known))
+        job, index = self._attempt.job, self._attempt.index
+        embedded = await self._attempt.vectors.existing(ids)
+        failed = await self._failed(ids, embedded)
         if not job.refresh:
-            return [(image, UNKNOWN) for image in page if image.id not in known | failed]
-        kept = await self._patience.persist(stores.versions.of_images, job.collection_id, index.backbone, ids)
-        wanted = []
-        for image in page:
-            if image.id not in known:
-                if image.id not in failed:
-                    wanted.append((image, UNKNOWN))
-            elif image.id not in kept:
-                wanted.append((image, UNKNOWN))
-            elif kept[image.id].refreshed_by != job.id:
-                wanted.append((image, kept[image.id].version))
-        return wanted
+            return [(image, UNKNOWN) for image in page if image.id not in embedded | failed]
+        versions = await self._pipeline.versions.of_images(index.collection_id, index.backbone, ids)
+        stored = {image: version for image, version in versions.items() if image in embedded}
+        # An earlier attempt at this refresh has asked for these.
+        refreshed = {image for image, version in stored.items() if version.refreshed_by == job.id}
+        return [
+            (image, stored[image.id].version if image.id in stored else UNKNOWN)
+            for image in page
+            if image.id not in failed | refreshed
+        ]
 
-    async def _work(
-        self, queue: DownloadQueue, sample: ViewSample, stream: EmbeddingStream, outcomes: Outcomes
-    ) -> None:
-        while (wanted := await queue.get()) is not None:
-            await self._one(wanted, queue, sample, stream, outcomes)
+    async def _failed(self, ids: list[int], embedded: set[int]) -> set[int]:
+        """Return the images that failed in an earlier attempt, or permanently in an earlier finetune."""
+        indexes, index = self._pipeline.indexes, self._attempt.index
+        failed = {failure.image_id for failure in await indexes.failures(index.id, ids)}
+        if failed & embedded:
+            # The image got its vector in a finetune that was not published, so the old failure no longer holds.
+            await indexes.forget_failures(index.id, sorted(failed & embedded))
+        return failed - embedded
 
-    async def _one(
-        self, wanted: Wanted, queue: DownloadQueue, sample: ViewSample, stream: EmbeddingStream, outcomes: Outcomes
-    ) -> None:
+    async def _fetch_queued(self) -> None:
+        while (queued := await self._queue.get()) is not None:
+            await self._fetch(queued)
+
+    async def _fetch(self, queued: QueuedDownload) -> None:
+        """Download and embed one image, and hand the result to the writer."""
         try:
-            async with self._downloads.image(wanted.url, wanted.known) as download:
+            async with self._pipeline.downloader.download(queued.url, queued.version) as download:
                 if download.body is None:
-                    await outcomes.unchanged(await queue.done(wanted), download.version)
-                    return
-                self._metrics.downloaded_bytes.inc(len(download.body))
-                async with outcomes.risk() as risk:
-                    embedded = await stream.embed(download.body, sample.views(wanted.ids[0]))
-                    risk.embedded(await queue.done(wanted), embedded, download.version)
+                    ids = await self._queue.done(queued)
+                    await self._writer.unchanged(ids, download.version)
+                else:
+                    await self._embed(queued, download.body, download.version)
         except ImageFailed as failure:
-            await outcomes.failed(await queue.done(wanted), failure)
+            ids = await self._queue.done(queued)
+            await self._writer.failed(ids, failure)
+
+    async def _embed(self, queued: QueuedDownload, body: bytes, version: ImageVersion) -> None:
+        self._metrics.downloaded_bytes.inc(len(body))
+        async with self._writer.unsaved_slot() as slot:
+            embedded = await self._stream.embed(body, self._sample.views(queued.image_ids[0]))
+            ids = await self._queue.done(queued)
+            slot.store(ids, embedded, version)
+
+
+def _root_cause(group: ExceptionGroup[Exception]) -> Exception:
+    """Return the error that explains the others: a lost lease, else an unexpected error, else the first."""
+    leaves = _leaves(group)
+    for leaf in leaves:
+        if isinstance(leaf, LeaseLost):
+            return leaf
+    for leaf in leaves:
+        if not isinstance(leaf, ServiceError):
+            return leaf
+    return leaves[0]
+
+
+def _leaves(group: ExceptionGroup[Exception]) -> list[Exception]:
+    found: list[Exception] = []
+    for error in group.exceptions:
+        found.extend(_leaves(error) if isinstance(error, ExceptionGroup) else [error])
+    return found

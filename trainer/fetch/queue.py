@@ -1,4 +1,4 @@
-"""The images that wait for their download: a bounded look-ahead, ordered so that no host holds up the others."""
+"""The download queue: bounded, and ordered so that a slow host does not hold up the others."""
 
 import asyncio
 from collections import deque
@@ -9,62 +9,66 @@ from catalog.image_versions import UNKNOWN, ImageVersion
 
 
 @dataclass
-class Wanted:
-    """A URL, and the images (rows) that are found there. known: the version of it that all of them have."""
+class QueuedDownload:
+    """A URL to download for one or more images. version: the version of the image that all of them have."""
 
     url: str
     host: str
-    known: ImageVersion
-    ids: list[int] = field(default_factory=list)
+    version: ImageVersion
+    image_ids: list[int] = field(default_factory=list)
 
 
 class DownloadQueue:
-    """Gives out at most `per_host` downloads for a host at a time; equal URLs that wait together are one download."""
+    """A queue that hands out at most `per_host` downloads for a host at a time.
+
+    Images with the same URL that are queued at the same time share one download.
+    """
 
     def __init__(self, *, look_ahead: int, per_host: int) -> None:
+        """look_ahead: the most images that are queued or being downloaded."""
         self._look_ahead = look_ahead
         self._per_host = per_host
         self._changed = asyncio.Condition()
-        self._known: dict[tuple[str, ImageVersion], Wanted] = {}
-        self._waiting: dict[str, deque[Wanted]] = {}
+        self._downloads: dict[tuple[str, ImageVersion], QueuedDownload] = {}
+        self._waiting: dict[str, deque[QueuedDownload]] = {}
         self._running: dict[str, int] = {}
-        # Hosts that have somebody waiting and a place free, in turn.
+        # The hosts with a waiting download and a free place, in turn.
         self._ready: deque[str] = deque()
         self._images = 0
         self._closed = False
 
     async def put(self, image_id: int, url: str, version: ImageVersion = UNKNOWN) -> None:
-        """Adds an image of which this version is known; waits while the look-ahead is full."""
+        """Queue an image of which we have `version`. Waits while the look-ahead is full."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._images < self._look_ahead)
             self._images += 1
-            known = self._known.get((url, version))
-            if known is not None:
-                known.ids.append(image_id)
+            queued = self._downloads.get((url, version))
+            if queued is not None:
+                queued.image_ids.append(image_id)
                 return
-            wanted = Wanted(url, _host(url), version, [image_id])
-            self._known[url, version] = wanted
-            waiting = self._waiting.setdefault(wanted.host, deque())
-            waiting.append(wanted)
-            if len(waiting) == 1 and self._running.get(wanted.host, 0) < self._per_host:
-                self._ready.append(wanted.host)
+            download = QueuedDownload(url, _host(url), version, [image_id])
+            self._downloads[url, version] = download
+            waiting = self._waiting.setdefault(download.host, deque())
+            waiting.append(download)
+            if len(waiting) == 1 and self._running.get(download.host, 0) < self._per_host:
+                self._ready.append(download.host)
                 self._changed.notify_all()
 
     async def close(self) -> None:
-        """Says that nothing more will come."""
+        """Declare that nothing more will be queued."""
         async with self._changed:
             self._closed = True
             self._changed.notify_all()
 
-    async def get(self) -> Wanted | None:
-        """The next download, which ends with `done`; None when there will be none any more."""
+    async def get(self) -> QueuedDownload | None:
+        """Return the next download, to be ended with `done`; None once the queue is closed and empty."""
         async with self._changed:
             await self._changed.wait_for(lambda: self._ready or (self._closed and not self._waiting))
             if not self._ready:
                 return None
             host = self._ready.popleft()
             waiting = self._waiting[host]
-            wanted = waiting.popleft()
+            download = waiting.popleft()
             self._running[host] = self._running.get(host, 0) + 1
             if not waiting:
                 del self._waiting[host]
@@ -72,21 +76,22 @@ class DownloadQueue:
                     self._changed.notify_all()
             elif self._running[host] < self._per_host:
                 self._ready.append(host)
-            return wanted
+            return download
 
-    async def done(self, wanted: Wanted) -> list[int]:
-        """Ends a download; gives the images that share its outcome."""
+    async def done(self, download: QueuedDownload) -> list[int]:
+        """End a download and return the images that share its result."""
+        host = download.host
         async with self._changed:
-            del self._known[wanted.url, wanted.known]
-            self._images -= len(wanted.ids)
-            self._running[wanted.host] -= 1
-            if self._running[wanted.host] == 0:
-                del self._running[wanted.host]
-            freed = self._running.get(wanted.host, 0) == self._per_host - 1
-            if freed and wanted.host in self._waiting and wanted.host not in self._ready:
-                self._ready.append(wanted.host)
+            del self._downloads[download.url, download.version]
+            self._images -= len(download.image_ids)
+            self._running[host] -= 1
+            if self._running[host] == 0:
+                del self._running[host]
+            freed = self._running.get(host, 0) == self._per_host - 1
+            if freed and host in self._waiting and host not in self._ready:
+                self._ready.append(host)
             self._changed.notify_all()
-        return wanted.ids
+        return download.image_ids
 
 
 def _host(url: str) -> str:

@@ -1,4 +1,4 @@
-"""Which images are embedded with augmented views: a bounded sample, the same whoever asks."""
+"""The sample of images that are also embedded as augmented views."""
 
 import hashlib
 
@@ -7,12 +7,15 @@ MAX_VIEWED = 2000
 
 
 class ViewSample:
-    """Some MAX_VIEWED of `total` images, by a hash of their ids: what a larger total keeps is part of a smaller's."""
+    """About MAX_VIEWED of `total` images, chosen by a hash of their ids.
+
+    The choice is the same each time. When the collection grows, the new sample is part of the old one and new images.
+    """
 
     def __init__(self, total: int) -> None:
         self._share = min(MAX_VIEWED / max(total, 1), 1.0)
 
     def views(self, image_id: int) -> int:
-        """How many views of an image are wanted: VIEWS or none."""
+        """Return how many views of an image to embed: VIEWS or 0."""
         digest = hashlib.blake2b(image_id.to_bytes(8), digest_size=8).digest()
         return VIEWS if int.from_bytes(digest) < self._share * 2**64 else 0

@@ -1,4 +1,4 @@
-"""Indexing: a new generation from base vectors and an adapter, complete before anybody may search it."""
+"""The index builder: writes a new generation from base vectors and an adapter, complete before it can be searched."""
 
 import asyncio
 from concurrent.futures import Executor
@@ -9,37 +9,39 @@ from catalog.vectors.generations import Generations
 from catalog.vectors.projection import Projection
 from trainer.adapter.pca import Report
 from trainer.index.base_vectors import StoredVectors
-from trainer.jobs.retry import Patience
+from trainer.jobs.retry import Retry
 
 
-class Indexing:
+class IndexBuilder:
     """Writes generations."""
 
-    def __init__(self, generations: Generations, patience: Patience, executor: Executor) -> None:
+    def __init__(self, generations: Generations, retry: Retry, executor: Executor) -> None:
+        """executor: for numerical work."""
         self._generations = generations
-        self._patience = patience
+        self._retry = retry
         self._executor = executor
 
     async def run(self, index: Index, vectors: StoredVectors, projection: Projection, report: Report) -> int:
-        """Writes, settles and counts the index's generation; gives how many images are in it.
+        """Write the index's generation, wait until Qdrant has built its graph, and return its number of images.
 
-        Raises GenerationIncomplete when Qdrant does not hold what was written.
+        report: called with the number of rows of each page. Raises GenerationIncomplete when Qdrant does not hold what
+        was written.
         """
         name = index.qdrant_collection
         loop = asyncio.get_running_loop()
-        await self._patience.persist(self._new, name, projection.matrix.shape[1])
+        await self._retry.call(self._create_anew, name, projection.matrix.shape[1])
         count = 0
         async with aclosing(vectors.pages()) as pages:
             async for page in pages:
                 ids = [image.id for image in page.images]
                 tuned = await loop.run_in_executor(self._executor, projection.apply, page.vectors)
-                await self._patience.persist(self._generations.put, name, ids, tuned)
+                await self._retry.call(self._generations.put, name, ids, tuned)
                 count += len(ids)
                 report(page.rows)
-        await self._patience.persist(self._generations.settle, name, count)
+        await self._retry.call(self._generations.wait_until_indexed, name, count)
         return count
 
-    async def _new(self, name: str, dim: int) -> None:
-        # What an earlier try may have left is not known, so it is not built upon.
+    async def _create_anew(self, name: str, dim: int) -> None:
+        # Retried as a whole: an attempt whose answer was lost may have created the collection.
         await self._generations.drop(name)
         await self._generations.create(name, dim)

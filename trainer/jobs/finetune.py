@@ -1,4 +1,4 @@
-"""A finetune: the phases of one job, in order. Killed at any point, the next attempt goes on from the base store."""
+"""A finetune: the phases of one job, in order. After a kill, the next attempt continues from the base store."""
 
 import asyncio
 import time
@@ -8,157 +8,168 @@ from dataclasses import dataclass
 from json import dumps, loads
 
 from catalog.adapters import Adapters
-from catalog.image_versions import ImageVersions
 from catalog.images import Images
-from catalog.indexes import Index, Indexes
+from catalog.indexes import Indexes
 from catalog.jobs import Job, Jobs
 from catalog.vectors.base_store import BaseStores
 from catalog.vectors.client import VectorsMissing
 from catalog.vectors.projection import Projection
 from servicekit.errors import FailedPrecondition
 from servicekit.telemetry.logs import get_logger
-from servicekit.telemetry.tracing import Kind, tracer
+from servicekit.telemetry.tracing import child_span
 from servicekit.version import VERSION
 from trainer.adapter.calibration import Calibration
 from trainer.adapter.pca import PASSES, Fit, Fitted, Previous
-from trainer.download.failures import LASTING
-from trainer.embed.client import Backbone, EmbedderClient
-from trainer.fetch.failure_policy import judge
-from trainer.fetch.fetch_stores import FetchStores
-from trainer.fetch.pipeline import Fetching
+from trainer.download.failures import PERMANENT
+from trainer.embed.client import BulkEmbedder
+from trainer.fetch.failure_policy import require_enough_images
+from trainer.fetch.pipeline import FetchPipeline
 from trainer.fetch.view_sample import VIEWS
 from trainer.index.base_vectors import StoredVectors
-from trainer.index.build import Indexing
+from trainer.index.build import IndexBuilder
+from trainer.jobs.attempt import Attempt
 from trainer.jobs.progress import Phase, Progress
-from trainer.jobs.retry import Patience
+from trainer.jobs.retry import Retry
 from trainer.metrics import TrainerMetrics
 
 log = get_logger(__name__)
 
-# How often a job begins again because the backbone changed, or vectors went, under its hands.
+# How often a job starts over because the backbone changed or vectors disappeared while it ran.
 RESTARTS = 5
 RESTART_SECONDS = 1.0
-# Images that the last adapter has not learnt from, for the gate to ask with.
+# At most so many images that the live adapter was not trained on are used to check it again.
 MAX_UNSEEN = 500
-# What is known of how an adapter came to be, and is kept in its file beside the backbone.
+# The figures about an adapter's origin that its file keeps beside the backbone.
 LINEAGE = ("adapter", "revision", "version", "images", "sample", "continued", "steps", "mix", "hyperparameters")
-LASTING_REASONS = frozenset(reason.value for reason in LASTING)
+PERMANENT_REASONS = frozenset(reason.value for reason in PERMANENT)
 
 
 @dataclass(frozen=True)
 class FinetuneStores:
-    """What a finetune reads and writes."""
+    """The stores that a finetune reads and writes. All but `base_stores` retry their calls."""
 
     jobs: Jobs
     images: Images
     indexes: Indexes
-    versions: ImageVersions
     adapters: Adapters
     base_stores: BaseStores
 
 
 @dataclass(frozen=True)
 class FinetuneSteps:
-    """What a finetune is made of; `fit` is chosen by who puts it together."""
+    """The steps of a finetune. fit: how the adapter is made."""
 
-    fetching: Fetching
+    fetch: FetchPipeline
     fit: Fit
     calibration: Calibration
-    indexing: Indexing
+    index_builder: IndexBuilder
 
 
 class Finetune:
-    """Runs jobs that were claimed."""
+    """Runs claimed jobs."""
 
     def __init__(
         self,
         stores: FinetuneStores,
         steps: FinetuneSteps,
-        embedder: EmbedderClient,
-        patience: Patience,
+        embedder: BulkEmbedder,
+        retry: Retry,
         metrics: TrainerMetrics,
         *,
         max_transient_failures: float,
     ) -> None:
+        """max_transient_failures: the share of rows, 0 to 1, that may fail with transient errors."""
         self._stores = stores
         self._steps = steps
         self._embedder = embedder
-        self._patience = patience
+        self._retry = retry
         self._metrics = metrics
         self._max_transient_failures = max_transient_failures
 
     async def run(self, job: Job, progress: Progress) -> None:
-        """Returns when the job's index is live. Raises LeaseLost, and another ServiceError that says why it failed."""
+        """Return once the job's index is live. Raises LeaseLost, or the ServiceError that failed the finetune."""
         for restart in range(RESTARTS):
             try:
-                return await self._attempt(job, progress)
+                return await self._run_phases(job, progress)
             except (FailedPrecondition, VectorsMissing) as error:
                 log.warning("finetune_restarted", code=error.code, restart=restart)
                 await asyncio.sleep(RESTART_SECONDS * restart)
-        return await self._attempt(job, progress)
+        return await self._run_phases(job, progress)
 
-    async def _attempt(self, job: Job, progress: Progress) -> None:
-        backbone = await self._patience.persist(self._embedder.describe)
-        lasting = frozenset[str]() if job.force or job.refresh else LASTING_REASONS
-        index = await self._patience.persist(self._stores.indexes.begin, job, backbone.checksum, lasting)
-        total = await self._patience.persist(self._stores.images.count, job.collection_id, job.revision)
-        vectors = await self._fetch(job, index, backbone, progress, total)
-        failures = await self._patience.persist(self._stores.indexes.failure_counts, index.id)
-        judge(failures, total, max_transient=self._max_transient_failures)
-        projection = await self._fit(job, index, vectors, backbone, progress, total)
-        with self._phase(progress, Phase.INDEXING, total):
-            count = await self._steps.indexing.run(index, vectors, projection, progress.advance)
-        with self._phase(progress, Phase.PUBLISHING, total):
-            await self._patience.persist(self._stores.jobs.publish, job, index.id, count)
+    async def _run_phases(self, job: Job, progress: Progress) -> None:
+        attempt = await self._begin(job, progress)
+        index = attempt.index
+        with self._phase(attempt, Phase.FETCHING):
+            await self._fetch(attempt)
+        failures = await self._stores.indexes.failure_counts(index.id)
+        require_enough_images(failures, attempt.total, max_transient=self._max_transient_failures)
+        vectors = StoredVectors(self._stores.images, attempt)
+        with self._phase(attempt, Phase.FITTING, passes=PASSES):
+            fitted = await self._fit(attempt, vectors)
+        with self._phase(attempt, Phase.CHECKING):
+            await self._check(attempt, vectors, fitted)
+        with self._phase(attempt, Phase.INDEXING):
+            count = await self._steps.index_builder.run(index, vectors, fitted.projection, progress.advance)
+        with self._phase(attempt, Phase.PUBLISHING):
+            await self._stores.jobs.publish(job, index.id, count)
         log.info("index_published", index=index.qdrant_collection, images=count, failed=sum(failures.values()))
 
-    async def _fetch(self, job: Job, index: Index, backbone: Backbone, progress: Progress, total: int) -> StoredVectors:
-        store = self._stores.base_stores.of(job.collection_id, backbone.checksum)
-        views = self._stores.base_stores.views_of(job.collection_id, backbone.checksum)
-        stores = FetchStores(store, views, self._stores.versions, self._stores.indexes)
-        stream = self._embedder.stream(backbone, patience_seconds=self._patience.seconds)
-        with self._phase(progress, Phase.FETCHING, total):
-            await self._patience.persist(store.ensure, backbone.dimension)
-            await self._patience.persist(views.ensure, backbone.dimension * VIEWS)
-            async with stream.connected():
-                await self._steps.fetching.run(job, index, stores, stream, progress, total)
-        return StoredVectors(self._stores.images, store, views, job, self._patience)
-
-    async def _fit(
-        self, job: Job, index: Index, vectors: StoredVectors, backbone: Backbone, progress: Progress, total: int
-    ) -> Projection:
-        with self._phase(progress, Phase.FITTING, total, passes=PASSES):
-            previous = None if job.refresh else await self._previous(job, backbone, total)
-            fitted = await self._steps.fit.fit(vectors, backbone.dimension, previous, progress.advance)
-        with self._phase(progress, Phase.CHECKING, total):
-            quantiles = await self._steps.calibration.run(vectors, index, fitted.projection)
-        # One that is kept comes from where it came from.
-        figures = {"revision": job.revision, "version": VERSION} | fitted.quality
-        quality, dim = dumps(figures), fitted.projection.matrix.shape[1]
-        weights = fitted.projection.to_bytes({"backbone": index.backbone, **_lineage(figures)})
-        adapter = await self._patience.persist(
-            self._stores.adapters.add, index.collection_id, index.backbone, weights, quality
+    async def _begin(self, job: Job, progress: Progress) -> Attempt:
+        """Register a new index, with the known failures that need no second try."""
+        backbone = await self._embedder.describe()
+        keep = frozenset[str]() if job.force or job.refresh else PERMANENT_REASONS
+        base_stores = self._stores.base_stores
+        return Attempt(
+            job=job,
+            index=await self._stores.indexes.begin(job, backbone.checksum, keep),
+            backbone=backbone,
+            total=await self._stores.images.count(job.collection_id, job.revision),
+            progress=progress,
+            vectors=self._retry.wrap(base_stores.of(job.collection_id, backbone.checksum)),
+            views=self._retry.wrap(base_stores.views_of(job.collection_id, backbone.checksum)),
         )
-        await self._patience.persist(self._stores.indexes.set_adapter, index, adapter, dim, quality, quantiles)
-        return fitted.projection
 
-    async def _previous(self, job: Job, backbone: Backbone, total: int) -> Previous | None:
-        found = await self._patience.persist(self._stores.adapters.live, job.collection_id)
-        if found is None or found.backbone != backbone.checksum or found.quality is None:
+    async def _fetch(self, attempt: Attempt) -> None:
+        dimension = attempt.backbone.dimension
+        await attempt.vectors.ensure(dimension)
+        await attempt.views.ensure(dimension * VIEWS)
+        async with self._embedder.stream(attempt.backbone).connected() as stream:
+            await self._steps.fetch.run(attempt, stream)
+
+    async def _fit(self, attempt: Attempt, vectors: StoredVectors) -> Fitted:
+        previous = None if attempt.job.refresh else await self._previous_adapter(attempt)
+        return await self._steps.fit.fit(vectors, attempt.backbone.dimension, previous, attempt.progress.advance)
+
+    async def _check(self, attempt: Attempt, vectors: StoredVectors, fitted: Fitted) -> None:
+        """Calibrate the scores and store the adapter with its figures."""
+        index, projection = attempt.index, fitted.projection
+        quantiles = await self._steps.calibration.run(vectors, index, projection)
+        # An adapter that is kept keeps the revision and version that it came from.
+        figures = {"revision": attempt.job.revision, "version": VERSION} | fitted.quality
+        quality, dim = dumps(figures), projection.matrix.shape[1]
+        weights = projection.to_bytes({"backbone": index.backbone, **_lineage(figures)})
+        adapter = await self._stores.adapters.add(index.collection_id, index.backbone, weights, quality)
+        await self._stores.indexes.set_adapter(index, adapter, dim, quality, quantiles)
+
+    async def _previous_adapter(self, attempt: Attempt) -> Previous | None:
+        """Return the live adapter and how far the collection has moved from it; None for another backbone."""
+        job, images = attempt.job, self._stores.images
+        found = await self._stores.adapters.live(job.collection_id)
+        if found is None or found.backbone != attempt.backbone.checksum or found.quality is None:
             return None
         quality: dict[str, object] = loads(found.quality)
         revision = quality.get("revision")
         since = revision if isinstance(revision, int) else 0
-        images, of_revision = self._stores.images, (job.collection_id, job.revision, since)
-        changed = await self._patience.persist(images.changed_share, *of_revision)
-        unseen = await self._patience.persist(images.changed, *of_revision, limit=MAX_UNSEEN)
-        return Previous(Fitted(Projection.from_bytes(found.weights), quality), since, total, changed, unseen)
+        changed = await images.changed_share(job.collection_id, job.revision, since)
+        unseen = await images.changed(job.collection_id, job.revision, since, limit=MAX_UNSEEN)
+        return Previous(Fitted(Projection.from_bytes(found.weights), quality), since, attempt.total, changed, unseen)
 
     @contextmanager
-    def _phase(self, progress: Progress, phase: Phase, images: int, *, passes: int = 1) -> Iterator[None]:
-        progress.enter(phase, images, passes=passes)
+    def _phase(self, attempt: Attempt, phase: Phase, *, passes: int = 1) -> Iterator[None]:
+        """Report a phase in the progress, the trace, the metrics and the log."""
+        attempt.progress.enter(phase, attempt.total, passes=passes)
         began = time.perf_counter()
-        with tracer().inside(phase.value, Kind.INTERNAL, {}):
+        with child_span(phase.value):
             yield
         seconds = time.perf_counter() - began
         self._metrics.phases.labels(phase.value).observe(seconds)
@@ -166,5 +177,5 @@ class Finetune:
 
 
 def _lineage(figures: dict[str, object]) -> dict[str, str]:
-    """As the metadata of safetensors, which knows text only: each value as JSON."""
+    """Return the lineage as safetensors metadata, which is text only: each value as JSON."""
     return {name: dumps(figures[name]) for name in LINEAGE if name in figures}

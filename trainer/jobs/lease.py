@@ -1,7 +1,8 @@
-"""A job's lease: kept by heartbeats for as long as its work goes on."""
+"""The lease of a job: renewed by heartbeats while the job runs."""
 
 import asyncio
 import time
+from collections.abc import Coroutine
 
 from catalog.jobs import Job, Jobs, LeaseLost
 from servicekit.errors import ServiceError
@@ -10,36 +11,54 @@ from trainer.jobs.progress import Progress
 
 log = get_logger(__name__)
 
-# A beat shows progress too: not more often than this, however fast it changes.
+# Heartbeats also publish progress. They are at least this far apart, however fast it changes.
 SHORTEST_SECONDS = 0.5
 RETRY_SECONDS = 1.0
 
 
 class CancelRequested(Exception):
-    """Somebody asked the job to end."""
+    """A user asked to cancel the job."""
 
 
 class Lease:
     """The lease of one claimed job."""
 
     def __init__(self, jobs: Jobs, job: Job, progress: Progress, *, lease_seconds: float) -> None:
+        """jobs: without retries, since a heartbeat that is late is worth nothing."""
         self._jobs = jobs
         self._job = job
         self._progress = progress
         self._seconds = lease_seconds
-        self._shown = ("", -1)
+        self._published = ("", -1)
 
-    def beat_now(self) -> None:
-        """Looks at once whether somebody asked the job to end."""
-        self._shown = ("", -1)
+    def renew_now(self) -> None:
+        """Send a heartbeat now, which also finds out whether the job was cancelled."""
+        self._published = ("", -1)
         self._progress.changed.set()
 
-    async def keep(self) -> None:
-        """Never returns. Raises LeaseLost when the job is not ours any more, and CancelRequested.
+    async def hold(self, work: Coroutine[object, object, None]) -> None:
+        """Run `work` while renewing the lease, and return when it has ended.
 
-        A database that is away for less than the lease is waited for. After that another worker may have the job.
+        Raises what `work` raises, LeaseLost when another worker may have the job, and CancelRequested. In each case
+        `work` has stopped.
         """
-        held_from = time.monotonic()
+        working = asyncio.create_task(work)
+        renewing = asyncio.create_task(self._renew())
+        try:
+            await asyncio.wait({working, renewing}, return_when=asyncio.FIRST_COMPLETED)
+            first = working if working.done() else renewing
+        finally:
+            working.cancel()
+            renewing.cancel()
+            await asyncio.gather(working, renewing, return_exceptions=True)
+        if first.cancelled():
+            # Raised as it is, it would look like a request to stop this process.
+            raise RuntimeError("The work cancelled itself.")
+        first.result()
+
+    async def _renew(self) -> None:
+        """Send heartbeats until one fails for good. A database outage shorter than the lease is tolerated."""
+        renewed = time.monotonic()
         while True:
             began = time.monotonic()
             try:
@@ -48,12 +67,12 @@ class Lease:
             except LeaseLost:
                 raise
             except (ServiceError, TimeoutError) as error:
-                if time.monotonic() - held_from > self._seconds:
-                    raise LeaseLost("The database was away for longer than the lease.") from error
+                if time.monotonic() - renewed > self._seconds:
+                    raise LeaseLost("The lease expired while the database was not available.") from error
                 log.warning("heartbeat_failed", reason=str(error) or type(error).__name__)
                 await asyncio.sleep(min(RETRY_SECONDS, self._seconds / 10))
             else:
-                held_from = began
+                renewed = began
                 await self._until_next_beat()
 
     async def _beat(self) -> None:
@@ -62,15 +81,16 @@ class Lease:
             raise CancelRequested
 
     async def _until_next_beat(self) -> None:
-        self._shown = self._worth_showing()
+        """Wait until there is progress to publish, for at most a third of the lease."""
+        self._published = self._state()
         await asyncio.sleep(min(SHORTEST_SECONDS, self._seconds / 10))
         try:
             async with asyncio.timeout(self._seconds / 3):
-                while self._worth_showing() == self._shown:
+                while self._state() == self._published:
                     self._progress.changed.clear()
                     await self._progress.changed.wait()
         except TimeoutError:
             pass
 
-    def _worth_showing(self) -> tuple[str, int]:
+    def _state(self) -> tuple[str, int]:
         return self._progress.phase.value, int(self._progress.percent)

@@ -1,4 +1,4 @@
-"""Progress: percent done over all phases of a job, never falling, and how long the rest will take."""
+"""Progress of a job: percent over all phases, which never falls, and the estimated time left."""
 
 import asyncio
 import time
@@ -9,7 +9,7 @@ from catalog.jobs import PhaseCounts
 
 
 class Phase(Enum):
-    """What a running job does."""
+    """The phases of a running job, in order."""
 
     FETCHING = "fetching"
     FITTING = "fitting"
@@ -18,20 +18,18 @@ class Phase(Enum):
     PUBLISHING = "publishing"
 
 
-# Where each phase begins, in percent: about the share of its time in a first finetune.
+# Where each phase begins, in percent: roughly its share of the time of a first finetune.
 BEGINS = {Phase.FETCHING: 0.0, Phase.FITTING: 70.0, Phase.CHECKING: 88.0, Phase.INDEXING: 89.0, Phase.PUBLISHING: 99.0}
 ENDS = dict(zip(BEGINS, [*list(BEGINS.values())[1:], 100.0], strict=True))
-
-
-# An estimate needs so many seconds of a phase to go by.
+# A phase must have run for this long before its speed says anything.
 SETTLES_SECONDS = 1.0
 
 
 class Progress:
-    """Where a job stands. `changed` is set at every change, and cleared by whoever looks."""
+    """The progress of one job. `changed` is set at every change; the reader clears it."""
 
     def __init__(self, percent: float = 0.0, clock: Callable[[], float] = time.monotonic) -> None:
-        """clock: gives seconds."""
+        """percent: what an earlier attempt reached. clock: returns seconds."""
         self.phase = Phase.FETCHING
         self.percent = percent
         self.changed = asyncio.Event()
@@ -41,13 +39,13 @@ class Progress:
         self._total = 0
         self._done = 0
         self._skipped = 0
-        # When the job will end, by the clock.
+        # The estimated end of the job, by the clock.
         self._end: float | None = None
 
     def enter(self, phase: Phase, images: int, *, passes: int = 1) -> None:
-        """A phase begins that goes over so many images, `passes` times.
+        """Begin a phase that processes `images` images `passes` times.
 
-        A phase can be entered again: the percentage waits until it is caught up.
+        When a phase is entered again, the percentage stays until the work has caught up with it.
         """
         self.phase = phase
         self._entered = self._clock()
@@ -58,18 +56,18 @@ class Progress:
         self._update()
 
     def advance(self, steps: int) -> None:
-        """So many images were gone over in the phase, each pass counts."""
+        """Count processed images; each pass over an image counts."""
         self._done += steps
         self._update()
 
     def skip(self, steps: int) -> None:
-        """So many images need nothing; how fast the others are is not to be told from them."""
+        """Count images that need no work. They do not enter the estimate."""
         self._skipped += steps
         self._update()
 
     @property
     def counts(self) -> PhaseCounts:
-        """How far the phase is, and the job."""
+        """The images of the current phase, and the seconds left of the job."""
         images = min(self._done + self._skipped, self._total) // self._passes
         left = None if self._end is None else max(self._end - self._clock(), 0.0)
         return PhaseCounts(images, self._total // self._passes, left)
@@ -82,9 +80,9 @@ class Progress:
         self.changed.set()
 
     def _estimate(self, width: float, later: float) -> None:
-        """The phase goes on as it went, and the later ones take as long as their part of the whole says.
+        """Extrapolate the current phase at its speed so far, and later phases by their share of the whole.
 
-        width, later: percent of the whole that the phase is, and that the phases after it are.
+        width, later: percent of the job that this phase takes, and that the later phases take.
         """
         elapsed = self._clock() - self._entered
         if elapsed < SETTLES_SECONDS or not self._done:

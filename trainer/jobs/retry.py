@@ -1,55 +1,63 @@
-"""Patience: a part that is away for some minutes does not fail a job that ran for hours."""
+"""Retries: a job that has run for hours must not fail because a service is down for a few minutes."""
 
 import asyncio
-import random
+import inspect
 import time
 from collections.abc import Awaitable, Callable
-from typing import ParamSpec, TypeVar
+from typing import ParamSpec, TypeVar, cast
 
 from catalog.vectors.client import VectorsMissing
-from servicekit.errors import DeadlineExceeded, Overloaded, ServiceError, Unavailable
+from servicekit.backoff import Backoff
+from servicekit.errors import DeadlineExceeded, Overloaded, Unavailable
 from servicekit.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-FIRST_DELAY = 0.2
-LONGEST_DELAY = 5.0
+# Errors that a later call may not meet.
 TRANSIENT = (Unavailable, DeadlineExceeded, Overloaded)
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def next_delay(delay: float) -> float:
-    """The delay after `delay`, in seconds."""
-    return min(delay * 2, LONGEST_DELAY)
-
-
-def jittered(delay: float) -> float:
-    """A delay around `delay`, so that those who wait for the same part do not come back together."""
-    return delay * random.uniform(0.5, 1.0)  # noqa: S311 (no secret)
-
-
-class Patience:
-    """Repeats what is idempotent until it succeeds, for at most `seconds`."""
+class Retry:
+    """Retries idempotent calls that fail with a transient error, for at most `seconds`."""
 
     def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
+        self._seconds = seconds
 
-    async def persist(self, call: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
-        """What the call gives. Raises its last error when patience ends, and at once one that waiting does not mend."""
+    async def call(self, function: Callable[P, Awaitable[T]], *args: P.args, **kwargs: P.kwargs) -> T:
+        """Return what `function` returns. Raises permanent errors at once, and the last error when time is up."""
         began = time.monotonic()
-        delay = FIRST_DELAY
+        backoff = Backoff()
         while True:
             try:
-                return await call(*args, **kwargs)
+                return await function(*args, **kwargs)
             except TRANSIENT as error:
-                if isinstance(error, VectorsMissing) or time.monotonic() - began > self.seconds:
+                # Waiting does not bring back a Qdrant collection that is gone.
+                if isinstance(error, VectorsMissing) or time.monotonic() - began > self._seconds:
                     raise
-                _log_wait(error)
-                await asyncio.sleep(jittered(max(delay, min(error.retry_after or 0.0, LONGEST_DELAY))))
-                delay = next_delay(delay)
+                log.warning("upstream_wait", code=error.code, reason=error.message)
+                await asyncio.sleep(backoff.delay(error.retry_after))
+
+    def wrap(self, store: T) -> T:
+        """Return `store` with every call of its coroutine methods retried."""
+        return cast("T", _RetriedCalls(store, self))
 
 
-def _log_wait(error: ServiceError) -> None:
-    log.warning("upstream_wait", code=error.code, reason=error.message)
+class _RetriedCalls:
+    """Stands for a store; looks its methods up at each call."""
+
+    def __init__(self, store: object, retry: Retry) -> None:
+        self._store = store
+        self._retry = retry
+
+    def __getattr__(self, name: str) -> object:
+        found: object = getattr(self._store, name)
+        if not inspect.iscoroutinefunction(found):
+            return found
+
+        async def retried(*args: object, **kwargs: object) -> object:
+            return await self._retry.call(found, *args, **kwargs)
+
+        return retried

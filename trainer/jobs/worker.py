@@ -1,56 +1,79 @@
-"""The worker: claims jobs, runs each under its lease, and says how it ended."""
+"""The worker: claims jobs one at a time, runs each under its lease, and records how it ended."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
+from enum import Enum
 
-import structlog
+from structlog.contextvars import bound_contextvars
 
 from catalog.jobs import MAX_ATTEMPTS, Job, Jobs, LeaseLost
 from servicekit.errors import ServiceError
 from servicekit.process.background import in_background
 from servicekit.telemetry.logs import get_logger
-from servicekit.telemetry.tracing import Kind, tracer, without_databases
+from servicekit.telemetry.tracing import root_span, without_databases
 from trainer.jobs.finetune import Finetune
 from trainer.jobs.lease import CancelRequested, Lease
 from trainer.jobs.progress import Progress
-from trainer.jobs.retry import Patience
+from trainer.jobs.retry import TRANSIENT, Retry
 from trainer.metrics import TrainerMetrics
 
 log = get_logger(__name__)
 
-# To say how a job ended, or to give it back; what is not said in time, the lease's end says.
-ENDING_SECONDS = 30.0
+# How long the worker tries to record the end of a job, and to give one back. After that the lease expires.
+RECORD_SECONDS = 30.0
 RELEASE_SECONDS = 5.0
-INTERNAL_MESSAGE = "The finetune failed unexpectedly; the trainer's log says why."
+FAILED = "The finetune failed."
+INTERNAL_ERROR = "An unexpected error occurred. The trainer's log has the details; ask the operator to look there."
+RETRY_LATER = "Start it again later. Images that were already fetched are kept."
+
+
+class Outcome(Enum):
+    """How a job left this worker. The values are labels of a metric."""
+
+    DONE = "done"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    # Given back to the queue, since this process stops.
+    RELEASED = "released"
+    # Another worker may have the job, or its collection is gone.
+    LEASE_LOST = "lost"
+    # Its end could not be recorded, so another worker takes it when the lease expires.
+    ABANDONED = "abandoned"
+
+
+class TooManyAttempts(ServiceError):
+    """The job keeps ending its worker's process."""
+
+    default_code = "too_many_attempts"
 
 
 class Worker:
-    """Runs one job after the other."""
+    """Runs one job at a time."""
 
     def __init__(
         self, name: str, jobs: Jobs, finetune: Finetune, metrics: TrainerMetrics, *, poll: float, lease: float
     ) -> None:
-        """poll: seconds between looks at the queue. lease: seconds that `jobs` gives."""
+        """poll: seconds between looks at the queue. lease: seconds of the leases that `jobs` grants."""
         self._name = name
         self._jobs = jobs
+        self._retried_jobs = Retry(RECORD_SECONDS).wrap(jobs)
         self._finetune = finetune
         self._metrics = metrics
         self._poll_seconds = poll
         self._lease_seconds = lease
         self._nudged = asyncio.Event()
         self._lease: Lease | None = None
-        self._ending = Patience(ENDING_SECONDS)
 
     def nudge(self) -> None:
-        """Something may be waiting, or somebody may want the running job to end: look now."""
+        """Look for a job now, and find out whether the running one was cancelled."""
         self._nudged.set()
         if self._lease is not None:
-            self._lease.beat_now()
+            self._lease.renew_now()
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
-        """Works while entered; a job that runs on exit is given back to the queue."""
+        """Work while entered. On exit, a running job goes back to the queue."""
         async with in_background(self._run(), self._name):
             yield
 
@@ -58,15 +81,12 @@ class Worker:
         while True:
             self._nudged.clear()
             job = await self._claim()
-            if job is None:
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(self._poll_seconds):
-                        await self._nudged.wait()
+            if job is not None:
+                await self._run_job(job)
                 continue
-            with structlog.contextvars.bound_contextvars(
-                job=job.id, collection=job.collection_id, revision=job.revision, token=job.token
-            ):
-                await self._traced(job)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self._poll_seconds):
+                    await self._nudged.wait()
 
     async def _claim(self) -> Job | None:
         try:
@@ -74,84 +94,81 @@ class Worker:
         except ServiceError as error:
             log.warning("claim_failed", code=error.code)
         except Exception as error:
-            # The loop lives: a job that cannot be claimed now may be claimed later.
+            # The worker must survive: the next claim may succeed.
             log.error("claim_failed", exc_info=error)
         return None
 
-    async def _traced(self, job: Job) -> None:
-        """Runs the job as a trace of its own."""
+    async def _run_job(self, job: Job) -> None:
+        """Run a job in a trace of its own, with metrics and log events around it."""
         attributes = {"similis.job": job.id, "similis.collection": job.collection_id, "similis.attempt": job.attempts}
-        with tracer().begin("finetune", Kind.INTERNAL, attributes, None) as span, without_databases():
-            span.set("similis.outcome", await self._observed(job))
+        with (
+            bound_contextvars(job=job.id, collection=job.collection_id, revision=job.revision, token=job.token),
+            root_span("finetune", attributes) as span,
+            without_databases(),
+        ):
+            log.info("job_claimed", attempt=job.attempts)
+            self._metrics.running.inc()
+            outcome = Outcome.RELEASED
+            try:
+                outcome = await self._execute(job)
+            except asyncio.CancelledError:
+                await self._release(job)
+                raise
+            finally:
+                self._metrics.running.dec()
+                self._metrics.jobs.labels(outcome.value).inc()
+                span.set_attribute("similis.outcome", outcome.value)
+                log.info("job_left", outcome=outcome.value)
 
-    async def _observed(self, job: Job) -> str:
-        """Runs the job and says how it left us."""
-        log.info("job_claimed", attempt=job.attempts)
-        self._metrics.running.inc()
-        outcome = "released"
+    async def _execute(self, job: Job) -> Outcome:
+        """Run a job to its end and record that end in the database."""
         try:
-            outcome = await self._work(job)
-        except asyncio.CancelledError:
-            await self._release(job)
-            raise
+            await self._run_leased(job)
         except LeaseLost as error:
-            outcome = "lost"
             log.warning("lease_lost", reason=error.message)
+            return Outcome.LEASE_LOST
+        except CancelRequested:
+            return await self._record(Outcome.CANCELLED, self._retried_jobs.mark_cancelled(job))
+        except ServiceError as error:
+            advice = f" {RETRY_LATER}" if isinstance(error, TRANSIENT) else ""
+            return await self._fail(job, error.code, f"{error.message}{advice}")
         except Exception as error:
-            outcome = "abandoned"
-            log.error("job_abandoned", exc_info=error)
-        finally:
-            self._lease = None
-            self._metrics.running.dec()
-            self._metrics.jobs.labels(outcome).inc()
-            log.info("job_left", outcome=outcome)
-        return outcome
+            log.error("finetune_failed", exc_info=error)
+            return await self._fail(job, "internal", INTERNAL_ERROR)
+        return Outcome.DONE
 
-    async def _work(self, job: Job) -> str:
-        """Runs the job and says how it ended. Raises ServiceError when that could not be said in the database."""
+    async def _run_leased(self, job: Job) -> None:
         if job.attempts > MAX_ATTEMPTS:
-            message = f"The finetune was begun {MAX_ATTEMPTS} times and never came to an end."
-            return await self._fail(job, "too_many_attempts", message)
-        error = await self._run_leased(job)
-        if error is None:
-            return "done"
-        if isinstance(error, CancelRequested):
-            await self._ending.persist(self._jobs.cancelled, job)
-            return "cancelled"
-        if isinstance(error, LeaseLost):
-            log.warning("lease_lost", reason=error.message)
-            return "lost"
-        if isinstance(error, ServiceError):
-            return await self._fail(job, error.code, error.message)
-        log.error("finetune_failed", exc_info=error)
-        return await self._fail(job, "internal", INTERNAL_MESSAGE)
-
-    async def _run_leased(self, job: Job) -> BaseException | None:
-        """Runs the job for as long as it is ours; gives why it ended, None when its index is live.
-
-        A cancellation that came from within is an error like any other: the job is not done, and we are not to stop.
-        """
+            raise TooManyAttempts(
+                f"It was started {MAX_ATTEMPTS} times and never made progress. Ask the operator to check the trainer's "
+                "log and memory."
+            )
         progress = Progress(job.progress)
         self._lease = Lease(self._jobs, job, progress, lease_seconds=self._lease_seconds)
-        work = asyncio.create_task(self._finetune.run(job, progress))
-        keeping = asyncio.create_task(self._lease.keep())
         try:
-            await asyncio.wait({work, keeping}, return_when=asyncio.FIRST_COMPLETED)
+            await self._lease.hold(self._finetune.run(job, progress))
         finally:
-            ended = work if work.done() else keeping
-            for task in (work, keeping):
-                task.cancel()
-            await asyncio.gather(work, keeping, return_exceptions=True)
-        return asyncio.CancelledError() if ended.cancelled() else ended.exception()
+            self._lease = None
 
-    async def _fail(self, job: Job, code: str, message: str) -> str:
-        log.warning("job_failed", code=code, reason=message)
-        await self._ending.persist(self._jobs.fail, job, code, message)
-        return "failed"
+    async def _fail(self, job: Job, code: str, reason: str) -> Outcome:
+        log.warning("job_failed", code=code, reason=reason)
+        return await self._record(Outcome.FAILED, self._retried_jobs.fail(job, code, f"{FAILED} {reason}"))
+
+    async def _record(self, outcome: Outcome, recording: Awaitable[None]) -> Outcome:
+        """Return `outcome` once it is recorded, or what became of the job instead."""
+        try:
+            await recording
+        except LeaseLost as error:
+            log.warning("lease_lost", reason=error.message)
+            return Outcome.LEASE_LOST
+        except Exception as error:
+            log.error("job_abandoned", exc_info=error)
+            return Outcome.ABANDONED
+        return outcome
 
     async def _release(self, job: Job) -> None:
         try:
             async with asyncio.timeout(RELEASE_SECONDS):
                 await self._jobs.release(job)
         except (ServiceError, TimeoutError) as error:
-            log.warning("release_failed", reason=str(error))
+            log.warning("release_failed", reason=str(error) or type(error).__name__)

@@ -1,4 +1,4 @@
-"""A database that goes away is said to be away, and is used again when it is back."""
+"""A database that goes down is reported as unavailable and used again when it is back."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -17,7 +17,7 @@ from tests.integration.workplace import Workplace
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-AWAY = (Unavailable, DeadlineExceeded)
+DOWN = (Unavailable, DeadlineExceeded)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -26,17 +26,17 @@ async def database(postgres_url: str) -> AsyncIterator[Database]:
         yield database
 
 
-async def back(database: Database) -> None:
-    """Returns when the database answers; nothing but what says that it is away may be raised until then."""
+async def recovered(database: Database) -> None:
+    """Wait until the database answers. Only errors that report it as down are allowed until then."""
     async with asyncio.timeout(60):
         while True:
             try:
                 return await database.ping()
-            except AWAY:
+            except DOWN:
                 await asyncio.sleep(0.02)
 
 
-async def test_a_postgres_that_is_killed_in_the_middle_of_statements_is_unavailable_and_recovers(
+async def test_killing_postgres_fails_running_statements_as_unavailable(
     workplace: Workplace,
 ) -> None:
     database = workplace.database
@@ -57,13 +57,13 @@ async def test_a_postgres_that_is_killed_in_the_middle_of_statements_is_unavaila
     kill_postgres(workplace.database_url)
     async with asyncio.timeout(60):
         outcomes = await asyncio.gather(*working, return_exceptions=True)
-    assert [type(outcome) for outcome in outcomes if not isinstance(outcome, AWAY)] == []
-    await back(database)
+    assert [type(outcome) for outcome in outcomes if not isinstance(outcome, DOWN)] == []
+    await recovered(database)
     assert await workplace.collections.names() == [(kept, "kept")]
     await asyncio.gather(*(database.ping() for _ in range(8)))
 
 
-async def test_requests_while_postgres_is_away_fail_with_what_a_caller_can_be_told(workplace: Workplace) -> None:
+async def test_requests_during_a_postgres_restart_fail_with_service_errors(workplace: Workplace) -> None:
     collection = await workplace.collections.create("coins")
     kill_postgres(workplace.database_url)
     failures: list[ServiceError] = []
@@ -77,10 +77,10 @@ async def test_requests_while_postgres_is_away_fail_with_what_a_caller_can_be_to
             else:
                 if failures:
                     break
-    assert {type(error) for error in failures} <= set(AWAY)
+    assert {type(error) for error in failures} <= set(DOWN)
 
 
-async def _active(url: str) -> list[object]:
+async def _active(url: str) -> list[asyncpg.Record]:
     connection = await asyncpg.connect(url)
     try:
         return await connection.fetch(
@@ -90,7 +90,7 @@ async def _active(url: str) -> list[object]:
         await connection.close()
 
 
-async def test_a_connection_that_a_caller_left_in_the_middle_is_not_used_again(database: Database) -> None:
+async def test_a_connection_with_an_abandoned_statement_is_not_reused(database: Database) -> None:
     for _ in range(8):
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.05), database.connection() as connection:
@@ -112,7 +112,7 @@ async def test_a_request_without_time_left_does_not_wait_for_a_connection(databa
 
 @pytest.mark.parametrize("error", [asyncio.CancelledError, RuntimeError])
 @pytest.mark.parametrize("inside", [Database.connection, Database.transaction])
-async def test_a_connection_that_breaks_does_not_hide_why_its_user_leaves(
+async def test_a_broken_connection_does_not_hide_the_original_error(
     database: Database,
     inside: Callable[[Database], AbstractAsyncContextManager[Connection]],
     error: type[BaseException],
@@ -122,7 +122,7 @@ async def test_a_connection_that_breaks_does_not_hide_why_its_user_leaves(
             own = await connection.fetchval("SELECT pg_backend_pid()")
             async with database.connection() as other:
                 await other.execute("SELECT pg_terminate_backend($1)", own)
-            with pytest.raises(Exception):  # noqa: B017, PT011 (asyncpg says it in three ways, with none in common)
+            with pytest.raises(Exception):  # noqa: B017, PT011 (asyncpg has three errors for this, with no common base)
                 await connection.execute("SELECT 1")
             raise error
 
@@ -131,7 +131,7 @@ async def test_a_connection_that_breaks_does_not_hide_why_its_user_leaves(
     await asyncio.gather(*(database.ping() for _ in range(8)))
 
 
-async def test_an_error_of_the_tree_leaves_the_connection_usable_and_the_transaction_undone(
+async def test_a_service_error_rolls_back_and_keeps_the_connection(
     database: Database,
 ) -> None:
     async def refuse() -> None:
@@ -145,7 +145,7 @@ async def test_an_error_of_the_tree_leaves_the_connection_usable_and_the_transac
         assert await connection.fetchval("SELECT count(*) FROM collections") == 0
 
 
-async def test_a_server_that_became_a_standby_is_unavailable_and_its_connection_is_not_used_again(
+async def test_a_connection_to_a_server_that_became_a_standby_is_dropped(
     database: Database,
 ) -> None:
     servers = []
@@ -153,7 +153,7 @@ async def test_a_server_that_became_a_standby_is_unavailable_and_its_connection_
     async def insert() -> None:
         async with database.transaction() as connection:
             servers.append(await connection.fetchval("SELECT pg_backend_pid()"))
-            # As all transactions of a standby are.
+            # On a standby all transactions are read-only.
             await connection.execute("SET TRANSACTION READ ONLY")
             await connection.execute("INSERT INTO collections (name) VALUES ('coins')")
 
@@ -171,14 +171,14 @@ async def test_an_advisory_lock_has_one_holder_and_ends_with_its_connection(data
     with pytest.raises(RuntimeError):
         async with try_lock(database, 77):
             raise RuntimeError("a holder that fails")
-    got = False
+    acquired = False
     async with asyncio.timeout(10):
-        while not got:
-            async with try_lock(database, 77) as got:
+        while not acquired:
+            async with try_lock(database, 77) as acquired:
                 pass
 
 
-async def test_a_server_that_is_not_there_is_unavailable() -> None:
+async def test_an_unreachable_server_is_unavailable() -> None:
     for url in ("postgresql://nobody@127.0.0.1:1/none", "postgresql://nobody@/none?host=/nowhere"):
         async with Database.open(url) as database:
             with pytest.raises(Unavailable):

@@ -1,4 +1,4 @@
-"""An image keeps its id for as long as its URL stays; what does not change is not written."""
+"""An image keeps its id while its URL stays, and rows that do not change are not written."""
 
 import random
 from collections import Counter
@@ -16,14 +16,14 @@ Row = tuple[str, str]
 
 
 def rows(*names: str) -> list[Row]:
-    """Rows of images of these names."""
+    """Make one row for each name."""
     return [
         (f"https://example.org/{name}/full/512,/0/default.jpg", f"https://repo.example.org/{name}") for name in names
     ]
 
 
 async def stored(place: Workplace, collection: int, revision: int) -> dict[str, int]:
-    """Ids by name; occurrences of a URL count up."""
+    """Return ids by name. Further occurrences of a URL are numbered: a, a.2, a.3."""
     found: dict[str, int] = {}
     seen: Counter[str] = Counter()
     for image in await place.images.page(collection, revision, after=0, limit=1000):
@@ -43,13 +43,13 @@ async def test_ids_stay_when_rows_are_added_removed_and_moved(workplace: Workpla
     second = await stored(workplace, collection, await replaced(workplace, collection, rows("c", "d", "a")))
     assert {name: second[name] for name in "ac"} == {name: first[name] for name in "ac"}
     assert second["d"] not in first.values()
-    # What is gone for a revision comes back under a new id: its vectors may have been removed.
+    # An image that was absent for a revision gets a new id, because its vectors may have been removed.
     third = await stored(workplace, collection, await replaced(workplace, collection, rows("b", "a")))
     assert third["a"] == first["a"]
     assert third["b"] not in first.values()
 
 
-async def test_equal_urls_are_rows_of_their_own_with_ids_of_their_own(workplace: Workplace) -> None:
+async def test_equal_urls_are_separate_images(workplace: Workplace) -> None:
     collection = await workplace.collections.create("coins")
     first = await stored(workplace, collection, await replaced(workplace, collection, rows("a", "a", "b")))
     assert len(set(first.values())) == 3
@@ -59,7 +59,7 @@ async def test_equal_urls_are_rows_of_their_own_with_ids_of_their_own(workplace:
     assert third == {"a": first["a"]}
 
 
-async def test_a_new_repository_url_keeps_the_id_and_old_revisions_read_the_old_one(workplace: Workplace) -> None:
+async def test_a_new_repository_url_keeps_the_id_and_old_revisions_keep_the_old_url(workplace: Workplace) -> None:
     collection = await workplace.collections.create("coins")
     await replaced(workplace, collection, rows("a", "b"))
     before = await workplace.images.page(collection, 1, after=0, limit=10)
@@ -91,7 +91,7 @@ async def test_the_same_bytes_again_change_nothing(workplace: Workplace) -> None
     assert await workplace.collections.get(collection) == before
 
 
-async def test_pages_give_every_image_once_in_order(workplace: Workplace) -> None:
+async def test_pages_contain_every_image_once_in_order(workplace: Workplace) -> None:
     collection = await workplace.collections.create("coins")
     await replaced(workplace, collection, rows(*(str(number) for number in range(25))))
     whole = await workplace.images.page(collection, 1, after=0, limit=100)
@@ -102,7 +102,7 @@ async def test_pages_give_every_image_once_in_order(workplace: Workplace) -> Non
     assert await workplace.images.count(collection, 1) == 25
 
 
-async def test_any_history_of_contents_reads_back_as_it_was(workplace: Workplace) -> None:
+async def test_every_revision_of_a_random_history_reads_back(workplace: Workplace) -> None:
     chance = random.Random(5)
     collection = await workplace.collections.create("coins")
     history: dict[int, Counter[Row]] = {}
@@ -112,60 +112,61 @@ async def test_any_history_of_contents_reads_back_as_it_was(workplace: Workplace
             for _ in range(chance.randint(1, 12))
         ]
         history[await replaced(workplace, collection, content)] = Counter(content)
-    for revision, content in history.items():
+    for revision, expected in history.items():
         images = await workplace.images.page(collection, revision, after=0, limit=100)
-        assert Counter((image.image_url, image.repo_url) for image in images) == content
+        assert Counter((image.image_url, image.repo_url) for image in images) == expected
         assert len({image.id for image in images}) == len(images)
 
 
-async def test_images_that_no_content_shows_are_told_and_removed_and_no_others(workplace: Workplace) -> None:
+async def test_only_images_that_no_content_contains_are_removed(workplace: Workplace) -> None:
     collection = await workplace.collections.create("coins")
     await replaced(workplace, collection, rows("a", "b", "c"))
     first = await stored(workplace, collection, 1)
     url = rows("a")[0][0]
     await replaced(workplace, collection, [(url, "https://repo.example.org/moved"), *rows("c")])
     assert await workplace.images.unreferenced(collection, 10) == []
-    assert await workplace.images.collections_with_ended() == []
+    assert await workplace.images.collections_with_ended_spans() == []
     await workplace.contents.prune(0)
-    assert await workplace.images.collections_with_ended() == [collection]
+    assert await workplace.images.collections_with_ended_spans() == [collection]
     assert await workplace.images.unreferenced(collection, 10) == [first["b"]]
     await workplace.images.remove(collection, [first["b"]])
     await workplace.images.remove_ended_spans(collection)
-    assert await workplace.images.collections_with_ended() == []
+    assert await workplace.images.collections_with_ended_spans() == []
     assert await workplace.rows("SELECT count(*) FROM images") == [(2,)]
     assert await stored(workplace, collection, 2) == {name: first[name] for name in "ac"}
 
 
-async def test_a_content_reads_back_byte_for_byte_and_goes_only_when_nothing_pins_it(workplace: Workplace) -> None:
+async def test_a_content_reads_back_byte_for_byte_until_nothing_pins_it(workplace: Workplace) -> None:
     collection = await workplace.collections.create("coins")
     staged = workplace.staged(rows(*(str(number) for number in range(20_000))))
     assert staged.csv.stat().st_size > 1 << 20
     await workplace.contents.replace(collection, staged)
-    assert b"".join([piece async for piece in workplace.contents.read(collection, 1)]) == staged.csv.read_bytes()
-    assert [piece async for piece in workplace.contents.read(collection, 0)] == []
+    assert b"".join([chunk async for chunk in workplace.contents.read(collection, 1)]) == staged.csv.read_bytes()
+    assert [chunk async for chunk in workplace.contents.read(collection, 0)] == []
     job = await workplace.finetune(collection)
     await replaced(workplace, collection, rows("a"))
     await workplace.contents.prune(0)
-    assert [piece async for piece in workplace.contents.read(collection, 1)]
+    assert [chunk async for chunk in workplace.contents.read(collection, 1)]
     await workplace.jobs.request_cancel(job.id)
     await workplace.contents.prune(3600)
-    assert [piece async for piece in workplace.contents.read(collection, 1)]
+    assert [chunk async for chunk in workplace.contents.read(collection, 1)]
     await workplace.contents.prune(0)
     assert await workplace.rows("SELECT revision FROM contents") == [(2,)]
 
 
-async def test_a_content_that_is_removed_while_it_is_read_does_not_pass_for_a_whole_one(workplace: Workplace) -> None:
+async def test_a_download_fails_if_the_content_is_removed_halfway(workplace: Workplace) -> None:
     collection = await workplace.collections.create("coins")
     await workplace.contents.replace(collection, workplace.staged(rows(*(str(number) for number in range(20_000)))))
-    pieces = workplace.contents.read(collection, 1)
-    assert await anext(pieces)
+    chunks = workplace.contents.read(collection, 1)
+    assert await anext(chunks)
     await workplace.collections.mark_deleting(collection)
     await workplace.collections.remove(collection)
-    with pytest.raises(InvalidRequest, match="removed meanwhile"):
-        await anext(pieces)
+    with pytest.raises(InvalidRequest) as caught:
+        await anext(chunks)
+    assert caught.value.code == "collection_not_found"
 
 
-async def test_a_sample_is_drawn_from_all_that_did_not_fail_and_is_the_same_each_time(workplace: Workplace) -> None:
+async def test_a_sample_is_reproducible_and_leaves_out_failed_images(workplace: Workplace) -> None:
     collection = await workplace.collections.create("coins")
     ids = await stored(workplace, collection, await replaced(workplace, collection, rows(*map(str, range(300)))))
     await workplace.jobs.enqueue(collection, backbone=None, force=False)
@@ -177,7 +178,7 @@ async def test_a_sample_is_drawn_from_all_that_did_not_fail_and_is_the_same_each
     sample = [image.id for image in await workplace.images.sample(collection, 1, index.id, 50)]
     assert len(set(sample)) == 50
     assert set(sample) <= set(ids.values()) - bad
-    # From all over the content, not from where it begins.
+    # Drawn from the whole content, not from its beginning.
     assert max(sample) - min(sample) > 150
     assert [image.id for image in await workplace.images.sample(collection, 1, index.id, 50)] == sample
     assert len(await workplace.images.sample(collection, 1, index.id, 1000)) == 200

@@ -1,4 +1,4 @@
-"""Indexes: which may go and when, and failures that outlive the attempt that found them."""
+"""Indexes: when they can be dropped, and failures that outlive the attempt that found them."""
 
 import pytest
 
@@ -27,7 +27,7 @@ async def begun(place: Workplace, collection: int, backbone: str = "b") -> tuple
     return job, await place.indexes.begin(job, backbone)
 
 
-async def test_a_replaced_index_may_go_after_the_grace_period(workplace: Workplace) -> None:
+async def test_a_replaced_index_can_be_dropped_after_the_grace_period(workplace: Workplace) -> None:
     collection = await workplace.collection(URLS)
     first_job, first = await begun(workplace, collection)
     assert await names(workplace, 0) == []
@@ -38,19 +38,19 @@ async def test_a_replaced_index_may_go_after_the_grace_period(workplace: Workpla
     assert await names(workplace, 60) == []
     assert await names(workplace, 0) == [first.qdrant_collection]
     await workplace.indexes.remove(first.id)
-    # The live one is not removed, whoever asks.
+    # A live index is never removed.
     await workplace.indexes.remove(second.id)
     assert [index.id for index in await workplace.indexes.of_collection(collection)] == [second.id]
 
 
-async def test_the_index_of_a_job_that_ended_otherwise_may_go(workplace: Workplace) -> None:
+async def test_the_index_of_a_failed_job_can_be_dropped(workplace: Workplace) -> None:
     collection = await workplace.collection(URLS)
     job, index = await begun(workplace, collection)
     await workplace.jobs.fail(job, "no_space", "The disk is full.")
     assert await names(workplace, 60) == [index.qdrant_collection]
 
 
-async def test_failures_of_a_job_that_failed_are_told_until_the_next_index_but_its_vectors_may_go(
+async def test_the_failures_of_a_failed_job_stay_until_the_next_index_but_its_vectors_do_not(
     workplace: Workplace,
 ) -> None:
     collection = await workplace.collection(URLS)
@@ -69,7 +69,7 @@ async def test_failures_of_a_job_that_failed_are_told_until_the_next_index_but_i
     assert await workplace.indexes.qdrant_collections() == {second.qdrant_collection}
 
 
-async def test_failures_wait_for_the_next_attempt_however_long_it_takes_to_begin(workplace: Workplace) -> None:
+async def test_failures_survive_until_the_next_attempt_begins(workplace: Workplace) -> None:
     collection = await workplace.collection(URLS)
     job, index = await begun(workplace, collection)
     failures = [ImageFailure(1, "not_found", "status 404"), ImageFailure(2, "timeout", "")]
@@ -77,7 +77,7 @@ async def test_failures_wait_for_the_next_attempt_however_long_it_takes_to_begin
     await workplace.rows("UPDATE jobs SET lease_until = now() - interval '1 second'")
     heir = await workplace.jobs.claim("heir")
     assert heir is not None
-    # The job has a new token, and no new index yet.
+    # The job has a new token but no new index yet.
     assert await names(workplace, 0) == []
     second = await workplace.indexes.begin(heir, "b")
     assert await workplace.indexes.failures(second.id) == failures
@@ -87,10 +87,10 @@ async def test_failures_wait_for_the_next_attempt_however_long_it_takes_to_begin
     assert job.token < heir.token
 
 
-async def test_failures_that_last_are_taken_over_from_what_is_served_and_what_came_after(workplace: Workplace) -> None:
+async def test_permanent_failures_are_inherited_from_the_live_index_and_newer_ones(workplace: Workplace) -> None:
     collection = await workplace.collection([*URLS, "https://example.org/3.jpg"])
     first, second, third = [image.id for image in await workplace.images.page(collection, 1, after=0, limit=3)]
-    lasting = {"not_found", "too_large"}
+    permanent = {"not_found", "too_large"}
 
     async def ended(failures: list[ImageFailure], *, published: bool, backbone: str = "b") -> None:
         job, index = await begun(workplace, collection, backbone)
@@ -98,28 +98,28 @@ async def test_failures_that_last_are_taken_over_from_what_is_served_and_what_ca
         if published:
             await workplace.jobs.publish(job, index.id, 0)
         else:
-            await workplace.jobs.cancelled(job)
+            await workplace.jobs.mark_cancelled(job)
 
-    # Older than what is served: an image that failed then was had since.
+    # Older than the live index: the image has been indexed since.
     await ended([ImageFailure(third, "not_found", "")], published=False)
     await ended([ImageFailure(first, "not_found", ""), ImageFailure(second, "timeout", "")], published=True)
     await ended([ImageFailure(second, "too_large", "")], published=False)
-    # Of another backbone.
+    # From another backbone.
     await ended([ImageFailure(third, "too_large", "")], published=False, backbone="other")
     job = await claimed(workplace, collection)
-    index = await workplace.indexes.begin(job, "b", lasting)
-    taken_over = [ImageFailure(first, "not_found", ""), ImageFailure(second, "too_large", "")]
-    assert await workplace.indexes.failures(index.id) == taken_over
+    index = await workplace.indexes.begin(job, "b", permanent)
+    inherited = [ImageFailure(first, "not_found", ""), ImageFailure(second, "too_large", "")]
+    assert await workplace.indexes.failures(index.id) == inherited
     await workplace.indexes.forget_failures(index.id, [first])
-    assert await workplace.indexes.failures(index.id) == taken_over[1:]
-    await workplace.jobs.cancelled(job)
+    assert await workplace.indexes.failures(index.id) == inherited[1:]
+    await workplace.jobs.mark_cancelled(job)
     await workplace.fill(collection, URLS[:1])
     job = await claimed(workplace, collection)
-    index = await workplace.indexes.begin(job, "b", lasting)
-    assert await workplace.indexes.failures(index.id) == taken_over[:1]
+    index = await workplace.indexes.begin(job, "b", permanent)
+    assert await workplace.indexes.failures(index.id) == inherited[:1]
 
 
-async def test_the_newest_reason_counts_and_a_removed_index_takes_none(workplace: Workplace) -> None:
+async def test_the_newest_failure_reason_counts_and_a_removed_index_accepts_none(workplace: Workplace) -> None:
     _, index = await begun(workplace, await workplace.collection(URLS))
     await workplace.indexes.add_failures(index, [ImageFailure(1, "timeout", "")])
     await workplace.indexes.add_failures(index, [ImageFailure(1, "not_found", "")])
@@ -129,14 +129,14 @@ async def test_the_newest_reason_counts_and_a_removed_index_takes_none(workplace
         await workplace.indexes.add_failures(index, [ImageFailure(1, "timeout", "")])
 
 
-async def test_an_adapter_goes_with_the_last_index_that_has_it(workplace: Workplace) -> None:
+async def test_an_unused_adapter_is_removed_once_no_job_can_need_it(workplace: Workplace) -> None:
     collection = await workplace.collection(URLS)
     job, index = await begun(workplace, collection)
     used = await workplace.adapters.add(collection, "b", b"weights", '{"adapter": "pca"}')
     await workplace.indexes.set_adapter(index, used, 256, None, [0.0, 0.5, 1.0])
     unused = await workplace.adapters.add(collection, "b", b"other", None)
     await workplace.adapters.remove_unused()
-    assert await workplace.adapters.get(unused) is not None, "a job is under way that may be about to use it"
+    assert await workplace.adapters.get(unused) is not None, "the running job may still use it"
     await workplace.jobs.publish(job, index.id, 2)
     await workplace.adapters.remove_unused()
     assert await workplace.adapters.get(unused) is None
@@ -148,14 +148,14 @@ async def test_an_adapter_goes_with_the_last_index_that_has_it(workplace: Workpl
     assert (live.adapter_id, live.dim) == (used, 256)
 
 
-async def test_base_stores_are_needed_while_a_job_may_read_them(workplace: Workplace) -> None:
+async def test_base_stores_are_needed_while_a_job_can_read_them(workplace: Workplace) -> None:
     collection = await workplace.collection(URLS)
 
     async def needed(backbone: str) -> bool:
         return (await workplace.indexes.base_stores_needed()).covers(collection, backbone[:16])
 
     old, new = "0" * 64, "1" * 64
-    assert await needed(old), "there is no index yet: what a failed job embedded is the next one's"
+    assert await needed(old), "there is no index yet, so the next job reuses what a failed one has embedded"
     assert not (await workplace.indexes.base_stores_needed()).covers(collection + 1, old[:16])
     job, index = await begun(workplace, collection, old)
     await workplace.jobs.publish(job, index.id, 2)

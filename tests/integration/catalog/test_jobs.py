@@ -1,4 +1,4 @@
-"""The queue: one active job for a collection, one worker for a job, and nothing written under an old token."""
+"""The job queue: one active job per collection, one worker per job, and no writes under an old token."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -13,7 +13,7 @@ from tests.integration.workplace import Workplace
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-# Statements of ours: a server also looks after its tables by itself.
+# Only client connections, because autovacuum can wait for locks too.
 BLOCKED = """
 SELECT count(*) FROM pg_stat_activity
 WHERE datname = current_database() AND backend_type = 'client backend' AND wait_event_type = 'Lock'
@@ -28,7 +28,7 @@ async def claimed(place: Workplace) -> Job:
 
 
 async def published(place: Workplace, collection: int, backbone: str = "b") -> Index:
-    """A finetune that went well."""
+    """Run a finetune and publish its index."""
     await place.jobs.enqueue(collection, backbone=None, force=True)
     job = await claimed(place)
     index = await place.indexes.begin(job, backbone)
@@ -37,9 +37,9 @@ async def published(place: Workplace, collection: int, backbone: str = "b") -> I
 
 
 async def waiting_for_locks(place: Workplace, number: int) -> None:
-    """Returns when that many statements wait for a lock."""
+    """Wait until exactly `number` statements wait for a lock."""
     async with asyncio.timeout(60):
-        while await place.rows(BLOCKED) != [(number,)]:  # noqa: ASYNC110 - the database does not tell
+        while await place.rows(BLOCKED) != [(number,)]:  # noqa: ASYNC110 - the database sends no event
             await asyncio.sleep(0.01)
 
 
@@ -47,7 +47,7 @@ async def expire_lease(place: Workplace) -> None:
     await place.rows("UPDATE jobs SET lease_until = now() - interval '1 second' WHERE state = 'running'")
 
 
-async def test_however_many_ask_there_is_one_job(workplace: Workplace) -> None:
+async def test_concurrent_requests_share_one_job(workplace: Workplace) -> None:
     collection = await workplace.collection(URLS)
     answers = await asyncio.gather(*(workplace.jobs.enqueue(collection, backbone=None, force=True) for _ in range(8)))
     assert len({job.id for job, _ in answers if job}) == 1
@@ -58,7 +58,7 @@ async def test_however_many_ask_there_is_one_job(workplace: Workplace) -> None:
     assert (again.id, again.state, new) == (running.id, JobState.RUNNING, False)
 
 
-async def test_an_empty_or_missing_collection_has_nothing_to_finetune(workplace: Workplace) -> None:
+async def test_an_empty_or_unknown_collection_cannot_be_finetuned(workplace: Workplace) -> None:
     empty = await workplace.collections.create("empty")
     for collection, code in ((empty, "collection_empty"), (empty + 1, "collection_not_found")):
         with pytest.raises(InvalidRequest) as caught:
@@ -66,7 +66,7 @@ async def test_an_empty_or_missing_collection_has_nothing_to_finetune(workplace:
         assert caught.value.code == code
 
 
-async def test_nothing_new_to_learn_starts_no_job_unless_forced(workplace: Workplace) -> None:
+async def test_no_job_is_queued_without_new_content_unless_forced(workplace: Workplace) -> None:
     collection = await workplace.collection(URLS)
     await published(workplace, collection, backbone="b")
     assert await workplace.jobs.enqueue(collection, backbone="b", force=False) == (None, False)
@@ -81,7 +81,7 @@ async def test_nothing_new_to_learn_starts_no_job_unless_forced(workplace: Workp
     assert new
 
 
-async def test_each_job_is_claimed_by_one_worker_the_oldest_first(workplace: Workplace) -> None:
+async def test_each_job_is_claimed_by_one_worker_and_the_oldest_first(workplace: Workplace) -> None:
     jobs = [await workplace.finetune(await workplace.collection(URLS)) for _ in range(6)]
     first = await claimed(workplace)
     rest = await asyncio.gather(*(workplace.jobs.claim(f"worker-{number}") for number in range(10)))
@@ -90,7 +90,7 @@ async def test_each_job_is_claimed_by_one_worker_the_oldest_first(workplace: Wor
     assert sorted(job.id for job in rest if job) == [job.id for job in jobs[1:]]
 
 
-async def test_a_job_whose_lease_ran_out_is_claimed_anew_and_one_whose_lease_holds_is_not(
+async def test_a_job_can_be_claimed_again_only_after_its_lease_expired(
     workplace: Workplace,
 ) -> None:
     await workplace.finetune(await workplace.collection(URLS))
@@ -106,7 +106,7 @@ async def test_a_job_whose_lease_ran_out_is_claimed_anew_and_one_whose_lease_hol
     assert (await workplace.jobs.get(first.id)).progress == 10.0
 
 
-async def test_a_heartbeat_keeps_the_lease_though_it_had_run_out(workplace: Workplace) -> None:
+async def test_a_heartbeat_renews_an_expired_lease_that_nobody_claimed(workplace: Workplace) -> None:
     await workplace.finetune(await workplace.collection(URLS))
     job = await claimed(workplace)
     await expire_lease(workplace)
@@ -114,24 +114,24 @@ async def test_a_heartbeat_keeps_the_lease_though_it_had_run_out(workplace: Work
     assert await workplace.jobs.claim("other") is None
 
 
-async def test_progress_never_falls(workplace: Workplace) -> None:
+async def test_progress_never_decreases(workplace: Workplace) -> None:
     await workplace.finetune(await workplace.collection(URLS))
     job = await claimed(workplace)
-    for told, shown in ((30.0, 30.0), (10.0, 30.0), (31.0, 31.0)):
-        await workplace.jobs.heartbeat(job, "fetching", told)
-        assert (await workplace.jobs.get(job.id)).progress == shown
+    for reported, expected in ((30.0, 30.0), (10.0, 30.0), (31.0, 31.0)):
+        await workplace.jobs.heartbeat(job, "fetching", reported)
+        assert (await workplace.jobs.get(job.id)).progress == expected
 
 
 Ending = Callable[[Workplace, Job, Index], Awaitable[None]]
 ENDINGS: dict[JobState, Ending] = {
     JobState.DONE: lambda place, job, index: place.jobs.publish(job, index.id, 2),
     JobState.FAILED: lambda place, job, _: place.jobs.fail(job, "no_space", "The disk is full."),
-    JobState.CANCELLED: lambda place, job, _: place.jobs.cancelled(job),
+    JobState.CANCELLED: lambda place, job, _: place.jobs.mark_cancelled(job),
 }
 
 
 @pytest.mark.parametrize("state", ENDINGS)
-async def test_a_job_ends_once_and_stays_as_it_ended(workplace: Workplace, state: JobState) -> None:
+async def test_an_ended_job_never_changes_again(workplace: Workplace, state: JobState) -> None:
     collection = await workplace.collection(URLS)
     await workplace.finetune(collection)
     job = await claimed(workplace)
@@ -156,7 +156,7 @@ async def test_a_job_ends_once_and_stays_as_it_ended(workplace: Workplace, state
     assert new
 
 
-async def test_nothing_ends_or_publishes_under_an_old_token(workplace: Workplace) -> None:
+async def test_an_old_token_can_neither_end_nor_publish_a_job(workplace: Workplace) -> None:
     collection = await workplace.collection(URLS)
     before = await published(workplace, collection)
     await workplace.jobs.enqueue(collection, backbone=None, force=True)
@@ -168,7 +168,7 @@ async def test_nothing_ends_or_publishes_under_an_old_token(workplace: Workplace
     for end in ENDINGS.values():
         with pytest.raises(LeaseLost):
             await end(workplace, zombie, stale)
-    # Nor does the heir's token publish what the zombie wrote.
+    # Nor can the new owner publish an index that the old one wrote.
     with pytest.raises(LeaseLost):
         await workplace.jobs.publish(heir, stale.id, 2)
     await workplace.jobs.release(zombie)
@@ -178,12 +178,12 @@ async def test_nothing_ends_or_publishes_under_an_old_token(workplace: Workplace
     assert (await workplace.indexes.live(collection))[1] == index
 
 
-async def test_a_publish_moves_everything_or_nothing(workplace: Workplace) -> None:
+async def test_a_publish_changes_everything_or_nothing(workplace: Workplace) -> None:
     collection = await workplace.collection(URLS)
     before = await published(workplace, collection)
     await workplace.jobs.enqueue(collection, backbone=None, force=True)
     job = await claimed(workplace)
-    # There is no such index: the job must not end, nor the old one be given up.
+    # The index does not exist, so the job must not end and the live index must stay.
     with pytest.raises(LeaseLost):
         await workplace.jobs.publish(job, 10**9, 2)
     assert (await workplace.jobs.get(job.id)).state is JobState.RUNNING
@@ -191,7 +191,7 @@ async def test_a_publish_moves_everything_or_nothing(workplace: Workplace) -> No
     assert await workplace.indexes.droppable(0) == []
 
 
-async def test_a_released_job_waits_again_and_costs_no_attempt(workplace: Workplace) -> None:
+async def test_a_released_job_is_queued_again_without_counting_an_attempt(workplace: Workplace) -> None:
     await workplace.finetune(await workplace.collection(URLS))
     job = await claimed(workplace)
     await workplace.jobs.release(job)
@@ -201,19 +201,19 @@ async def test_a_released_job_waits_again_and_costs_no_attempt(workplace: Workpl
     assert (again.id, again.token) == (job.id, 2)
 
 
-async def test_a_queued_job_is_cancelled_at_once_and_a_running_one_is_told(workplace: Workplace) -> None:
+async def test_a_queued_job_is_cancelled_at_once_and_a_running_one_at_its_heartbeat(workplace: Workplace) -> None:
     await workplace.finetune(await workplace.collection(URLS))
     running = await claimed(workplace)
     queued = await workplace.finetune(await workplace.collection(URLS))
     assert (await workplace.jobs.request_cancel(queued.id)).state is JobState.CANCELLED
-    told = await workplace.jobs.request_cancel(running.id)
-    assert (told.state, told.cancel_requested) == (JobState.RUNNING, True)
+    marked = await workplace.jobs.request_cancel(running.id)
+    assert (marked.state, marked.cancel_requested) == (JobState.RUNNING, True)
     assert await workplace.jobs.heartbeat(running, "fetching", 1.0)
     with pytest.raises(NotFound):
         await workplace.jobs.request_cancel(10**9)
 
 
-async def test_a_collections_active_job_is_cancelled_and_none_that_has_ended(workplace: Workplace) -> None:
+async def test_only_an_active_job_of_a_collection_can_be_cancelled(workplace: Workplace) -> None:
     collection = await workplace.collection(URLS)
     assert await workplace.jobs.cancel_active(collection) is None
     queued = await workplace.finetune(collection)
@@ -223,12 +223,12 @@ async def test_a_collections_active_job_is_cancelled_and_none_that_has_ended(wor
     assert await workplace.jobs.cancel_active(collection) is None
     await workplace.finetune(collection)
     running = await claimed(workplace)
-    told = await workplace.jobs.cancel_active(collection)
-    assert told is not None
-    assert (told.id, told.state, told.cancel_requested) == (running.id, JobState.RUNNING, True)
+    marked = await workplace.jobs.cancel_active(collection)
+    assert marked is not None
+    assert (marked.id, marked.state, marked.cancel_requested) == (running.id, JobState.RUNNING, True)
 
 
-async def test_a_deletion_takes_the_job_from_its_worker(workplace: Workplace) -> None:
+async def test_a_worker_loses_its_job_when_the_collection_is_deleted(workplace: Workplace) -> None:
     collection = await workplace.collection(URLS)
     await workplace.finetune(collection)
     job = await claimed(workplace)
@@ -250,7 +250,7 @@ async def test_a_deletion_takes_the_job_from_its_worker(workplace: Workplace) ->
     assert await workplace.rows("SELECT count(*) FROM jobs") == [(0,)]
 
 
-async def test_a_deletion_that_waits_for_an_enqueue_takes_that_job_too(workplace: Workplace) -> None:
+async def test_a_deletion_also_cancels_a_job_that_was_queued_while_it_waited(workplace: Workplace) -> None:
     collection = await workplace.collection(URLS)
     async with workplace.database.transaction() as connection:
         revision = await collections.lock(connection, collection)
@@ -261,7 +261,7 @@ async def test_a_deletion_that_waits_for_an_enqueue_takes_that_job_too(workplace
     assert await workplace.jobs.claim("w") is None
 
 
-async def test_a_deletion_and_a_publish_at_the_same_time_do_not_deadlock(workplace: Workplace) -> None:
+async def test_a_concurrent_deletion_and_publish_do_not_deadlock(workplace: Workplace) -> None:
     collection = await workplace.collection(URLS)
     await workplace.finetune(collection)
     job = await claimed(workplace)
@@ -283,14 +283,14 @@ async def test_a_finetune_does_not_wait_for_an_upload(workplace: Workplace) -> N
     await workplace.finetune(collection)
     job = await claimed(workplace)
     async with workplace.database.transaction() as connection, asyncio.timeout(30):
-        # As an upload does for as long as it takes.
+        # An upload holds this lock until it is done.
         await collections.lock(connection, collection)
         await workplace.indexes.begin(job, "b")
         await workplace.adapters.add(collection, "b", b"weights", None)
         assert not await workplace.jobs.heartbeat(job, "fetching", 1.0)
 
 
-async def test_what_waited_for_an_upload_has_the_time_at_which_it_was_done(workplace: Workplace) -> None:
+async def test_timestamps_exclude_the_wait_for_a_lock(workplace: Workplace) -> None:
     collection = await workplace.collection(URLS)
     await published(workplace, collection)
     await workplace.finetune(collection, force=True)
@@ -301,19 +301,19 @@ async def test_what_waited_for_an_upload_has_the_time_at_which_it_was_done(workp
         publishing = asyncio.create_task(workplace.jobs.publish(job, index.id, 2))
         uploading = asyncio.create_task(workplace.fill(collection, URLS[:1]))
         await waiting_for_locks(workplace, 2)
-        let_go = await connection.fetchval("SELECT clock_timestamp()")
+        unlocked = await connection.fetchval("SELECT clock_timestamp()")
     await asyncio.gather(publishing, uploading)
     found = await workplace.collections.get(collection)
     assert found.last_finetuned is not None
-    assert min(found.last_finetuned, found.last_modified) > let_go
-    replaced = await workplace.rows("SELECT superseded_at > $1 FROM indexes WHERE superseded_at IS NOT NULL", let_go)
+    assert min(found.last_finetuned, found.last_modified) > unlocked
+    replaced = await workplace.rows("SELECT superseded_at > $1 FROM indexes WHERE superseded_at IS NOT NULL", unlocked)
     assert replaced == [(True,)]
 
 
-async def test_an_upload_that_was_given_up_lets_the_collection_go(workplace: Workplace) -> None:
+async def test_a_cancelled_upload_unlocks_the_collection(workplace: Workplace) -> None:
     collection = await workplace.collection(URLS)
     async with workplace.database.transaction() as connection:
-        # What the upload writes to: it waits in the middle of its transaction.
+        # The upload writes to this table, so it blocks in the middle of its transaction.
         await connection.execute("LOCK TABLE images IN SHARE MODE")
         upload = asyncio.create_task(workplace.fill(collection, URLS[:1]))
         await waiting_for_locks(workplace, 1)
@@ -323,7 +323,7 @@ async def test_an_upload_that_was_given_up_lets_the_collection_go(workplace: Wor
             assert await collections.lock(other, collection) == 1
 
 
-async def test_a_content_that_comes_back_has_nothing_new_to_learn(workplace: Workplace) -> None:
+async def test_a_content_that_is_uploaded_again_has_nothing_new_to_learn(workplace: Workplace) -> None:
     collection = await workplace.collection(URLS)
     await published(workplace, collection)
     await workplace.fill(collection, URLS[:1])
@@ -337,7 +337,7 @@ async def test_a_content_that_comes_back_has_nothing_new_to_learn(workplace: Wor
     assert new
 
 
-async def test_attempts_that_come_further_are_not_counted_and_those_that_do_not_are(workplace: Workplace) -> None:
+async def test_only_attempts_without_progress_are_counted(workplace: Workplace) -> None:
     await workplace.finetune(await workplace.collection(URLS))
     attempts = []
     for progress in (10.0, 10.0, 10.5, 40.0, 40.0):

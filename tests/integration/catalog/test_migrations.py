@@ -1,12 +1,16 @@
-"""The schema: brought up once, however many try, and waited for."""
+"""The schema: concurrent migrations apply each file once, and services wait for it."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from urllib.parse import urlsplit
 
 import pytest
 
+from catalog.postgres import migrate as migrate_module
 from catalog.postgres.database import Database
 from catalog.postgres.migrate import migrate, migrations, schema_version, wait_for_schema
+from tests.eventually import eventually
 from tests.integration.databases import administer, new_database
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -14,7 +18,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 NAMES = [f"{migration.version:04}_{migration.name}" for migration in migrations()]
 
 
-async def test_many_migrations_at_once_apply_each_file_once(postgres_url: str) -> None:
+async def test_concurrent_migrations_apply_each_file_once(postgres_url: str) -> None:
     async with new_database(postgres_url, migrated=False) as url:
         applied = await asyncio.gather(*(migrate(url) for _ in range(5)))
         assert sorted(applied, key=len) == [[]] * 4 + [NAMES]
@@ -23,58 +27,86 @@ async def test_many_migrations_at_once_apply_each_file_once(postgres_url: str) -
             assert await schema_version(database) == len(NAMES)
 
 
-async def test_services_wait_for_the_schema(postgres_url: str) -> None:
+@pytest.fixture
+def checks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The log events of `wait_for_schema`, one for each unsuccessful check, with hardly a pause between checks."""
+    events: list[str] = []
+
+    class Log:
+        def info(self, *_: object, **__: object) -> None:
+            """Ignore applied migrations."""
+
+        def warning(self, event: str, **_: object) -> None:
+            events.append(event)
+
+        error = warning
+
+    monkeypatch.setattr(migrate_module, "WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(migrate_module, "log", Log())
+    return events
+
+
+@asynccontextmanager
+async def waiting(database: Database, checks: list[str]) -> AsyncIterator[asyncio.Task[None]]:
+    """Wait for the schema, entered after several checks have failed."""
+    task = asyncio.create_task(wait_for_schema(database))
+    try:
+        await eventually(lambda: len(checks) >= 3 or task.done())
+        assert not task.done()
+        yield task
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_services_wait_for_the_schema(postgres_url: str, checks: list[str]) -> None:
     async with new_database(postgres_url, migrated=False) as url, Database.open(url) as database:
         assert await schema_version(database) == 0
-        waiting = asyncio.create_task(wait_for_schema(database))
-        done, _ = await asyncio.wait({waiting}, timeout=0.3)
-        assert not done
-        await migrate(url)
-        async with asyncio.timeout(30):
-            await waiting
+        async with waiting(database, checks) as task:
+            await migrate(url)
+            async with asyncio.timeout(30):
+                await task
 
 
-async def test_services_wait_for_a_database_that_is_not_there() -> None:
-    async with Database.open("postgresql://nobody@127.0.0.1:1/none") as database:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.3):
-                await wait_for_schema(database)
+async def test_services_wait_for_an_unreachable_server(checks: list[str]) -> None:
+    async with Database.open("postgresql://nobody@127.0.0.1:1/none") as database, waiting(database, checks):
+        assert set(checks) == {"schema_wait"}
 
 
-async def test_services_wait_for_a_database_that_its_server_has_not_yet(postgres_url: str) -> None:
-    async with new_database(postgres_url) as url, Database.open(url + "_later") as database:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.5):
-                await wait_for_schema(database)
+async def test_services_wait_for_a_database_that_does_not_exist_yet(postgres_url: str, checks: list[str]) -> None:
+    async with (
+        new_database(postgres_url) as url,
+        Database.open(url + "_later") as database,
+        waiting(database, checks),
+    ):
+        assert set(checks) == {"schema_wait_failed"}
 
 
-async def test_services_wait_for_a_server_that_refuses_them(postgres_url: str) -> None:
+async def test_services_wait_for_a_server_that_refuses_connections(postgres_url: str, checks: list[str]) -> None:
     async with new_database(postgres_url, migrated=False) as url, Database.open(url) as database:
         name = urlsplit(url).path.lstrip("/")
         await administer(url, f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
-        waiting = asyncio.create_task(wait_for_schema(database))
-        done, _ = await asyncio.wait({waiting}, timeout=0.3)
-        assert not done
-        await administer(url, f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
-        await migrate(url)
-        async with asyncio.timeout(20):
-            await waiting
+        async with waiting(database, checks) as task:
+            await administer(url, f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
+            await migrate(url)
+            async with asyncio.timeout(30):
+                await task
 
 
-async def test_a_schema_that_is_newer_is_served_and_left_as_it_is(postgres_url: str) -> None:
+async def test_a_newer_schema_is_accepted_and_left_alone(postgres_url: str) -> None:
     async with new_database(postgres_url) as url, Database.open(url) as database:
         async with database.connection() as connection:
-            await connection.execute("INSERT INTO schema_migrations VALUES (9999, 'of_a_later_release')")
+            await connection.execute("INSERT INTO schema_migrations VALUES (9999, 'from_a_later_release')")
         assert await migrate(url) == []
         async with asyncio.timeout(30):
             await wait_for_schema(database)
         assert await schema_version(database) == 9999
 
 
-async def test_a_migration_that_fails_leaves_nothing(postgres_url: str) -> None:
+async def test_a_failed_migration_leaves_nothing(postgres_url: str) -> None:
     async with new_database(postgres_url, migrated=False) as url, Database.open(url) as database:
         async with database.connection() as connection:
-            await connection.execute("CREATE TABLE api_keys (in_the_way int)")
+            await connection.execute("CREATE TABLE api_keys (unexpected int)")
         with pytest.raises(Exception, match="api_keys"):
             await migrate(url)
         assert await schema_version(database) == 0

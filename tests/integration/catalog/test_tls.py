@@ -1,4 +1,4 @@
-"""Postgres and Qdrant over TLS. Our own builds of them speak none, so a front beside them does."""
+"""Postgres and Qdrant over TLS. The builds in our tests do not support TLS, so a proxy in front of them does."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,11 +9,11 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import pytest_asyncio
 
-from catalog.postgres.database import Database, verified_url
+from catalog.postgres.database import Database, with_ca_file
 from catalog.vectors.client import QdrantAddress, open_qdrant
 from catalog.vectors.generations import Generations
 from servicekit.errors import Unavailable
-from standalone.schema import bring_up_to_date
+from standalone.schema import migrate_data_directory
 from tests.certificates import Authority
 from tests.integration.databases import new_database
 from tests.tls_front import Streams, tls_front
@@ -26,13 +26,13 @@ def authority() -> Authority:
 
 @dataclass(frozen=True)
 class Front:
-    """The port of the front, and the database of the test's own behind it."""
+    """A TLS proxy in front of Postgres. database: the path of the test's own database."""
 
     port: int
     database: str
 
     def url(self, host: str, ca_file: Path) -> str:
-        return verified_url(f"postgresql://similis@{host}:{self.port}{self.database}", ca_file)
+        return with_ca_file(f"postgresql://similis@{host}:{self.port}{self.database}", ca_file)
 
 
 @pytest_asyncio.fixture(loop_scope="session")
@@ -73,15 +73,15 @@ def stranger(tmp_path: Path) -> Path:
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_postgres_is_used_over_tls_with_its_certificate_checked(postgres: Front, ca_file: Path) -> None:
+async def test_postgres_over_tls_works_with_a_trusted_certificate(postgres: Front, ca_file: Path) -> None:
     url = postgres.url("localhost", ca_file)
-    assert await bring_up_to_date(url) == []
+    assert await migrate_data_directory(url) == []
     async with Database.open(url) as database:
         await database.ping()
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_a_postgres_that_is_not_who_it_should_be_is_not_used(
+async def test_postgres_is_unavailable_with_an_untrusted_certificate_or_a_wrong_name(
     postgres: Front, ca_file: Path, stranger: Path
 ) -> None:
     for url in (postgres.url("localhost", stranger), postgres.url("127.0.0.1", ca_file)):
@@ -90,10 +90,10 @@ async def test_a_postgres_that_is_not_who_it_should_be_is_not_used(
                 await database.ping()
 
 
-def test_what_the_url_says_itself_stands() -> None:
-    said = "postgresql://me:p%40ss@db:5432/similis?sslmode=require&application_name=x"
-    assert verified_url(said, None) == said
-    made = urlsplit(verified_url(said, Path("/etc/ca file.crt")))
+def test_tls_parameters_in_the_url_are_kept() -> None:
+    url = "postgresql://me:p%40ss@db:5432/similis?sslmode=require&application_name=x"
+    assert with_ca_file(url, None) == url
+    made = urlsplit(with_ca_file(url, Path("/etc/ca file.crt")))
     assert (made.username, made.password, made.hostname, made.path) == ("me", "p%40ss", "db", "/similis")
     assert parse_qs(made.query) == {
         "sslmode": ["require"],
@@ -103,9 +103,7 @@ def test_what_the_url_says_itself_stands() -> None:
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_qdrant_is_used_over_tls_with_its_certificate_checked(
-    qdrant_port: int, ca_file: Path, stranger: Path
-) -> None:
+async def test_qdrant_over_tls_checks_the_certificate(qdrant_port: int, ca_file: Path, stranger: Path) -> None:
     trusted = QdrantAddress.parse(f"localhost:{qdrant_port}", tls=True, ca_file=ca_file)
     async with open_qdrant(trusted) as client:
         await Generations(client).ping()

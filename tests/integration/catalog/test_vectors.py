@@ -1,4 +1,4 @@
-"""Base stores and generations over the network, on the one-machine Qdrant or a server."""
+"""Base stores and generations, on the one-machine Qdrant or on a server."""
 
 import asyncio
 
@@ -19,7 +19,7 @@ DIM = 32
 
 
 def vectors(count: int, seed: int = 0) -> "np.ndarray[tuple[int, int], np.dtype[np.float32]]":
-    """Unit vectors [count, DIM], none like another."""
+    """Draw distinct unit vectors [count, DIM]."""
     return normalised(np.random.default_rng(seed).normal(size=(count, DIM)).astype(np.float32))
 
 
@@ -29,14 +29,14 @@ async def new_store(place: Workplace) -> BaseStore:
     return store
 
 
-async def test_base_vectors_come_back_as_they_were_put(workplace: Workplace) -> None:
+async def test_base_vectors_read_back_unchanged(workplace: Workplace) -> None:
     store = await new_store(workplace)
     # Not of length 1: the store must not normalise.
     put = vectors(600) * np.linspace(0.1, 90, 600, dtype=np.float32)[:, None]
     ids = list(range(10, 610))
     await store.put(ids[:300], put[:300])
     await store.put(ids[300:], put[300:])
-    assert await store.known([5, 10, 609, 610]) == {10, 609}
+    assert await store.existing([5, 10, 609, 610]) == {10, 609}
     asked = [609, 7, 10, 300]
     present, read = await store.read(asked)
     assert present == [609, 10, 300]
@@ -44,34 +44,34 @@ async def test_base_vectors_come_back_as_they_were_put(workplace: Workplace) -> 
     await store.put([10], put[5:6])
     np.testing.assert_array_equal((await store.read([10]))[1], put[5:6])
     await store.remove([10, 609, 12345])
-    assert await store.known([10, 11, 609]) == {11}
+    assert await store.existing([10, 11, 609]) == {11}
 
 
-async def test_reading_nothing_gives_nothing(workplace: Workplace) -> None:
+async def test_an_empty_store_has_no_vectors(workplace: Workplace) -> None:
     store = await new_store(workplace)
-    assert await store.known([1, 2]) == set()
+    assert await store.existing([1, 2]) == set()
     present, read = await store.read([1, 2])
     assert present == []
     assert len(read) == 0
 
 
-async def test_a_store_can_be_made_again_by_many_and_keeps_what_it_has(workplace: Workplace) -> None:
+async def test_ensuring_a_store_concurrently_keeps_its_vectors(workplace: Workplace) -> None:
     store = await new_store(workplace)
     await store.put([1], vectors(1))
     await asyncio.gather(*(store.ensure(DIM) for _ in range(5)))
-    assert await store.known([1]) == {1}
+    assert await store.existing([1]) == {1}
     other = workplace.base_stores.of(2, "f" * 64)
     await asyncio.gather(*(other.ensure(DIM) for _ in range(5)))
 
 
-async def test_a_generation_is_searched_when_it_is_settled(workplace: Workplace) -> None:
+async def test_an_indexed_generation_can_be_searched(workplace: Workplace) -> None:
     name = f"{workplace.prefix}-c1-g1"
     written = vectors(2000)
     await workplace.generations.create(name, DIM)
     for start in range(0, 2000, 500):
         await workplace.generations.put(name, list(range(start + 1, start + 501)), written[start : start + 500])
     async with asyncio.timeout(60):
-        await workplace.generations.settle(name, 2000)
+        await workplace.generations.wait_until_indexed(name, 2000)
     for number in (0, 999, 1999):
         hits = await workplace.generations.query(name, written[number], 10, None)
         assert (len(hits), hits[0].image_id) == (10, number + 1)
@@ -83,15 +83,15 @@ async def test_a_generation_is_searched_when_it_is_settled(workplace: Workplace)
         assert [hit.image_id for hit in above] == [number + 1]
 
 
-async def test_a_generation_that_lacks_images_does_not_go_live(workplace: Workplace) -> None:
+async def test_a_generation_that_lacks_vectors_is_incomplete(workplace: Workplace) -> None:
     name = f"{workplace.prefix}-c1-g1"
     await workplace.generations.create(name, DIM)
     await workplace.generations.put(name, [1, 2], vectors(2))
     with pytest.raises(GenerationIncomplete):
-        await workplace.generations.settle(name, 3)
+        await workplace.generations.wait_until_indexed(name, 3)
 
 
-async def test_collections_are_known_by_their_names_and_others_are_left_alone(workplace: Workplace) -> None:
+async def test_only_our_own_qdrant_collections_are_listed(workplace: Workplace) -> None:
     store = await new_store(workplace)
     generation = f"{workplace.prefix}-c12-g34"
     strange = f"{workplace.prefix}-c12-x1"
@@ -107,23 +107,23 @@ async def test_collections_are_known_by_their_names_and_others_are_left_alone(wo
     assert [collection.name for collection in await workplace.vectors.list()] == [store.name]
 
 
-async def test_what_is_not_there_is_said_to_be_missing(workplace: Workplace) -> None:
+async def test_a_missing_qdrant_collection_is_reported_as_missing_vectors(workplace: Workplace) -> None:
     store = workplace.base_stores.of(1, "0" * 64)
     for call in (
-        store.known([1]),
+        store.existing([1]),
         store.put([1], vectors(1)),
         workplace.generations.put("nothing", [1], vectors(1)),
         workplace.generations.query("nothing", vectors(1)[0], 1, None),
-        workplace.generations.settle("nothing", 1),
+        workplace.generations.wait_until_indexed("nothing", 1),
     ):
         with pytest.raises(VectorsMissing):
             await call
     await store.drop()
 
 
-async def test_a_qdrant_that_is_away_is_unavailable() -> None:
+async def test_an_unreachable_qdrant_is_unavailable() -> None:
     async with open_qdrant(QdrantAddress.parse("127.0.0.1:1")) as client:
         store = BaseStore(client, "store")
-        for call in (store.known([1]), store.put([1], vectors(1)), store.ensure(DIM), store.drop()):
+        for call in (store.existing([1]), store.put([1], vectors(1)), store.ensure(DIM), store.drop()):
             with pytest.raises((Unavailable, DeadlineExceeded)):
                 await call

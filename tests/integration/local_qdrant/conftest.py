@@ -1,4 +1,4 @@
-"""A Qdrant server to test against: the one-machine process, or any server that is named.
+"""The Qdrant server under test: the one-machine process, or a server that the environment names.
 
 `SIMILIS_TEST_QDRANT=host:grpc_port` runs the functional tests against that server. They create and delete
 collections whose names start with `similis-test-`.
@@ -21,7 +21,7 @@ LINGERING = ("--linger-seconds", "3600")
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def qdrant_address(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[tuple[str, int]]:
-    """Host and gRPC port of a Qdrant server, shared by all functional tests."""
+    """Host and gRPC port of a Qdrant server that all functional tests share."""
     given = os.environ.get(SERVER_VARIABLE)
     if given:
         host, _, port = given.rpartition(":")
@@ -33,7 +33,7 @@ async def qdrant_address(tmp_path_factory: pytest.TempPathFactory) -> AsyncItera
 
 @pytest.fixture
 async def client(qdrant_address: tuple[str, int]) -> AsyncIterator[AsyncQdrantClient]:
-    """A client of the server under test."""
+    """A client of the shared server."""
     client = qdrant_client(*qdrant_address)
     yield client
     await client.close()
@@ -41,26 +41,42 @@ async def client(qdrant_address: tuple[str, int]) -> AsyncIterator[AsyncQdrantCl
 
 @pytest.fixture
 async def name(client: AsyncQdrantClient) -> AsyncIterator[str]:
-    """A collection's name that is not in use; the collection is deleted afterwards."""
+    """An unused name for a collection, which is deleted after the test."""
     name = f"similis-test-{uuid4().hex[:12]}"
     yield name
     await client.delete_collection(name)
 
 
 @pytest.fixture
-async def own(tmp_path: Path) -> AsyncIterator[QdrantProcess]:
-    """A one-machine Qdrant of the test's own, with its data in `tmp_path / "data"`."""
+async def server(tmp_path: Path) -> AsyncIterator[QdrantProcess]:
+    """A one-machine Qdrant for one test. Its data is in `tmp_path / "data"`, its writers end soon."""
     async with running_qdrant(tmp_path / "data", "--linger-seconds", "0.5") as server:
         yield server
 
 
 @pytest.fixture
-async def lingering(tmp_path: Path) -> AsyncIterator[QdrantProcess]:
-    """As `own`, but what was written stays with its writer: the test decides what becomes of that, and not the time."""
+async def own(server: QdrantProcess) -> AsyncIterator[AsyncQdrantClient]:
+    """A client of `server`."""
+    client = server.client()
+    yield client
+    await client.close()
+
+
+@pytest.fixture
+async def lingering_server(tmp_path: Path) -> AsyncIterator[QdrantProcess]:
+    """Like `server`, but a collection stays with its writer, so that no test depends on time."""
     async with running_qdrant(tmp_path / "data", *LINGERING) as server:
         yield server
 
 
+@pytest.fixture
+async def writing(lingering_server: QdrantProcess) -> AsyncIterator[AsyncQdrantClient]:
+    """A client of `lingering_server`."""
+    client = lingering_server.client()
+    yield client
+    await client.close()
+
+
 needs_one_machine_server = pytest.mark.skipif(
-    SERVER_VARIABLE in os.environ, reason="a full Qdrant server supports or accepts what is refused here"
+    SERVER_VARIABLE in os.environ, reason="a full Qdrant server accepts what the one-machine server refuses"
 )

@@ -1,4 +1,4 @@
-"""Collections: creating, describing, listing and deleting them, against any Qdrant server."""
+"""Creating, describing, listing and deleting collections, on any Qdrant server."""
 
 import asyncio
 
@@ -6,12 +6,12 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from qdrant_client import AsyncQdrantClient, models
-from qdrant_client import grpc as messages
 
-from tests.integration.local_qdrant.vectors import clustered, says_what_is_done, settled, upsert
+from tests.integration.local_qdrant.vectors import clustered, upsert
+from tests.integration.local_qdrant.waiting import PROMPT_SECONDS, honest_status, settled
+from tests.integration.qdrant_process import qdrant_health
 
 PLAIN = models.VectorParams(size=8, distance=models.Distance.COSINE)
-AT_ONCE = 20.0
 
 
 async def test_a_created_collection_exists_is_listed_and_green(client: AsyncQdrantClient, name: str) -> None:
@@ -39,7 +39,7 @@ async def test_a_deleted_collection_is_gone_and_its_name_is_free(client: AsyncQd
     assert (await client.count(name)).count == 0
 
 
-async def test_the_description_gives_the_configuration_that_was_asked_for(client: AsyncQdrantClient, name: str) -> None:
+async def test_the_description_has_the_requested_configuration(client: AsyncQdrantClient, name: str) -> None:
     await client.create_collection(
         name,
         vectors_config=models.VectorParams(size=24, distance=models.Distance.DOT, on_disk=True),
@@ -76,18 +76,18 @@ async def test_status_is_yellow_from_the_first_write_until_the_graph_is_built(
         optimizers_config=models.OptimizersConfigDiff(indexing_threshold=100),
     )
     for first in (0, 3000):
-        said = set()
+        seen = set()
         for start in range(0, 3000, 300):
             await upsert(client, name, clustered(3000, 32, seed=first)[start : start + 300], first=first + start)
-            said.add(await says_what_is_done(client, name))
-        assert models.CollectionStatus.YELLOW in said
+            seen.add(await honest_status(client, name))
+        assert models.CollectionStatus.YELLOW in seen
         await settled(client, name)
         info = await client.get_collection(name)
         assert info.points_count == first + 3000
         assert (info.indexed_vectors_count or 0) >= first + 3000
 
 
-async def test_without_a_graph_the_collection_turns_green_and_stays_exact(client: AsyncQdrantClient, name: str) -> None:
+async def test_a_collection_without_a_graph_turns_green_and_stays_exact(client: AsyncQdrantClient, name: str) -> None:
     await client.create_collection(
         name,
         vectors_config=models.VectorParams(
@@ -125,19 +125,17 @@ async def test_deleting_many_points_leaves_a_green_collection_without_them(
     assert min(int(point.id) for point in answer.points) >= 2000
 
 
-async def test_a_collection_that_is_not_yet_optimized_can_be_deleted_at_once(
-    client: AsyncQdrantClient, name: str
-) -> None:
+async def test_a_collection_can_be_deleted_while_it_is_optimized(client: AsyncQdrantClient, name: str) -> None:
     await client.create_collection(
         name,
         vectors_config=models.VectorParams(size=256, distance=models.Distance.COSINE),
         hnsw_config=models.HnswConfigDiff(m=32, ef_construct=400),
         optimizers_config=models.OptimizersConfigDiff(indexing_threshold=100),
     )
-    await upsert(client, name, clustered(3000, 256), batch=500)
-    await says_what_is_done(client, name)
+    await upsert(client, name, clustered(3000, 256), size=500)
+    await honest_status(client, name)
 
-    async with asyncio.timeout(AT_ONCE):
+    async with asyncio.timeout(PROMPT_SECONDS):
         assert await client.delete_collection(name)
 
     assert not await client.collection_exists(name)
@@ -153,10 +151,10 @@ async def test_a_collection_can_be_created_while_the_same_name_is_being_deleted(
     assert not await client.collection_exists(name)
 
 
-async def test_health_is_answered_by_both_protocols(client: AsyncQdrantClient, qdrant_address: tuple[str, int]) -> None:
+async def test_both_health_checks_answer(client: AsyncQdrantClient, qdrant_address: tuple[str, int]) -> None:
     host, port = qdrant_address
+    qdrant = await qdrant_health(f"{host}:{port}")
     async with grpc.aio.insecure_channel(f"{host}:{port}") as channel:
-        qdrant = await messages.QdrantStub(channel).HealthCheck(messages.HealthCheckRequest(), timeout=10)
         standard = await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=10)
 
     assert qdrant.title.startswith("qdrant")

@@ -1,4 +1,4 @@
-"""Points: writing, reading, counting and deleting them, against any Qdrant server."""
+"""Writing, reading, counting and deleting points, on any Qdrant server."""
 
 from uuid import uuid4
 
@@ -7,7 +7,8 @@ import pytest
 from qdrant_client import AsyncQdrantClient, models
 from qdrant_client import grpc as messages
 
-from tests.integration.local_qdrant.vectors import clustered, ids_of, nearest, says_what_is_done, settled, upsert
+from tests.integration.local_qdrant.vectors import clustered, ids_of, nearest, upsert
+from tests.integration.local_qdrant.waiting import honest_status, settled
 
 SIZE = 8
 PLAIN = models.VectorParams(size=SIZE, distance=models.Distance.COSINE)
@@ -19,7 +20,7 @@ async def collection(client: AsyncQdrantClient, name: str) -> str:
     return name
 
 
-async def test_what_is_upserted_is_retrieved_with_payload_and_vector(client: AsyncQdrantClient, name: str) -> None:
+async def test_a_point_is_retrieved_with_its_payload_and_vector(client: AsyncQdrantClient, name: str) -> None:
     await client.create_collection(name, vectors_config=models.VectorParams(size=SIZE, distance=models.Distance.DOT))
     payload = {"a": 1, "b": 2.5, "c": None, "d": ["x", {"y": True}], "e": {"f": "g"}, "h": [], "i": {}}
     vector = [float(value) for value in range(SIZE)]
@@ -32,7 +33,7 @@ async def test_what_is_upserted_is_retrieved_with_payload_and_vector(client: Asy
     assert [(point.id, point.payload, point.vector) for point in found] == [(identifier, payload, vector)]
 
 
-async def test_retrieve_gives_only_points_that_exist(client: AsyncQdrantClient, collection: str) -> None:
+async def test_retrieve_returns_only_points_that_exist(client: AsyncQdrantClient, collection: str) -> None:
     await upsert(client, collection, clustered(3, SIZE))
 
     found = await client.retrieve(collection, [2, 77, 0], with_payload=True, with_vectors=False)
@@ -41,7 +42,7 @@ async def test_retrieve_gives_only_points_that_exist(client: AsyncQdrantClient, 
     assert all(point.vector is None for point in found)
 
 
-async def test_retrieving_no_ids_gives_nothing(client: AsyncQdrantClient, collection: str) -> None:
+async def test_retrieving_no_ids_returns_nothing(client: AsyncQdrantClient, collection: str) -> None:
     assert await client.retrieve(collection, []) == []
 
 
@@ -57,7 +58,7 @@ async def test_upserting_an_id_again_replaces_it(client: AsyncQdrantClient, coll
     assert (await client.count(collection)).count == 1
 
 
-async def test_the_largest_id_is_kept(client: AsyncQdrantClient, collection: str) -> None:
+async def test_the_largest_id_is_supported(client: AsyncQdrantClient, collection: str) -> None:
     largest = 2**64 - 1
     await client.upsert(collection, [models.PointStruct(id=largest, vector=[1.0] * SIZE)], wait=True)
     assert [point.id for point in await client.retrieve(collection, [largest])] == [largest]
@@ -70,9 +71,7 @@ async def test_count_and_scroll_see_every_point_once(client: AsyncQdrantClient, 
     assert await ids_of(client, collection, page=64) == list(range(250))
 
 
-async def test_scroll_starts_at_the_offset_and_gives_what_is_asked_for(
-    client: AsyncQdrantClient, collection: str
-) -> None:
+async def test_scroll_starts_at_the_offset_and_returns_one_page(client: AsyncQdrantClient, collection: str) -> None:
     await upsert(client, collection, clustered(20, SIZE))
 
     records, following = await client.scroll(collection, offset=5, limit=3, with_vectors=True)
@@ -113,7 +112,7 @@ async def test_each_distance_orders_the_nearest_first(
     assert [point.id for point in found.points] == expected
 
 
-async def test_query_honours_limit_offset_threshold_payload_and_vectors(
+async def test_a_query_respects_limit_offset_threshold_payload_and_vectors(
     client: AsyncQdrantClient, collection: str
 ) -> None:
     vectors = clustered(200, SIZE)
@@ -148,7 +147,7 @@ async def test_query_honours_limit_offset_threshold_payload_and_vectors(
     assert full.vector == pytest.approx((vectors[7] / np.linalg.norm(vectors[7])).tolist(), abs=1e-5)
 
 
-async def test_query_gives_ten_points_unless_told_otherwise(client: AsyncQdrantClient, collection: str) -> None:
+async def test_a_query_returns_ten_points_by_default(client: AsyncQdrantClient, collection: str) -> None:
     await upsert(client, collection, clustered(30, SIZE))
     request = messages.QueryPoints(collection_name=collection)
     request.query.nearest.dense.data.extend([1.0] * SIZE)
@@ -174,7 +173,7 @@ async def test_recall_at_ten_of_the_graph_is_at_least_95_percent(
     vectors, queries = clustered(number, size), clustered(50, size, seed=1)
     await upsert(client, name, vectors)
 
-    await says_what_is_done(client, name)
+    await honest_status(client, name)
     await settled(client, name)
     info = await client.get_collection(name)
     found = 0

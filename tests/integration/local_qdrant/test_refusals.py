@@ -1,6 +1,7 @@
-"""What is refused, and with which status. A refused request changes nothing."""
+"""Requests that are refused, and their status codes. A refused request changes nothing."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 from uuid import uuid4
 
 import grpc
@@ -19,7 +20,7 @@ Call = Callable[[AsyncQdrantClient, str], Awaitable[object]]
 
 
 async def refused(call: Awaitable[object]) -> grpc.aio.AioRpcError:
-    """The error that a call is refused with."""
+    """Return the error that a call fails with. Fail if it succeeds."""
     with pytest.raises(grpc.aio.AioRpcError) as error:
         await call
     return error.value
@@ -27,7 +28,7 @@ async def refused(call: Awaitable[object]) -> grpc.aio.AioRpcError:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def collection(qdrant_address: tuple[str, int]) -> AsyncIterator[str]:
-    """A collection of three points, shared by all tests: what is refused changes nothing."""
+    """A collection of three points that all tests share: a refused request does not change it."""
     name = f"similis-test-{uuid4().hex[:12]}"
     client = qdrant_client(*qdrant_address)
     plain = models.VectorParams(size=SIZE, distance=models.Distance.COSINE)
@@ -56,7 +57,7 @@ async def test_a_missing_collection_is_not_found(client: AsyncQdrantClient, name
     assert name in (error.details() or "")
 
 
-async def test_creating_a_collection_again_is_already_exists(client: AsyncQdrantClient, collection: str) -> None:
+async def test_creating_an_existing_collection_is_refused(client: AsyncQdrantClient, collection: str) -> None:
     error = await refused(
         client.create_collection(collection, vectors_config=models.VectorParams(size=9, distance=models.Distance.DOT))
     )
@@ -64,20 +65,20 @@ async def test_creating_a_collection_again_is_already_exists(client: AsyncQdrant
     assert (await client.count(collection)).count == 3
 
 
-def _point(**fields: object) -> messages.PointStruct:
+def _point(**fields: Any) -> messages.PointStruct:
     point = messages.PointStruct(id=messages.PointId(num=9))
     point.vectors.vector.dense.data.extend(VECTOR)
     point.MergeFrom(messages.PointStruct(**fields))
     return point
 
 
-def _upsert(*points: messages.PointStruct, **fields: object) -> Call:
+def _upsert(*points: messages.PointStruct, **fields: Any) -> Call:
     return lambda client, name: client.grpc_points.Upsert(
         messages.UpsertPoints(collection_name=name, wait=True, points=points, **fields)
     )
 
 
-def _query(**fields: object) -> Call:
+def _query(**fields: Any) -> Call:
     return lambda client, name: client.query_points(name, **{"query": VECTOR, **fields})
 
 
@@ -105,7 +106,7 @@ async def test_bad_input_is_an_invalid_argument(client: AsyncQdrantClient, colle
 
 @needs_one_machine_server
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
-async def test_a_number_that_is_not_finite_is_an_invalid_argument(
+async def test_a_vector_with_a_number_that_is_not_finite_is_an_invalid_argument(
     client: AsyncQdrantClient, collection: str, value: float
 ) -> None:
     bad = [1.0, value, 3.0, 4.0]
@@ -125,7 +126,7 @@ async def test_a_number_that_is_not_finite_is_an_invalid_argument(
     ],
 )
 async def test_a_configuration_out_of_range_creates_nothing(
-    client: AsyncQdrantClient, name: str, fields: dict[str, object]
+    client: AsyncQdrantClient, name: str, fields: dict[str, Any]
 ) -> None:
     plain = {"vectors_config": models.VectorParams(size=4, distance=models.Distance.DOT)}
     error = await refused(client.create_collection(name, **{**plain, **fields}))
@@ -136,7 +137,7 @@ async def test_a_configuration_out_of_range_creates_nothing(
 
 @needs_one_machine_server
 @pytest.mark.parametrize("bad", ["", ".", "..", "a/b", "a\\b", "x" * 256, "nul\0"])
-async def test_a_name_that_is_no_folder_name_is_an_invalid_argument(client: AsyncQdrantClient, bad: str) -> None:
+async def test_a_name_that_cannot_be_a_folder_name_is_an_invalid_argument(client: AsyncQdrantClient, bad: str) -> None:
     request = messages.CreateCollection(collection_name=bad)
     request.vectors_config.params.size = 4
     request.vectors_config.params.distance = messages.Cosine
@@ -175,7 +176,7 @@ SOME_FILTER = models.Filter(must=[models.HasIdCondition(has_id=[1])])
         lambda client, name: client.get_collection_aliases(name),
     ],
 )
-async def test_what_is_not_supported_is_unimplemented_and_changes_nothing(
+async def test_an_unsupported_request_is_unimplemented_and_changes_nothing(
     client: AsyncQdrantClient, collection: str, call: Call
 ) -> None:
     assert (await refused(call(client, collection))).code() is grpc.StatusCode.UNIMPLEMENTED
@@ -197,8 +198,8 @@ async def test_what_is_not_supported_is_unimplemented_and_changes_nothing(
         {"optimizers_config": models.OptimizersConfigDiff(memmap_threshold=1)},
     ],
 )
-async def test_a_configuration_that_is_not_supported_creates_nothing(
-    client: AsyncQdrantClient, name: str, fields: dict[str, object]
+async def test_an_unsupported_configuration_creates_nothing(
+    client: AsyncQdrantClient, name: str, fields: dict[str, Any]
 ) -> None:
     plain = {"vectors_config": models.VectorParams(size=4, distance=models.Distance.DOT)}
     error = await refused(client.create_collection(name, **{**plain, **fields}))
@@ -214,8 +215,9 @@ async def test_a_field_newer_than_the_server_is_unimplemented(
     host, port = qdrant_address
     newer = messages.CountPoints(collection_name=collection).SerializeToString() + b"\xca\x3e\x02hi"
     async with grpc.aio.insecure_channel(f"{host}:{port}") as channel:
-        error = await refused(channel.unary_unary("/qdrant.Points/Count")(newer))
-        broken = await refused(channel.unary_unary("/qdrant.Points/Count")(b"\xff\xff\xff"))
+        count = channel.unary_unary("/qdrant.Points/Count", request_serializer=bytes, response_deserializer=bytes)
+        error = await refused(count(newer))
+        broken = await refused(count(b"\xff\xff\xff"))
 
     assert error.code() is grpc.StatusCode.UNIMPLEMENTED
     assert broken.code() is grpc.StatusCode.INVALID_ARGUMENT

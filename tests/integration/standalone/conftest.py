@@ -3,34 +3,32 @@
 import asyncio
 import subprocess
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
-from standalone.instance.data_directory import DataDirectory, opened
-from standalone.instance.run_directory import run_directory
-from standalone.postgres.server import ensure_database, postgres_spec, prepare
+from standalone.instance.data_directory import DataDirectory, open_data_directory
+from standalone.postgres.database import running_database
+from standalone.postgres.server import prepare_cluster
 from standalone.process.child_log import ChildLog
-from standalone.process.supervisor import supervised
 
 
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty cluster to copy, since making one takes a second."""
+    """An empty cluster to copy, because creating one takes a second."""
 
-    async def make() -> Path:
-        async with opened(tmp_path_factory.mktemp("cluster") / "data", min_free_bytes=0) as data:
-            await prepare(data, ChildLog("postgres", data.logs))
+    async def create() -> Path:
+        async with open_data_directory(tmp_path_factory.mktemp("cluster") / "data", min_free_bytes=0) as data:
+            await prepare_cluster(data, ChildLog("postgres", data.logs))
             return data.cluster
 
-    return asyncio.run(make())
+    return asyncio.run(create())
 
 
 @pytest.fixture
 async def new_data(tmp_path: Path) -> AsyncIterator[DataDirectory]:
-    """A data directory in which there is nothing yet."""
-    async with opened(tmp_path / "data", min_free_bytes=0) as data:
+    """A data directory without a cluster."""
+    async with open_data_directory(tmp_path / "data", min_free_bytes=0) as data:
         yield data
 
 
@@ -42,13 +40,7 @@ def data(new_data: DataDirectory, cluster: Path) -> DataDirectory:
 
 
 @pytest.fixture
-async def postgres(data: DataDirectory) -> AsyncIterator[Path]:
-    """A running Postgres with our database in it; gives the directory with its socket."""
-    output = ChildLog("postgres", data.logs)
-    async with AsyncExitStack() as stack:
-        sockets = stack.enter_context(run_directory(data))
-        await prepare(data, output)
-        child = await stack.enter_async_context(supervised(postgres_spec(data, sockets), output, asyncio.Event()))
-        await child.wait_ready()
-        await ensure_database(sockets)
-        yield sockets
+async def url(data: DataDirectory) -> AsyncIterator[str]:
+    """The URL of our database in a running Postgres, still without a schema."""
+    async with running_database(data) as url:
+        yield url

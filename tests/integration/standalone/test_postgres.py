@@ -1,4 +1,4 @@
-"""Postgres as a child: durable, private, and clear about what is wrong."""
+"""Postgres as a child: durable, private, and with clear errors."""
 
 import asyncio
 import os
@@ -10,45 +10,41 @@ import asyncpg
 import pytest
 
 from servicekit.process.service import StartupError
-from standalone.instance.data_directory import DataDirectory, opened
-from standalone.instance.run_directory import run_directory
-from standalone.postgres import binaries as postgres_binaries
-from standalone.postgres.server import database_url, ensure_database, postgres_spec, prepare
+from standalone.instance.data_directory import DataDirectory, open_data_directory
+from standalone.instance.run_directory import run_directory, run_directory_of
+from standalone.postgres import binaries
+from standalone.postgres.database import running_database
+from standalone.postgres.server import database_url, ensure_database, postgres_spec, prepare_cluster
 from standalone.process.child_log import ChildLog
-from standalone.process.child_process import Account
 from standalone.process.supervisor import supervised
+from standalone.process.tethered_process import Account
 from tests.eventually import eventually
 
-root_only = pytest.mark.skipif(os.geteuid() != 0, reason="another user is only needed by root")
+root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs Postgres as another user")
 
 
 async def run_on(data: DataDirectory, statement: str) -> object:
-    """Starts Postgres on a data directory, runs one statement, stops it."""
-    output = ChildLog("postgres", data.logs)
-    with run_directory(data) as sockets:
-        await prepare(data, output)
-        async with supervised(postgres_spec(data, sockets), output, asyncio.Event()) as child:
-            await child.wait_ready()
-            await ensure_database(sockets)
-            connection = await asyncpg.connect(database_url(sockets))
-            try:
-                return await connection.fetchval(statement)
-            finally:
-                await connection.close()
+    """Start Postgres on a data directory, run one statement, stop Postgres."""
+    async with running_database(data) as url:
+        connection = await asyncpg.connect(url)
+        try:
+            return await connection.fetchval(statement)
+        finally:
+            await connection.close()
 
 
-async def test_what_was_written_is_there_after_a_restart(data: DataDirectory) -> None:
+async def test_data_survives_a_restart(data: DataDirectory) -> None:
     await run_on(data, "CREATE TABLE things AS SELECT 42 AS answer")
     assert await run_on(data, "SELECT answer FROM things") == 42
     assert not (data.cluster / "postmaster.pid").exists()
 
 
-async def test_a_commit_survives_a_kill_and_the_server_is_back_by_itself(data: DataDirectory) -> None:
+async def test_a_commit_survives_a_kill_and_the_server_restarts_by_itself(data: DataDirectory) -> None:
     output = ChildLog("postgres", data.logs)
     with run_directory(data) as sockets:
-        await prepare(data, output)
+        await prepare_cluster(data, output)
         spec = postgres_spec(data, sockets)
-        async with supervised(spec, output, asyncio.Event()) as child:
+        async with supervised(spec, output) as child:
             await child.wait_ready()
             await ensure_database(sockets)
             connection = await asyncpg.connect(database_url(sockets))
@@ -59,67 +55,68 @@ async def test_a_commit_survives_a_kill_and_the_server_is_back_by_itself(data: D
             await eventually(lambda: child.pid not in (None, pid))
             connection.terminate()
             async with asyncio.timeout(20):
-                while not await spec.ready():  # noqa: ASYNC110 - another process gets ready
+                while not await spec.ready():  # noqa: ASYNC110 - another process becomes ready
                     await asyncio.sleep(0.02)
             again = await asyncpg.connect(database_url(sockets))
             assert await again.fetchval("SELECT answer FROM things") == 42
             await again.close()
 
 
-async def test_what_a_killed_run_left_does_not_stop_the_next(data: DataDirectory) -> None:
+async def test_leftovers_of_a_killed_run_do_not_stop_the_next(data: DataDirectory) -> None:
     await run_on(data, "CREATE TABLE things AS SELECT 42 AS answer")
-    # The number of a process that is alive, and of the same user when we are not root.
+    # The id of a living process, which is of the same user unless we are root.
     (data.cluster / "postmaster.pid").write_text(f"{os.getpid()}\n{data.cluster}\n1\n5432\n.\n\n")
     (data.cluster / ".s.PGSQL.5432.lock").write_text(f"{os.getpid()}\n")
     (data.cluster / ".s.PGSQL.5432").touch()
     assert await run_on(data, "SELECT answer FROM things") == 42
 
 
-async def test_an_interrupted_initdb_is_begun_again(new_data: DataDirectory) -> None:
+async def test_an_interrupted_initdb_is_repeated(new_data: DataDirectory) -> None:
     (new_data.postgres / "new" / "base").mkdir(parents=True)
     assert await run_on(new_data, "SELECT 1") == 1
     assert not (new_data.postgres / "new").exists()
 
 
-async def test_it_listens_on_no_port_and_its_socket_is_private(postgres: Path) -> None:
-    connection = await asyncpg.connect(database_url(postgres))
+async def test_it_listens_on_no_port_and_its_socket_is_private(data: DataDirectory, url: str) -> None:
+    connection = await asyncpg.connect(url)
     assert await connection.fetchval("SHOW listen_addresses") == ""
     assert await connection.fetchval("SHOW fsync") == "on"
     assert await connection.fetchval("SHOW synchronous_commit") == "on"
     assert not await connection.fetchval("SELECT rolsuper FROM pg_roles WHERE rolname = current_user")
     await connection.close()
-    assert (postgres / "postgres" / ".s.PGSQL.5432").stat().st_mode & 0o777 == 0o700
-    assert (postgres / "postgres").resolve().parent.stat().st_mode & 0o777 == 0o700
+    sockets = run_directory_of(data) / "postgres"
+    assert (sockets / ".s.PGSQL.5432").stat().st_mode & 0o777 == 0o700
+    assert sockets.resolve().parent.stat().st_mode & 0o777 == 0o700
 
 
-async def test_a_damaged_cluster_is_one_clear_line(data: DataDirectory) -> None:
+async def test_a_damaged_cluster_is_reported(data: DataDirectory) -> None:
     await run_on(data, "SELECT 1")
     (data.cluster / "global" / "pg_control").write_bytes(b"\0" * 8192)
     with pytest.raises(StartupError, match=r"postgres cannot start \(exit status \d\): (FATAL|PANIC): "):
         await run_on(data, "SELECT 1")
 
 
-async def test_a_cluster_without_a_version_is_corrupt(new_data: DataDirectory) -> None:
+async def test_a_cluster_without_a_version_is_reported_as_corrupt(new_data: DataDirectory) -> None:
     new_data.cluster.mkdir()
-    with pytest.raises(StartupError, match=r"is corrupt: .*PG_VERSION cannot be read"):
+    with pytest.raises(StartupError, match=r"is corrupt: cannot read .*PG_VERSION"):
         await run_on(new_data, "SELECT 1")
 
 
 async def test_a_cluster_of_another_version_is_refused(new_data: DataDirectory) -> None:
     new_data.cluster.mkdir()
     (new_data.cluster / "PG_VERSION").write_text("17\n")
-    with pytest.raises(StartupError, match=r"is one of Postgres 17, and this is Postgres 18"):
+    with pytest.raises(StartupError, match=r"was created by Postgres 17, this is Postgres 18"):
         await run_on(new_data, "SELECT 1")
 
 
-async def test_vectors_without_a_database_are_not_taken_for_a_new_instance(new_data: DataDirectory) -> None:
+async def test_vectors_without_a_database_are_not_mistaken_for_a_new_instance(new_data: DataDirectory) -> None:
     (new_data.qdrant / "something").mkdir()
     with pytest.raises(StartupError, match=r"is corrupt: .* is missing"):
         await run_on(new_data, "SELECT 1")
 
 
 async def test_a_data_directory_with_a_long_name_and_odd_characters_works(tmp_path: Path) -> None:
-    async with opened(tmp_path / ("a long name " * 12) / "ü%20?#", min_free_bytes=0) as data:
+    async with open_data_directory(tmp_path / ("a long name " * 12) / "ü%20?#", min_free_bytes=0) as data:
         assert await run_on(data, "SELECT 1") == 1
 
 
@@ -130,27 +127,27 @@ def closed_directory(parent: Path) -> Path:
 
 
 @root_only
-async def test_root_can_keep_its_data_where_no_other_user_can_go(tmp_path: Path) -> None:
-    async with opened(closed_directory(tmp_path) / "data", min_free_bytes=0) as data:
+async def test_root_can_keep_its_data_where_no_other_user_can_enter(tmp_path: Path) -> None:
+    async with open_data_directory(closed_directory(tmp_path) / "data", min_free_bytes=0) as data:
         assert await run_on(data, "SELECT 1") == 1
         assert data.cluster.stat().st_uid != 0
 
 
 @root_only
-async def test_root_can_run_programs_that_lie_where_no_other_user_can_go(
+async def test_root_can_run_programs_that_no_other_user_can_reach(
     data: DataDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     copies = Path("/var/cache") / f"similis-test-{os.getpid()}"
     request.addfinalizer(lambda: shutil.rmtree(copies, ignore_errors=True))
-    monkeypatch.setattr(postgres_binaries, "COPIES", copies)
-    monkeypatch.setattr(postgres_binaries, "reachable", lambda *_: False)
+    monkeypatch.setattr(binaries, "COPIES", copies)
+    monkeypatch.setattr(binaries, "is_reachable", lambda *_: False)
     assert await run_on(data, "SELECT 1") == 1
     assert len(list(copies.iterdir())) == 1
 
 
-def test_a_path_is_reachable_only_if_every_directory_above_it_is(tmp_path: Path) -> None:
+def test_a_file_is_reachable_only_if_every_directory_above_it_is(tmp_path: Path) -> None:
     file = tmp_path / "closed" / "program"
     file.parent.mkdir(mode=0o700)
     file.touch(mode=0o755)
-    assert postgres_binaries.reachable(Path("/bin/sh"), Account(65533, 65533))
-    assert not postgres_binaries.reachable(file, Account(65533, 65533))
+    assert binaries.is_reachable(Path("/bin/sh"), Account(65533, 65533))
+    assert not binaries.is_reachable(file, Account(65533, 65533))

@@ -1,4 +1,4 @@
-"""A trainer in this process, on real stores, with an embedder and a host of images that tests steer."""
+"""A trainer in this process, on real stores, with an embedder and an image host that tests control."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -9,7 +9,6 @@ import pytest
 import pytest_asyncio
 
 from catalog.jobs import Job
-from servicekit.errors import ServiceError
 from tests.integration.stores import postgres_url, qdrant_address, workplace
 from tests.integration.trainer.parts.image_host import ImageHost, image_host
 from tests.integration.trainer.parts.pixel_embedder import PixelEmbedder, pixel_embedder
@@ -22,21 +21,21 @@ __all__ = ["postgres_url", "qdrant_address", "workplace"]
 
 
 async def until(condition: Callable[[], Awaitable[bool]], seconds: float = 60.0) -> None:
-    """Returns as soon as the condition holds; fails when it does not in time."""
+    """Return as soon as the condition holds; fail if it does not hold in time."""
     async with asyncio.timeout(seconds):
-        while not await condition():  # noqa: ASYNC110 - what is waited for happens in other processes
+        while not await condition():  # noqa: ASYNC110 (other processes make it true)
             await asyncio.sleep(0.02)
 
 
 class Trainers:
-    """Starts trainers on a workplace, and waits for what they do."""
+    """Starts trainers on a workplace and waits for their results."""
 
     def __init__(self, workplace: Workplace, embedder: PixelEmbedder) -> None:
         self.workplace = workplace
         self.embedder = embedder
 
-    def settings(self, **given: Any) -> TrainerSettings:
-        """Settings of a trainer that is quick to notice."""
+    def settings(self, **overrides: Any) -> TrainerSettings:
+        """Settings of a trainer that reacts quickly."""
         defaults: dict[str, Any] = {
             "listen": "127.0.0.1:0",
             "database_url": self.workplace.database_url,
@@ -46,37 +45,28 @@ class Trainers:
             "allow_private_addresses": True,
             "poll_seconds": 0.1,
             "janitor_seconds": 0.2,
-            # No stall of the machine takes a job from a worker that lives.
+            # Long enough that a busy machine takes no job from a living worker.
             "lease_seconds": 30.0,
             "download_attempts": 1,
             "shutdown_grace_seconds": 1.0,
         }
-        return TrainerSettings(**{**defaults, **given})
+        return TrainerSettings(**{**defaults, **overrides})
 
-    def running(self, **given: Any) -> AbstractAsyncContextManager[RunningTrainer]:
+    def running(self, **overrides: Any) -> AbstractAsyncContextManager[RunningTrainer]:
         """A trainer in this process while entered."""
-        return trainer(self.settings(**given))
+        return trainer(self.settings(**overrides))
 
     async def ended(self, job: Job, seconds: float = 240.0) -> Job:
-        """The job when it has ended."""
+        """Wait for the end of a job and return it."""
         async with asyncio.timeout(seconds):
             while not (found := await self.workplace.jobs.get(job.id)).state.ended:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         return found
 
-    async def database_is_back(self, seconds: float = 60.0) -> None:
-        """Returns when the database answers."""
-        async with asyncio.timeout(seconds):
-            while True:
-                try:
-                    return await self.workplace.database.ping()
-                except ServiceError:
-                    await asyncio.sleep(0.05)
-
-    async def finetuned(self, collection_id: int, **given: Any) -> Job:
-        """The job of one finetune, which a trainer started for it has ended."""
+    async def finetuned(self, collection_id: int, **overrides: Any) -> Job:
+        """Finetune a collection with a trainer of its own, and return the job when it has ended."""
         job = await self.workplace.finetune(collection_id)
-        async with self.running(**given):
+        async with self.running(**overrides):
             return await self.ended(job)
 
 
@@ -94,7 +84,7 @@ async def embedder() -> AsyncIterator[PixelEmbedder]:
 
 @pytest.fixture
 def nothing_to_learn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Every collection is too small to learn from: trainers in this process publish the PCA, which takes no time."""
+    """Make every collection too small to learn from. Trainers in this process then publish the PCA, which is quick."""
     monkeypatch.setattr(learned_adapter, "MIN_IMAGES", 1_000_000)
 
 

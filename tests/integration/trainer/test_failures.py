@@ -1,4 +1,4 @@
-"""Bad images cost their own rows; a job that cannot succeed says why."""
+"""Bad images affect their own rows only, and a job that cannot succeed fails with a reason."""
 
 import hashlib
 from pathlib import Path
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 async def reasons(workplace: Workplace, collection: int) -> dict[str, str]:
-    """Why images of the live index failed, by URL."""
+    """Return the failures of the live index, by URL."""
     _, index = await workplace.indexes.live(collection)
     assert index is not None
     failures = await workplace.indexes.failures(index.id)
@@ -27,7 +27,7 @@ async def reasons(workplace: Workplace, collection: int) -> dict[str, str]:
     return {images[failure.image_id].image_url: failure.reason for failure in failures}
 
 
-async def test_each_bad_image_has_its_reason_and_the_rest_is_indexed(
+async def test_each_bad_image_gets_its_reason_and_all_others_are_indexed(
     trainers: Trainers, workplace: Workplace, host: ImageHost
 ) -> None:
     expected = faulty(host)
@@ -41,7 +41,9 @@ async def test_each_bad_image_has_its_reason_and_the_rest_is_indexed(
     assert rows == [(39,)]
 
 
-async def test_a_private_address_costs_its_row(trainers: Trainers, workplace: Workplace, host: ImageHost) -> None:
+async def test_a_job_with_only_blocked_addresses_fails_without_a_request(
+    trainers: Trainers, workplace: Workplace, host: ImageHost
+) -> None:
     collection = await workplace.collection(host.picture_urls(2))
     job = await trainers.finetuned(collection, allow_private_addresses=False)
     assert (job.state, job.error_code) == (JobState.FAILED, "no_images_indexed")
@@ -49,19 +51,19 @@ async def test_a_private_address_costs_its_row(trainers: Trainers, workplace: Wo
     assert not host.requests
 
 
-async def test_refused_addresses_are_asked_for_by_the_next_finetune_that_may(
+async def test_blocked_addresses_are_tried_again_once_the_settings_allow_them(
     trainers: Trainers, workplace: Workplace, host: ImageHost
 ) -> None:
     collection = await workplace.collection(host.picture_urls(2))
     for _ in range(2):
         job = await trainers.finetuned(collection, allow_private_addresses=False)
         assert (job.state, job.error_code) == (JobState.FAILED, "no_images_indexed")
-    assert not host.requests, "a refused address costs no request"
+    assert not host.requests
     assert (await trainers.finetuned(collection)).state is JobState.DONE
     assert await reasons(workplace, collection) == {}
 
 
-async def test_a_job_without_one_good_image_fails_and_the_index_before_stays(
+async def test_a_job_without_a_good_image_fails_and_the_previous_index_stays(
     trainers: Trainers, workplace: Workplace, host: ImageHost
 ) -> None:
     collection = await workplace.collection(host.picture_urls(3))
@@ -71,11 +73,11 @@ async def test_a_job_without_one_good_image_fails_and_the_index_before_stays(
     await workplace.fill(collection, [host.url("text"), host.url("nothing")])
     job = await trainers.finetuned(collection)
     assert (job.state, job.error_code) == (JobState.FAILED, "no_images_indexed")
-    assert job.error_message == "None of the 2 images could be indexed (not_found: 2)."
+    assert "not_found: 2" in (job.error_message or "")
     assert (await workplace.indexes.live(collection))[1] == before
 
 
-async def test_more_than_half_failing_for_a_while_fails_the_job_and_the_next_one_goes_on(
+async def test_too_many_transient_failures_fail_the_job_and_the_next_one_continues(
     trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
 ) -> None:
     away = [host.url(f"away-{number}") for number in range(6)]
@@ -90,14 +92,14 @@ async def test_more_than_half_failing_for_a_while_fails_the_job_and_the_next_one
     assert set(embedder.embedded.values()) == {1}
 
 
-async def test_what_failed_for_good_is_tried_again_only_by_force(
+async def test_permanent_failures_are_tried_again_only_by_force(
     trainers: Trainers, workplace: Workplace, host: ImageHost
 ) -> None:
     host.answers |= {"away": status(503), "page": body(b"<html>", "text/html"), "gone": status(410)}
     bad = {host.url("away"): "server_error", host.url("page"): "not_an_image", host.url("gone"): "not_found"}
     collection = await workplace.collection([*host.picture_urls(5), *bad])
     assert (await trainers.finetuned(collection)).state is JobState.DONE
-    # A row that goes, goes with its failure.
+    # The failure of a removed row is removed with it.
     bad.pop(host.url("gone"))
     await workplace.fill(collection, [*host.picture_urls(6), *bad])
     assert (await trainers.finetuned(collection)).state is JobState.DONE
@@ -110,25 +112,27 @@ async def test_what_failed_for_good_is_tried_again_only_by_force(
     assert await reasons(workplace, collection) == {host.url("away"): "server_error"}
     assert (host.requests["away"], host.requests["page"]) == (3, 2)
     assert set(host.pictures_served.values()) == {1}
-    # What was had by force is not failed again by what an older index knew.
+    # Failures of an older index do not come back.
     await workplace.fill(collection, [*host.picture_urls(7), *bad])
     assert (await trainers.finetuned(collection)).state is JobState.DONE
     assert await reasons(workplace, collection) == {host.url("away"): "server_error"}
 
 
-async def test_half_of_the_rows_failing_for_ever_is_no_reason_to_fail(
+async def test_any_number_of_permanent_failures_is_tolerated(
     trainers: Trainers, workplace: Workplace, host: ImageHost
 ) -> None:
     collection = await workplace.collection([*host.picture_urls(2), *(host.url(f"no-{n}") for n in range(8))])
     assert (await trainers.finetuned(collection)).state is JobState.DONE
 
 
-async def test_one_image_is_enough(trainers: Trainers, workplace: Workplace, host: ImageHost) -> None:
+async def test_a_collection_of_one_image_can_be_finetuned(
+    trainers: Trainers, workplace: Workplace, host: ImageHost
+) -> None:
     collection = await workplace.collection(host.picture_urls(1))
     assert (await trainers.finetuned(collection)).state is JobState.DONE
 
 
-async def test_equal_urls_are_downloaded_once_and_indexed_as_often_as_they_stand_there(
+async def test_equal_urls_are_downloaded_once_and_indexed_once_per_row(
     trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
 ) -> None:
     collection = await workplace.collection(host.picture_urls(3) * 5)
@@ -139,7 +143,7 @@ async def test_equal_urls_are_downloaded_once_and_indexed_as_often_as_they_stand
     assert set(embedder.embedded.values()) == {1}
 
 
-async def test_a_host_gets_no_more_downloads_at_once_than_allowed(
+async def test_downloads_at_a_time_are_limited_for_each_host(
     trainers: Trainers, workplace: Workplace, host: ImageHost
 ) -> None:
     host.open.clear()
@@ -151,7 +155,7 @@ async def test_a_host_gets_no_more_downloads_at_once_than_allowed(
     assert host.most_under_way == 3
 
 
-async def test_a_vector_that_is_not_usable_costs_its_row(
+async def test_an_unusable_vector_costs_only_its_own_row(
     trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
 ) -> None:
     urls = host.picture_urls(6)
@@ -165,7 +169,7 @@ async def test_a_vector_that_is_not_usable_costs_its_row(
     assert await reasons(workplace, collection) == {urls[1]: "embedding_failed", urls[2]: "embedding_failed"}
 
 
-async def test_a_full_disk_fails_the_job_with_its_reason(
+async def test_a_full_disk_fails_the_job(
     trainers: Trainers, workplace: Workplace, host: ImageHost, tmp_path: Path
 ) -> None:
     collection = await workplace.collection(host.picture_urls(3))

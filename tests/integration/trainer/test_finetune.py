@@ -1,4 +1,4 @@
-"""A finetune from claimed to published, on real stores."""
+"""A finetune from claim to publication, on real stores."""
 
 import numpy as np
 import pytest
@@ -10,10 +10,10 @@ from tests.integration.trainer.parts.image_host import ImageHost
 from tests.integration.trainer.parts.pixel_embedder import PixelEmbedder
 from tests.integration.workplace import Workplace
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.usefixtures("nothing_to_learn")]
 
 
-async def test_every_image_is_indexed_once_and_finds_itself(
+async def test_each_image_is_indexed_once_and_finds_itself(
     trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
 ) -> None:
     collection = await workplace.collection(host.picture_urls(60))
@@ -40,7 +40,6 @@ async def test_every_image_is_indexed_once_and_finds_itself(
     assert np.isfinite(base).all()
 
 
-@pytest.mark.usefixtures("nothing_to_learn")
 async def test_rows_removed_from_the_content_leave_the_index(
     trainers: Trainers, workplace: Workplace, host: ImageHost
 ) -> None:

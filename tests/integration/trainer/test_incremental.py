@@ -1,4 +1,4 @@
-"""The second finetune of a collection: what becomes of the adapter of the first."""
+"""The second finetune of a collection: when the adapter of the first one is kept."""
 
 import hashlib
 import json
@@ -26,7 +26,7 @@ def urls(host: ImageHost) -> list[str]:
     return host.picture_urls(IMAGES + 300)
 
 
-async def test_an_adapter_says_in_its_file_where_it_comes_from(
+async def test_an_adapters_file_contains_its_lineage(
     trainers: Trainers, workplace: Workplace, urls: list[str], embedder: PixelEmbedder
 ) -> None:
     collection = await workplace.collection(urls[:60])
@@ -40,7 +40,7 @@ async def test_an_adapter_says_in_its_file_where_it_comes_from(
     assert json.loads(lineage["images"]) == 60
 
 
-async def test_with_few_changes_the_adapter_is_kept_with_where_it_comes_from(
+async def test_after_few_changes_the_adapter_is_kept_with_its_lineage(
     trainers: Trainers, workplace: Workplace, urls: list[str]
 ) -> None:
     collection = await workplace.collection(urls[:IMAGES])
@@ -54,14 +54,14 @@ async def test_with_few_changes_the_adapter_is_kept_with_where_it_comes_from(
     np.testing.assert_array_equal(
         Projection.from_bytes(kept.weights).matrix, Projection.from_bytes(first.weights).matrix
     )
-    # Changes add up, and it is not kept for ever.
+    # Changes add up until the adapter is not kept any more.
     await workplace.fill(collection, urls[40 : IMAGES + 40])
     quality = await finetuned(trainers, workplace, collection)
     assert "kept" not in quality
     assert quality["revision"] == 3
 
 
-async def test_an_adapter_that_harms_the_images_that_came_is_not_kept(
+async def test_an_adapter_that_harms_new_images_is_not_kept(
     trainers: Trainers, workplace: Workplace, urls: list[str], embedder: PixelEmbedder
 ) -> None:
     seen = np.random.default_rng(1).normal(size=(OBJECTS, DIMENSION))
@@ -82,7 +82,7 @@ async def test_an_adapter_that_harms_the_images_that_came_is_not_kept(
     assert quality["revision"] == 2
 
 
-async def test_a_refresh_and_another_backbone_start_over(
+async def test_a_refresh_and_another_backbone_make_a_new_adapter(
     trainers: Trainers, workplace: Workplace, urls: list[str], embedder: PixelEmbedder
 ) -> None:
     collection = await workplace.collection(urls[:60])

@@ -1,4 +1,4 @@
-"""What nobody needs goes, what somebody may need stays, and rounds may run beside anything."""
+"""The janitor removes what is not needed, keeps what may be, and can run next to anything."""
 
 import asyncio
 
@@ -15,14 +15,14 @@ from tests.integration.trainer.parts.image_host import ImageHost
 from tests.integration.trainer.parts.pixel_embedder import DIMENSION, PixelEmbedder
 from tests.integration.workplace import Workplace
 from trainer.cleanup.janitor import Janitor
-from trainer.cleanup.sweeps import Leftovers, LeftoverStores
+from trainer.cleanup.sweeps import Sweeps, SweptStores
 from trainer.metrics import TrainerMetrics
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 def janitor(place: Workplace, *, grace: float = 0.0) -> Janitor:
-    stores = LeftoverStores(
+    stores = SweptStores(
         collections=place.collections,
         contents=place.contents,
         images=place.images,
@@ -32,12 +32,12 @@ def janitor(place: Workplace, *, grace: float = 0.0) -> Janitor:
         base_stores=place.base_stores,
         vectors=place.vectors,
     )
-    leftovers = Leftovers(stores, TrainerMetrics(CollectorRegistry()), index_grace=grace, content_grace=grace)
-    return Janitor(place.database, leftovers.tasks(), seconds=60.0)
+    sweeps = Sweeps(stores, TrainerMetrics(CollectorRegistry()), index_grace=grace, content_grace=grace)
+    return Janitor(place.database, sweeps.by_name(), seconds=60.0)
 
 
 async def names(place: Workplace) -> set[str]:
-    """The Qdrant collections that there are."""
+    """Return the names of this workplace's Qdrant collections."""
     return {found.name for found in await place.vectors.list()}
 
 
@@ -58,10 +58,10 @@ async def test_a_round_removes_what_was_replaced_and_keeps_what_is_live(
     assert await names(workplace) == {old.qdrant_collection, live.qdrant_collection, store.name, views.name}
     assert await janitor(workplace, grace=60.0).round()
     assert await names(workplace) == {old.qdrant_collection, live.qdrant_collection, store.name, views.name}
-    assert await store.known(gone) == set(gone)
+    assert await store.existing(gone) == set(gone)
     assert await janitor(workplace).round()
     assert await names(workplace) == {live.qdrant_collection, store.name, views.name}
-    assert await store.known(gone) == set()
+    assert await store.existing(gone) == set()
     assert await workplace.images.count(collection, 2) == 4
     for table, count in (("images", 4), ("indexes", 1), ("adapters", 1), ("contents", 1)):
         assert await workplace.rows(f"SELECT count(*) FROM {table}") == [(count,)], table  # noqa: S608
@@ -70,9 +70,9 @@ async def test_a_round_removes_what_was_replaced_and_keeps_what_is_live(
     assert len(hits) == 4
 
 
-async def test_what_no_row_names_goes_and_what_is_not_ours_stays(workplace: Workplace) -> None:
+async def test_qdrant_collections_without_a_row_go_and_those_of_others_stay(workplace: Workplace) -> None:
     collection = await workplace.collection(["https://example.org/1.jpg"])
-    job = await workplace.finetune(collection)
+    await workplace.finetune(collection)
     claimed = await workplace.jobs.claim("worker")
     assert claimed is not None
     index = await workplace.indexes.begin(claimed, "b" * 64)
@@ -89,13 +89,13 @@ async def test_what_no_row_names_goes_and_what_is_not_ours_stays(workplace: Work
         assert other in listed
     finally:
         await workplace.generations.drop(other)
-    assert job.id == claimed.id
 
 
-async def test_rounds_beside_running_jobs_harm_none(
+@pytest.mark.usefixtures("nothing_to_learn")
+async def test_rounds_do_not_disturb_running_jobs(
     trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
 ) -> None:
-    collections = [await workplace.collection(host.picture_urls(12, first=100 * number)) for number in range(3)]
+    collections = [await workplace.collection(host.picture_urls(12, first=100 * number)) for number in range(2)]
     rounds = janitor(workplace)
     stop = asyncio.Event()
 
@@ -105,7 +105,7 @@ async def test_rounds_beside_running_jobs_harm_none(
 
     async with trainers.running(janitor_seconds=0.05, index_grace_seconds=0.0, concurrent_jobs=2):
         cleaning = asyncio.create_task(clean())
-        for _ in range(3):
+        for _ in range(2):
             jobs = [await workplace.finetune(collection, force=True) for collection in collections]
             assert {(await trainers.ended(job)).state for job in jobs} == {JobState.DONE}
         stop.set()
@@ -117,7 +117,7 @@ async def test_rounds_beside_running_jobs_harm_none(
         assert live.qdrant_collection in await names(workplace)
 
 
-async def test_a_collection_that_cannot_be_removed_keeps_no_other(
+async def test_a_collection_that_cannot_be_removed_does_not_stop_the_others(
     workplace: Workplace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     collections = [await workplace.collection([f"https://example.org/{number}.jpg"]) for number in range(3)]
@@ -142,7 +142,7 @@ async def test_a_collection_that_cannot_be_removed_keeps_no_other(
     assert await names(workplace) == set()
 
 
-async def test_one_replica_does_the_round(workplace: Workplace) -> None:
+async def test_only_one_replica_at_a_time_runs_a_round(workplace: Workplace) -> None:
     blocked, going = asyncio.Event(), asyncio.Event()
 
     async def wait() -> None:
@@ -158,7 +158,7 @@ async def test_one_replica_does_the_round(workplace: Workplace) -> None:
     assert await janitor(workplace).round()
 
 
-async def test_a_task_that_fails_keeps_no_other_from_running(workplace: Workplace) -> None:
+async def test_a_failing_sweep_does_not_stop_the_others(workplace: Workplace) -> None:
     done = []
 
     async def fail() -> None:

@@ -1,4 +1,4 @@
-"""Hundreds of URLs, a fifth of them faulty in every way: one outcome for each row, also over a kill."""
+"""Hundreds of URLs, a fifth of them faulty, and a kill: each row gets exactly one outcome."""
 
 from contextlib import AsyncExitStack
 
@@ -18,19 +18,19 @@ pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(300
 
 ROWS = 400
 MODULE = "tests.integration.trainer.parts.guarded_trainer"
-# It pauses its host for a minute.
+# A fault that pauses its host for a minute.
 WITHOUT = ("busy",)
 MOST_BYTES = 600_000_000
 
 
 async def fetched(workplace: Workplace, job: Job) -> bool:
-    """Whether the job is through with its images."""
+    """Return whether the job has fetched its images."""
     found = await workplace.jobs.get(job.id)
     assert found.state is JobState.RUNNING
     return found.phase == Phase.FITTING.value
 
 
-async def test_each_row_has_one_outcome_and_a_kill_at_half_costs_next_to_nothing(
+async def test_each_row_gets_one_outcome_and_a_kill_halfway_costs_next_to_nothing(
     trainers: Trainers, workplace: Workplace, embedder: PixelEmbedder
 ) -> None:
     async with AsyncExitStack() as stack:

@@ -1,4 +1,4 @@
-"""A finetune with the embedder as it is, in processes of its own."""
+"""A finetune with the real embedder, in a process of its own."""
 
 import io
 import struct
@@ -21,17 +21,18 @@ IMAGES = 60
 
 
 def chunk(kind: bytes, data: bytes) -> bytes:
-    """A chunk of a PNG."""
+    """Return a chunk of a PNG file."""
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 def bomb() -> bytes:
-    """A small PNG that says it has 400 megapixels."""
+    """Return a small PNG that claims to have 400 megapixels."""
     head = struct.pack(">IIBBBBB", 20_000, 20_000, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
-async def test_bad_images_cost_their_rows_and_a_killed_embedder_only_time(
+@pytest.mark.usefixtures("nothing_to_learn")
+async def test_a_killed_embedder_costs_only_time_and_bad_images_only_their_rows(
     trainers: Trainers, workplace: Workplace, host: ImageHost
 ) -> None:
     gif = io.BytesIO()
@@ -44,20 +45,18 @@ async def test_bad_images_cost_their_rows_and_a_killed_embedder_only_time(
     }
     urls = [host.url("page"), host.url("half"), host.url("bomb"), host.url("gif"), *host.picture_urls(IMAGES)]
     job = await workplace.finetune(await workplace.collection(urls))
-    # Slow enough to be killed in the middle.
+    # Slow enough for a kill halfway.
     host.delay = 0.1
-    async with running_embedder(workers="1") as first:
-        context = trainers.running(embedder_address=first.target, downloads_per_host=4, lease_seconds=10.0)
-        await context.__aenter__()
-        try:
-            await eventually(lambda: len(host.pictures_served) > IMAGES // 2)
-            first.process.kill()
-            await first.process.wait()
-            async with running_embedder(workers="1", listen=first.target) as second:
-                job = await trainers.ended(job)
-                backbone = second.description.checksum
-        finally:
-            await context.__aexit__(None, None, None)
+    async with (
+        running_embedder(workers="1") as first,
+        trainers.running(embedder_address=first.target, downloads_per_host=4, lease_seconds=10.0),
+    ):
+        await eventually(lambda: len(host.pictures_served) > IMAGES // 2)
+        first.process.kill()
+        await first.process.wait()
+        async with running_embedder(workers="1", listen=first.target) as second:
+            job = await trainers.ended(job)
+            backbone = second.description.checksum
     assert (job.state, job.error_message) == (JobState.DONE, None)
     _, index = await workplace.indexes.live(job.collection_id)
     assert index is not None

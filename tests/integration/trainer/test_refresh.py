@@ -1,4 +1,4 @@
-"""A refresh asks for every image, and fetches and embeds those that are not as they were."""
+"""A refresh asks hosts about all images, and downloads and embeds those that changed."""
 
 import asyncio
 
@@ -21,7 +21,7 @@ DATE = "Tue, 03 Nov 2026 10:00:00 GMT"
 
 
 def versioned(number: int, *, etag: str | None = None, last_modified: str | None = None) -> Answer:
-    """A picture of a version, which is not sent to who has it."""
+    """Answer with a picture that has validators, or with a 304 if the client has that version."""
 
     async def answer(request: web.Request) -> web.Response:
         tags = {"ETag": etag} if etag else {}
@@ -35,14 +35,14 @@ def versioned(number: int, *, etag: str | None = None, last_modified: str | None
 
 
 async def refreshed(trainers: Trainers, workplace: Workplace, collection: int) -> Job:
-    """The job of one refresh, which has ended."""
+    """Refresh a collection and return the job when it has ended."""
     job, _ = await workplace.jobs.enqueue(collection, backbone=None, force=False, refresh=True)
     assert job is not None
     async with trainers.running():
         return await trainers.ended(job)
 
 
-async def test_what_is_as_it_was_is_neither_sent_nor_embedded_again(
+async def test_unchanged_images_are_neither_sent_nor_embedded_again(
     trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
 ) -> None:
     host.answers |= {
@@ -54,29 +54,29 @@ async def test_what_is_as_it_was_is_neither_sent_nor_embedded_again(
         "redirected": redirect("tagged"),
     }
     urls = [host.url(path) for path in ("tagged", "dated", "changes", "goes", "unversioned", "redirected")]
-    # Equal URLs share what they find.
+    # Rows with equal URLs share the result.
     collection = await workplace.collection([*urls, urls[0]])
     assert (await trainers.finetuned(collection)).state is JobState.DONE
     embedder.embedded.clear()
     host.answers |= {"changes": versioned(30, etag='"new"'), "goes": status(404)}
     job = await refreshed(trainers, workplace, collection)
     assert (job.state, job.error_message) == (JobState.DONE, None)
-    # What was redirected is not known by what it was redirected to.
+    # "changes", and the two without a version of their own.
     assert embedder.embedded.total() == 3
     assert await reasons(workplace, collection) == {host.url("goes"): "not_found"}
     _, index = await workplace.indexes.live(collection)
     assert index is not None
     assert (await workplace.client.count(index.qdrant_collection, exact=True)).count == 6
     page = await workplace.images.page(collection, 1, after=0, limit=10)
-    known = await workplace.base_stores.of(collection, embedder.checksum).known([image.id for image in page])
+    known = await workplace.base_stores.of(collection, embedder.checksum).existing([image.id for image in page])
     assert known == {image.id for image in page if image.image_url != host.url("goes")}
-    # The newer version is the one that the next refresh asks about.
+    # The next refresh asks for a version newer than the new one.
     embedder.embedded.clear()
     assert (await refreshed(trainers, workplace, collection)).state is JobState.DONE
     assert embedder.embedded.total() == 2
 
 
-async def test_another_backbone_is_not_content_with_what_is_as_it_was(
+async def test_another_backbone_embeds_unchanged_images_again(
     trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
 ) -> None:
     host.answers["tagged"] = versioned(1, etag='"one"')
@@ -87,7 +87,8 @@ async def test_another_backbone_is_not_content_with_what_is_as_it_was(
     assert embedder.embedded.total() == 2
 
 
-async def test_a_refresh_that_is_killed_does_not_begin_from_the_start(
+@pytest.mark.usefixtures("nothing_to_learn")
+async def test_a_killed_refresh_does_not_start_over(
     trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
 ) -> None:
     urls = host.picture_urls(100)
@@ -108,9 +109,7 @@ async def test_a_refresh_that_is_killed_does_not_begin_from_the_start(
     assert embedder.embedded.total() <= 105
 
 
-async def test_a_host_that_says_unchanged_unasked_has_no_image(
-    trainers: Trainers, workplace: Workplace, host: ImageHost
-) -> None:
+async def test_an_unrequested_304_is_a_failure(trainers: Trainers, workplace: Workplace, host: ImageHost) -> None:
     host.answers["odd"] = status(304)
     collection = await workplace.collection([host.url("odd"), *host.picture_urls(1)])
     async with asyncio.timeout(60):

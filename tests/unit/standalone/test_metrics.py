@@ -1,4 +1,4 @@
-"""The metrics of several processes, put together."""
+"""The metrics of several processes, merged."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ def service(name: str) -> CollectorRegistry:
     return registry
 
 
-async def test_samples_of_one_name_stand_together_and_say_whose_they_are(tmp_path: Path) -> None:
+async def test_samples_of_all_services_are_merged_and_labelled_by_service(tmp_path: Path) -> None:
     sockets = {name: tmp_path / f"{name}.sock" for name in ("one", "two", "gone")}
     metrics = InstanceMetrics(sockets, tmp_path)
     async with (

@@ -24,29 +24,17 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n similis/trainer/v1/trainer.proto\x12\x12similis.trainer.v1\"\x0e\n\x0cNudgeRequest\"\x0f\n\rNudgeResponse\"!\n\x0fWatchJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\x03\"@\n\x10WatchJobResponse\x12,\n\x03job\x18\x01 \x01(\x0b\x32\x1f.similis.trainer.v1.JobProgress\"\"\n\x10\x43\x61ncelJobRequest\x12\x0e\n\x06job_id\x18\x01 \x01(\x03\"A\n\x11\x43\x61ncelJobResponse\x12,\n\x03job\x18\x01 \x01(\x0b\x32\x1f.similis.trainer.v1.JobProgress\"\x96\x01\n\x0bJobProgress\x12\x0e\n\x06job_id\x18\x01 \x01(\x03\x12+\n\x05state\x18\x02 \x01(\x0e\x32\x1c.similis.trainer.v1.JobState\x12\r\n\x05phase\x18\x03 \x01(\t\x12\x10\n\x08progress\x18\x04 \x01(\x01\x12\x12\n\nerror_code\x18\x05 \x01(\t\x12\x15\n\rerror_message\x18\x06 \x01(\t*\x95\x01\n\x08JobState\x12\x19\n\x15JOB_STATE_UNSPECIFIED\x10\x00\x12\x14\n\x10JOB_STATE_QUEUED\x10\x01\x12\x15\n\x11JOB_STATE_RUNNING\x10\x02\x12\x12\n\x0eJOB_STATE_DONE\x10\x03\x12\x14\n\x10JOB_STATE_FAILED\x10\x04\x12\x17\n\x13JOB_STATE_CANCELLED\x10\x05\x32\x91\x02\n\x0eTrainerService\x12L\n\x05Nudge\x12 .similis.trainer.v1.NudgeRequest\x1a!.similis.trainer.v1.NudgeResponse\x12W\n\x08WatchJob\x12#.similis.trainer.v1.WatchJobRequest\x1a$.similis.trainer.v1.WatchJobResponse0\x01\x12X\n\tCancelJob\x12$.similis.trainer.v1.CancelJobRequest\x1a%.similis.trainer.v1.CancelJobResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n similis/trainer/v1/trainer.proto\x12\x12similis.trainer.v1\"\x0e\n\x0cNudgeRequest\"\x0f\n\rNudgeResponse2^\n\x0eTrainerService\x12L\n\x05Nudge\x12 .similis.trainer.v1.NudgeRequest\x1a!.similis.trainer.v1.NudgeResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'similis.trainer.v1.trainer_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_JOBSTATE']._serialized_start=447
-  _globals['_JOBSTATE']._serialized_end=596
   _globals['_NUDGEREQUEST']._serialized_start=56
   _globals['_NUDGEREQUEST']._serialized_end=70
   _globals['_NUDGERESPONSE']._serialized_start=72
   _globals['_NUDGERESPONSE']._serialized_end=87
-  _globals['_WATCHJOBREQUEST']._serialized_start=89
-  _globals['_WATCHJOBREQUEST']._serialized_end=122
-  _globals['_WATCHJOBRESPONSE']._serialized_start=124
-  _globals['_WATCHJOBRESPONSE']._serialized_end=188
-  _globals['_CANCELJOBREQUEST']._serialized_start=190
-  _globals['_CANCELJOBREQUEST']._serialized_end=224
-  _globals['_CANCELJOBRESPONSE']._serialized_start=226
-  _globals['_CANCELJOBRESPONSE']._serialized_end=291
-  _globals['_JOBPROGRESS']._serialized_start=294
-  _globals['_JOBPROGRESS']._serialized_end=444
-  _globals['_TRAINERSERVICE']._serialized_start=599
-  _globals['_TRAINERSERVICE']._serialized_end=872
+  _globals['_TRAINERSERVICE']._serialized_start=89
+  _globals['_TRAINERSERVICE']._serialized_end=183
 # @@protoc_insertion_point(module_scope)

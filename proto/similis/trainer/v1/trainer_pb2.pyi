@@ -5,7 +5,6 @@ isort:skip_file
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
-from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -16,29 +15,6 @@ else:
     from typing_extensions import TypeAlias as _TypeAlias, Never as _Never
 
 DESCRIPTOR: _descriptor.FileDescriptor
-
-class _JobState:
-    ValueType = _typing.NewType("ValueType", _builtins.int)
-    V: _TypeAlias = ValueType  # noqa: Y015
-
-class _JobStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_JobState.ValueType], _builtins.type):
-    DESCRIPTOR: _descriptor.EnumDescriptor
-    JOB_STATE_UNSPECIFIED: _JobState.ValueType  # 0
-    JOB_STATE_QUEUED: _JobState.ValueType  # 1
-    JOB_STATE_RUNNING: _JobState.ValueType  # 2
-    JOB_STATE_DONE: _JobState.ValueType  # 3
-    JOB_STATE_FAILED: _JobState.ValueType  # 4
-    JOB_STATE_CANCELLED: _JobState.ValueType  # 5
-
-class JobState(_JobState, metaclass=_JobStateEnumTypeWrapper): ...
-
-JOB_STATE_UNSPECIFIED: JobState.ValueType  # 0
-JOB_STATE_QUEUED: JobState.ValueType  # 1
-JOB_STATE_RUNNING: JobState.ValueType  # 2
-JOB_STATE_DONE: JobState.ValueType  # 3
-JOB_STATE_FAILED: JobState.ValueType  # 4
-JOB_STATE_CANCELLED: JobState.ValueType  # 5
-Global___JobState: _TypeAlias = JobState  # noqa: Y015
 
 @_typing.final
 class NudgeRequest(_message.Message):
@@ -69,118 +45,3 @@ class NudgeResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___NudgeResponse: _TypeAlias = NudgeResponse  # noqa: Y015
-
-@_typing.final
-class WatchJobRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    JOB_ID_FIELD_NUMBER: _builtins.int
-    job_id: _builtins.int
-    def __init__(
-        self,
-        *,
-        job_id: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___WatchJobRequest: _TypeAlias = WatchJobRequest  # noqa: Y015
-
-@_typing.final
-class WatchJobResponse(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    JOB_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def job(self) -> Global___JobProgress: ...
-    def __init__(
-        self,
-        *,
-        job: Global___JobProgress | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___WatchJobResponse: _TypeAlias = WatchJobResponse  # noqa: Y015
-
-@_typing.final
-class CancelJobRequest(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    JOB_ID_FIELD_NUMBER: _builtins.int
-    job_id: _builtins.int
-    def __init__(
-        self,
-        *,
-        job_id: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CancelJobRequest: _TypeAlias = CancelJobRequest  # noqa: Y015
-
-@_typing.final
-class CancelJobResponse(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    JOB_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def job(self) -> Global___JobProgress: ...
-    def __init__(
-        self,
-        *,
-        job: Global___JobProgress | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job", b"job"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___CancelJobResponse: _TypeAlias = CancelJobResponse  # noqa: Y015
-
-@_typing.final
-class JobProgress(_message.Message):
-    DESCRIPTOR: _descriptor.Descriptor
-
-    JOB_ID_FIELD_NUMBER: _builtins.int
-    STATE_FIELD_NUMBER: _builtins.int
-    PHASE_FIELD_NUMBER: _builtins.int
-    PROGRESS_FIELD_NUMBER: _builtins.int
-    ERROR_CODE_FIELD_NUMBER: _builtins.int
-    ERROR_MESSAGE_FIELD_NUMBER: _builtins.int
-    job_id: _builtins.int
-    state: Global___JobState.ValueType
-    phase: _builtins.str
-    """"queued", "fetching", "fitting", "checking", "indexing", "publishing"."""
-    progress: _builtins.float
-    """Percent, 0 to 100, never falling."""
-    error_code: _builtins.str
-    """Set when the job failed."""
-    error_message: _builtins.str
-    def __init__(
-        self,
-        *,
-        job_id: _builtins.int = ...,
-        state: Global___JobState.ValueType = ...,
-        phase: _builtins.str = ...,
-        progress: _builtins.float = ...,
-        error_code: _builtins.str = ...,
-        error_message: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["error_code", b"error_code", "error_message", b"error_message", "job_id", b"job_id", "phase", b"phase", "progress", b"progress", "state", b"state"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___JobProgress: _TypeAlias = JobProgress  # noqa: Y015

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class TrainerServiceStub:
-    """Runs finetune jobs. The queue is in Postgres; any replica answers for any job.
+    """Runs finetune jobs. The queue is in Postgres, so any replica can be called.
     """
 
     def __init__(self, channel):
@@ -40,38 +40,14 @@ class TrainerServiceStub:
                 request_serializer=similis_dot_trainer_dot_v1_dot_trainer__pb2.NudgeRequest.SerializeToString,
                 response_deserializer=similis_dot_trainer_dot_v1_dot_trainer__pb2.NudgeResponse.FromString,
                 _registered_method=True)
-        self.WatchJob = channel.unary_stream(
-                '/similis.trainer.v1.TrainerService/WatchJob',
-                request_serializer=similis_dot_trainer_dot_v1_dot_trainer__pb2.WatchJobRequest.SerializeToString,
-                response_deserializer=similis_dot_trainer_dot_v1_dot_trainer__pb2.WatchJobResponse.FromString,
-                _registered_method=True)
-        self.CancelJob = channel.unary_unary(
-                '/similis.trainer.v1.TrainerService/CancelJob',
-                request_serializer=similis_dot_trainer_dot_v1_dot_trainer__pb2.CancelJobRequest.SerializeToString,
-                response_deserializer=similis_dot_trainer_dot_v1_dot_trainer__pb2.CancelJobResponse.FromString,
-                _registered_method=True)
 
 
 class TrainerServiceServicer:
-    """Runs finetune jobs. The queue is in Postgres; any replica answers for any job.
+    """Runs finetune jobs. The queue is in Postgres, so any replica can be called.
     """
 
     def Nudge(self, request, context):
-        """Says that something may be waiting (a job, a deletion): claim now, not at the next poll.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def WatchJob(self, request, context):
-        """The job's progress: at once, then at every change, until the job has ended.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
-    def CancelJob(self, request, context):
-        """Asks a queued or running job to end; idempotent.
+        """Tells the trainer to look for jobs and deletions now instead of at its next poll. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -85,16 +61,6 @@ def add_TrainerServiceServicer_to_server(servicer, server):
                     request_deserializer=similis_dot_trainer_dot_v1_dot_trainer__pb2.NudgeRequest.FromString,
                     response_serializer=similis_dot_trainer_dot_v1_dot_trainer__pb2.NudgeResponse.SerializeToString,
             ),
-            'WatchJob': grpc.unary_stream_rpc_method_handler(
-                    servicer.WatchJob,
-                    request_deserializer=similis_dot_trainer_dot_v1_dot_trainer__pb2.WatchJobRequest.FromString,
-                    response_serializer=similis_dot_trainer_dot_v1_dot_trainer__pb2.WatchJobResponse.SerializeToString,
-            ),
-            'CancelJob': grpc.unary_unary_rpc_method_handler(
-                    servicer.CancelJob,
-                    request_deserializer=similis_dot_trainer_dot_v1_dot_trainer__pb2.CancelJobRequest.FromString,
-                    response_serializer=similis_dot_trainer_dot_v1_dot_trainer__pb2.CancelJobResponse.SerializeToString,
-            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'similis.trainer.v1.TrainerService', rpc_method_handlers)
@@ -104,7 +70,7 @@ def add_TrainerServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TrainerService:
-    """Runs finetune jobs. The queue is in Postgres; any replica answers for any job.
+    """Runs finetune jobs. The queue is in Postgres, so any replica can be called.
     """
 
     @staticmethod
@@ -124,60 +90,6 @@ class TrainerService:
             '/similis.trainer.v1.TrainerService/Nudge',
             similis_dot_trainer_dot_v1_dot_trainer__pb2.NudgeRequest.SerializeToString,
             similis_dot_trainer_dot_v1_dot_trainer__pb2.NudgeResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def WatchJob(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_stream(
-            request,
-            target,
-            '/similis.trainer.v1.TrainerService/WatchJob',
-            similis_dot_trainer_dot_v1_dot_trainer__pb2.WatchJobRequest.SerializeToString,
-            similis_dot_trainer_dot_v1_dot_trainer__pb2.WatchJobResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def CancelJob(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/similis.trainer.v1.TrainerService/CancelJob',
-            similis_dot_trainer_dot_v1_dot_trainer__pb2.CancelJobRequest.SerializeToString,
-            similis_dot_trainer_dot_v1_dot_trainer__pb2.CancelJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

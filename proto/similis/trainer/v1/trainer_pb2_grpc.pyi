@@ -27,33 +27,25 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TrainerServiceStub:
-    """Runs finetune jobs. The queue is in Postgres; any replica answers for any job."""
+    """Runs finetune jobs. The queue is in Postgres, so any replica can be called."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TrainerServiceAsyncStub: ...
     Nudge: _grpc.UnaryUnaryMultiCallable[_trainer_pb2.NudgeRequest, _trainer_pb2.NudgeResponse]
-    """Says that something may be waiting (a job, a deletion): claim now, not at the next poll."""
-    WatchJob: _grpc.UnaryStreamMultiCallable[_trainer_pb2.WatchJobRequest, _trainer_pb2.WatchJobResponse]
-    """The job's progress: at once, then at every change, until the job has ended."""
-    CancelJob: _grpc.UnaryUnaryMultiCallable[_trainer_pb2.CancelJobRequest, _trainer_pb2.CancelJobResponse]
-    """Asks a queued or running job to end; idempotent."""
+    """Tells the trainer to look for jobs and deletions now instead of at its next poll. Idempotent."""
 
 @_typing.type_check_only
 class TrainerServiceAsyncStub(TrainerServiceStub):
-    """Runs finetune jobs. The queue is in Postgres; any replica answers for any job."""
+    """Runs finetune jobs. The queue is in Postgres, so any replica can be called."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Nudge: _aio.UnaryUnaryMultiCallable[_trainer_pb2.NudgeRequest, _trainer_pb2.NudgeResponse]  # type: ignore[assignment]
-    """Says that something may be waiting (a job, a deletion): claim now, not at the next poll."""
-    WatchJob: _aio.UnaryStreamMultiCallable[_trainer_pb2.WatchJobRequest, _trainer_pb2.WatchJobResponse]  # type: ignore[assignment]
-    """The job's progress: at once, then at every change, until the job has ended."""
-    CancelJob: _aio.UnaryUnaryMultiCallable[_trainer_pb2.CancelJobRequest, _trainer_pb2.CancelJobResponse]  # type: ignore[assignment]
-    """Asks a queued or running job to end; idempotent."""
+    """Tells the trainer to look for jobs and deletions now instead of at its next poll. Idempotent."""
 
 class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Runs finetune jobs. The queue is in Postgres; any replica answers for any job."""
+    """Runs finetune jobs. The queue is in Postgres, so any replica can be called."""
 
     @_abc_1.abstractmethod
     def Nudge(
@@ -61,22 +53,6 @@ class TrainerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trainer_pb2.NudgeRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trainer_pb2.NudgeResponse, _abc.Awaitable[_trainer_pb2.NudgeResponse]]:
-        """Says that something may be waiting (a job, a deletion): claim now, not at the next poll."""
-
-    @_abc_1.abstractmethod
-    def WatchJob(
-        self,
-        request: _trainer_pb2.WatchJobRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_trainer_pb2.WatchJobResponse], _abc.AsyncIterator[_trainer_pb2.WatchJobResponse]]:
-        """The job's progress: at once, then at every change, until the job has ended."""
-
-    @_abc_1.abstractmethod
-    def CancelJob(
-        self,
-        request: _trainer_pb2.CancelJobRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_trainer_pb2.CancelJobResponse, _abc.Awaitable[_trainer_pb2.CancelJobResponse]]:
-        """Asks a queued or running job to end; idempotent."""
+        """Tells the trainer to look for jobs and deletions now instead of at its next poll. Idempotent."""
 
 def add_TrainerServiceServicer_to_server(servicer: TrainerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

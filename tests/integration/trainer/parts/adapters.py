@@ -1,4 +1,4 @@
-"""The adapter that serves a collection: read, made by a finetune, replaced."""
+"""The live adapter of a collection: read it, make one with a finetune, replace it."""
 
 import json
 from typing import Any
@@ -11,7 +11,7 @@ from tests.integration.workplace import Workplace
 
 
 async def live(workplace: Workplace, collection: int) -> tuple[StoredAdapter, dict[str, Any]]:
-    """The adapter that serves, and the figures that are kept with it."""
+    """Return the live adapter and its figures."""
     adapter = await workplace.adapters.live(collection)
     assert adapter is not None
     assert adapter.quality is not None
@@ -19,7 +19,7 @@ async def live(workplace: Workplace, collection: int) -> tuple[StoredAdapter, di
 
 
 async def finetuned(trainers: Trainers, workplace: Workplace, collection: int, **wanted: bool) -> dict[str, Any]:
-    """The figures of the next finetune."""
+    """Finetune the collection and return the figures of its adapter."""
     job, _ = await workplace.jobs.enqueue(collection, backbone=None, **{"force": False, **wanted})
     assert job is not None
     async with trainers.running():
@@ -28,7 +28,7 @@ async def finetuned(trainers: Trainers, workplace: Workplace, collection: int, *
 
 
 async def serve_instead(workplace: Workplace, collection: int, matrix: Matrix) -> None:
-    """Puts another adapter in the place of the one that serves."""
+    """Replace the live adapter's matrix."""
     adapter, _ = await live(workplace, collection)
     weights = Projection(matrix).to_bytes()
     await workplace.rows("UPDATE adapters SET weights = $2 WHERE id = $1 RETURNING id", adapter.id, weights)

@@ -1,4 +1,4 @@
-"""A content of good and bad images, and what may come of each row."""
+"""A content of good and bad images, and the outcomes that each row may have."""
 
 import random
 from collections.abc import Sequence
@@ -10,9 +10,9 @@ from tests.integration.trainer.parts.image_host import ImageHost, image_host
 from tests.integration.workplace import Workplace
 
 INDEXED = "indexed"
-# Requests a second that the limited host answers.
+# Requests per second that the limited host answers.
 RATE = 20
-# What an image of a host that is away may come to as well.
+# An image with one of these may also end as `host_unavailable`, once the host's breaker opens.
 SILENT = frozenset({"timeout", "connection_error", "dns_error"})
 
 
@@ -26,7 +26,7 @@ class FaultyHosts:
 
     @classmethod
     def at(cls, ports: Sequence[int]) -> "FaultyHosts":
-        """Those that another process serves at these ports."""
+        """The hosts that another process serves at these ports."""
         hosts = [ImageHost() for _ in range(3)]
         for host, port in zip(hosts, ports, strict=True):
             host.port = port
@@ -34,7 +34,7 @@ class FaultyHosts:
 
     @classmethod
     async def serve(cls, stack: AsyncExitStack, picture_size: int) -> "FaultyHosts":
-        """Serves them until the stack ends. picture_size: the sides of pictures in pixels."""
+        """Serve the hosts until the stack closes. picture_size: width and height of pictures in pixels."""
         hosts = [await stack.enter_async_context(image_host()) for _ in range(3)]
         for host in hosts:
             host.picture_size = picture_size
@@ -48,7 +48,7 @@ class FaultyHosts:
 
 @dataclass(frozen=True)
 class PlannedRow:
-    """A row of the content. outcomes: of which one must be its: INDEXED, or reasons."""
+    """A row of the content. outcomes: INDEXED or reasons, of which the row must get exactly one."""
 
     url: str
     outcomes: frozenset[str]
@@ -57,7 +57,7 @@ class PlannedRow:
 def fault_plan(
     hosts: FaultyHosts, rows: int, *, seed: int, without: Sequence[str] = (), faulty_share: float = 0.2
 ) -> list[PlannedRow]:
-    """So many rows in random order, the same for a seed. without: kinds of faults, the ends of their URLs."""
+    """Return `rows` rows in an order that `seed` decides. without: faults to leave out, by the end of their URLs."""
     bad = int(rows * faulty_share)
     of_dead, of_limited = bad // 10, bad // 20
     reasons = faulty(hosts.main) | redirects_to_private(hosts.main)
@@ -80,14 +80,14 @@ def fault_plan(
 
 
 async def outcomes_of(place: Workplace, collection: int, backbone: str) -> dict[str, list[str]]:
-    """What came of each row in the newest finetune, by URL: INDEXED for a base vector, and every reason."""
+    """Return the outcomes of each row in the newest finetune, by URL: INDEXED for a base vector, and reasons."""
     newest = max(await place.indexes.of_collection(collection), key=lambda index: index.id)
     page = await place.images.page(collection, newest.revision, after=0, limit=1_000_000)
     url_of = {image.id: image.image_url for image in page}
     found: dict[str, list[str]] = {url: [] for url in url_of.values()}
     for start in range(0, len(page), 1000):
         ids = [image.id for image in page[start : start + 1000]]
-        for identifier in await place.base_stores.of(collection, backbone).known(ids):
+        for identifier in await place.base_stores.of(collection, backbone).existing(ids):
             found[url_of[identifier]].append(INDEXED)
     for failure in await place.indexes.failures(newest.id):
         found[url_of[failure.image_id]].append(failure.reason)
@@ -95,7 +95,7 @@ async def outcomes_of(place: Workplace, collection: int, backbone: str) -> dict[
 
 
 def surprises(plan: Sequence[PlannedRow], found: dict[str, list[str]]) -> dict[str, list[str]]:
-    """The rows that have not exactly one outcome, or another than may be."""
+    """Return the rows without exactly one outcome, or with an outcome that is not allowed."""
     return {
         row.url: found[row.url] for row in plan if len(found[row.url]) != 1 or not set(found[row.url]) <= row.outcomes
     }

@@ -1,4 +1,4 @@
-"""Answers of hosts that are wrong in every way that hosts are."""
+"""Faulty hosts: answers that are wrong in every way seen in practice."""
 
 import asyncio
 import gzip
@@ -11,12 +11,12 @@ from PIL import Image
 from tests.integration.trainer.parts.image_host import Answer, ImageHost, picture
 
 PIECE = b"x" * 65536
-# 100 MB when it is unpacked.
+# 100 MB unpacked.
 BOMB = gzip.compress(b"\0" * 100_000_000, 1)
 
 
 def status(number: int, **headers: str) -> Answer:
-    """Nothing but a status."""
+    """Answer with a status and no body."""
 
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=number, headers={name.replace("_", "-"): value for name, value in headers.items()})
@@ -25,7 +25,7 @@ def status(number: int, **headers: str) -> Answer:
 
 
 def body(data: bytes, content_type: str = "image/png") -> Answer:
-    """These bytes."""
+    """Answer with these bytes."""
 
     async def answer(_: web.Request) -> web.Response:
         return web.Response(body=data, content_type=content_type)
@@ -34,12 +34,12 @@ def body(data: bytes, content_type: str = "image/png") -> Answer:
 
 
 def redirect(to: str, number: int = 302) -> Answer:
-    """To another place, which may be relative."""
+    """Redirect to a URL, which may be relative."""
     return status(number, Location=to)
 
 
 def in_turn(*answers: Answer) -> Answer:
-    """One answer after the other, the last for ever."""
+    """Give the answers in turn, and repeat the last one."""
     left = list(answers)
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -49,7 +49,7 @@ def in_turn(*answers: Answer) -> Answer:
 
 
 def raw(write: Callable[[asyncio.Transport], Awaitable[None]]) -> Answer:
-    """Whatever is written to the connection, which is closed then."""
+    """Write raw bytes to the connection, then close it."""
 
     async def answer(request: web.Request) -> web.Response:
         transport = request.transport
@@ -62,9 +62,9 @@ def raw(write: Callable[[asyncio.Transport], Awaitable[None]]) -> Answer:
 
 
 def head(length: int | None, more: str = "") -> bytes:
-    """The head of an answer that says it has this length."""
-    told = more if length is None else f"Content-Length: {length}\r\n{more}"
-    return f"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n{told}Connection: close\r\n\r\n".encode()
+    """Return the head of a response that claims this length."""
+    fields = more if length is None else f"Content-Length: {length}\r\n{more}"
+    return f"HTTP/1.1 200 OK\r\nContent-Type: image/png\r\n{fields}Connection: close\r\n\r\n".encode()
 
 
 async def _truncated(transport: asyncio.Transport) -> None:
@@ -122,14 +122,14 @@ async def _silent(_: asyncio.Transport) -> None:
 
 
 def half_a_jpeg() -> bytes:
-    """A JPEG that ends in the middle."""
+    """Return a truncated JPEG."""
     out = io.BytesIO()
     Image.new("RGB", (64, 64), "red").save(out, "JPEG")
     return out.getvalue()[:300]
 
 
 def redirects_to_private(host: ImageHost) -> dict[str, str]:
-    """Sets up redirects to addresses that are not public; gives the reason that each URL must fail with."""
+    """Set up redirects to private addresses; return the reason that each URL must fail with."""
     private = (
         "http://127.0.0.2/a.png",
         "http://10.0.0.1/a.png",
@@ -144,7 +144,7 @@ def redirects_to_private(host: ImageHost) -> dict[str, str]:
 
 
 def faulty(host: ImageHost) -> dict[str, str]:
-    """Sets up every fault on a host; gives the reason that each URL must fail with."""
+    """Set up all faults on a host; return the reason that each URL must fail with."""
     host.answers |= {
         "gone": status(410),
         "forbidden": status(403),
@@ -200,7 +200,7 @@ def faulty(host: ImageHost) -> dict[str, str]:
         "half": "decode_error",
     }
     elsewhere = {
-        # By another name, since all images of a host wait when it wants them to.
+        # Under another name, since a request to wait affects all images of a host.
         host.url("busy").replace("127.0.0.1", "localhost"): "rate_limited",
         "http://127.0.0.1:1/nobody-listens.png": "connection_error",
         "http://nowhere.invalid/a.png": "dns_error",

@@ -1,6 +1,6 @@
-"""`python -m tests.integration.trainer.parts.guarded_trainer`: a trainer to which 127.0.0.1 is the public internet.
+"""`python -m tests.integration.trainer.parts.guarded_trainer`: a trainer that takes 127.0.0.1 for the public Internet.
 
-So hosts on the loopback interface can be had, while the network guard keeps it from everything else.
+Hosts on that address can be reached, while the network guard blocks all other addresses.
 """
 
 from servicekit import network_guard

@@ -1,4 +1,4 @@
-"""Hosts of images as they are met: good ones, slow ones, and ones that answer wrongly in every way."""
+"""An image host that tests control: good pictures, slow ones, and any other answer."""
 
 import asyncio
 import io
@@ -14,7 +14,7 @@ Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def picture(number: int, size: int = 24) -> bytes:
-    """An encoded image, another one for each number."""
+    """Return an encoded image, a different one for each number."""
     pixels = np.random.default_rng(number).integers(0, 255, (size, size, 3), dtype=np.uint8)
     out = io.BytesIO()
     Image.fromarray(pixels).save(out, "PNG")
@@ -22,47 +22,47 @@ def picture(number: int, size: int = 24) -> bytes:
 
 
 class ImageHost:
-    """A host on a loopback port. It counts what it is asked for."""
+    """A host on a loopback port, which counts its requests."""
 
     def __init__(self) -> None:
         self.port = 0
         self.requests: Counter[str] = Counter()
         self.under_way = 0
         self.most_under_way = 0
-        # Sides of a picture, in pixels.
+        # Width and height of a picture in pixels.
         self.picture_size = 24
-        # Pictures a second that are answered, others are told to wait; None: all of them.
+        # Pictures served per second; further requests get a 429. None: no limit.
         self.rate: int | None = None
         self._answered: Counter[int] = Counter()
-        # Seconds that each picture takes.
+        # Seconds per picture.
         self.delay = 0.0
-        # Pictures wait here when it is not set.
+        # Requests for pictures wait until it is set.
         self.open = asyncio.Event()
         self.open.set()
         self.answers: dict[str, Answer] = {}
 
     def url(self, path: str) -> str:
-        """The URL of a path."""
+        """Return the URL of a path."""
         return f"http://127.0.0.1:{self.port}/{path}"
 
     def picture_urls(self, count: int, first: int = 0) -> list[str]:
-        """The URLs of `count` different pictures."""
+        """Return the URLs of `count` different pictures."""
         return [self.url(f"pictures/{number}/full/max/0/default.png") for number in range(first, first + count)]
 
     @property
     def pictures_served(self) -> Counter[str]:
-        """How often each picture was asked for."""
+        """The number of requests for each picture, by path."""
         return Counter({path: n for path, n in self.requests.items() if path.startswith("pictures/")})
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Answers any GET."""
+        """Answer any GET request."""
         path = request.path.lstrip("/")
         self.requests[path] += 1
         self.under_way += 1
         self.most_under_way = max(self.most_under_way, self.under_way)
         try:
             if path.startswith("pictures/"):
-                if self._too_many():
+                if self._is_over_rate():
                     return web.Response(status=429, headers={"Retry-After": "1"})
                 await self.open.wait()
                 await asyncio.sleep(self.delay)
@@ -73,7 +73,7 @@ class ImageHost:
         finally:
             self.under_way -= 1
 
-    def _too_many(self) -> bool:
+    def _is_over_rate(self) -> bool:
         second = int(asyncio.get_running_loop().time())
         self._answered[second] += 1
         return self.rate is not None and self._answered[second] > self.rate
@@ -81,7 +81,7 @@ class ImageHost:
 
 @asynccontextmanager
 async def image_host() -> AsyncIterator[ImageHost]:
-    """A host while entered."""
+    """A serving host while entered."""
     host = ImageHost()
     application = web.Application()
     application.router.add_get("/{path:.*}", host.answer)

@@ -1,4 +1,4 @@
-"""An embedder whose vectors are pixels: the real protocol over a real server, countable, and breakable on demand."""
+"""An embedder whose vectors are pixels: the real protocol over a real server, which tests can count and break."""
 
 import asyncio
 import hashlib
@@ -24,18 +24,18 @@ DIMENSION = SIDE * SIDE * 3
 
 
 class PixelEmbedder(embedder_pb2_grpc.EmbedderServiceServicer):
-    """Answers as the embedder does. `embedded` counts images by digest."""
+    """Answers like the embedder. `embedded` counts images by digest."""
 
     def __init__(self) -> None:
         self.target = ""
         self.checksum = "pixels-1-" + "0" * 55
         self.embedded: Counter[str] = Counter()
-        # What is answered for the images with these digests, in place of their pixels.
+        # Vectors to return instead of pixels, by the image's digest.
         self.vectors: dict[str, npt.NDArray[np.float32]] = {}
         self.streams = 0
-        # Seconds that an image takes.
+        # Seconds per image.
         self.delay = 0.0
-        # The stream is broken off when this many more images were answered; None: never.
+        # Break the stream after this many more images; None: never.
         self.break_after: int | None = None
 
     async def Describe(  # noqa: N802
@@ -46,6 +46,9 @@ class PixelEmbedder(embedder_pb2_grpc.EmbedderServiceServicer):
         return embedder_pb2.DescribeResponse(
             backbone="pixels", checksum=self.checksum, dimension=DIMENSION, device="cpu", engine="pillow"
         )
+
+    async def Embed(self, request: embedder_pb2.EmbedRequest, context: Context) -> embedder_pb2.EmbedResponse:  # noqa: N802, ARG002
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "finetunes use EmbedStream")
 
     async def EmbedStream(  # noqa: N802
         self, request_iterator: AsyncIterator[embedder_pb2.EmbedStreamRequest], context: Context
@@ -89,7 +92,7 @@ class PixelEmbedder(embedder_pb2_grpc.EmbedderServiceServicer):
 async def pixel_embedder(
     listen: str = "127.0.0.1:0", embedder: PixelEmbedder | None = None
 ) -> AsyncIterator[PixelEmbedder]:
-    """An embedder while entered; the same one can be served again at the same address after it was away."""
+    """A serving embedder while entered. The same one can be served again at its address later."""
     servicer = embedder or PixelEmbedder()
     async with grpc_server(
         ServerPlan(listen, grace_seconds=0),

@@ -1,4 +1,4 @@
-"""A trainer as a process of its own, to be killed."""
+"""A trainer as a process of its own, which tests can kill."""
 
 import asyncio
 import json
@@ -14,19 +14,19 @@ START_SECONDS, STOP_SECONDS = 60.0, 30.0
 
 
 def environment(settings: TrainerSettings) -> dict[str, str]:
-    """The settings as a process reads them."""
-    told = settings.model_dump(exclude_none=True)
-    told["database_url"] = settings.database_url.get_secret_value()
-    return {f"SIMILIS_{name.upper()}": str(value) for name, value in told.items()}
+    """Return the settings as environment variables."""
+    values = settings.model_dump(exclude_none=True)
+    values["database_url"] = settings.database_url.get_secret_value()
+    return {f"SIMILIS_{name.upper()}": str(value) for name, value in values.items()}
 
 
 @asynccontextmanager
 async def trainer_process(
     settings: TrainerSettings, log: list[dict[str, object]] | None = None, *, module: str = "trainer"
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """`python -m trainer`, working when this is entered; killed in the end if it still runs.
+    """A started `python -m trainer`, killed on exit if it still runs.
 
-    log: filled with the events that it logs. module: what is run in its place.
+    log: receives the events that it logs. module: the module to run instead of `trainer`.
     """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", module),
@@ -50,7 +50,7 @@ async def trainer_process(
 
 
 async def stop(process: asyncio.subprocess.Process) -> int:
-    """Asks the process to stop; its exit status."""
+    """Ask the process to stop and return its exit status."""
     process.send_signal(signal.SIGTERM)
     async with asyncio.timeout(STOP_SECONDS):
         return await process.wait()

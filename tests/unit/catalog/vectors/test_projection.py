@@ -1,4 +1,4 @@
-"""The adapter as bytes and as a function."""
+"""The linear adapter as bytes and as a function."""
 
 import numpy as np
 import pytest
@@ -7,24 +7,24 @@ from safetensors import SafetensorError
 from catalog.vectors.projection import Projection, normalised
 
 
-def test_a_projection_comes_back_from_its_bytes() -> None:
+def test_a_projection_survives_serialisation() -> None:
     matrix = np.random.default_rng(1).normal(size=(20, 5)).astype(np.float32)
-    # Not contiguous, as slices of a basis are.
+    # Slices of a basis are not contiguous, so neither is this matrix.
     projection = Projection(np.asfortranarray(matrix))
     vectors = np.random.default_rng(2).normal(size=(7, 20)).astype(np.float32)
-    again = Projection.from_bytes(projection.to_bytes())
-    np.testing.assert_array_equal(again.matrix, matrix)
-    np.testing.assert_array_equal(again.apply(vectors), projection.apply(vectors))
+    restored = Projection.from_bytes(projection.to_bytes())
+    np.testing.assert_array_equal(restored.matrix, matrix)
+    np.testing.assert_array_equal(restored.apply(vectors), projection.apply(vectors))
 
 
-def test_bytes_that_are_no_projection_are_refused() -> None:
+def test_malformed_bytes_are_refused() -> None:
     for data in (b"", b"nonsense", b"\xff" * 100):
         with pytest.raises(SafetensorError):
             Projection.from_bytes(data)
 
 
-def test_what_comes_out_has_length_one_and_nothing_stays_nothing() -> None:
+def test_results_have_length_one_and_zero_vectors_stay_zero() -> None:
     projection = Projection(np.eye(4, 3, dtype=np.float32))
     tuned = projection.apply(np.array([[3, 4, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]], dtype=np.float32))
-    np.testing.assert_allclose(tuned, [[0.6, 0.8, 0], [0, 0, 0], [0, 0, 0]], atol=1e-6)
+    np.testing.assert_allclose(tuned, np.array([[0.6, 0.8, 0], [0, 0, 0], [0, 0, 0]], dtype=np.float32), atol=1e-6)
     assert normalised(np.zeros((0, 4), dtype=np.float32)).shape == (0, 4)

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 
 from embedder.backbones.builtin import PREPROCESSING
-from embedder.engines.batch_engine import Pending
+from embedder.engines.batch_engine import PendingBatch
 from embedder.engines.engine import EngineBroken, EngineError, Pixels, Vectors
 from embedder.workers.arena import Arena, arena_bytes, open_arena
 from embedder.workers.batch_work import BatchWork
-from embedder.workers.wire import FrameReceiver, Job, Result, encode
+from embedder.workers.wire import Job, Result, header
+from servicekit.process.frames import FrameReceiver, frame_start
+from servicekit.process.parent_link import ParentLink
 
 
 class PlayedEngine:
@@ -27,7 +29,7 @@ class PlayedEngine:
     def __init__(self, *outcomes: float | Exception) -> None:
         self._outcomes = iter(outcomes)
 
-    def begin(self, fill: Callable[[Pixels], None], count: int) -> Pending:  # noqa: ARG002
+    def start(self, fill: Callable[[Pixels], None], count: int) -> PendingBatch:  # noqa: ARG002
         outcome = next(self._outcomes)
 
         def collect() -> Vectors:
@@ -35,7 +37,7 @@ class PlayedEngine:
                 raise outcome
             return np.full((count, 2), outcome, np.float32)
 
-        return Pending(collect)
+        return PendingBatch(collect)
 
 
 @pytest.fixture
@@ -61,14 +63,14 @@ class Engine:
 
     def answer(self) -> str | None:
         """The code that one batch is answered with. Raises EOFError when the engine has ended instead."""
-        self._connection.sendall(encode(Job(1, slots=[0])))
-        ((header, _),) = self._frames.next()
-        return Result(**json.loads(header)).code
+        self._connection.sendall(frame_start(header(Job(1, slots=[0]))))
+        ((result, _),) = self._frames.next()
+        return Result(**json.loads(result)).code
 
     @staticmethod
     def _serve(engine: PlayedEngine, arena: Arena, connection: socket.socket) -> None:
         with connection:
-            BatchWork(engine, arena).serve(FrameReceiver(connection), connection)
+            BatchWork(engine, arena).serve(ParentLink(connection))
 
 
 def test_a_batch_that_fails_or_is_not_finite_costs_no_other(arena: Arena) -> None:

@@ -1,20 +1,25 @@
 """Creation requests: defaults, precedence, ranges."""
 
+from typing import Any
+
 import pytest
 
 from local_qdrant.protocol.messages import collections_pb2 as pb
 from local_qdrant.protocol.specification import specify
 from local_qdrant.protocol.status import Code, StatusError
 
+# Protobuf enums are open: any number can arrive.
+UNKNOWN_DISTANCE: Any = 99
 
-def request(**fields: object) -> pb.CreateCollection:
+
+def request(**fields: Any) -> pb.CreateCollection:
     made = pb.CreateCollection(collection_name="c", **fields)
     made.vectors_config.params.size = made.vectors_config.params.size or 8
     made.vectors_config.params.distance = made.vectors_config.params.distance or pb.Cosine
     return made
 
 
-def test_qdrants_defaults_hold_unless_something_is_asked_for() -> None:
+def test_qdrants_defaults_apply_unless_the_request_overrides_them() -> None:
     made = specify(request())
     assert (made.hnsw.m, made.hnsw.ef_construct) == (16, 100)
     assert made.optimizers.indexing_threshold == 10_000
@@ -22,13 +27,13 @@ def test_qdrants_defaults_hold_unless_something_is_asked_for() -> None:
     assert made.on_disk_payload
 
 
-def test_what_the_vector_says_goes_before_what_the_collection_says() -> None:
-    asked = request(hnsw_config=pb.HnswConfigDiff(m=8, ef_construct=50))
-    asked.vectors_config.params.hnsw_config.m = 4
-    asked.quantization_config.scalar.type = pb.Int8
-    asked.vectors_config.params.quantization_config.scalar.CopyFrom(pb.ScalarQuantization(type=pb.Int8, quantile=0.9))
+def test_parameters_of_the_vector_override_those_of_the_collection() -> None:
+    message = request(hnsw_config=pb.HnswConfigDiff(m=8, ef_construct=50))
+    message.vectors_config.params.hnsw_config.m = 4
+    message.quantization_config.scalar.type = pb.Int8
+    message.vectors_config.params.quantization_config.scalar.CopyFrom(pb.ScalarQuantization(type=pb.Int8, quantile=0.9))
 
-    made = specify(asked)
+    made = specify(message)
 
     assert (made.hnsw.m, made.hnsw.ef_construct) == (4, 50)
     assert made.scalar is not None
@@ -39,22 +44,22 @@ def test_what_the_vector_says_goes_before_what_the_collection_says() -> None:
     ("m", "threshold", "quantized", "wanted"),
     [(16, 100, False, True), (0, 100, False, False), (16, 0, True, False), (0, 100, True, True)],
 )
-def test_an_index_is_wanted_when_there_is_a_threshold_and_something_to_build(
+def test_an_index_is_wanted_if_there_is_a_threshold_and_a_graph_or_quantization(
     m: int, threshold: int, quantized: bool, wanted: bool
 ) -> None:
-    asked = request(
+    message = request(
         hnsw_config=pb.HnswConfigDiff(m=m), optimizers_config=pb.OptimizersConfigDiff(indexing_threshold=threshold)
     )
     if quantized:
-        asked.quantization_config.scalar.type = pb.Int8
-    assert specify(asked).wants_index is wanted
+        message.quantization_config.scalar.type = pb.Int8
+    assert specify(message).wants_index is wanted
 
 
 @pytest.mark.parametrize(
     "fields",
     [
         {"vectors_config": pb.VectorsConfig(params=pb.VectorParams(size=65_537, distance=pb.Dot))},
-        {"vectors_config": pb.VectorsConfig(params=pb.VectorParams(size=8, distance=99))},
+        {"vectors_config": pb.VectorsConfig(params=pb.VectorParams(size=8, distance=UNKNOWN_DISTANCE))},
         {"hnsw_config": pb.HnswConfigDiff(ef_construct=3)},
         {"optimizers_config": pb.OptimizersConfigDiff(deleted_threshold=1.5)},
         {"optimizers_config": pb.OptimizersConfigDiff(deleted_threshold=float("nan"))},
@@ -63,12 +68,12 @@ def test_an_index_is_wanted_when_there_is_a_threshold_and_something_to_build(
         {"quantization_config": pb.QuantizationConfig()},
     ],
 )
-def test_values_out_of_range_are_invalid(fields: dict[str, object]) -> None:
+def test_values_out_of_range_are_invalid(fields: dict[str, Any]) -> None:
     with pytest.raises(StatusError) as error:
         specify(request(**fields))
     assert error.value.code is Code.INVALID_ARGUMENT
 
 
-def test_the_request_without_vectors_is_refused() -> None:
+def test_a_request_without_vectors_is_refused() -> None:
     with pytest.raises(StatusError):
         specify(pb.CreateCollection(collection_name="c"))

@@ -1,15 +1,16 @@
-"""Every field that is not understood is refused."""
+"""Requests with unsupported fields are refused."""
 
 import pytest
+from google.protobuf.message import Message
 
 from local_qdrant.protocol.messages import collections_pb2, points_pb2
 from local_qdrant.protocol.status import Code, StatusError
 from local_qdrant.protocol.support import SUPPORTED, refuse_unsupported
 
 
-def refusal(message: object) -> str:
+def refusal(message: Message) -> str:
     with pytest.raises(StatusError) as error:
-        refuse_unsupported(message)  # type: ignore[arg-type]
+        refuse_unsupported(message)
     assert error.value.code is Code.UNIMPLEMENTED
     return error.value.message
 
@@ -38,24 +39,24 @@ def test_an_unsupported_field_in_any_point_is_found() -> None:
     assert "points.vectors.vector.sparse" in refusal(request)
 
 
-def test_payload_may_hold_anything() -> None:
+def test_a_payload_may_hold_anything() -> None:
     point = points_pb2.PointStruct()
     point.payload["a"].struct_value.fields["b"].list_value.values.add().null_value = 0
     refuse_unsupported(point)
 
 
-def test_a_field_that_is_set_to_nothing_counts_as_set() -> None:
+def test_a_field_set_to_an_empty_message_counts_as_set() -> None:
     request = points_pb2.CountPoints(collection_name="c")
     request.filter.SetInParent()
     assert "filter" in refusal(request)
 
 
-def test_a_field_of_a_newer_protocol_is_refused_however_deep_it_is() -> None:
+def test_a_field_of_a_newer_protocol_is_refused_at_any_depth() -> None:
     body = points_pb2.PointStruct().SerializeToString() + b"\xca\x3e\x02hi"
     request = points_pb2.UpsertPoints(collection_name="c")
     request.points.add().MergeFromString(body)
     assert "newer" in refusal(request)
 
 
-def test_a_message_that_is_not_known_is_refused() -> None:
+def test_an_unknown_message_is_refused() -> None:
     assert "UpdateCollection" in refusal(collections_pb2.UpdateCollection(collection_name="c"))

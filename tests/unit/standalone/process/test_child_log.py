@@ -1,4 +1,4 @@
-"""What a child writes is kept within bounds, and its last words are found."""
+"""A child's output is kept in bounded files, and the line that explains its end is found."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from standalone.process import child_log
 from standalone.process.child_log import ChildLog
 
 
-def test_lines_reach_the_file_whole_whatever_the_pieces(tmp_path: Path) -> None:
+def test_lines_are_put_together_from_pieces_of_any_size(tmp_path: Path) -> None:
     log = ChildLog("child", tmp_path)
     for piece in (b"one\ntw", b"o\n", b"", b"thr", b"ee"):
         log.feed(piece)
@@ -18,7 +18,7 @@ def test_lines_reach_the_file_whole_whatever_the_pieces(tmp_path: Path) -> None:
     assert (tmp_path / "child.log").read_text() == "one\ntwo\nthree\n"
 
 
-def test_a_line_without_end_is_not_collected_for_ever(tmp_path: Path) -> None:
+def test_an_endless_line_is_cut(tmp_path: Path) -> None:
     log = ChildLog("child", tmp_path)
     for _ in range(64):
         log.feed(b"x" * 65536)
@@ -26,24 +26,27 @@ def test_a_line_without_end_is_not_collected_for_ever(tmp_path: Path) -> None:
     assert max(len(line) for line in (tmp_path / "child.log").read_bytes().splitlines()) <= child_log.MAX_LINE_BYTES
 
 
-def test_the_file_is_set_aside_when_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_is_rotated_when_it_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(child_log, "MAX_FILE_BYTES", 1000)
     log = ChildLog("child", tmp_path)
     for number in range(200):
         log.feed(b"%06d %s\n" % (number, b"x" * 92))
+    log.end()
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert names[-2:] == ["child.log.1", "child.log.2"]
-    assert sum(path.stat().st_size for path in tmp_path.iterdir()) <= 3 * 1100
-    assert (tmp_path / "child.log.1").read_text().splitlines()[-1].startswith("000199")
+    assert names == ["child.log", "child.log.1", "child.log.2"]
+    assert all(path.stat().st_size <= 1000 for path in tmp_path.iterdir())
+    kept = "".join((tmp_path / name).read_text() for name in reversed(names)).splitlines()
+    assert [int(line[:6]) for line in kept] == list(range(200 - len(kept), 200))
 
 
-def test_warnings_are_shown_and_information_is_not(tmp_path: Path) -> None:
+def test_warnings_and_errors_are_shown_to_the_operator(tmp_path: Path) -> None:
     log = ChildLog("trainer", tmp_path)
     with capture_logs() as shown:
         for level in ("debug", "info", "warning", "error"):
             line = json.dumps({"event": f"said_{level}", "level": level, "job": 3, "exception": "Traceback…"})
             log.feed(f"{line}\n".encode())
         log.feed(b"no event\n{}\n{broken\n\xff\xfe\n")
+    log.end()
     assert [(event["event"], event["log_level"]) for event in shown] == [
         ("said_warning", "warning"),
         ("said_error", "error"),
@@ -68,15 +71,17 @@ def test_warnings_are_shown_and_information_is_not(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_the_reason_of_an_end_is_found(tmp_path: Path, lines: list[str], reason: str) -> None:
+def test_the_reason_for_the_end_is_found(tmp_path: Path, lines: list[str], reason: str) -> None:
     log = ChildLog("child", tmp_path)
     log.feed("".join(f"{line}\n" for line in lines).encode())
+    log.end()
     assert log.reason() == reason
     log.forget()
     assert log.reason() == f"see {tmp_path / 'child.log'}"
 
 
-def test_a_log_that_cannot_be_written_stops_nobody(tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_written_does_no_harm(tmp_path: Path) -> None:
     log = ChildLog("child", tmp_path / "missing")
     log.feed(b"a line\n")
+    log.end()
     assert log.reason() == "a line"

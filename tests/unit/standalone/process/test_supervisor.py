@@ -1,14 +1,16 @@
-"""A child is started again when it dies, and is stopped in time."""
+"""A child is restarted when it dies and stopped in time."""
 
 import asyncio
 import os
 import signal
+from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
 
 from servicekit.process.service import EXIT_CONFIG, StartupError
+from servicekit.settings import SettingsError
 from standalone.process.child_log import ChildLog
 from standalone.process.supervisor import RestartPolicy, describe_status, supervised
 from tests.eventually import eventually
@@ -43,8 +45,12 @@ def starts(directory: Path) -> int:
     return len(path.read_text()) if path.exists() else 0
 
 
-async def test_a_child_is_ready_when_its_probe_says_so_and_is_gone_after(tmp_path: Path, output: ChildLog) -> None:
-    async with supervised(python_child(tmp_path, READY_AND_WAIT), output, asyncio.Event()) as child:
+def has_started(directory: Path, count: int) -> bool:
+    return starts(directory) == count
+
+
+async def test_a_child_is_ready_when_its_probe_is_true_and_is_gone_afterwards(tmp_path: Path, output: ChildLog) -> None:
+    async with supervised(python_child(tmp_path, READY_AND_WAIT), output) as child:
         await child.wait_ready()
         pid = child.pid
         assert pid is not None
@@ -52,68 +58,70 @@ async def test_a_child_is_ready_when_its_probe_says_so_and_is_gone_after(tmp_pat
     assert not alive(pid)
 
 
-async def test_a_child_that_is_killed_is_started_again(tmp_path: Path, output: ChildLog) -> None:
-    async with supervised(python_child(tmp_path, READY_AND_WAIT), output, asyncio.Event()) as child:
+async def test_a_killed_child_is_restarted(tmp_path: Path, output: ChildLog) -> None:
+    async with supervised(python_child(tmp_path, READY_AND_WAIT), output) as child:
         await child.wait_ready()
-        await eventually(lambda: starts(tmp_path) == 1)
+        await eventually(partial(has_started, tmp_path, 1))
         for count in (2, 3, 4, 5):
             assert child.pid is not None
             os.kill(child.pid, signal.SIGKILL)
-            await eventually(lambda count=count: starts(tmp_path) == count)
+            await eventually(partial(has_started, tmp_path, count))
 
 
-async def test_a_child_that_never_gets_ready_is_given_up_with_its_last_words(tmp_path: Path, output: ChildLog) -> None:
+async def test_a_child_that_never_gets_ready_is_given_up_with_its_last_line(tmp_path: Path, output: ChildLog) -> None:
     script = "import sys; open('starts', 'a').write('x'); sys.exit('the model is not there')"
-    async with supervised(python_child(tmp_path, script), output, asyncio.Event()) as child:
+    async with supervised(python_child(tmp_path, script), output) as child:
         with pytest.raises(StartupError, match=r"child cannot start \(exit status 1\): the model is not there"):
             await child.wait_ready()
     assert starts(tmp_path) == QUICK.start_attempts
 
 
-async def test_a_wrong_setting_is_not_tried_again(tmp_path: Path, output: ChildLog) -> None:
-    script = f"import sys; open('starts', 'a').write('x'); sys.exit({EXIT_CONFIG})"
-    async with supervised(python_child(tmp_path, script), output, asyncio.Event()) as child:
-        with pytest.raises(StartupError):
+async def test_a_child_with_a_wrong_setting_is_not_restarted(tmp_path: Path, output: ChildLog) -> None:
+    line = "trainer: SIMILIS_LEASE_SECONDS: not a number"
+    script = f"import sys; open('starts', 'a').write('x'); print('{line}'); sys.exit({EXIT_CONFIG})"
+    async with supervised(python_child(tmp_path, script), output) as child:
+        with pytest.raises(SettingsError, match=f"^{line}$"):
             await child.wait_ready()
     assert starts(tmp_path) == 1
 
 
-async def test_a_program_that_is_not_there_is_a_start_error(tmp_path: Path, output: ChildLog) -> None:
+async def test_a_missing_program_is_a_startup_error(tmp_path: Path, output: ChildLog) -> None:
     spec = python_child(tmp_path, "")
     object.__setattr__(spec.command, "arguments", ("/nowhere/at/all",))
-    async with supervised(spec, output, asyncio.Event()) as child:
+    async with supervised(spec, output) as child:
         with pytest.raises(StartupError, match="cannot run /nowhere/at/all"):
             await child.wait_ready()
 
 
-async def test_a_child_that_does_not_stop_is_killed_when_its_grace_is_over(tmp_path: Path, output: ChildLog) -> None:
-    async with supervised(python_child(tmp_path, DEAF, grace_seconds=0.2), output, asyncio.Event()) as child:
+async def test_a_child_that_does_not_stop_is_killed_after_its_grace_period(tmp_path: Path, output: ChildLog) -> None:
+    async with supervised(python_child(tmp_path, DEAF, grace_seconds=0.2), output) as child:
         await child.wait_ready()
         pid = child.pid
         assert pid is not None
     assert not alive(pid)
 
 
-async def test_a_second_signal_cuts_the_grace_short(tmp_path: Path, output: ChildLog) -> None:
-    hurry = asyncio.Event()
-    async with asyncio.timeout(15), supervised(python_child(tmp_path, DEAF, grace_seconds=60), output, hurry) as child:
+async def test_a_second_signal_cuts_the_grace_period_short(tmp_path: Path, output: ChildLog) -> None:
+    stop_now = asyncio.Event()
+    async with (
+        asyncio.timeout(15),
+        supervised(python_child(tmp_path, DEAF, grace_seconds=60), output, stop_now) as child,
+    ):
         await child.wait_ready()
-        hurry.set()
+        stop_now.set()
 
 
-async def test_a_child_can_be_stopped_before_it_is_ready_and_between_two_starts(
-    tmp_path: Path, output: ChildLog
-) -> None:
+async def test_a_child_can_be_stopped_before_it_is_ready_and_between_restarts(tmp_path: Path, output: ChildLog) -> None:
     async with asyncio.timeout(15):
-        async with supervised(python_child(tmp_path, "import time; time.sleep(600)"), output, asyncio.Event()):
+        async with supervised(python_child(tmp_path, "import time; time.sleep(600)"), output):
             pass
         patient = RestartPolicy(first_delay=600.0, max_delay=600.0)
         script = "open('starts', 'a').write('x')"
-        async with supervised(python_child(tmp_path, script, policy=patient), output, asyncio.Event()) as child:
+        async with supervised(python_child(tmp_path, script, policy=patient), output) as child:
             await eventually(lambda: starts(tmp_path) == 1 and child.pid is None)
 
 
-async def test_what_a_dead_child_started_is_ended_before_it_is_started_again(tmp_path: Path, output: ChildLog) -> None:
+async def test_processes_of_a_dead_child_are_killed_before_it_is_restarted(tmp_path: Path, output: ChildLog) -> None:
     script = """
 import os, signal
 pid = os.fork()
@@ -123,7 +131,7 @@ open("grandchild", "w").write(str(pid))
 open("ready", "w").close()
 while True: signal.pause()
 """
-    async with supervised(python_child(tmp_path, script), output, asyncio.Event()) as child:
+    async with supervised(python_child(tmp_path, script), output) as child:
         await child.wait_ready()
         grandchild = psutil.Process(int((tmp_path / "grandchild").read_text()))
         pid = child.pid
@@ -133,21 +141,21 @@ while True: signal.pause()
         await eventually(lambda: child.pid not in (None, pid))
 
 
-def test_the_delay_doubles_up_to_its_bound() -> None:
+def test_the_restart_delay_doubles_up_to_its_maximum() -> None:
     policy = RestartPolicy(first_delay=0.5, max_delay=30.0)
     assert [policy.delay(deaths) for deaths in (1, 2, 3, 4)] == [0.5, 1.0, 2.0, 4.0]
     assert policy.delay(1000) == 30.0
 
 
-async def test_a_child_that_ran_long_enough_starts_over_with_the_first_delay(tmp_path: Path, output: ChildLog) -> None:
-    # Every run counts as stable here, so that no death is ever the second in a row.
+async def test_a_death_after_a_stable_run_counts_as_the_first(tmp_path: Path, output: ChildLog) -> None:
+    # Every run counts as stable here, so no death is the second in a row.
     policy = RestartPolicy(first_delay=0.01, max_delay=600.0, stable_after=0.0, start_attempts=2)
     script = "open('ready', 'w').close(); open('starts', 'a').write('x')"
-    async with supervised(python_child(tmp_path, script, policy=policy), output, asyncio.Event()):
+    async with supervised(python_child(tmp_path, script, policy=policy), output):
         await eventually(lambda: starts(tmp_path) >= 20)
 
 
-def test_an_exit_status_is_told_in_words() -> None:
+def test_an_exit_status_is_described_in_words() -> None:
     assert describe_status(3) == "exit status 3"
     assert describe_status(-9) == "killed by SIGKILL"
     assert describe_status(-200) == "killed by signal 200"

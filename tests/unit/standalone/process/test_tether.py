@@ -1,4 +1,4 @@
-"""Children end when the supervisor does, however it ends."""
+"""Children end with their supervisor, however it ends."""
 
 import os
 import signal
@@ -14,12 +14,12 @@ SUPERVISOR = """
 import asyncio, sys
 from pathlib import Path
 from standalone.process.child_log import ChildLog
-from standalone.process.child_process import Command, spawn
+from standalone.process.tethered_process import ChildCommand, spawn
 
 async def main():
     here = Path(sys.argv[1])
     script = "import os, signal; open('pid', 'w').write(str(os.getpid())); os.rename('pid', 'child'); signal.pause()"
-    await spawn(Command((sys.executable, "-I", "-S", "-c", script), {}, here), ChildLog("child", here))
+    await spawn(ChildCommand((sys.executable, "-I", "-S", "-c", script), {}, here), ChildLog("child", here))
     await asyncio.Event().wait()
 
 asyncio.run(main())
@@ -30,7 +30,7 @@ def start_supervisor(directory: Path) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([sys.executable, "-c", SUPERVISOR, str(directory)])
 
 
-async def test_a_child_ends_with_a_supervisor_that_is_killed(tmp_path: Path) -> None:
+async def test_a_child_ends_when_its_supervisor_is_killed(tmp_path: Path) -> None:
     supervisor = start_supervisor(tmp_path)
     try:
         await eventually((tmp_path / "child").exists)
@@ -43,7 +43,7 @@ async def test_a_child_ends_with_a_supervisor_that_is_killed(tmp_path: Path) -> 
         supervisor.wait()
 
 
-def test_nothing_is_run_for_a_supervisor_that_is_already_gone(tmp_path: Path) -> None:
+def test_nothing_runs_for_a_supervisor_that_is_already_gone(tmp_path: Path) -> None:
     stranger = "1" if os.getpid() != 1 else "2"
     arguments = [stranger, str(int(signal.SIGKILL)), "-1", "-1", str(tmp_path), "/bin/sh", "-c", "touch ran"]
     done = subprocess.run([sys.executable, "-I", "-S", tether.__file__, *arguments], check=False)

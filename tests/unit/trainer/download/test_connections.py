@@ -1,9 +1,9 @@
-"""Connections that wait for another image of their host: few hosts have any."""
+"""Idle connections: few hosts keep theirs."""
 
 from trainer.download.connections import MAX_HOSTS, REMEMBERED_SECONDS, KeptConnections
 
 
-def test_the_first_hosts_keep_theirs_while_they_are_asked_and_then_make_room() -> None:
+def test_the_first_hosts_keep_their_connections_while_in_use_and_then_make_room() -> None:
     now = 0.0
     kept = KeptConnections(lambda: now)
     first = [f"https://{number}.example" for number in range(MAX_HOSTS)]

@@ -1,4 +1,4 @@
-"""What waits for its download: bounded, fair to hosts, and one download for equal URLs."""
+"""The download queue: bounded, fair to hosts, and one download for equal URLs."""
 
 import asyncio
 
@@ -10,27 +10,27 @@ from catalog.image_versions import UNKNOWN, ImageVersion
 from trainer.fetch.queue import DownloadQueue
 
 
-async def at_once(queue: DownloadQueue) -> list[str]:
-    """What is given out before anything is done."""
-    given_out = []
+async def available(queue: DownloadQueue) -> list[str]:
+    """The URLs that the queue hands out before any download is done."""
+    urls: list[str] = []
     while True:
         try:
             async with asyncio.timeout(0.01):
-                wanted = await queue.get()
+                download = await queue.get()
         except TimeoutError:
-            return given_out
-        assert wanted is not None
-        given_out.append(wanted.url)
+            return urls
+        assert download is not None
+        urls.append(download.url)
 
 
-async def test_a_host_gets_so_many_at_once_and_others_are_not_held_up() -> None:
+async def test_a_host_has_a_limit_of_its_own_and_does_not_hold_up_others() -> None:
     queue = DownloadQueue(look_ahead=100, per_host=2)
     for number in range(10):
         await queue.put(number, f"http://slow.example/{number}")
     await queue.put(10, "http://Quick.example/a")
     await queue.put(11, "http://user@quick.example/b")
     await queue.put(12, "http://quick.example/c")
-    assert sorted(await at_once(queue)) == [
+    assert sorted(await available(queue)) == [
         "http://Quick.example/a",
         "http://slow.example/0",
         "http://slow.example/1",
@@ -38,60 +38,60 @@ async def test_a_host_gets_so_many_at_once_and_others_are_not_held_up() -> None:
     ]
 
 
-async def test_a_place_that_is_free_again_is_taken() -> None:
+async def test_a_finished_download_makes_room_for_the_next_of_its_host() -> None:
     queue = DownloadQueue(look_ahead=100, per_host=1)
     for number in range(3):
         await queue.put(number, f"http://example.org/{number}")
     await queue.close()
     for number in range(3):
-        wanted = await queue.get()
-        assert wanted is not None
-        assert await queue.done(wanted) == [number]
+        download = await queue.get()
+        assert download is not None
+        assert await queue.done(download) == [number]
     assert await queue.get() is None
     assert await queue.get() is None
 
 
-async def test_equal_urls_share_a_download_also_while_it_runs() -> None:
+async def test_equal_urls_share_a_download_even_while_it_runs() -> None:
     queue = DownloadQueue(look_ahead=100, per_host=1)
     await queue.put(1, "http://example.org/a")
     await queue.put(2, "http://example.org/a")
-    wanted = await queue.get()
-    assert wanted is not None
+    download = await queue.get()
+    assert download is not None
     await queue.put(3, "http://example.org/a")
-    assert await queue.done(wanted) == [1, 2, 3]
+    assert await queue.done(download) == [1, 2, 3]
     await queue.put(4, "http://example.org/a")
     again = await queue.get()
     assert again is not None
     assert await queue.done(again) == [4]
 
 
-async def test_a_url_of_which_something_is_known_is_another_download() -> None:
+async def test_a_url_with_a_known_version_is_a_separate_download() -> None:
     queue = DownloadQueue(look_ahead=100, per_host=3)
     version = ImageVersion('"one"')
     await queue.put(1, "http://example.org/a", version)
     await queue.put(2, "http://example.org/a")
     await queue.put(3, "http://example.org/a", version)
     await queue.close()
-    found = [wanted for _ in range(2) if (wanted := await queue.get()) is not None]
-    assert [(wanted.known, wanted.ids) for wanted in found] == [(version, [1, 3]), (UNKNOWN, [2])]
-    assert [await queue.done(wanted) for wanted in found] == [[1, 3], [2]]
+    found = [download for _ in range(2) if (download := await queue.get()) is not None]
+    assert [(download.version, download.image_ids) for download in found] == [(version, [1, 3]), (UNKNOWN, [2])]
+    assert [await queue.done(download) for download in found] == [[1, 3], [2]]
 
 
-async def test_no_more_wait_than_the_look_ahead() -> None:
+async def test_the_look_ahead_limits_the_images_in_the_queue() -> None:
     queue = DownloadQueue(look_ahead=2, per_host=5)
     await queue.put(1, "http://example.org/a")
     await queue.put(2, "http://example.org/a")
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
             await queue.put(3, "http://example.org/b")
-    wanted = await queue.get()
-    assert wanted is not None
-    await queue.done(wanted)
+    download = await queue.get()
+    assert download is not None
+    await queue.done(download)
     async with asyncio.timeout(20):
         await queue.put(3, "http://example.org/b")
 
 
-async def test_those_who_wait_are_told_that_nothing_will_come() -> None:
+async def test_closing_the_queue_ends_all_waiting_workers() -> None:
     queue = DownloadQueue(look_ahead=2, per_host=5)
     waiting = [asyncio.create_task(queue.get()) for _ in range(3)]
     await asyncio.sleep(0)
@@ -99,12 +99,12 @@ async def test_those_who_wait_are_told_that_nothing_will_come() -> None:
     assert await asyncio.gather(*waiting) == [None] * 3
 
 
-async def test_a_url_that_is_none_is_a_download_like_any_other() -> None:
+async def test_an_invalid_url_is_queued_like_any_other() -> None:
     queue = DownloadQueue(look_ahead=5, per_host=5)
     await queue.put(1, "http://[::1/a")
-    wanted = await queue.get()
-    assert wanted is not None
-    assert await queue.done(wanted) == [1]
+    download = await queue.get()
+    assert download is not None
+    assert await queue.done(download) == [1]
 
 
 @given(
@@ -113,20 +113,20 @@ async def test_a_url_that_is_none_is_a_download_like_any_other() -> None:
     st.integers(1, 10),
     st.integers(1, 6),
 )
-def test_every_image_comes_out_once_and_limits_hold(
+def test_each_image_comes_out_once_and_the_limits_hold(
     images: list[tuple[int, int]], per_host: int, look_ahead: int, workers: int
 ) -> None:
     running: dict[str, int] = {}
     out: list[int] = []
 
     async def work(queue: DownloadQueue) -> None:
-        while (wanted := await queue.get()) is not None:
-            running[wanted.host] = running.get(wanted.host, 0) + 1
-            assert running[wanted.host] <= per_host
-            for _ in range(len(wanted.url) % 3):
+        while (download := await queue.get()) is not None:
+            running[download.host] = running.get(download.host, 0) + 1
+            assert running[download.host] <= per_host
+            for _ in range(len(download.url) % 3):
                 await asyncio.sleep(0)
-            running[wanted.host] -= 1
-            out.extend(await queue.done(wanted))
+            running[download.host] -= 1
+            out.extend(await queue.done(download))
 
     async def run() -> None:
         queue = DownloadQueue(look_ahead=look_ahead, per_host=per_host)

@@ -1,4 +1,4 @@
-"""Progress never falls, and fills its phases."""
+"""Progress never falls, covers all phases, and estimates the time left."""
 
 import pytest
 from hypothesis import given
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from trainer.jobs.progress import BEGINS, Phase, Progress
 
 
-def test_the_phases_fill_a_hundred_percent_in_order() -> None:
+def test_the_phases_add_up_to_a_hundred_percent() -> None:
     progress = Progress()
     seen = []
     for phase in Phase:
@@ -25,7 +25,7 @@ def test_the_phases_fill_a_hundred_percent_in_order() -> None:
     st.floats(0, 100),
     st.lists(st.one_of(st.sampled_from(Phase), st.integers(0, 1000)), max_size=30),
 )
-def test_it_never_falls_whatever_is_begun_again(before: float, steps: list[Phase | int]) -> None:
+def test_it_never_falls_when_phases_are_entered_again(before: float, steps: list[Phase | int]) -> None:
     progress = Progress(before)
     last = before
     for step in steps:
@@ -37,7 +37,7 @@ def test_it_never_falls_whatever_is_begun_again(before: float, steps: list[Phase
         last = progress.percent
 
 
-def test_a_phase_of_nothing_is_no_error() -> None:
+def test_a_phase_without_images_is_no_error() -> None:
     progress = Progress()
     progress.enter(Phase.INDEXING, 0)
     progress.advance(0)
@@ -45,7 +45,7 @@ def test_a_phase_of_nothing_is_no_error() -> None:
 
 
 class Clock:
-    """A clock that is set."""
+    """A clock that tests set."""
 
     def __init__(self) -> None:
         self.seconds = 100.0
@@ -54,7 +54,7 @@ class Clock:
         return self.seconds
 
 
-def test_it_counts_images_whatever_a_phase_does_with_them() -> None:
+def test_a_phase_with_several_passes_counts_each_image_once() -> None:
     progress = Progress()
     progress.enter(Phase.FITTING, 10, passes=4)
     progress.advance(21)
@@ -62,7 +62,7 @@ def test_it_counts_images_whatever_a_phase_does_with_them() -> None:
     assert progress.percent == pytest.approx(BEGINS[Phase.FITTING] + 18 * 21 / 40)
 
 
-def test_the_estimate_is_right_when_all_goes_as_it_did_before() -> None:
+def test_the_estimate_is_exact_at_constant_speed() -> None:
     clock = Clock()
     progress = Progress(clock=clock)
     progress.enter(Phase.FETCHING, 700)
@@ -78,19 +78,19 @@ def test_the_estimate_is_right_when_all_goes_as_it_did_before() -> None:
     assert progress.counts.seconds_left == pytest.approx(25.0)
 
 
-def test_the_estimate_is_not_misled_by_images_that_need_nothing() -> None:
+def test_images_that_need_no_work_do_not_distort_the_estimate() -> None:
     clock = Clock()
     progress = Progress(clock=clock)
     progress.enter(Phase.FETCHING, 1000)
     progress.skip(900)
     clock.seconds += 10
     progress.advance(10)
-    # 90 more take 90 seconds, and what is after them 30 / 70 of the 100 in all.
+    # 90 more take 90 seconds, and the later phases 30 / 70 of the 100 seconds of this one.
     assert progress.counts.seconds_left == pytest.approx(90 + 100 * 30 / 70)
     assert progress.counts.done == 910
 
 
-def test_the_estimate_is_never_below_nothing() -> None:
+def test_the_estimate_is_never_negative() -> None:
     clock = Clock()
     progress = Progress(clock=clock)
     progress.enter(Phase.INDEXING, 2)

@@ -1,0 +1,170 @@
+"""Everything around a handler, in the order in which a request passes it.
+
+Only what is not valid HTTP does not get here: `server.py` answers that.
+"""
+
+import asyncio
+import time
+from contextlib import AbstractContextManager
+from http import HTTPStatus
+
+from aiohttp import web
+from aiohttp.typedefs import Handler
+from opentelemetry.trace import Span, SpanKind
+
+from catalog.api_keys import ApiKeys
+from gateway.http.cors import Cors
+from gateway.http.draining import Drain
+from gateway.http.problems import http_problem, internal_problem, service_problem
+from gateway.http.server import ID_HEADER, SERVER
+from gateway.metrics import GatewayMetrics
+from gateway.upstreams.schema_wait import SchemaWait
+from servicekit.errors import DeadlineExceeded, Forbidden, ServiceError
+from servicekit.request_context import accepted_request_id, request_id, request_scope
+from servicekit.telemetry.logs import get_logger
+from servicekit.telemetry.tracing import fail_span, no_span, root_span
+
+log = get_logger(__name__)
+
+KEY_HEADER = "API-Key"
+REQUEST_ID = web.RequestKey("request_id", str)
+UNMATCHED = "unmatched"
+# Requested every few seconds by whatever watches the gateway.
+QUIET_ROUTES = ("/healthz", "/readyz", "/readyz/gateway", "/metrics")
+# Labels of metrics must be bounded, so every other method counts as "OTHER".
+METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+# nginx's status for a client that went away before its answer. Only logs and metrics see it.
+CLIENT_CLOSED = 499
+
+
+async def expect_later(_: web.Request) -> None:
+    """Leave `Expect: 100-continue` unanswered: the body is asked for when it is read, after the key was checked.
+
+    Replaces aiohttp's own handler, which runs before any middleware.
+    """
+
+
+class RequestPipeline:
+    """What surrounds every handler."""
+
+    def __init__(
+        self,
+        *,
+        metrics: GatewayMetrics,
+        drain: Drain,
+        cors: Cors,
+        schema: SchemaWait,
+        keys: ApiKeys,
+        read_key_required: bool,
+    ) -> None:
+        self._metrics = metrics
+        self._drain = drain
+        self._cors = cors
+        self._schema = schema
+        self._keys = keys
+        self._read_key_required = read_key_required
+
+    def install(self, application: web.Application) -> None:
+        """Put every request of the application through `observe` and `answer_errors`, every answer through `finish`."""
+        application.middlewares.extend((self.observe, self.answer_errors))
+        application.on_response_prepare.append(self.finish)
+
+    @web.middleware
+    async def observe(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Give the request its id, trace it, count and time it, and log how it ended."""
+        identifier = request[REQUEST_ID] = accepted_request_id(request.headers.get(ID_HEADER))
+        started, status = time.perf_counter(), CLIENT_CLOSED
+        self._metrics.active.inc()
+        with request_scope(identifier, None), self._drain.request(), _traced(request) as span:
+            try:
+                response = await handler(request)
+                status = response.status
+                return response
+            finally:
+                span.set_attribute("http.response.status_code", status)
+                if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                    fail_span(span, str(status))
+                self._metrics.active.dec()
+                self._record(request, status, time.perf_counter() - started)
+
+    @web.middleware
+    async def answer_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        """Turn what the request raises into an answer, and answer CORS preflights."""
+        try:
+            return await handler(request)
+        except ServiceError as error:
+            cause = None if error.__cause__ is None else repr(error.__cause__)[:500]
+            log.info("request_refused", code=error.code, reason=error.message, cause=cause)
+            return service_problem(error)
+        except web.HTTPMethodNotAllowed as error:
+            if request.method == "OPTIONS":
+                return self._cors.preflight({*error.allowed_methods, "OPTIONS"})
+            return http_problem(error)
+        except web.HTTPException as error:
+            return http_problem(error)
+        except Exception as error:
+            log.error("request_failed", exc_info=error)
+            return internal_problem()
+
+    def guard(self, handler: Handler, *, writes: bool, seconds: float | None) -> Handler:
+        """Return the handler of an API route behind its checks: the deadline, the database's schema, the API key.
+
+        writes: the route changes something, and needs a key. seconds: the deadline; None: there is none.
+        """
+
+        async def checked(request: web.Request) -> web.StreamResponse:
+            await self._schema.check()
+            if writes or self._read_key_required:
+                await self._check_key(request)
+            return await handler(request)
+
+        async def guarded(request: web.Request) -> web.StreamResponse:
+            if seconds is None:
+                return await checked(request)
+            with request_scope(request_id(), seconds):
+                try:
+                    async with asyncio.timeout(seconds) as deadline:
+                        return await checked(request)
+                except TimeoutError:
+                    if not deadline.expired():
+                        raise
+                    raise DeadlineExceeded(f"The request took longer than {seconds:g} seconds.") from None
+
+        return guarded
+
+    async def finish(self, request: web.Request, response: web.StreamResponse) -> None:
+        """Add the headers that every answer has, streamed answers included."""
+        response.headers[ID_HEADER] = request.get(REQUEST_ID, "")
+        response.headers["X-Content-Type-Options"] = "nosniff"
+        response.headers["Server"] = SERVER
+        self._cors.allow(request, response)
+        self._drain.close_connection(response)
+
+    async def _check_key(self, request: web.Request) -> None:
+        # Looked up for every request, so that a revoked key stops working at once.
+        key = request.headers.get(KEY_HEADER)
+        if not key:
+            raise Forbidden("API key is missing")
+        if not await self._keys.is_valid(key):
+            raise Forbidden("Invalid API key")
+
+    def _record(self, request: web.Request, status: int, seconds: float) -> None:
+        method, route = _method_and_route(request)
+        self._metrics.requests.labels(method, route, str(status)).observe(seconds)
+        if route not in QUIET_ROUTES:
+            log.info("request", method=method, route=route, status=status, seconds=round(seconds, 4))
+
+
+def _traced(request: web.Request) -> AbstractContextManager[Span]:
+    """Begin the span of a request: a new trace, or a part of the caller's."""
+    method, route = _method_and_route(request)
+    if route in QUIET_ROUTES:
+        return no_span()
+    attributes = {"http.request.method": method, "http.route": route}
+    return root_span(f"{method} {route}", attributes, kind=SpanKind.SERVER, headers=request.headers)
+
+
+def _method_and_route(request: web.Request) -> tuple[str, str]:
+    resource = request.match_info.route.resource
+    route = UNMATCHED if resource is None else resource.canonical
+    return request.method if request.method in METHODS else "OTHER", route

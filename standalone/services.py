@@ -1,0 +1,145 @@
+"""The children of an instance besides Postgres: their commands and settings."""
+
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from standalone.instance.addresses import Addresses
+from standalone.instance.data_directory import DataDirectory
+from standalone.postgres.server import database_url
+from standalone.process.probes import Probe, ReadyzProbe, accepts_connections
+from standalone.process.supervisor import ChildSpec
+from standalone.process.tethered_process import ChildCommand
+
+# How long a service may take to end after its own grace period.
+MARGIN_SECONDS = 5.0
+# Searches share the machine with finetunes, and come first.
+TRAINER_NICENESS = 10
+# Settings that children do not inherit. They are for servers elsewhere, while ours are reached over sockets without a
+# key, or for services on machines of their own, while two children cannot share a port.
+NOT_INHERITED = frozenset(
+    f"SIMILIS_{name}"
+    for name in (
+        "QDRANT_API_KEY",
+        "QDRANT_API_KEY_FILE",
+        "QDRANT_CA_FILE",
+        "DATABASE_CA_FILE",
+        "TLS_CERT_FILE",
+        "TLS_KEY_FILE",
+        "TLS_CA_FILE",
+        "METRICS_HOST",
+        "METRICS_PORT",
+        "HEALTH_PORT",
+    )
+)
+
+
+class Services:
+    """Builds the specifications of the children of one instance. `readyz` tells whether all of it is ready."""
+
+    def __init__(
+        self,
+        data: DataDirectory,
+        addresses: Addresses,
+        *,
+        environment: Mapping[str, str],
+        grace_seconds: float,
+        allow_private_addresses: bool,
+        merge_metrics: bool = False,
+    ) -> None:
+        """Prepare the specifications.
+
+        environment: the operator's environment variables.
+        grace_seconds: how long a service lets its requests finish when it stops.
+        merge_metrics: whether each service serves its metrics on a socket, to be merged at one address.
+        """
+        self._data = data
+        self._addresses = addresses
+        self._environment = environment
+        self._grace_seconds = grace_seconds
+        self._allow_private_addresses = allow_private_addresses
+        self._merge_metrics = merge_metrics
+        self.readyz = ReadyzProbe(addresses.host, addresses.port)
+
+    def qdrant(self) -> ChildSpec:
+        """Return the specification of the one-machine Qdrant."""
+        arguments = ("--data", str(self._data.qdrant), "--listen", f"unix:{self._addresses.qdrant}")
+        ready = accepts_connections(self._addresses.qdrant)
+        return self._spec("qdrant", "local_qdrant", ready, {}, arguments)
+
+    def embedder(self) -> ChildSpec:
+        """Return the specification of the embedder, which keeps its models in the data directory."""
+        settings = {
+            "LISTEN": f"unix:{self._addresses.embedder}",
+            "MODEL_CACHE": str(self._data.models),
+            **self._metrics("embedder"),
+        }
+        return self._spec("embedder", "embedder", accepts_connections(self._addresses.embedder), settings)
+
+    def trainer(self) -> ChildSpec:
+        """Return the specification of the trainer."""
+        settings = {
+            "LISTEN": f"unix:{self._addresses.trainer}",
+            "ALLOW_PRIVATE_ADDRESSES": "true" if self._allow_private_addresses else "false",
+            "NICENESS": str(TRAINER_NICENESS),
+            **self._metrics("trainer"),
+            **self._upstreams(),
+        }
+        return self._spec("trainer", "trainer", accepts_connections(self._addresses.trainer), settings)
+
+    def gateway(self) -> ChildSpec:
+        """Return the specification of the gateway, which is ready once all of its upstreams are."""
+        settings = {
+            "HOST": self._addresses.host,
+            "PORT": str(self._addresses.port),
+            # In the data directory, whose free space is checked. /tmp may be in memory.
+            "SPOOL_DIRECTORY": str(self._data.spool),
+            "DATA_DIRECTORY": str(self._data.root),
+            **self._metrics("gateway"),
+            "TRAINER_ADDRESS": f"unix:{self._addresses.trainer}",
+            **self._upstreams(),
+        }
+        return self._spec("gateway", "gateway", self.readyz.is_ready, settings)
+
+    def _metrics(self, service: str) -> dict[str, str]:
+        if not self._merge_metrics:
+            return {}
+        return {"METRICS_HOST": f"unix:{self._addresses.metrics(service)}", "METRICS_PORT": "0"}
+
+    def _upstreams(self) -> dict[str, str]:
+        return {
+            "DATABASE_URL": database_url(self._addresses.run_directory),
+            "QDRANT_ADDRESS": f"unix:{self._addresses.qdrant}",
+            "QDRANT_TLS": "false",
+            "EMBEDDER_ADDRESS": f"unix:{self._addresses.embedder}",
+        }
+
+    def _spec(
+        self, name: str, module: str, ready: Probe, settings: Mapping[str, str], arguments: tuple[str, ...] = ()
+    ) -> ChildSpec:
+        command = ChildCommand(
+            arguments=(sys.executable, "-m", module, *arguments),
+            # There is one process of each service, so there is no load balancer to wait for when it stops.
+            environment=child_environment(self._environment, {**settings, "LOG_FORMAT": "json", "DRAIN_SECONDS": "0"}),
+            directory=Path.cwd(),
+        )
+        grace = self._grace_seconds + MARGIN_SECONDS
+        return ChildSpec(name, command, ready, grace_seconds=grace, inherited=(self._data.children_lock,))
+
+
+def child_environment(operators: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:
+    """Return the operator's environment with our settings, which have no prefix yet, in place of the operator's.
+
+    libpq's variables are left out, because they would point to another database.
+    """
+    ours = {f"SIMILIS_{name}": value for name, value in settings.items()}
+    dropped = {f"{name}_FILE" for name in ours} | NOT_INHERITED
+    kept = {name: value for name, value in operators.items() if not name.startswith("PG") and name not in dropped}
+    # The operator's working directory stays, for relative paths in settings. No modules are imported from it.
+    return {**kept, **ours, "PYTHONSAFEPATH": "1"}
+
+
+def operators_environment() -> dict[str, str]:
+    """Return the environment variables of this process."""
+    return dict(os.environ)
