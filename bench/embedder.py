@@ -22,9 +22,8 @@ from pathlib import Path
 from bench.parts.measuring_process import Answer, MeasuringProcess, quantile
 from embedder.backbones.resolve import resolve_backbone
 from embedder.config import EmbedderSettings, worker_environment
-from embedder.cores import usable_cores
 from embedder.engines.model_cache import converted_model
-from embedder.hardware import chosen_hardware, has_cuda
+from embedder.hardware import has_cuda, plan_hardware, usable_cores
 
 BATCH = 8
 CUDA_BATCH = 64
@@ -125,7 +124,7 @@ def measure_cuda(rounds: Rounds, options: argparse.Namespace) -> None:
         with tempfile.TemporaryDirectory() as scratch:
             path = save_backbone(kind, Path(scratch) / kind)
             source = resolve_backbone(str(path), None)
-            hardware = chosen_hardware(EmbedderSettings(device="cuda", max_batch=CUDA_BATCH), cuda=True)
+            hardware = plan_hardware(EmbedderSettings(device="cuda", max_batch=CUDA_BATCH), cuda=True)
             bare = MeasuringProcess("cuda_loop", source.to_json(), str(CUDA_BATCH), str(hardware.workers), folder)
             told = {"SIMILIS_DEVICE": "cuda", "SIMILIS_BACKBONE": str(path), "SIMILIS_MAX_BATCH": str(CUDA_BATCH)}
             with service(told) as (target, pid):

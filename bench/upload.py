@@ -1,8 +1,8 @@
-"""What uploading a large CSV costs: time, memory of gateway, content process and Postgres, and stalls.
+"""Measure the upload of a large CSV: time, stalls, and the memory of gateway, content process and Postgres.
 
-Starts a real Postgres and a real gateway process, uploads all but one of `--rows` rows once as text/csv and once as
-base64 in JSON (each to a new collection, then all of them), and asks `/healthz` meanwhile: the slowest answer is how
-long the event loop stood still at most. The list of collections, which Postgres gives, tells what others feel.
+Starts a real Postgres and a real gateway process. Uploads all but one of `--rows` rows to a new collection, then all of
+them, first as text/csv and then as base64 in JSON. Meanwhile it polls `/healthz`, whose slowest answer shows how long
+the event loop was blocked, and the list of collections, which needs Postgres and shows what other clients notice.
 
     python bench/upload.py [--rows 1000000] [--json FILE]
 """
@@ -36,8 +36,8 @@ STAGE = re.compile(r'similis_upload_stage_duration_seconds_sum{stage="(\w+)"} (\
 
 
 @dataclass(frozen=True)
-class Place:
-    """A running gateway, and a key for it."""
+class Gateway:
+    """A running gateway and an API key."""
 
     url: str
     pid: int
@@ -45,8 +45,8 @@ class Place:
 
 
 @dataclass
-class Figures:
-    """One upload. Memory is anonymous memory in MiB at its peak; stall and probe times in milliseconds."""
+class Measurement:
+    """The measurements of one upload. Memory: peak anonymous memory in MiB. Probes and stalls: milliseconds."""
 
     what: str
     body_mib: float
@@ -65,13 +65,13 @@ class Figures:
 
 
 def content(rows: int) -> bytes:
-    """A CSV as IIIF collections have it."""
+    """Make a CSV with URLs like those of an IIIF collection."""
     row = b"https://iiif.example.org/iiif/2/ms-%08d/full/512,/0/default.jpg;https://repo.example.org/#/detail/%d\r\n"
     return b"".join(row % (number, number // 3) for number in range(rows))
 
 
 def anonymous(process: psutil.Process) -> float:
-    """Anonymous memory of a process in MiB; 0 when it is gone."""
+    """Return the anonymous memory of a process in MiB; 0 if it has ended."""
     try:
         full = process.memory_full_info()
     except psutil.Error:
@@ -80,7 +80,7 @@ def anonymous(process: psutil.Process) -> float:
 
 
 def postgres_anonymous() -> float:
-    """Anonymous memory of our Postgres in MiB, all its processes; its shared buffers are not."""
+    """Return the anonymous memory of all processes of our Postgres in MiB. Shared buffers do not count."""
     servers = [child for child in psutil.Process().children() if child.name() == "postgres"]
     kib = 0
     for process in [*servers, *(child for server in servers for child in server.children())]:
@@ -93,7 +93,7 @@ def postgres_anonymous() -> float:
 
 
 class Watch:
-    """Samples memory, asks `/healthz` and the list of collections while entered."""
+    """Samples memory and polls `/healthz` and the list of collections while entered."""
 
     def __init__(self, pid: int, url: str) -> None:
         self._process = psutil.Process(pid)
@@ -137,7 +137,7 @@ class Watch:
 
 @asynccontextmanager
 async def running_gateway(database_url: str) -> AsyncIterator[tuple[str, int]]:
-    """A gateway process; gives its URL and process id."""
+    """Start a gateway process while entered, and yield its URL and process id."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -169,13 +169,13 @@ async def running_gateway(database_url: str) -> AsyncIterator[tuple[str, int]]:
         await process.wait()
 
 
-async def upload(place: Place, collection: int, what: str, body: bytes, kind: str) -> Figures:
-    """Uploads a body and measures."""
-    url = place.url
-    headers = {"API-Key": place.key, "Content-Type": kind}
+async def upload(gateway: Gateway, collection: int, what: str, body: bytes, kind: str) -> Measurement:
+    """Upload a body and measure."""
+    url = gateway.url
+    headers = {"API-Key": gateway.key, "Content-Type": kind}
     timeout = aiohttp.ClientTimeout(total=120)
     before = await stages(url)
-    async with aiohttp.ClientSession(timeout=timeout) as session, Watch(place.pid, url) as watch:
+    async with aiohttp.ClientSession(timeout=timeout) as session, Watch(gateway.pid, url) as watch:
         started = time.perf_counter()
         async with session.post(
             f"{url}/api/collection/{collection}/updatecontent", data=io.BytesIO(body), headers=headers
@@ -186,7 +186,7 @@ async def upload(place: Place, collection: int, what: str, body: bytes, kind: st
         raise SystemExit(f"{what}: {answer}")
     after = await stages(url)
     probes, lists = sorted(watch.probes), sorted(watch.lists)
-    return Figures(
+    return Measurement(
         what=what,
         body_mib=round(len(body) / MIB, 1),
         seconds=round(seconds, 2),
@@ -205,15 +205,15 @@ async def upload(place: Place, collection: int, what: str, body: bytes, kind: st
 
 
 async def stages(url: str) -> dict[str, float]:
-    """Seconds that uploads have spent in each stage so far."""
+    """Return the seconds that uploads have spent in each stage so far."""
     async with aiohttp.ClientSession() as session, session.get(f"{url}/metrics") as response:
         text = await response.text()
     return {stage: float(value) for stage, value in STAGE.findall(text)}
 
 
-async def measure(rows: int) -> list[Figures]:
-    """All uploads, one after the other."""
-    figures = []
+async def measure_all(rows: int) -> list[Measurement]:
+    """Run and measure all uploads, one after the other."""
+    measurements = []
     csv = content(rows - 1)
     more = csv + b"https://iiif.example.org/new.jpg;https://repo.example.org/new\r\n"
     with tempfile.TemporaryDirectory() as folder:
@@ -221,20 +221,20 @@ async def measure(rows: int) -> list[Figures]:
             async with Database.open(database_url) as database:
                 key = await ApiKeys(database).create("bench")
             async with running_gateway(database_url) as (url, pid):
-                place = Place(url, pid, key)
+                gateway = Gateway(url, pid, key)
                 for kind in ("text/csv", "application/json"):
                     collection = await create(url, key)
                     for what, data in (("first", csv), ("one row more", more)):
                         is_csv = kind == "text/csv"
                         body = data if is_csv else b'{"content": "' + base64.b64encode(data) + b'"}'
                         name = f"{rows} rows, {kind}, {what}"
-                        figures.append(await upload(place, collection, name, body, kind))
-                        print(json.dumps(asdict(figures[-1])), flush=True)
-    return figures
+                        measurements.append(await upload(gateway, collection, name, body, kind))
+                        print(json.dumps(asdict(measurements[-1])), flush=True)
+    return measurements
 
 
 async def create(url: str, key: str) -> int:
-    """A new collection."""
+    """Create a collection and return its id."""
     async with (
         aiohttp.ClientSession() as session,
         session.post(f"{url}/api/collection/create", json={"name": "bench"}, headers={"API-Key": key}) as response,
@@ -244,14 +244,14 @@ async def create(url: str, key: str) -> int:
 
 
 def main() -> None:
-    """Parses arguments, measures, writes the figures."""
+    """Parse arguments, measure, and write the measurements."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
-    figures = asyncio.run(measure(arguments.rows))
+    measurements = asyncio.run(measure_all(arguments.rows))
     if arguments.json is not None:
-        arguments.json.write_text(json.dumps([asdict(one) for one in figures], indent=1) + "\n")
+        arguments.json.write_text(json.dumps([asdict(one) for one in measurements], indent=1) + "\n")
 
 
 if __name__ == "__main__":

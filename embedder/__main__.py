@@ -1,4 +1,4 @@
-"""The embedder as a process: `python -m embedder`, told by SIMILIS_* what to do."""
+"""Run the embedder as a process: `python -m embedder`. Configure it with SIMILIS_ environment variables."""
 
 from embedder.app import embedder
 from embedder.config import EmbedderSettings
@@ -6,7 +6,7 @@ from servicekit.process.service import end_process, run_service
 
 
 def main() -> int:
-    """Serves until SIGTERM or SIGINT; gives the exit status."""
+    """Serve until SIGTERM or SIGINT and return the exit status."""
     return run_service("embedder", EmbedderSettings, embedder)
 
 

@@ -14,7 +14,7 @@ from embedder.backbones.resolve import resolve_backbone
 from embedder.backbones.source import BackboneError, BackboneSource
 from embedder.config import EmbedderSettings, worker_environment
 from embedder.engines.model_cache import converted_model
-from embedder.hardware import Hardware, HardwareError, chosen_hardware, has_cuda
+from embedder.hardware import HardwareError, HardwarePlan, has_cuda, plan_hardware
 from embedder.metrics import EmbedderMetrics
 from embedder.readiness import Readiness, Tell
 from embedder.scheduling.batching import Batching
@@ -48,7 +48,7 @@ async def embedder(settings: EmbedderSettings) -> AsyncIterator[RunningServer]:
     async with contextlib.AsyncExitStack() as stack:
         try:
             source = await asyncio.to_thread(resolve_backbone, settings.backbone, settings.backbone_revision)
-            hardware = chosen_hardware(settings, await has_cuda(settings.device, worker_environment()))
+            hardware = plan_hardware(settings, cuda=await has_cuda(settings.device, worker_environment()))
             workers = await stack.enter_async_context(_workers(settings, source, hardware, metrics))
         except (BackboneError, HardwareError, WorkerUnfit, WorkerGone, OSError) as error:
             raise StartupError(str(error)) from error
@@ -78,7 +78,7 @@ class Workers:
 
 @asynccontextmanager
 async def _workers(
-    settings: EmbedderSettings, source: BackboneSource, hardware: Hardware, metrics: EmbedderMetrics
+    settings: EmbedderSettings, source: BackboneSource, hardware: HardwarePlan, metrics: EmbedderMetrics
 ) -> AsyncIterator[Workers]:
     orders = await _orders(settings, source, hardware)
     environment = worker_environment()
@@ -102,7 +102,7 @@ async def _workers(
         yield Workers(decoders, engine, batching)
 
 
-async def _orders(settings: EmbedderSettings, source: BackboneSource, hardware: Hardware) -> WorkerOrders:
+async def _orders(settings: EmbedderSettings, source: BackboneSource, hardware: HardwarePlan) -> WorkerOrders:
     model = canary = ""
     if hardware.engine == "openvino":
         converted = await converted_model(source, settings.model_cache, worker_environment())
@@ -122,7 +122,7 @@ async def _orders(settings: EmbedderSettings, source: BackboneSource, hardware: 
     )
 
 
-def _pool_limits(settings: EmbedderSettings, hardware: Hardware) -> PoolLimits:
+def _pool_limits(settings: EmbedderSettings, hardware: HardwarePlan) -> PoolLimits:
     return PoolLimits(
         workers=hardware.workers,
         start_seconds=START_SECONDS,
@@ -150,7 +150,7 @@ def _request_limits(settings: EmbedderSettings) -> RequestLimits:
 
 @asynccontextmanager
 async def _serving(
-    settings: EmbedderSettings, hardware: Hardware, embedding: Embedding, registry: CollectorRegistry
+    settings: EmbedderSettings, hardware: HardwarePlan, embedding: Embedding, registry: CollectorRegistry
 ) -> AsyncIterator[RunningServer]:
     servicer = EmbedderServicer(embedding, settings.stream_in_flight or hardware.stream_in_flight)
     async with contextlib.AsyncExitStack() as stack:

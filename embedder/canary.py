@@ -1,4 +1,4 @@
-"""An image of our own whose vector is known: what embeds it as expected, works."""
+"""The canary: an image whose vector is known. An engine that returns this vector works."""
 
 import io
 
@@ -11,7 +11,7 @@ MIN_COSINE = 0.99
 
 
 def canary_image() -> bytes:
-    """A PNG with gradients, a grid and discs; the same bytes' pixels on every machine."""
+    """Return a PNG with gradients, a grid and a disc. Its pixels are the same on every machine."""
     rows, columns = np.mgrid[0:SIDE, 0:SIDE]
     red = columns * 255 // SIDE
     green = rows * 255 // SIDE
@@ -24,6 +24,6 @@ def canary_image() -> bytes:
 
 
 def cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
-    """Cosine of two vectors; 0 if one of them is zero or not finite."""
+    """Return the cosine of two vectors, or 0 if one of them is zero or not finite."""
     lengths = float(np.linalg.norm(a)) * float(np.linalg.norm(b))
     return float(a @ b) / lengths if np.isfinite(lengths) and lengths > 0 else 0.0

@@ -1,4 +1,4 @@
-"""The embedder's metrics."""
+"""The metrics of the embedder."""
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -8,41 +8,55 @@ BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 class EmbedderMetrics:
-    """Queues, batches, the time of each step, outcomes and workers."""
+    """Metrics of queues, batches, the duration of each step, outcomes and workers."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self.queue_items = Gauge("embedder_queue_items", "Images that wait, by lane.", ["lane"], registry=registry)
-        self.queue_bytes = Gauge("embedder_queue_bytes", "Encoded bytes that wait.", ["lane"], registry=registry)
+        self.queue_items = Gauge(
+            "embedder_queue_items", "Images waiting in the queue, by lane.", ["lane"], registry=registry
+        )
+        self.queue_bytes = Gauge(
+            "embedder_queue_bytes", "Encoded bytes waiting in the queue, by lane.", ["lane"], registry=registry
+        )
         self.queue_wait = Histogram(
             "embedder_queue_wait_seconds",
-            "Time from arrival until a worker is given the image.",
+            "Time between the arrival of an image and its start in a worker.",
             ["lane"],
             buckets=WAIT_BUCKETS,
             registry=registry,
         )
         self.batch_size = Histogram(
-            "embedder_batch_size", "Images of one forward pass.", buckets=BATCH_BUCKETS, registry=registry
+            "embedder_batch_size",
+            "Inputs in one forward pass: images and views.",
+            buckets=BATCH_BUCKETS,
+            registry=registry,
         )
         self.decode = Histogram(
-            "embedder_decode_seconds", "Decoding and preprocessing an image.", buckets=WORK_BUCKETS, registry=registry
+            "embedder_decode_seconds",
+            "Time to decode and preprocess an image.",
+            buckets=WORK_BUCKETS,
+            registry=registry,
         )
         self.copy = Histogram(
-            "embedder_copy_seconds", "Copying a batch to the device.", buckets=WORK_BUCKETS, registry=registry
+            "embedder_copy_seconds", "Time to copy a batch to the device.", buckets=WORK_BUCKETS, registry=registry
         )
         self.forward = Histogram(
-            "embedder_forward_seconds", "One forward pass.", buckets=WORK_BUCKETS, registry=registry
+            "embedder_forward_seconds", "Time of one forward pass.", buckets=WORK_BUCKETS, registry=registry
         )
         self.images = Counter(
             "embedder_images",
-            "Images of callers by lane and by what became of them: embedded, cancelled, or the error's code.",
+            "Images by lane and outcome: embedded, cancelled, or an error code.",
             ["lane", "outcome"],
             registry=registry,
         )
         self.retries = Counter(
-            "embedder_retries", "Images given to a second worker because the first one ended.", registry=registry
+            "embedder_retries",
+            "Images tried again because their worker exited or their batch failed.",
+            registry=registry,
         )
         self.worker_ends = Counter(
             "embedder_worker_ends", "Workers replaced, by reason.", ["reason"], registry=registry
         )
-        self.workers = Gauge("embedder_workers_ready", "Workers by role.", ["role"], registry=registry)
-        self.ready = Gauge("embedder_ready", "1 when images are embedded, else 0.", registry=registry)
+        self.workers = Gauge(
+            "embedder_workers_ready", "Workers that accept images, by role.", ["role"], registry=registry
+        )
+        self.ready = Gauge("embedder_ready", "1 while the embedder can embed images, otherwise 0.", registry=registry)

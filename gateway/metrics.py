@@ -49,7 +49,7 @@ class GatewayMetrics:
         )
         self.search_retries = Counter(
             "similis_search_retries_total",
-            "Searches repeated on a newer index, because the previous one was dropped meanwhile.",
+            "Searches repeated on a newer index because the previous one had been dropped.",
             registry=registry,
         )
 

@@ -9,9 +9,9 @@ import numpy as np
 from bench.parts.measuring_process import Answer, answer_commands
 from bench.parts.sample_images import images_of
 from embedder.backbones.source import BackboneSource
-from embedder.decoding.decode import Decoder
+from embedder.decoding.decoder import Decoder
 from embedder.decoding.header import prepare_pillow
-from embedder.decoding.inputs import inputs_of
+from embedder.decoding.inputs import prepare_inputs
 from embedder.engines.engine import Engine
 
 
@@ -27,7 +27,7 @@ class BareLoop:
 
     def _decoded(self, index: int) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
         image = self._images[index % len(self._images)]
-        return inputs_of(self._decoder, image, views=0, seed=0)[0]
+        return prepare_inputs(self._decoder, image, views=0, seed=0)[0]
 
     def loop(self, seconds: float) -> Answer:
         """Images decoded and embedded, one after the other."""
@@ -67,7 +67,7 @@ def _engine(kind: str, source: BackboneSource, model: Path, threads: int) -> Eng
         return TorchEngine(source, threads=threads)
     from embedder.engines.openvino_engine import OpenVinoEngine
 
-    return OpenVinoEngine(model, threads=threads, wide_threads=threads)
+    return OpenVinoEngine(model, threads=threads, all_threads=threads)
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ from bench.parts.measuring_process import Answer, answer_commands
 from bench.parts.sample_images import images_of
 from embedder.backbones.source import BackboneSource
 from embedder.backbones.vision_model import load_vision_model
-from embedder.decoding.decode import Decoder
+from embedder.decoding.decoder import Decoder
 from embedder.decoding.header import prepare_pillow
-from embedder.decoding.inputs import inputs_of
+from embedder.decoding.inputs import prepare_inputs
 from embedder.engines.cuda_engine import CudaEngine
 from embedder.engines.engine import Pixels
 
@@ -49,7 +49,7 @@ class CudaLoop:
         times: list[float] = []
         while (began := time.perf_counter()) < end:
             pixels = _fit(self._source, self._images[len(times) % len(self._images)])
-            self._engine.begin(lambda target, pixels=pixels: np.copyto(target[0], pixels), 1).collect()
+            self._engine.start(lambda target, pixels=pixels: np.copyto(target[0], pixels), 1).collect()
             times.append((time.perf_counter() - began) * 1000)
         return {"milliseconds": times}
 
@@ -83,7 +83,7 @@ class CudaLoop:
         pending = None
         while time.perf_counter() < start + seconds:
             batch: Pixels = next_batch()  # type: ignore[operator]
-            begun = self._engine.begin(lambda target, batch=batch: np.copyto(target, batch), len(batch))
+            begun = self._engine.start(lambda target, batch=batch: np.copyto(target, batch), len(batch))
             if pending is not None:
                 count += len(pending.collect())
             pending = begun
@@ -101,11 +101,11 @@ def _prepare(source: str) -> None:
 
 def _decode(images: list[bytes]) -> Pixels:
     decoder = _DECODER[0]
-    return np.stack([inputs_of(decoder, image, views=0, seed=0)[0] for image in images])
+    return np.stack([prepare_inputs(decoder, image, views=0, seed=0)[0] for image in images])
 
 
 def _fit(source: BackboneSource, image: bytes) -> Pixels:
-    return inputs_of(Decoder(prepare_pillow(), 50_000_000, source.preprocessing), image, views=0, seed=0)[0]
+    return prepare_inputs(Decoder(prepare_pillow(), 50_000_000, source.preprocessing), image, views=0, seed=0)[0]
 
 
 def _rate(forward: "object", batch: int, seconds: float) -> float:

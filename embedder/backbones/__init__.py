@@ -1,1 +1,1 @@
-"""The models whose vectors are served: which files, which preprocessing, which output."""
+"""The backbones that the embedder can serve: their files, preprocessing and output."""

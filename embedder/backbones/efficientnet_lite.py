@@ -1,8 +1,8 @@
-"""EfficientNet-Lite0 without its classifier: an image's 1280 pooled features.
+"""EfficientNet-Lite0 without its classifier. Its vector is the 1280 pooled features.
 
 The architecture is EfficientNet-B0 (Tan and Le, 2019, https://arxiv.org/abs/1905.11946) as reduced by TensorFlow's
 EfficientNet-Lite: ReLU6 instead of swish, no squeeze-and-excitation. The weights were trained in TensorFlow, so
-convolutions pad as TensorFlow does ("same": the odd pixel goes to the right and the bottom).
+convolutions use its "same" padding: an odd pixel goes to the right and the bottom.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ CLASSIFIER = "_fc."
 
 @dataclass(frozen=True)
 class Stage:
-    """Blocks of one resolution: how often, kernel, stride of the first, expansion, output channels."""
+    """Equal blocks in a row. stride: of the first block. expansion: of the channels inside a block."""
 
     repeats: int
     kernel: int
@@ -41,13 +41,13 @@ STAGES = (
 
 
 class SameConv(nn.Conv2d):
-    """A convolution without bias that pads as TensorFlow's "same" does."""
+    """A convolution without bias and with TensorFlow's "same" padding."""
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> None:
         super().__init__(inputs, outputs, kernel, stride, groups=groups, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[n, inputs, h, w] to [n, outputs, ceil(h / stride), ceil(w / stride)]."""
+        """Map [n, inputs, h, w] to [n, outputs, ceil(h / stride), ceil(w / stride)]."""
         kernel, stride = self.kernel_size[0], self.stride[0]
         rows = _padding(x.shape[2], kernel, stride)
         columns = _padding(x.shape[3], kernel, stride)
@@ -61,7 +61,7 @@ def _padding(size: int, kernel: int, stride: int) -> int:
 
 
 class MobileBlock(nn.Module):
-    """An inverted residual block: expand, filter each channel, project."""
+    """An inverted residual block: expand, convolve depthwise, project."""
 
     def __init__(self, inputs: int, stage: Stage, stride: int) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class MobileBlock(nn.Module):
         self.bn2 = nn.BatchNorm2d(stage.channels, BATCH_NORM_EPSILON)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[n, inputs, h, w] to [n, channels of the stage, h / stride, w / stride]."""
+        """Map [n, inputs, h, w] to [n, stage.channels, ceil(h / stride), ceil(w / stride)]."""
         inner = functional.relu6(self.bn0(self.expand_conv(x))) if self.expands else x
         inner = functional.relu6(self.bn1(self.depthwise_conv(inner)))
         projected: Tensor = self.bn2(self.project_conv(inner))
@@ -85,7 +85,7 @@ class MobileBlock(nn.Module):
 
 
 class EfficientNetLite0(nn.Module):
-    """Normalised images [n, 3, 224, 224] to features [n, 1280]."""
+    """Maps normalised images [n, 3, 224, 224] to features [n, 1280]."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -101,16 +101,16 @@ class EfficientNetLite0(nn.Module):
         self.bn1 = nn.BatchNorm2d(FEATURES, BATCH_NORM_EPSILON)
 
     def forward(self, x: Tensor) -> Tensor:
-        """The global average of the last feature map."""
+        """Return the global average of the last feature map."""
         x = functional.relu6(self.bn0(self.conv_stem(x)))
         x = functional.relu6(self.bn1(self.conv_head(self.blocks(x))))
         return x.mean(dim=(2, 3))
 
 
 def load_efficientnet_lite0(weights: Mapping[str, Tensor]) -> EfficientNetLite0:
-    """The model with a published state dict, whose names begin with underscores.
+    """Return the model with the published weights, whose names have leading underscores.
 
-    Raises RuntimeError when a name is missing.
+    Raises RuntimeError if a weight is missing.
     """
     model = EfficientNetLite0()
     named = {
@@ -123,6 +123,6 @@ def load_efficientnet_lite0(weights: Mapping[str, Tensor]) -> EfficientNetLite0:
 
 
 def read_weights(path: str) -> Mapping[str, Tensor]:
-    """A state dict from a file. No code in it is run."""
+    """Read a state dict from a file without running code from it."""
     weights: Mapping[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
     return weights

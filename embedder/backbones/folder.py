@@ -1,4 +1,4 @@
-"""A vision model of transformers in a folder: what its configuration says, read without loading it."""
+"""Read the configuration of a transformers vision model from its folder, without loading the model."""
 
 import json
 from pathlib import Path
@@ -7,9 +7,9 @@ from typing import Any
 from embedder.backbones.processor import preprocessing_of
 from embedder.backbones.source import BackboneError, BackboneSource, Pooling, checksum_of
 
-# Which output is the vector, by model_type. Text and image share the space of a projection; a class token or a mean of
-# patches is what the authors of the others evaluate. SigLIP 2 with a fixed resolution has the type "siglip"; its NaFlex
-# variants ("siglip2") take inputs of any shape, which cannot be batched, and are left out.
+# The output that is the vector, by model_type. Models that were trained with text project images into a space that both
+# share; for the others we use the output that their authors evaluated. SigLIP 2 with a fixed resolution has the type
+# "siglip". Its NaFlex variants ("siglip2") are not supported, because their inputs vary in shape and cannot be batched.
 POOLING: dict[str, Pooling] = {
     "vit": "cls",
     "dinov2": "cls",
@@ -26,25 +26,27 @@ POOLING: dict[str, Pooling] = {
 
 
 def folder_source(name: str, folder: Path) -> BackboneSource:
-    """The model in `folder`, called `name`. Raises BackboneError when a file is missing or it is no vision model."""
+    """Return the model in `folder`. Raises BackboneError if a file is missing or the model is not supported."""
     if not folder.is_dir():
-        raise BackboneError(f"backbone {name!r}: there is no such folder")
+        raise BackboneError(f"backbone {name!r}: the folder does not exist")
     config = _read_json(name, folder / "config.json")
     model_type = str(config.get("model_type", ""))
     pooling = POOLING.get(model_type)
     if pooling is None:
-        known = ", ".join(sorted(POOLING))
-        raise BackboneError(f"backbone {name!r}: {model_type or 'it'} is not a known vision model (known: {known})")
+        supported = ", ".join(sorted(POOLING))
+        raise BackboneError(
+            f"backbone {name!r}: the model type {model_type!r} is not supported (supported: {supported})"
+        )
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
-        raise BackboneError(f"backbone {name!r}: {folder} has no weights as safetensors")
+        raise BackboneError(f"backbone {name!r}: {folder} contains no .safetensors file")
     vision = config.get("vision_config") or config
     processor = _read_json(name, folder / "preprocessor_config.json")
     try:
         preprocessing = preprocessing_of(processor, model_type, vision)
         dimension = _dimension(config, vision)
     except (KeyError, TypeError, ValueError) as error:
-        raise BackboneError(f"backbone {name!r}: its configuration is not understood ({error})") from None
+        raise BackboneError(f"backbone {name!r}: its configuration is not supported ({error})") from None
     checksum = checksum_of([folder / "config.json", *weights], preprocessing, pooling)
     return BackboneSource(name, "transformers", str(folder.resolve()), pooling, dimension, preprocessing, checksum)
 
@@ -57,7 +59,7 @@ def _read_json(name: str, path: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         raise BackboneError(f"backbone {name!r}: {path.name} cannot be read") from None
     if not isinstance(values, dict):
-        raise BackboneError(f"backbone {name!r}: {path.name} is not an object")
+        raise BackboneError(f"backbone {name!r}: {path.name} is not a JSON object")
     return values
 
 

@@ -1,4 +1,4 @@
-"""Models of the Hugging Face hub: one revision, its configuration and its safetensors, nothing that is code."""
+"""Download a model from the Hugging Face hub: the configuration and safetensors of one commit, and never code."""
 
 import re
 from pathlib import Path
@@ -10,15 +10,15 @@ NAME = re.compile(r"[\w.-]+/[\w.-]+")
 FILES = ("config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json")
 
 
-def download(name: str, revision: str | None) -> Path:
-    """The folder of a model at a commit, from the local cache or the hub.
+def download_model(name: str, revision: str | None) -> Path:
+    """Return the folder of a model at a commit, from the local cache if it is there.
 
-    Raises BackboneError: no such name, no pinned revision, or the hub is out of reach.
+    Raises BackboneError for an unknown name, a revision that is not a commit, or a failed download.
     """
     if NAME.fullmatch(name) is None:
-        raise BackboneError(f"backbone {name!r} is neither a built-in one, nor a folder, nor a hub name (owner/model)")
+        raise BackboneError(f"backbone {name!r} is not built in, not a folder, and not a hub name (owner/model)")
     if revision is None or COMMIT.fullmatch(revision) is None:
-        raise BackboneError(f"backbone {name!r}: SIMILIS_BACKBONE_REVISION must be the full commit hash of the model")
+        raise BackboneError(f"backbone {name!r}: set SIMILIS_BACKBONE_REVISION to the full commit hash of the model")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 
@@ -32,4 +32,4 @@ def download(name: str, revision: str | None) -> Path:
             return snapshot(local=False)
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BackboneError(f"backbone {name!r} cannot be had from the hub: {reason}") from None
+        raise BackboneError(f"backbone {name!r} could not be downloaded from the hub: {reason}") from None

@@ -1,4 +1,4 @@
-"""Preprocessing from a model's own preprocessor_config.json, as the image processors of transformers read it."""
+"""Read preprocessing from preprocessor_config.json, as the image processors of transformers do."""
 
 from typing import Any
 
@@ -10,9 +10,9 @@ Size = dict[str, int] | int
 
 
 def preprocessing_of(processor: dict[str, Any], model_type: str, vision: dict[str, Any]) -> Preprocessing:
-    """What the processor does to an image. Raises ValueError or KeyError for one that is not understood."""
+    """Return what the processor does to an image. Raises ValueError, KeyError or TypeError if that is not supported."""
     if not processor.get("do_resize", True):
-        raise ValueError("a processor that does not resize gives inputs of no fixed size")
+        raise ValueError("without a resize, inputs have no fixed size")
     size = processor.get("size", vision.get("image_size", 224))
     resize, height, width = _resize(size, model_type)
     crop_height, crop_width = height, width
@@ -21,7 +21,7 @@ def preprocessing_of(processor: dict[str, Any], model_type: str, vision: dict[st
     elif processor.get("do_center_crop", False):
         crop_height, crop_width = _crop(processor.get("crop_size", size))
     elif resize == "shortest_edge":
-        raise ValueError("a resize by the shortest edge without a crop gives inputs of no fixed size")
+        raise ValueError("after a resize by the shortest edge and no crop, inputs have no fixed size")
     mean, std = _normalisation(processor)
     resample = int(processor.get("resample", BILINEAR))
     return Preprocessing(resize, height, width, crop_height, crop_width, resample, mean, std)
@@ -37,7 +37,7 @@ def _resize(size: Size, model_type: str) -> tuple[Resize, int, int]:
 
 
 def _convnext(edge: int, crop_share: float) -> tuple[int, int, Resize]:
-    """ConvNeXt resizes to edge / crop_pct and crops to edge; from 384 on it resizes to a square."""
+    """Return the resize of ConvNeXt: to edge / crop_pct before a crop to edge, but from 384 on to a square."""
     if edge >= IMAGENET_CROP:
         return edge, edge, "exact"
     enlarged = int(edge / crop_share)
@@ -53,7 +53,7 @@ def _crop(size: Size) -> tuple[int, int]:
 
 
 def _normalisation(processor: dict[str, Any]) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
-    """Mean and standard deviation in units of pixels (0 to 255)."""
+    """Return mean and standard deviation for pixels from 0 to 255."""
     factor = float(processor.get("rescale_factor", 1 / 255)) if processor.get("do_rescale", True) else 1.0
     if not processor.get("do_normalize", True):
         return (0.0, 0.0, 0.0), (1 / factor, 1 / factor, 1 / factor)

@@ -1,17 +1,17 @@
-"""From the configured name to the files of a backbone."""
+"""Find the files of the configured backbone."""
 
 from pathlib import Path
 
 from embedder.backbones.builtin import NAME, builtin_source
 from embedder.backbones.folder import folder_source
-from embedder.backbones.hub import download
+from embedder.backbones.hub import download_model
 from embedder.backbones.source import BackboneError, BackboneSource
 
 
 def resolve_backbone(name: str, revision: str | None) -> BackboneSource:
-    """The backbone of that name: the built-in one, a folder, else a model of the hub at that revision.
+    """Return the backbone called `name`: the built-in one, a folder, or a model of the hub at `revision`.
 
-    Raises BackboneError, with one line that says what is wrong.
+    Raises BackboneError.
     """
     try:
         return _source(name, revision)
@@ -27,4 +27,4 @@ def _source(name: str, revision: str | None) -> BackboneSource:
     path = Path(name).expanduser()
     if path.is_dir() or name.startswith((".", "/", "~")):
         return folder_source(name, path)
-    return folder_source(name, download(name, revision))
+    return folder_source(name, download_model(name, revision))

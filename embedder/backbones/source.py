@@ -1,4 +1,4 @@
-"""What is served, known without loading it: files, preprocessing, output, checksum. Free of torch."""
+"""The description of a backbone: files, preprocessing, output and checksum. Does not load it, nor import torch."""
 
 import hashlib
 import json
@@ -14,15 +14,16 @@ BLOCK = 1 << 20
 
 
 class BackboneError(Exception):
-    """A backbone that cannot be served; the message is one line for the operator."""
+    """A backbone that cannot be served. The message is one line for the operator."""
 
 
 @dataclass(frozen=True)
 class BackboneSource:
-    """A backbone's files and what is made of them.
+    """Where the files of a backbone are, and how to use them.
 
-    name: as configured. path: the weights' file, or the model's folder. pooling: which output is the vector.
-    dimension: its length. checksum: over weights, preprocessing and pooling, the same for every engine and device.
+    name: as configured. path: the file of the weights, or the folder of the model. pooling: the output that is the
+    vector. dimension: the length of the vector. checksum: covers weights, preprocessing and pooling; the same for every
+    engine and device.
     """
 
     name: str
@@ -34,18 +35,18 @@ class BackboneSource:
     checksum: str
 
     def to_json(self) -> str:
-        """For another process."""
+        """Return the source as JSON, for another process."""
         return json.dumps(asdict(self))
 
     @classmethod
     def from_json(cls, text: str) -> "BackboneSource":
-        """The inverse of `to_json`."""
+        """Return the source that `to_json` wrote."""
         values = json.loads(text)
         return cls(**{**values, "preprocessing": Preprocessing.from_dict(values["preprocessing"])})
 
 
 def checksum_of(files: list[Path], preprocessing: Preprocessing, pooling: str) -> str:
-    """SHA-256, in hexadecimal, over the files (in the order given), the preprocessing and the pooling."""
+    """Return the hexadecimal SHA-256 of the files, in this order, the preprocessing and the pooling."""
     digest = hashlib.sha256()
     for path in files:
         digest.update(path.name.encode() + b"\0")

@@ -1,6 +1,6 @@
-"""The torch module of any backbone: pixels as decoded in, vectors out."""
+"""Any backbone as a torch module, from decoded pixels to vectors."""
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
+M = TypeVar("M", bound=nn.Module)
+
+
 class PixelsToVectors(nn.Module):
-    """uint8 pixels [n, height, width, 3] to float32 vectors [n, dimension]; normalisation is part of the graph."""
+    """Maps uint8 pixels [n, height, width, 3] to float32 vectors [n, dimension]. Normalisation is part of the graph."""
 
     mean: Tensor
     scale: Tensor
@@ -27,19 +30,22 @@ class PixelsToVectors(nn.Module):
         self.register_buffer("scale", 1 / torch.tensor(preprocessing.std).view(1, 3, 1, 1))
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """The vectors, as the backbone gives them."""
+        """Return the output of the backbone, not normalised."""
         x = (pixels.permute(0, 3, 1, 2).float() - self.mean) * self.scale
         vectors: Tensor = self.features(x.to(self.precision))
         return vectors.float()
 
     def set_precision(self, dtype: torch.dtype) -> None:
-        """Runs the backbone, not the normalisation, in `dtype`. Rounded weights stay rounded."""
+        """Run the backbone, but not the normalisation, in `dtype` from now on.
+
+        Weights are rounded in place; going back to float32 does not restore them.
+        """
         self.precision = dtype
-        self.features.to(dtype=dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        channels_last(self.features.to(dtype=dtype))
 
 
 class TransformersFeatures(nn.Module):
-    """One output of a transformers model as the vector."""
+    """Returns one output of a transformers model as the vector."""
 
     def __init__(self, model: nn.Module, pooling: str) -> None:
         super().__init__()
@@ -47,19 +53,25 @@ class TransformersFeatures(nn.Module):
         self.pooling = pooling
 
     def forward(self, pixel_values: Tensor) -> Tensor:
-        """Normalised images [n, 3, height, width] to [n, dimension]."""
+        """Map normalised images [n, 3, height, width] to vectors [n, dimension]."""
         if self.pooling == "projection":
-            project = cast("Callable[..., object]", self.model.get_image_features)
-            found = project(pixel_values=pixel_values)
-            return cast("Tensor", found if isinstance(found, Tensor) else found.pooler_output)  # type: ignore[attr-defined]
+            project = cast("Callable[..., Any]", self.model.get_image_features)
+            output = project(pixel_values=pixel_values)
+            return cast("Tensor", output if isinstance(output, Tensor) else output.pooler_output)
         output = self.model(pixel_values=pixel_values)
         if self.pooling == "pooled":
             return cast("Tensor", output.pooler_output)
         return cast("Tensor", output.last_hidden_state[:, 0])
 
 
+def channels_last(model: M) -> M:
+    """Lay out the weights of a model as [height, width, channels], which is faster, and return the model."""
+    # The type stubs of torch do not know this argument.
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
 def load_vision_model(source: BackboneSource) -> PixelsToVectors:
-    """The module of a backbone, in evaluation mode on the CPU, in float32. Raises BackboneError."""
+    """Load a backbone on the CPU, in float32 and in evaluation mode. Raises BackboneError."""
     if source.family == "efficientnet-lite0":
         return PixelsToVectors(load_efficientnet_lite0(read_weights(source.path)), source.preprocessing).eval()
     from transformers import AutoModel
@@ -74,5 +86,5 @@ def load_vision_model(source: BackboneSource) -> PixelsToVectors:
         )
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise BackboneError(f"backbone {source.name!r} cannot be loaded: {reason}") from None
+        raise BackboneError(f"backbone {source.name!r} could not be loaded: {reason}") from None
     return PixelsToVectors(TransformersFeatures(model, source.pooling), source.preprocessing).eval()

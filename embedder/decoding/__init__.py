@@ -1,1 +1,1 @@
-"""From encoded bytes that nobody trusts to the pixels that a backbone takes."""
+"""Decode untrusted image files into the pixels that a backbone takes."""

@@ -1,24 +1,23 @@
-"""What an encoded image says of itself, read before any pixel is."""
+"""Open an encoded image and check its header, before any pixel is decoded."""
 
 import io
-import struct
 
-from PIL import AvifImagePlugin, Image, UnidentifiedImageError
+from PIL import AvifImagePlugin, Image, JpegImagePlugin, UnidentifiedImageError
 
-from embedder.decoding.image_error import ImageError
+from embedder.decoding.image_error import ImageError, raising_image_error
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "JPEG2000")
 HEIF = "HEIF"
-# Everything that opening or loading a damaged file has been seen to raise in Pillow.
-DAMAGE = (OSError, SyntaxError, ValueError, KeyError, IndexError, TypeError, EOFError, OverflowError, struct.error)
-DAMAGED = (*DAMAGE, ZeroDivisionError, AttributeError, NotImplementedError, RuntimeError)
+DISPLAY_NAMES = {"WEBP": "WebP", "JPEG2000": "JPEG 2000"}
 
 
 def prepare_pillow() -> tuple[str, ...]:
-    """Sets up Pillow in this process and gives the formats that are read: HEIF too if its plugin is installed."""
-    # The limit is checked here, exactly, and not at twice its value.
+    """Configure Pillow for this process and return the supported formats, with HEIF if its plugin is installed."""
+    # Pillow only fails at twice this limit; `open_image` checks the exact size.
     Image.MAX_IMAGE_PIXELS = None
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    # Pillow refuses a JPEG whose EXIF resolution is an empty text. We do not need the resolution.
+    setattr(JpegImagePlugin.JpegImageFile, "_read_dpi_from_exif", _skip)  # noqa: B010 - the type checker objects
     try:
         import pillow_heif
     except ImportError:
@@ -27,23 +26,25 @@ def prepare_pillow() -> tuple[str, ...]:
     return (*FORMATS, HEIF)
 
 
-def open_image(data: bytes, *, formats: tuple[str, ...], max_pixels: int) -> Image.Image:
-    """The image with its header read and its size checked; no pixel is decoded yet.
+def _skip(_: Image.Image) -> None:
+    """Do nothing, in place of a method of Pillow."""
 
-    Raises ImageError: not_an_image, decode_error (a damaged header), image_too_large.
+
+def open_image(data: bytes, *, formats: tuple[str, ...], max_pixels: int) -> Image.Image:
+    """Return the image with its header read and its size checked, but no pixel decoded.
+
+    Raises ImageError: not_an_image, decode_error for a damaged header, image_too_large.
     """
     if not data:
         raise ImageError("not_an_image", "The image is empty.")
-    _check_size(_webp_size(data), max_pixels)
-    try:
-        image = Image.open(io.BytesIO(data), formats=formats)
-    except UnidentifiedImageError:
-        known = ", ".join("JPEG 2000" if name == "JPEG2000" else name for name in formats)
-        raise ImageError("not_an_image", f"The data is not an image of a known format ({known}).") from None
-    except MemoryError:
-        raise ImageError("image_too_large", "Reading the image takes more memory than is allowed.") from None
-    except DAMAGED:
-        raise ImageError("decode_error", "The header of the image is damaged.") from None
+    _check_size(_webp_canvas(data), max_pixels)
+    with raising_image_error("its header is damaged"):
+        try:
+            image = Image.open(io.BytesIO(data), formats=formats)
+        except UnidentifiedImageError:
+            supported = ", ".join(DISPLAY_NAMES.get(name, name) for name in formats)
+            message = f"The image has an unknown format. Supported formats: {supported}."
+            raise ImageError("not_an_image", message) from None
     _check_size(image.size, max_pixels)
     return image
 
@@ -53,16 +54,16 @@ def _check_size(size: tuple[int, int] | None, max_pixels: int) -> None:
         return
     width, height = size
     if width < 1 or height < 1:
-        raise ImageError("decode_error", "The image has no pixels.")
+        raise ImageError("decode_error", "The image could not be decoded: its width or height is 0.")
     if width * height > max_pixels:
         raise ImageError(
             "image_too_large",
-            f"The image has {width} × {height} pixels; at most {max_pixels / 1e6:g} megapixels are allowed.",
+            f"The image has {width} × {height} pixels. The limit is {max_pixels / 1e6:g} megapixels.",
         )
 
 
-def _webp_size(data: bytes) -> tuple[int, int] | None:
-    """Canvas of an extended WebP: its decoder allocates the whole canvas as soon as the file is opened."""
+def _webp_canvas(data: bytes) -> tuple[int, int] | None:
+    """Return the canvas size of an extended WebP, because its decoder allocates the canvas when it opens the file."""
     if len(data) < 30 or data[:4] != b"RIFF" or data[8:16] != b"WEBPVP8X":
         return None
     return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1

@@ -1,18 +1,18 @@
-"""How an image becomes a backbone's input: the resize, the crop and the normalisation."""
+"""How a backbone wants its images: resize, crop and normalisation."""
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Resize = Literal["exact", "shortest_edge"]
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Resize, centre crop, then (pixel - mean) / std for each channel, pixels in 0 to 255.
+    """Resize, centre crop, then (pixel - mean) / std for each channel, with pixels from 0 to 255.
 
-    `exact` scales to resize_height × resize_width whatever the proportions; `shortest_edge` scales the shorter side to
-    resize_height and keeps them. The crop is the input's size. `resample` is one of Pillow's numbers.
+    `exact` scales to resize_height × resize_width and ignores the aspect ratio; `shortest_edge` scales the shorter side
+    to resize_height and keeps it. The crop is the size of the input. `resample` is a number of Pillow's `Resampling`.
     """
 
     resize: Resize
@@ -25,7 +25,7 @@ class Preprocessing:
     std: tuple[float, float, float]
 
     def resized(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height of an image after the resize, before the crop."""
+        """Return the width and height of an image after the resize and before the crop."""
         if self.resize == "exact":
             return self.resize_width, self.resize_height
         short = self.resize_height
@@ -34,11 +34,13 @@ class Preprocessing:
         return max(1, int(short * width / height)), short
 
     def canonical(self) -> bytes:
-        """The same bytes for equal preprocessing, for checksums."""
+        """Return bytes for checksums: equal preprocessing has equal bytes."""
         return json.dumps(asdict(self), sort_keys=True, separators=(",", ":")).encode()
 
     @classmethod
-    def from_dict(cls, values: dict[str, object]) -> "Preprocessing":
-        """The inverse of `asdict`, also after a round trip through JSON."""
-        plain = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-        return cls(**plain)  # type: ignore[arg-type]
+    def from_dict(cls, values: dict[str, Any]) -> "Preprocessing":
+        """Return the preprocessing that `asdict` turned into `values`, even if they went through JSON since."""
+        fields: dict[str, Any] = {
+            key: tuple(value) if isinstance(value, list) else value for key, value in values.items()
+        }
+        return cls(**fields)

@@ -1,4 +1,4 @@
-"""Augmented views of an image, for training: crop, flip, rotation, colour, blur, JPEG."""
+"""Augmented views of an image, for training: crop, flip, rotation, colour jitter, blur, JPEG compression."""
 
 import io
 import math
@@ -11,12 +11,15 @@ CROP_ASPECT = (3 / 4, 4 / 3)
 ROTATION_DEGREES = 35.0
 COLOUR_STRENGTH = 0.4
 JPEG_QUALITY = (10, 60)
-# Radius on an image of 224 pixels.
+# In pixels, for an image of 224 pixels.
 BLUR_RADIUS = (0.5, 3.0)
 
 
 def augmented_views(image: Image.Image, count: int, seed: int) -> list[Image.Image]:
-    """`count` views of an RGB image. The same image and seed give the same views; view k does not depend on `count`."""
+    """Return `count` augmented views of an RGB image.
+
+    Equal images and seeds have equal views, and a view does not depend on `count`.
+    """
     return [_view(image, np.random.default_rng((seed, index))) for index in range(count)]
 
 

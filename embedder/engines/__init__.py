@@ -1,1 +1,1 @@
-"""What runs a backbone: OpenVINO on processors, torch on CUDA."""
+"""Engines that run a backbone: OpenVINO or torch on the CPU, torch on CUDA."""

@@ -1,4 +1,4 @@
-"""The seam to engines that work on one batch while the next one is prepared."""
+"""The interface of engines that compute one batch while the next one is prepared."""
 
 import time
 from collections.abc import Callable
@@ -11,8 +11,8 @@ from embedder.engines.engine import Engine, Pixels, Vectors
 
 
 @dataclass
-class Pending:
-    """A batch that was begun. `collect` waits for it. The seconds are known after that."""
+class PendingBatch:
+    """A batch that was started. `collect` waits for its vectors; the durations are known after that."""
 
     collect: Callable[[], Vectors]
     copy_seconds: float = 0.0
@@ -20,22 +20,22 @@ class Pending:
 
 
 class BatchEngine(Protocol):
-    """Runs batches of up to `max_batch` inputs; two may be under way."""
+    """Runs batches of up to `max_batch` inputs, two of them at the same time."""
 
     device: str
     name: str
     max_batch: int
 
-    def begin(self, fill: Callable[[Pixels], None], count: int) -> Pending:
-        """Starts a batch of `count` inputs, which `fill` writes into the array that it is given.
+    def start(self, fill: Callable[[Pixels], None], count: int) -> PendingBatch:
+        """Start a batch of `count` inputs, which `fill` writes into the array that it receives.
 
-        Raises EngineError; `collect` does too. EngineBroken: no batch will succeed any more.
+        This and `collect` raise EngineError, or EngineBroken if no later batch can succeed.
         """
         ...
 
 
-class ImmediateBatches:
-    """Any engine as one that takes batches: the work is done when it is begun."""
+class SynchronousBatches:
+    """Makes a batch engine of any engine: `start` also computes the batch."""
 
     def __init__(self, engine: Engine, input_shape: tuple[int, int, int], max_batch: int) -> None:
         self.device = engine.device
@@ -44,10 +44,10 @@ class ImmediateBatches:
         self._engine = engine
         self._input = np.empty((max_batch, *input_shape), np.uint8)
 
-    def begin(self, fill: Callable[[Pixels], None], count: int) -> Pending:
+    def start(self, fill: Callable[[Pixels], None], count: int) -> PendingBatch:
         """See `BatchEngine`."""
-        began = time.perf_counter()
+        started = time.perf_counter()
         fill(self._input[:count])
         copied = time.perf_counter()
         vectors = self._engine.embed(self._input[:count])
-        return Pending(lambda: vectors, copied - began, time.perf_counter() - copied)
+        return PendingBatch(lambda: vectors, copied - started, time.perf_counter() - copied)

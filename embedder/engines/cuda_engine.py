@@ -1,4 +1,4 @@
-"""Torch on CUDA: half precision, channels last, CUDA graphs on bucketed batches, copies beside compute."""
+"""Torch on CUDA: half precision, channels last, one CUDA graph for each batch size, copies that overlap compute."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -12,18 +12,18 @@ from torch import Tensor, nn
 from embedder.backbones.source import BackboneSource
 from embedder.backbones.vision_model import PixelsToVectors, load_vision_model
 from embedder.canary import cosine
-from embedder.engines.batch_engine import Pending
+from embedder.engines.batch_engine import PendingBatch
 from embedder.engines.engine import EngineBroken, EngineError, Pixels, Vectors
 
-# Batches that are prepared, computed and collected at the same time.
-RING = 3
+# One batch is prepared, one computed and one collected at the same time.
+BUFFERS = 3
 WARM_UPS = 3
 GOOD_HALF_COSINE, MIN_HALF_COSINE = 0.999, 0.99
 MILLISECOND = 1e-3
 
 
 def bucket_sizes(max_batch: int) -> list[int]:
-    """Batch sizes that are captured: powers of two below `max_batch`, and itself."""
+    """Return the batch sizes to capture: the powers of two below `max_batch`, and `max_batch` itself."""
     sizes = [1]
     while sizes[-1] * 2 < max_batch:
         sizes.append(sizes[-1] * 2)
@@ -31,12 +31,12 @@ def bucket_sizes(max_batch: int) -> list[int]:
 
 
 def bucket_of(count: int, sizes: list[int]) -> int:
-    """The smallest of the sizes that holds `count` inputs."""
+    """Return the smallest of the ascending `sizes` that holds `count` inputs."""
     return next(size for size in sizes if size >= count)
 
 
 def halving_when_out_of_memory(forward: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
-    """The forward pass; where memory does not suffice, once more in two halves. Raises EngineError if that fails."""
+    """Run the forward pass, in two halves if memory runs out. Raises EngineError if a half does not fit either."""
     try:
         return forward(pixels)
     except torch.OutOfMemoryError:
@@ -46,12 +46,14 @@ def halving_when_out_of_memory(forward: Callable[[Tensor], Tensor], pixels: Tens
     try:
         return torch.cat([forward(part) for part in (pixels[:middle], pixels[middle:]) if len(part)])
     except torch.OutOfMemoryError:
-        raise EngineError("the device has too little memory for half a batch") from None
+        raise EngineError(
+            "the device has too little memory for half a batch: set SIMILIS_MAX_BATCH to a smaller number"
+        ) from None
 
 
 @contextmanager
 def broken_by_device_errors() -> Iterator[None]:
-    """Raises EngineBroken for an error of the device itself: after one CUDA refuses all further work of the process."""
+    """Raise EngineBroken for an error of the device, after which CUDA refuses all work of this process."""
     try:
         yield
     except torch.AcceleratorError as error:
@@ -59,20 +61,20 @@ def broken_by_device_errors() -> Iterator[None]:
 
 
 @dataclass
-class _Place:
-    """Where one batch under way lives: pinned pixels, the device's copy of them, pinned vectors, and its events."""
+class _Buffers:
+    """The memory of one batch: pinned pixels, their copy on the device, pinned vectors; and its events."""
 
     pixels: Tensor
     on_device: Tensor
     vectors: Tensor
-    copy_began: torch.cuda.Event
+    copy_started: torch.cuda.Event
     copied: torch.cuda.Event
     done: torch.cuda.Event
 
 
 @dataclass
-class _Captured:
-    """A CUDA graph with the tensors that it reads and writes."""
+class _CapturedGraph:
+    """A CUDA graph, and the tensors that it reads and writes."""
 
     graph: torch.cuda.CUDAGraph
     pixels: Tensor
@@ -80,80 +82,80 @@ class _Captured:
 
 
 class CudaEngine:
-    """A backbone on one GPU. float16 where its vectors equal those of float32 (cosine 0.999), else bfloat16."""
+    """Runs a backbone on one GPU, in float16 if that preserves its vectors (cosine 0.999), and else in bfloat16."""
 
     name = "torch"
 
     def __init__(self, source: BackboneSource, canary: Pixels, max_batch: int, index: int = 0) -> None:
-        """canary: pixels [height, width, 3] of an image with even areas, as photographs have and noise has not."""
+        """canary: pixels [height, width, 3] of an image with uniform areas, which noise lacks. Raises EngineError."""
         if not torch.cuda.is_available():
-            raise EngineError("no CUDA device is usable")
+            raise EngineError("torch finds no usable CUDA device")
         self.device = f"cuda:{index}"
         self.max_batch = max_batch
         torch.cuda.set_device(index)
         torch.backends.cudnn.benchmark = True
         self._shape = (source.preprocessing.crop_height, source.preprocessing.crop_width, 3)
         self._model = half_precision(load_vision_model(source), self._probe(canary), torch.device(self.device))
-        self._copying: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        self._computing: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
-        self._places = [self._place(source.dimension) for _ in range(RING)]
+        self._copying: torch.cuda.Stream = torch.cuda.Stream()
+        self._computing: torch.cuda.Stream = torch.cuda.Stream()
+        self._buffers = [self._allocate(source.dimension) for _ in range(BUFFERS)]
         self._next = 0
-        self._captured = self._capture()
+        self._graphs = self._capture()
 
-    def begin(self, fill: Callable[[Pixels], None], count: int) -> Pending:
-        """See `BatchEngine`. The place of the batch before the last but one is used again: collect it first."""
+    def start(self, fill: Callable[[Pixels], None], count: int) -> PendingBatch:
+        """See `BatchEngine`. Collect a batch before you start the third one after it, which reuses its buffers."""
         with broken_by_device_errors():
-            return self._begun(fill, count)
+            return self._start(fill, count)
 
-    def _begun(self, fill: Callable[[Pixels], None], count: int) -> Pending:
-        place = self._places[self._next]
-        self._next = (self._next + 1) % RING
-        place.done.synchronize()
-        fill(place.pixels[:count].numpy())
+    def _start(self, fill: Callable[[Pixels], None], count: int) -> PendingBatch:
+        buffers = self._buffers[self._next]
+        self._next = (self._next + 1) % BUFFERS
+        buffers.done.synchronize()
+        fill(buffers.pixels[:count].numpy())
         with torch.cuda.stream(self._copying):
-            place.copy_began.record()
-            place.on_device[:count].copy_(place.pixels[:count], non_blocking=True)
-            place.copied.record()
+            buffers.copy_started.record()
+            buffers.on_device[:count].copy_(buffers.pixels[:count], non_blocking=True)
+            buffers.copied.record()
         with torch.cuda.stream(self._computing), torch.inference_mode():
-            self._computing.wait_event(place.copied)
-            vectors = self._forward(place.on_device, count)
-            place.vectors[:count].copy_(vectors, non_blocking=True)
-            place.done.record()
-        pending = Pending(lambda: self._collected(pending, place, count))
+            self._computing.wait_event(buffers.copied)
+            vectors = self._forward(buffers.on_device, count)
+            buffers.vectors[:count].copy_(vectors, non_blocking=True)
+            buffers.done.record()
+        pending = PendingBatch(lambda: self._collect(pending, buffers, count))
         return pending
 
-    def _collected(self, pending: Pending, place: _Place, count: int) -> Vectors:
+    def _collect(self, pending: PendingBatch, buffers: _Buffers, count: int) -> Vectors:
         with broken_by_device_errors():
-            place.done.synchronize()
-        pending.copy_seconds = place.copy_began.elapsed_time(place.copied) * MILLISECOND
-        pending.forward_seconds = place.copied.elapsed_time(place.done) * MILLISECOND
-        vectors: Vectors = place.vectors[:count].numpy().copy()
+            buffers.done.synchronize()
+        pending.copy_seconds = buffers.copy_started.elapsed_time(buffers.copied) * MILLISECOND
+        pending.forward_seconds = buffers.copied.elapsed_time(buffers.done) * MILLISECOND
+        vectors: Vectors = buffers.vectors[:count].numpy().copy()
         return vectors
 
     def _forward(self, pixels: Tensor, count: int) -> Tensor:
-        sizes = sorted(self._captured)
+        sizes = sorted(self._graphs)
         if not sizes or count > sizes[-1]:
             return halving_when_out_of_memory(self._model, pixels[:count])
-        captured = self._captured[bucket_of(count, sizes)]
+        captured = self._graphs[bucket_of(count, sizes)]
         captured.pixels[:count].copy_(pixels[:count], non_blocking=True)
         captured.graph.replay()
         return captured.vectors[:count]
 
-    def _capture(self) -> dict[int, _Captured]:
-        """Graphs by batch size, largest first so that all fit into the memory of the first one.
+    def _capture(self) -> dict[int, _CapturedGraph]:
+        """Return graphs by batch size, captured from the largest down so that all share the memory of the largest.
 
-        A size for which the memory does not suffice is left out; such batches run as they come, in halves.
+        A size that does not fit into memory has no graph. Its batches run eagerly, in halves if necessary.
         """
-        captured: dict[int, _Captured] = {}
+        captured: dict[int, _CapturedGraph] = {}
         pool = torch.cuda.graph_pool_handle()
         for size in reversed(bucket_sizes(self.max_batch)):
             try:
-                captured[size] = self._captured_at(size, pool)
+                captured[size] = self._capture_one(size, pool)
             except torch.OutOfMemoryError:
                 torch.cuda.empty_cache()
         return captured
 
-    def _captured_at(self, size: int, pool: "torch.cuda._POOL_HANDLE") -> _Captured:
+    def _capture_one(self, size: int, pool: "torch.cuda._POOL_HANDLE") -> _CapturedGraph:
         pixels = torch.zeros((size, *self._shape), dtype=torch.uint8, device=self.device)
         with torch.cuda.stream(self._computing), torch.inference_mode():
             for _ in range(WARM_UPS):
@@ -162,17 +164,17 @@ class CudaEngine:
         graph = torch.cuda.CUDAGraph()
         with torch.inference_mode(), torch.cuda.graph(graph, pool=pool, stream=self._computing):
             vectors = self._model(pixels)
-        return _Captured(graph, pixels, vectors)
+        return _CapturedGraph(graph, pixels, vectors)
 
-    def _place(self, dimension: int) -> _Place:
+    def _allocate(self, dimension: int) -> _Buffers:
         size = (self.max_batch, *self._shape)
-        return _Place(
+        return _Buffers(
             pixels=torch.empty(size, dtype=torch.uint8, pin_memory=True),
             on_device=torch.empty(size, dtype=torch.uint8, device=self.device),
             vectors=torch.empty((self.max_batch, dimension), pin_memory=True),
-            copy_began=_event(),
-            copied=_event(),
-            done=_event(),
+            copy_started=torch.cuda.Event(enable_timing=True),
+            copied=torch.cuda.Event(enable_timing=True),
+            done=torch.cuda.Event(enable_timing=True),
         )
 
     def _probe(self, canary: Pixels) -> Tensor:
@@ -180,14 +182,11 @@ class CudaEngine:
         return torch.from_numpy(np.concatenate([canary[np.newaxis], noise]))
 
 
-def _event() -> torch.cuda.Event:
-    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
-
-
 def half_precision(model: PixelsToVectors, probe: Tensor, device: torch.device) -> nn.Module:
-    """The model on `device` in channels last: float16 if that keeps its vectors of `probe`, else the closer of both.
+    """Move the model to `device` and return it in float16 if that preserves its vectors of `probe` (cosine 0.999).
 
-    Normalisation stays in float32. Raises EngineError when neither keeps a cosine of 0.99.
+    Else return whichever of float16 and bfloat16 is closer. Normalisation stays in float32. Raises EngineError if the
+    cosine of neither reaches 0.99.
     """
     model, probe = model.to(device), probe.to(device)
     best, closest = model, -1.0
@@ -203,5 +202,5 @@ def half_precision(model: PixelsToVectors, probe: Tensor, device: torch.device) 
             if worst >= GOOD_HALF_COSINE:
                 break
     if closest < MIN_HALF_COSINE:
-        raise EngineError(f"half precision changes the vectors: cosine {closest:.4f}")
+        raise EngineError(f"half precision changes the vectors of this backbone: cosine {closest:.4f}")
     return best

@@ -1,4 +1,4 @@
-"""The seam between pixels and vectors."""
+"""The interface of an engine, which runs a backbone on pixels."""
 
 from typing import Protocol
 
@@ -10,11 +10,11 @@ Vectors = NDArray[np.float32]
 
 
 class EngineError(Exception):
-    """An engine that cannot be made, or that gives wrong vectors; the message is one line for the operator."""
+    """An engine that does not start, fails, or returns wrong vectors. The message is one line for the operator."""
 
 
 class EngineBroken(EngineError):
-    """An engine that cannot work again in this process: the process ends, and another one begins anew."""
+    """An engine that will not work again in this process, which therefore has to be replaced."""
 
 
 class Engine(Protocol):
@@ -23,6 +23,9 @@ class Engine(Protocol):
     device: str
     name: str
 
-    def embed(self, pixels: Pixels, *, wide: bool = False) -> Vectors:
-        """Vectors [n, dimension] of uint8 pixels [n, height, width, 3]. `wide`: all processors may be used for it."""
+    def embed(self, pixels: Pixels, *, all_cores: bool = False) -> Vectors:
+        """Return the vectors [n, dimension] of uint8 pixels [n, height, width, 3]. Raises EngineError.
+
+        all_cores: use all cores, because nothing else needs them now.
+        """
         ...

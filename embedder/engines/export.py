@@ -1,7 +1,7 @@
-"""Converts a backbone to ONNX, in a short-lived process of its own so that torch leaves with it.
+"""Convert a backbone to ONNX, in a short-lived process so that the embedder itself never loads torch.
 
-Run as `python -m embedder.engines.export FOLDER` with the source as JSON on standard input. Writes model.onnx
-and canary.npy into FOLDER. A failure is one line on standard error and exit status 1.
+`python -m embedder.engines.export FOLDER` reads the backbone's source as JSON from standard input and writes model.onnx
+and canary.npy into FOLDER. On failure it prints one line on standard error and exits with status 1.
 """
 
 import sys
@@ -14,27 +14,27 @@ import torch
 from embedder.backbones.source import BackboneError, BackboneSource
 from embedder.backbones.vision_model import PixelsToVectors, load_vision_model
 from embedder.canary import canary_image, cosine
-from embedder.decoding.decode import Decoder
+from embedder.decoding.decoder import Decoder
 from embedder.decoding.header import prepare_pillow
-from embedder.decoding.inputs import inputs_of
+from embedder.decoding.inputs import prepare_inputs
 from embedder.engines.engine import EngineError, Pixels, Vectors
 from embedder.engines.model_cache import CANARY, MODEL
 from embedder.engines.openvino_engine import INPUT, OUTPUT, OpenVinoEngine
 
 OPSET = 17
 MIN_EXPORT_COSINE = 0.9999
-# More than the canary has.
+# Enough for the canary.
 MAX_PIXELS = 1_000_000
 
 
 def export(source: BackboneSource, folder: Path) -> None:
-    """Writes the converted model and the canary's vector; raises BackboneError or EngineError."""
+    """Write the converted model and the vector of the canary. Raises BackboneError or EngineError."""
     model = load_vision_model(source)
     example = _example(source)
     expected = _run(model, example)
     if expected.shape[1] != source.dimension:
         raise BackboneError(
-            f"backbone {source.name!r} gives {expected.shape[1]} numbers, its configuration says {source.dimension}"
+            f"backbone {source.name!r}: its vectors have {expected.shape[1]} numbers and not {source.dimension}"
         )
     torch.onnx.export(
         model,
@@ -46,17 +46,17 @@ def export(source: BackboneSource, folder: Path) -> None:
         output_names=[OUTPUT],
         dynamic_axes={INPUT: {0: "n"}, OUTPUT: {0: "n"}},
     )
-    found = OpenVinoEngine(folder / MODEL, threads=1, wide_threads=1).embed(example)
-    worst = min(cosine(a, b) for a, b in zip(expected, found, strict=True))
+    converted = OpenVinoEngine(folder / MODEL, threads=1, all_threads=1).embed(example)
+    worst = min(cosine(a, b) for a, b in zip(expected, converted, strict=True))
     if worst < MIN_EXPORT_COSINE:
-        raise EngineError(f"the converted model differs from torch: cosine {worst:.6f}")
+        raise EngineError(f"the vectors of the converted model differ from those of torch: cosine {worst:.6f}")
     np.save(folder / CANARY, expected[0])
 
 
 def _example(source: BackboneSource) -> Pixels:
-    """The canary and an image of noise, as the backbone's input."""
+    """Return the canary and an image of noise, as inputs of the backbone."""
     decoder = Decoder(prepare_pillow(), MAX_PIXELS, source.preprocessing)
-    canary = inputs_of(decoder, canary_image(), views=0, seed=0)[0]
+    canary = prepare_inputs(decoder, canary_image(), views=0, seed=0)[0]
     noise = np.random.default_rng(0).integers(0, 256, canary.shape, dtype=np.uint8)
     return np.stack([canary, noise])
 
@@ -68,7 +68,7 @@ def _run(model: PixelsToVectors, pixels: Pixels) -> Vectors:
 
 
 def main() -> int:
-    """Runs one conversion; gives the exit status."""
+    """Convert one backbone and return the exit status."""
     warnings.simplefilter("ignore")
     try:
         export(BackboneSource.from_json(sys.stdin.read()), Path(sys.argv[1]))

@@ -1,4 +1,4 @@
-"""Converted models on disk: made once, found again by checksum and versions."""
+"""The cache of converted models on disk, by the checksum of the backbone and the versions of the libraries."""
 
 import asyncio
 import contextlib
@@ -18,41 +18,45 @@ from servicekit.telemetry.logs import get_logger
 log = get_logger(__name__)
 
 MANIFEST, MODEL, CANARY = "manifest.json", "model.onnx", "canary.npy"
-# Raised when the conversion itself changes, so that models of older releases are made anew.
+# Increase this when the conversion changes, so that models of earlier releases are converted again.
 CONVERSION = 1
 EXPORT_MODULE = "embedder.engines.export"
 
 
 @dataclass(frozen=True)
 class ConvertedModel:
-    """Files of a converted model: the graph, and the vector that its source gives for the canary."""
+    """The files of a converted model. canary: the vector that torch computes for the canary image."""
 
     model: Path
     canary: Path
 
 
 async def converted_model(source: BackboneSource, cache: Path, environment: dict[str, str]) -> ConvertedModel:
-    """The model of `source` for OpenVINO: from `cache`, or converted now (seconds to a minute).
+    """Return the backbone converted for OpenVINO, from `cache` or converted now, which takes seconds to a minute.
 
-    A damaged copy is made anew. Raises BackboneError when the model cannot be converted or the folder not written.
+    A damaged copy is replaced. Raises BackboneError if the conversion fails or the cache is not writable.
     """
     folder = cache / _key(source)
-    if await asyncio.to_thread(_is_whole, folder):
+    if await asyncio.to_thread(_is_intact, folder):
         return ConvertedModel(folder / MODEL, folder / CANARY)
     try:
         fresh = await asyncio.to_thread(_new_folder, cache)
     except OSError as error:
-        raise BackboneError(f"the model cache {cache} cannot be written: {error.strerror}") from None
+        raise _not_writable(cache, error) from None
     try:
         log.info("backbone_conversion_started", backbone=source.name)
         await _export(source, fresh, environment)
         await asyncio.to_thread(_publish, fresh, folder)
     except OSError as error:
-        raise BackboneError(f"the model cache {cache} cannot be written: {error.strerror}") from None
+        raise _not_writable(cache, error) from None
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     log.info("backbone_converted", backbone=source.name, folder=folder.name)
     return ConvertedModel(folder / MODEL, folder / CANARY)
+
+
+def _not_writable(cache: Path, error: OSError) -> BackboneError:
+    return BackboneError(f"the model cache {cache} is not writable: {error.strerror}")
 
 
 def _key(source: BackboneSource) -> str:
@@ -69,16 +73,16 @@ async def _export(source: BackboneSource, folder: Path, environment: dict[str, s
         env=environment,
     )
     try:
-        _, complaint = await process.communicate(source.to_json().encode())
+        _, stderr = await process.communicate(source.to_json().encode())
     finally:
         if process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 process.kill()
             await process.wait()
     if process.returncode:
-        lines = complaint.decode(errors="replace").strip().splitlines()
-        reason = lines[-1] if lines else f"the conversion ended with status {process.returncode}"
-        raise BackboneError(f"backbone {source.name!r} cannot be served: {reason}")
+        lines = stderr.decode(errors="replace").strip().splitlines()
+        reason = lines[-1] if lines else f"the conversion exited with status {process.returncode}"
+        raise BackboneError(f"backbone {source.name!r} could not be converted: {reason}")
 
 
 def _new_folder(cache: Path) -> Path:
@@ -94,7 +98,7 @@ def _digests(folder: Path) -> dict[str, str]:
     }
 
 
-def _is_whole(folder: Path) -> bool:
+def _is_intact(folder: Path) -> bool:
     try:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
         return {MODEL, CANARY} <= manifest.keys() and bool(manifest == _digests(folder))
@@ -103,7 +107,7 @@ def _is_whole(folder: Path) -> bool:
 
 
 def _publish(fresh: Path, folder: Path) -> None:
-    """Gives the folder its name once all that is in it is on disk. Another process may have been faster."""
+    """Flush the files to disk and rename the folder, unless another process was faster."""
     (fresh / MANIFEST).write_text(json.dumps(_digests(fresh)), encoding="utf-8")
     for path in (*fresh.iterdir(), fresh):
         descriptor = os.open(path, os.O_RDONLY)
@@ -111,10 +115,10 @@ def _publish(fresh: Path, folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-    if folder.exists() and not _is_whole(folder):
+    if folder.exists() and not _is_intact(folder):
         shutil.rmtree(folder, ignore_errors=True)
     try:
         fresh.rename(folder)
     except OSError:
-        if not _is_whole(folder):
+        if not _is_intact(folder):
             raise

@@ -1,4 +1,4 @@
-"""OpenVINO on processors."""
+"""OpenVINO on the CPU."""
 
 from pathlib import Path
 
@@ -8,41 +8,42 @@ import openvino
 from embedder.engines.engine import EngineError, Pixels, Vectors
 
 INPUT, OUTPUT = "pixels", "vectors"
-# Models above this are compiled once: a second form for lone requests would double their memory.
-WIDE_MODEL_BYTES = 64 << 20
-# More threads than this do not make a single image faster.
-MAX_WIDE_THREADS = 4
+# Larger models are compiled once only, because the second form would double their memory.
+MAX_BYTES_FOR_TWO_FORMS = 64 << 20
+# More threads do not make a single image faster.
+MAX_THREADS = 4
 
 
 class OpenVinoEngine:
-    """A converted model. One form has the worker's share of the processors, another one all, for lone requests."""
+    """A converted model in two forms: one uses the worker's share of the cores, the other one all cores."""
 
     device = "cpu"
     name = "openvino"
 
-    def __init__(self, model: Path, *, threads: int, wide_threads: int) -> None:
-        self._narrow = _compiled(model, threads)
-        wide_threads = min(wide_threads, MAX_WIDE_THREADS)
-        has_wide = wide_threads > threads and model.stat().st_size <= WIDE_MODEL_BYTES
-        self._wide = _compiled(model, wide_threads) if has_wide else self._narrow
+    def __init__(self, model: Path, *, threads: int, all_threads: int) -> None:
+        """threads: of a forward pass. all_threads: of a forward pass that may use all cores, at most MAX_THREADS."""
+        self._own_share = _compiled(model, threads)
+        all_threads = min(all_threads, MAX_THREADS)
+        has_two_forms = all_threads > threads and model.stat().st_size <= MAX_BYTES_FOR_TWO_FORMS
+        self._all_cores = _compiled(model, all_threads) if has_two_forms else self._own_share
 
-    def embed(self, pixels: Pixels, *, wide: bool = False) -> Vectors:
+    def embed(self, pixels: Pixels, *, all_cores: bool = False) -> Vectors:
         """See `Engine`."""
-        request = self._wide if wide else self._narrow
+        request = self._all_cores if all_cores else self._own_share
         try:
-            found = request.infer({INPUT: np.ascontiguousarray(pixels)}, share_inputs=True, share_outputs=False)
+            outputs = request.infer({INPUT: np.ascontiguousarray(pixels)}, share_inputs=True, share_outputs=False)
         except Exception as error:
-            # The runtime's exceptions have no common base of their own.
+            # OpenVINO's exceptions have no common class.
             raise EngineError(f"OpenVINO failed: {type(error).__name__}") from error
-        vectors: Vectors = found[OUTPUT]
+        vectors: Vectors = outputs[OUTPUT]
         return vectors
 
 
 def _compiled(model: Path, threads: int) -> openvino.InferRequest:
-    """A form of the model that one caller at a time uses.
+    """Compile one form of the model, for one caller at a time.
 
-    In float32, whatever the processor would offer. Not pinned: the workers do not know of each other, and all of them
-    would be given the same processors.
+    It computes in float32 even if the CPU could compute in bfloat16, which changes the vectors. Threads are not pinned
+    to cores: workers do not know of each other, and OpenVINO would pin all of them to the same cores.
     """
     try:
         core = openvino.Core()
@@ -58,4 +59,4 @@ def _compiled(model: Path, threads: int) -> openvino.InferRequest:
         )
         return compiled.create_infer_request()
     except Exception as error:
-        raise EngineError(f"OpenVINO cannot load the model: {type(error).__name__}") from error
+        raise EngineError(f"OpenVINO could not load the model: {type(error).__name__}") from error

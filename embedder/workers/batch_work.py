@@ -5,7 +5,7 @@ from collections import deque
 
 import numpy as np
 
-from embedder.engines.batch_engine import BatchEngine, Pending
+from embedder.engines.batch_engine import BatchEngine, PendingBatch
 from embedder.engines.engine import EngineBroken, EngineError
 from embedder.workers.arena import Arena
 from embedder.workers.memory import resident_bytes
@@ -25,7 +25,7 @@ class BatchWork:
     def serve(self, link: ParentLink) -> None:
         """Answers jobs until the other side is gone: raises EOFError or ConnectionError then. Raises EngineBroken."""
         waiting: deque[Job] = deque()
-        begun: deque[tuple[Job, Pending | None]] = deque()
+        begun: deque[tuple[Job, PendingBatch | None]] = deque()
         while True:
             arrived = link.receive_waiting() if waiting or begun else link.receive()
             waiting += (Job(**json.loads(job)) for job, _ in arrived)
@@ -35,15 +35,15 @@ class BatchWork:
             result, vectors = self._collected(*begun.popleft())
             link.send(header(result), vectors)
 
-    def _begin(self, job: Job) -> Pending | None:
+    def _begin(self, job: Job) -> PendingBatch | None:
         try:
-            return self._engine.begin(lambda pixels: self._arena.read_into(job.slots, pixels), len(job.slots))
+            return self._engine.start(lambda pixels: self._arena.read_into(job.slots, pixels), len(job.slots))
         except EngineBroken:
             raise
         except (EngineError, RuntimeError, MemoryError):
             return None
 
-    def _collected(self, job: Job, pending: Pending | None) -> tuple[Result, bytes]:
+    def _collected(self, job: Job, pending: PendingBatch | None) -> tuple[Result, bytes]:
         if pending is None:
             return Result(job.id, "embedding_failed", "begin", memory_bytes=resident_bytes()), b""
         try:

@@ -3,9 +3,9 @@
 import time
 
 from embedder.canary import canary_image
-from embedder.decoding.decode import Decoder
+from embedder.decoding.decoder import Decoder
 from embedder.decoding.image_error import ImageError
-from embedder.decoding.inputs import inputs_of
+from embedder.decoding.inputs import prepare_inputs
 from embedder.workers.arena import Arena
 from embedder.workers.memory import resident_bytes
 from embedder.workers.wire import Job, Result
@@ -24,7 +24,7 @@ class DecodingWork:
         started = time.perf_counter()
         try:
             encoded = self._canary if job.canary else image
-            inputs = inputs_of(self._decoder, encoded, job.views, job.seed)
+            inputs = prepare_inputs(self._decoder, encoded, job.views, job.seed)
         except ImageError as error:
             return Result(job.id, error.code, error.message, memory_bytes=resident_bytes()), b""
         for slot, pixels in zip(job.slots, inputs, strict=True):

@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from embedder.canary import MIN_COSINE, canary_image, cosine
-from embedder.decoding.decode import Decoder
+from embedder.decoding.decoder import Decoder
 from embedder.decoding.image_error import ImageError
-from embedder.decoding.inputs import inputs_of
+from embedder.decoding.inputs import prepare_inputs
 from embedder.engines.engine import Engine, EngineError, Pixels, Vectors
 from embedder.workers.memory import resident_bytes
 from embedder.workers.wire import Job, Result
@@ -32,12 +32,12 @@ class FusedWork:
         started = time.perf_counter()
         try:
             encoded = self._canary if job.canary else image
-            pixels = np.stack(inputs_of(self._decoder, encoded, job.views, job.seed))
+            pixels = np.stack(prepare_inputs(self._decoder, encoded, job.views, job.seed))
         except ImageError as error:
             return Result(job.id, error.code, error.message, memory_bytes=resident_bytes()), b""
         decoded = time.perf_counter()
         try:
-            vectors = np.concatenate([self._engine.embed(part, wide=job.wide) for part in _parts(pixels)])
+            vectors = np.concatenate([self._engine.embed(part, all_cores=job.wide) for part in _parts(pixels)])
             if job.canary:
                 check_canary(vectors, self._expected)
         except (EngineError, RuntimeError, MemoryError) as error:

@@ -10,10 +10,10 @@ import numpy as np
 
 from embedder.backbones.source import BackboneError, BackboneSource
 from embedder.canary import canary_image
-from embedder.decoding.decode import Decoder
+from embedder.decoding.decoder import Decoder
 from embedder.decoding.header import prepare_pillow
-from embedder.decoding.inputs import inputs_of
-from embedder.engines.batch_engine import BatchEngine, ImmediateBatches
+from embedder.decoding.inputs import prepare_inputs
+from embedder.engines.batch_engine import BatchEngine, SynchronousBatches
 from embedder.engines.engine import Engine, EngineBroken, EngineError, Pixels
 from embedder.workers.arena import Arena
 from embedder.workers.batch_work import BatchWork
@@ -58,19 +58,19 @@ def work(link: ParentLink, arena: int) -> None:
 def _prepared(orders: WorkerOrders, arena: int) -> tuple[Ready, OneByOne | BatchWork]:
     source = BackboneSource.from_json(json.dumps(orders.source))
     decoder = Decoder(prepare_pillow(), orders.max_pixels, source.preprocessing)
-    canary = inputs_of(decoder, canary_image(), views=0, seed=0)[0]
+    canary = prepare_inputs(decoder, canary_image(), views=0, seed=0)[0]
     expected = np.load(orders.canary) if orders.canary else None
     if orders.role == "decoder":
         limit_memory(orders.memory_bytes)
         return Ready(orders.device, orders.engine), DecodingWork(decoder, Arena(arena, source.preprocessing))
     if orders.role == "engine":
         batches = _batch_engine(source, orders, canary)
-        vectors = batches.begin(lambda pixels: np.copyto(pixels, canary), 1).collect()
+        vectors = batches.start(lambda pixels: np.copyto(pixels, canary), 1).collect()
         check_canary(vectors, expected)
         return Ready(batches.device, batches.name), BatchWork(batches, Arena(arena, source.preprocessing))
     engine = _engine(source, orders)
     for wide in (False, True):
-        check_canary(engine.embed(canary[np.newaxis], wide=wide), expected)
+        check_canary(engine.embed(canary[np.newaxis], all_cores=wide), expected)
     limit_memory(orders.memory_bytes)
     return Ready(engine.device, engine.name), FusedWork(decoder, engine, expected)
 
@@ -82,7 +82,7 @@ def _engine(source: BackboneSource, orders: WorkerOrders) -> Engine:
         return TorchEngine(source, threads=orders.threads)
     from embedder.engines.openvino_engine import OpenVinoEngine
 
-    return OpenVinoEngine(Path(orders.model), threads=orders.threads, wide_threads=orders.wide_threads)
+    return OpenVinoEngine(Path(orders.model), threads=orders.threads, all_threads=orders.wide_threads)
 
 
 def _batch_engine(source: BackboneSource, orders: WorkerOrders, canary: Pixels) -> BatchEngine:
@@ -91,7 +91,7 @@ def _batch_engine(source: BackboneSource, orders: WorkerOrders, canary: Pixels) 
 
         return CudaEngine(source, canary, orders.max_batch)
     shape = (source.preprocessing.crop_height, source.preprocessing.crop_width, 3)
-    return ImmediateBatches(_engine(source, orders), shape, orders.max_batch)
+    return SynchronousBatches(_engine(source, orders), shape, orders.max_batch)
 
 
 def _answer_jobs(link: ParentLink, answers: OneByOne) -> None:

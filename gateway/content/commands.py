@@ -1,6 +1,6 @@
-"""The work of a content process, as commands: files in, files out, so that nothing large is held in memory.
+"""The commands of a content process: files in, files out, so that nothing large is held in memory.
 
-A command and its answer travel as JSON, so paths are text.
+A command and its answer travel as JSON, so paths are strings.
 """
 
 import csv
@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import ClassVar, Protocol, TypeVar
 
 from gateway.content.csv_format import copy_rows
-from gateway.heidicon.schema import nonsense, parse_page
 from gateway.http.base64_body import Base64Body
 from servicekit.errors import InvalidRequest, TooLarge
 
-PIECE_BYTES = 1024 * 1024
+CHUNK_BYTES = 1024 * 1024
 FIELD = "content"
 
 
@@ -34,24 +33,24 @@ class StagedRows:
 
 
 @dataclass(frozen=True)
-class KeptPage:
-    """A page of HeidICON's answer. total: the number of objects that HeidICON reported with it."""
+class ParsedPage:
+    """A page of HeidICON's objects. total: the number of objects on all pages, as this page reports it."""
 
     total: int
 
 
 @dataclass(frozen=True)
 class JoinedPages:
-    """objects: the number of different objects on the pages."""
+    """The CSV of all pages. objects: the number of distinct objects in it."""
 
     objects: int
 
 
-Answer = TypeVar("Answer", bound="Done | StagedRows | KeptPage | JoinedPages", covariant=True)
+Answer = TypeVar("Answer", bound="Done | StagedRows | ParsedPage | JoinedPages", covariant=True)
 
 
 class Command(Protocol[Answer]):
-    """One piece of work. `answer` is the class of what `run` returns."""
+    """A command. Its fields are its arguments."""
 
     @property
     def answer(self) -> type[Answer]:
@@ -65,7 +64,7 @@ class Command(Protocol[Answer]):
 
 @dataclass(frozen=True)
 class ExtractContent:
-    """Decode the base64 under `content` in a JSON body, and write the bytes."""
+    """Decode the base64 under `content` in a JSON body, and write the bytes to a file."""
 
     answer: ClassVar[type[Done]] = Done
 
@@ -74,25 +73,25 @@ class ExtractContent:
     max_bytes: int
 
     def run(self) -> Done:
-        """Raise InvalidRequest (invalid_json, content_missing, invalid_base64), or TooLarge over `max_bytes`."""
+        """Raises InvalidRequest (invalid_json, content_missing, invalid_base64), and TooLarge over `max_bytes`."""
         with Path(self.body).open("rb") as source, Path(self.target).open("wb") as output:
 
             def write(data: bytes) -> None:
                 output.write(data)
                 if output.tell() > self.max_bytes:
-                    raise TooLarge(f"The CSV is larger than {self.max_bytes} bytes.")
+                    raise TooLarge(f"The CSV may have at most {self.max_bytes} bytes.")
 
             content = Base64Body(write, field=FIELD)
-            while piece := source.read(PIECE_BYTES):
-                content.feed(piece)
+            while chunk := source.read(CHUNK_BYTES):
+                content.feed(chunk)
             if content.finish().get(FIELD) is None:
-                raise InvalidRequest(f"The field {FIELD} is missing.", code="content_missing")
+                raise InvalidRequest(f"{FIELD} is missing. Send the CSV as base64.", code="content_missing")
         return Done()
 
 
 @dataclass(frozen=True)
 class StageCsv:
-    """Check a CSV and write its rows for Postgres' COPY."""
+    """Validate a CSV and write its rows for Postgres' COPY."""
 
     answer: ClassVar[type[StagedRows]] = StagedRows
 
@@ -101,7 +100,7 @@ class StageCsv:
     max_rows: int
 
     def run(self) -> StagedRows:
-        """Raise InvalidRequest (invalid_csv), or TooLarge."""
+        """Raises InvalidRequest (invalid_csv), and TooLarge over `max_rows`."""
         source = Path(self.source)
         summary = copy_rows(source, Path(self.target), max_rows=self.max_rows)
         with source.open("rb") as file:
@@ -110,29 +109,29 @@ class StageCsv:
 
 
 @dataclass(frozen=True)
-class KeepPage:
-    """Write the objects of one page of HeidICON's answer as JSON lines."""
+class ParsePage:
+    """Parse a page of HeidICON's objects and write id and image URLs of each as a line of JSON."""
 
-    answer: ClassVar[type[KeptPage]] = KeptPage
+    answer: ClassVar[type[ParsedPage]] = ParsedPage
 
     body: str
     target: str
     limit: int
 
-    def run(self) -> KeptPage:
-        """Raise UpstreamFailed (heidicon_bad_answer)."""
-        try:
-            page = parse_page(json.loads(Path(self.body).read_bytes()), self.limit)
-        except (ValueError, RecursionError):
-            raise nonsense("a page that is not JSON") from None
+    def run(self) -> ParsedPage:
+        """Raises UpstreamFailed (heidicon_bad_answer)."""
+        # Imported here, so that other uploads do not load pydantic, which takes longer than the rest of the start.
+        from gateway.heidicon.schema import parse_page
+
+        page = parse_page(Path(self.body).read_bytes(), self.limit)
         with Path(self.target).open("w", encoding="utf-8") as output:
             output.writelines(json.dumps(entry) + "\n" for entry in page.objects)
-        return KeptPage(page.total)
+        return ParsedPage(page.total)
 
 
 @dataclass(frozen=True)
 class JoinPages:
-    """Write the CSV of the kept pages, with each object once."""
+    """Write the CSV of parsed pages, with each object once."""
 
     answer: ClassVar[type[JoinedPages]] = JoinedPages
 
@@ -141,7 +140,7 @@ class JoinPages:
     instance: str
 
     def run(self) -> JoinedPages:
-        """Raise UpstreamFailed (heidicon_bad_answer)."""
+        """Write the CSV."""
         seen: set[int] = set()
         with Path(self.target).open("w", encoding="utf-8", newline="") as output:
             writer = csv.writer(output, lineterminator="\n")
@@ -149,32 +148,11 @@ class JoinPages:
                 if identifier in seen:
                     continue
                 seen.add(identifier)
-                try:
-                    writer.writerows((url, f"{self.instance}/#/detail/{identifier}") for url in urls)
-                except UnicodeEncodeError:
-                    raise nonsense("a download URL that is no text") from None
+                writer.writerows((url, f"{self.instance}/#/detail/{identifier}") for url in urls)
         return JoinedPages(len(seen))
 
 
-@dataclass(frozen=True)
-class StageJoined:
-    """Stage a CSV that `JoinPages` wrote. If it is wrong, HeidICON is at fault and not the caller."""
-
-    answer: ClassVar[type[StagedRows]] = StagedRows
-
-    source: str
-    target: str
-    max_rows: int
-
-    def run(self) -> StagedRows:
-        """Raise UpstreamFailed (heidicon_bad_answer), or TooLarge."""
-        try:
-            return StageCsv(self.source, self.target, self.max_rows).run()
-        except InvalidRequest as error:
-            raise nonsense(f"a download URL that is none ({error.message})") from None
-
-
-COMMANDS = {kind.__name__: kind for kind in (ExtractContent, StageCsv, KeepPage, JoinPages, StageJoined)}
+COMMANDS = {kind.__name__: kind for kind in (ExtractContent, StageCsv, ParsePage, JoinPages)}
 
 
 def _objects(pages: Iterable[str]) -> Iterator[tuple[int, list[str]]]:

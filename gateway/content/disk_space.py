@@ -1,4 +1,4 @@
-"""The disk that the databases of a one-machine run keep their data on: when it is nearly full, nothing is begun."""
+"""The free disk space of a one-machine run: no large write is started while the disk is nearly full."""
 
 from pathlib import Path
 
@@ -7,18 +7,19 @@ from servicekit.telemetry.metrics import free_bytes
 
 
 class DiskSpace:
-    """Looks before what writes much. Where the databases are elsewhere, they say themselves what they lack."""
+    """The space on the disk where the databases keep their data."""
 
     def __init__(self, folder: Path | None, min_free_bytes: int) -> None:
-        """folder: None where the databases are elsewhere."""
+        """folder: None if the databases run elsewhere. They then report a full disk themselves."""
         self._folder = folder
         self._min_free_bytes = min_free_bytes
 
     def check(self) -> None:
-        """Raises NoSpace when less is free than must be."""
+        """Raise NoSpace when there is less free space than required."""
         if self._folder is None:
             return
         free = free_bytes(self._folder)
         if free < self._min_free_bytes:
             needed = self._min_free_bytes >> 20
-            raise NoSpace(f"The disk is nearly full: {free >> 20} MiB are free, {needed} MiB must be.")
+            message = f"The server's disk is nearly full: {free >> 20} MiB are free, {needed} MiB are needed."
+            raise NoSpace(message)

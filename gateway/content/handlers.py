@@ -1,4 +1,4 @@
-"""Content over HTTP: updatecontent and csvfile."""
+"""The HTTP handlers of a collection's content: updatecontent and csvfile."""
 
 from aiohttp import web
 
@@ -10,7 +10,7 @@ from gateway.http.responses import push, send_csv
 
 
 class ContentHandlers:
-    """The routes that move a collection's content."""
+    """Upload and download of a collection's content."""
 
     def __init__(self, *, collections: Collections, contents: Contents, uploads: Uploads) -> None:
         self._collections = collections
@@ -18,7 +18,7 @@ class ContentHandlers:
         self._uploads = uploads
 
     async def update(self, request: web.Request) -> web.Response:
-        """`POST /api/collection/{id}/updatecontent`; the body is JSON, or the CSV itself as `text/csv`."""
+        """Handle `POST /api/collection/{id}/updatecontent`. The body is JSON, or the CSV itself as `text/csv`."""
         collection = await self._collections.get(parameters.collection_id(request.match_info["id"]))
         limits = self._uploads.limits
         if collection.heidicon_tag is not None:
@@ -30,12 +30,12 @@ class ContentHandlers:
         return push(_message(stored), number_of_images=stored.row_count)
 
     async def csv_file(self, request: web.Request) -> web.StreamResponse:
-        """`GET /api/collection/{id}/csvfile`: the bytes as they were uploaded, a piece at a time."""
+        """Handle `GET /api/collection/{id}/csvfile`: stream the bytes as they were uploaded."""
         collection = await self._collections.get(parameters.collection_id(request.match_info["id"]))
         return await send_csv(request, collection.name, self._contents.read(collection.id, collection.content_revision))
 
 
 def _message(stored: Revision) -> str:
     if not stored.changed:
-        return "The content is the same as before; nothing was changed."
-    return f"The content was stored: {stored.row_count} images."
+        return "Content unchanged: it is the same as before"
+    return f"Content updated: {stored.row_count} {'image' if stored.row_count == 1 else 'images'}"

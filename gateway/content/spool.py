@@ -1,7 +1,6 @@
-"""Temporary files: a folder for each upload in a folder of this process, gone afterwards, whatever happens."""
+"""Temporary files: one folder per upload inside a folder of this process, always removed afterwards."""
 
 import asyncio
-import errno
 import fcntl
 import os
 import shutil
@@ -10,7 +9,7 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from servicekit.errors import NoSpace
+from gateway.content.disk_errors import disk_errors
 from servicekit.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -18,28 +17,27 @@ log = get_logger(__name__)
 PREFIX = "similis-gateway-"
 LOCK = "lock"
 WRITE_BYTES = 1024 * 1024
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 class Spool:
-    """A folder that only this process uses."""
+    """The folder of this process."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     @property
     def root(self) -> Path:
-        """The folder."""
+        """The folder's path."""
         return self._root
 
     @classmethod
     @contextmanager
     def open(cls, parent: Path | None) -> Iterator["Spool"]:
-        """A new folder in `parent` (None: the system's) while entered; what killed processes left there is removed."""
-        place = parent or Path(tempfile.gettempdir())
-        place.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(place)
-        root = Path(tempfile.mkdtemp(prefix=PREFIX, dir=place))
+        """Create a folder while entered, and remove those of killed processes. parent: by default the system's."""
+        directory = parent or Path(tempfile.gettempdir())
+        directory.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(directory)
+        root = Path(tempfile.mkdtemp(prefix=PREFIX, dir=directory))
         descriptor = os.open(root / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
@@ -50,41 +48,30 @@ class Spool:
 
     @asynccontextmanager
     async def folder(self) -> AsyncIterator[Path]:
-        """A new folder while entered."""
+        """Create a folder for one upload while entered."""
         path = Path(tempfile.mkdtemp(dir=self._root))
         try:
             yield path
         finally:
-            # In a thread, as files can be large; not awaited half: a cancelled request must not leave them.
+            # In a thread, because files can be large. Shielded, because a cancelled request must remove them too.
             await asyncio.shield(asyncio.to_thread(shutil.rmtree, path, ignore_errors=True))
 
 
-async def write_file(path: Path, pieces: AsyncIterable[bytes]) -> None:
-    """Writes pieces to a new file, away from the event loop. Raises NoSpace, and what the pieces raise."""
-    # Opened here, not in a thread: nobody would close what a thread opens for a request that is cancelled meanwhile.
+async def write_file(path: Path, chunks: AsyncIterable[bytes]) -> None:
+    """Write a new file without blocking the event loop. Raises NoSpace, and what reading the chunks raises."""
+    # Not opened in a thread: if the request were cancelled meanwhile, nobody would close the file.
     with disk_errors(), path.open("wb") as file:
         buffer = bytearray()
-        async for piece in pieces:
-            buffer += piece
+        async for chunk in chunks:
+            buffer += chunk
             if len(buffer) >= WRITE_BYTES:
                 await asyncio.to_thread(file.write, bytes(buffer))
                 buffer.clear()
         await asyncio.to_thread(file.write, bytes(buffer))
 
 
-@contextmanager
-def disk_errors() -> Iterator[None]:
-    """Turns a full disk into NoSpace."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in FULL:
-            raise NoSpace("The disk is full.") from error
-        raise
-
-
-def _remove_leftovers(place: Path) -> None:
-    for path in place.glob(f"{PREFIX}*"):
+def _remove_leftovers(directory: Path) -> None:
+    for path in directory.glob(f"{PREFIX}*"):
         try:
             descriptor = os.open(path / LOCK, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except OSError:

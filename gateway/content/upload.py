@@ -1,12 +1,12 @@
-"""New content for a collection: received to disk, read in a process of its own, stored in one transaction."""
+"""Uploads: write a body to disk, validate it in a content process, store it in one transaction."""
 
-from collections.abc import AsyncIterable, AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterable, AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from catalog.contents import Contents, Revision, StagedContent
-from gateway.content.commands import ExtractContent, StageCsv, StagedRows, StageJoined
+from gateway.content.commands import ExtractContent, StageCsv
 from gateway.content.disk_space import DiskSpace
 from gateway.content.spool import Spool, write_file
 from gateway.content.worker import ContentWorker, content_worker
@@ -17,19 +17,19 @@ from servicekit.limits import ConcurrencyLimit
 
 @dataclass(frozen=True)
 class UploadLimits:
-    """The largest content that is taken."""
+    """The largest CSV that is accepted."""
 
     max_bytes: int
     max_rows: int
 
     @property
     def max_json_bytes(self) -> int:
-        """The largest JSON body: base64 takes a third more, and its line breaks and escapes some."""
+        """The largest JSON body. Base64 is a third longer, and can contain line breaks and escapes."""
         return self.max_bytes * 3 // 2 + 64 * 1024
 
 
 class Uploads:
-    """The use case. Errors are those of its parts; whatever is refused changes nothing and leaves no file."""
+    """Replaces the content of collections. A refused upload changes nothing and leaves no file."""
 
     def __init__(
         self,
@@ -53,32 +53,35 @@ class Uploads:
         self._metrics = metrics
 
     async def replace_from_csv(self, collection_id: int, body: AsyncIterable[bytes]) -> Revision:
-        """Makes the CSV that the body is the collection's content."""
-        async with self._received(body) as (folder, received), self._turn(), content_worker() as worker:
-            return await self._store(collection_id, await self._stage(worker, folder, received))
+        """Store the CSV in a body as a collection's content."""
+        async with self._received(body) as (folder, csv), self._processing_slot(), content_worker() as worker:
+            staged = await self._stage(worker, folder, csv)
+            return await self._replace(collection_id, staged)
 
     async def replace_from_json(self, collection_id: int, body: AsyncIterable[bytes]) -> Revision:
-        """Makes the CSV whose base64 the JSON body has under `content` the collection's content."""
-        async with self._received(body) as (folder, received), self._turn(), content_worker() as worker:
+        """Store the CSV in a JSON body, in base64 under `content`, as a collection's content."""
+        async with self._received(body) as (folder, json), self._processing_slot(), content_worker() as worker:
             csv = folder / "csv"
             with self._metrics.upload_stage("read"):
-                await worker.ask(ExtractContent(str(received), str(csv), self.limits.max_bytes))
-            received.unlink()
-            return await self._store(collection_id, await self._stage(worker, folder, csv))
+                await worker.ask(ExtractContent(str(json), str(csv), self.limits.max_bytes))
+            json.unlink()
+            staged = await self._stage(worker, folder, csv)
+            return await self._replace(collection_id, staged)
 
     async def replace_from_heidicon(self, collection_id: int, tag: str) -> Revision:
-        """Reads the objects of the tag again and makes them the collection's content."""
-        async with self._objects_of(tag) as staged:
-            return await self._store(collection_id, staged)
+        """Import the objects of a HeidICON tag as a collection's content."""
+        async with self._imported(tag) as staged:
+            return await self._replace(collection_id, staged)
 
     async def create_from_heidicon(self, name: str, tag: str) -> int:
-        """Makes a collection of the tag's objects; gives its id."""
-        async with self._objects_of(tag) as staged:
-            with self._metrics.upload_stage("store"):
+        """Create a collection with the objects of a HeidICON tag, and return its id."""
+        async with self._imported(tag) as staged:
+            with self._storing(staged):
                 return await self._contents.create_collection(name, tag, staged)
 
     @asynccontextmanager
     async def _received(self, body: AsyncIterable[bytes]) -> AsyncIterator[tuple[Path, Path]]:
+        """Write a body to a file, and yield the upload's folder and the file."""
         self._disk.check()
         async with self._spool.folder() as folder:
             received = folder / "body"
@@ -88,19 +91,19 @@ class Uploads:
             yield folder, received
 
     @asynccontextmanager
-    async def _objects_of(self, tag: str) -> AsyncIterator[StagedContent]:
+    async def _imported(self, tag: str) -> AsyncIterator[StagedContent]:
         self._disk.check()
         async with self._receiving.slot(), self._spool.folder() as folder, content_worker() as worker:
-            csv, rows = folder / "csv", folder / "rows"
+            csv = folder / "csv"
             with self._metrics.upload_stage("heidicon"):
                 await self._heidicon.write_csv(tag, worker, folder, csv)
-            async with self._turn():
-                staged = await worker.ask(StageJoined(str(csv), str(rows), self.limits.max_rows))
-                yield _staged(csv, rows, staged)
+            async with self._processing_slot():
+                yield await self._stage(worker, folder, csv)
 
     @asynccontextmanager
-    async def _turn(self) -> AsyncIterator[None]:
+    async def _processing_slot(self) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
+            # Only the wait for the slot belongs to this stage.
             with self._metrics.upload_stage("queue"):
                 await stack.enter_async_context(self._processing.slot())
             yield
@@ -109,13 +112,14 @@ class Uploads:
         rows = folder / "rows"
         with self._metrics.upload_stage("read"):
             staged = await worker.ask(StageCsv(str(csv), str(rows), self.limits.max_rows))
-        return _staged(csv, rows, staged)
+        return StagedContent(csv, rows, bytes.fromhex(staged.digest), staged.row_count)
 
-    async def _store(self, collection_id: int, staged: StagedContent) -> Revision:
-        self._metrics.upload_bytes.observe(staged.csv.stat().st_size)
-        with self._metrics.upload_stage("store"):
+    async def _replace(self, collection_id: int, staged: StagedContent) -> Revision:
+        with self._storing(staged):
             return await self._contents.replace(collection_id, staged)
 
-
-def _staged(csv: Path, rows: Path, staged: StagedRows) -> StagedContent:
-    return StagedContent(csv, rows, bytes.fromhex(staged.digest), staged.row_count)
+    @contextmanager
+    def _storing(self, staged: StagedContent) -> Iterator[None]:
+        self._metrics.upload_bytes.observe(staged.csv.stat().st_size)
+        with self._metrics.upload_stage("store"):
+            yield

@@ -1,40 +1,33 @@
-"""The process that reads contents: parsing a million rows in the gateway itself would hold up every search.
+"""The content process: parse an upload outside the gateway's own process, where it would delay every search.
 
 One process serves one upload, and imports only what parsing needs. It receives commands as frames with a JSON header
 and answers each with a frame. It exits when the gateway hangs up.
 """
 
-import errno
 import json
 import sys
 from dataclasses import asdict
 
 from gateway.content.commands import COMMANDS
-from servicekit import errors
+from gateway.content.disk_errors import disk_errors
+from servicekit.errors import ServiceError
 from servicekit.process.parent_link import ParentLink
 from servicekit.process.priority import step_back
 
 # Searches come first.
 NICENESS = 5
-FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def answer(request: bytes) -> bytes:
-    """Run the command in a frame's header and return the answer's header. A defect ends the process."""
+    """Run the command in a frame's header and return the answer's header. A bug in a command ends the process."""
     name, arguments = json.loads(request)
+    outcome: dict[str, object]
     try:
-        outcome = {"answer": asdict(COMMANDS[name](**arguments).run())}
-    except errors.ServiceError as error:
-        outcome = _refusal(error)
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        outcome = _refusal(errors.NoSpace("The disk is full."))
+        with disk_errors():
+            outcome = {"answer": asdict(COMMANDS[name](**arguments).run())}
+    except ServiceError as error:
+        outcome = {"error": {"kind": type(error).__name__, "code": error.code, "message": error.message}}
     return json.dumps(outcome).encode()
-
-
-def _refusal(error: errors.ServiceError) -> dict[str, dict[str, object]]:
-    return {"refusal": {"kind": type(error).__name__, "code": error.code, "message": error.message}}
 
 
 def main() -> int:

@@ -1,11 +1,11 @@
-"""Content from HeidICON: all objects of a tag, read in pages, as a CSV."""
+"""The import from HeidICON: read all objects of a tag, page by page, and write them as a CSV."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gateway.content.commands import JoinPages, KeepPage
+from gateway.content.commands import JoinPages, ParsePage
 from gateway.content.spool import write_file
 from gateway.content.worker import ContentWorker
 from gateway.heidicon.client import HeidiconClient
@@ -14,83 +14,92 @@ from servicekit.errors import TooLarge, UpstreamFailed
 from servicekit.request_context import remaining
 
 PAGE_OBJECTS = 1000
-PARALLEL = 8
-
-
-@dataclass
-class _Reading:
-    """Pages read so far. totals: what each of them said of the number of objects."""
-
-    token: str
-    tag: int
-    pages: dict[int, Path] = field(default_factory=dict)
-    totals: list[int] = field(default_factory=list)
+PARALLEL_PAGES = 8
 
 
 class HeidiconImporter:
-    """The use case, on one instance."""
+    """Imports from one instance."""
 
     def __init__(self, client: HeidiconClient, *, seconds: float, page_bytes: int, max_objects: int) -> None:
-        """seconds: what reading may take in all. page_bytes: the largest page."""
+        """seconds: the time limit for reading all pages. page_bytes: the largest page that is accepted."""
         self._client = client
         self._seconds = seconds
         self._page_bytes = page_bytes
         self._max_objects = max_objects
 
     async def write_csv(self, tag: str, worker: ContentWorker, folder: Path, csv: Path) -> None:
-        """Writes the CSV of the objects that have a tag, given by a display name or an id.
+        """Write the CSV of all objects with a tag. tag: a display name or an id. folder: for temporary files.
 
-        Raises InvalidRequest (heidicon_tag_unknown), and UpstreamFailed when the instance does not answer in time,
-        answers nonsense, or gives fewer objects than it says it has.
+        Raises InvalidRequest (heidicon_tag_unknown, heidicon_tag_ambiguous), TooLarge for more than `max_objects`, and
+        UpstreamFailed: heidicon_unavailable, heidicon_bad_answer; heidicon_incomplete for fewer objects than reported.
         """
         try:
             async with asyncio.timeout(remaining(self._seconds)):
-                reading = await self._read(tag, worker, folder)
+                pages = await self._read_pages(tag, worker, folder)
         except TimeoutError:
-            raise UpstreamFailed("HeidICON did not answer in time.", code="heidicon_unavailable") from None
-        pages = [str(reading.pages[offset]) for offset in sorted(reading.pages)]
-        joined = await worker.ask(JoinPages(pages, str(csv), self._client.instance))
-        found, promised = joined.objects, min(reading.totals)
-        if found < promised:
-            message = f"HeidICON says that it has {promised} objects, and gave {found}."
+            message = "HeidICON did not answer in time. Try again later."
+            raise UpstreamFailed(message, code="heidicon_unavailable") from None
+        paths = [str(pages.paths[offset]) for offset in sorted(pages.paths)]
+        joined = await worker.ask(JoinPages(paths, str(csv), self._client.instance))
+        # Objects can be deleted during the import, so the smallest total counts.
+        reported = min(pages.totals)
+        if joined.objects < reported:
+            message = f"HeidICON reported {reported} objects but sent only {joined.objects}. Try again later."
             raise UpstreamFailed(message, code="heidicon_incomplete")
 
-    async def _read(self, tag: str, worker: ContentWorker, folder: Path) -> _Reading:
+    async def _read_pages(self, tag: str, worker: ContentWorker, folder: Path) -> "_Pages":
         token = await self._client.anonymous_token()
-        reading = _Reading(token, find_tag(await self._client.tags(token), tag))
-        await self._read_page(reading, 0, worker, folder)
-        # A total that grows while we read brings further pages.
-        while offsets := [offset for offset in self._offsets(reading) if offset not in reading.pages]:
-            await self._read_pages(reading, offsets, worker, folder)
-        return reading
+        tag_id = find_tag(await self._client.tags(token), tag)
+        pages = _Pages(self._client, worker, folder, token, tag_id, self._page_bytes)
+        await pages.read(0)
+        while missing := self._missing(pages):
+            await pages.read_all(missing)
+        return pages
 
-    def _offsets(self, reading: _Reading) -> Iterable[int]:
-        total = max(reading.totals)
+    def _missing(self, pages: "_Pages") -> list[int]:
+        # Objects can be added during the import, so the largest total counts.
+        total = max(pages.totals)
         if total > self._max_objects:
-            raise TooLarge(f"The tag has {total} objects, more than {self._max_objects}.")
-        return range(0, max(total, 1), PAGE_OBJECTS)
+            raise TooLarge(f"The tag has {total} objects. A collection may have at most {self._max_objects}.")
+        return [offset for offset in range(0, total, PAGE_OBJECTS) if offset not in pages.paths]
 
-    async def _read_pages(self, reading: _Reading, offsets: list[int], worker: ContentWorker, folder: Path) -> None:
+
+@dataclass
+class _Pages:
+    """The pages of one search. paths: the parsed pages by offset. totals: the number of objects that each reported."""
+
+    client: HeidiconClient
+    worker: ContentWorker
+    folder: Path
+    token: str
+    tag: int
+    max_bytes: int
+    paths: dict[int, Path] = field(default_factory=dict)
+    totals: list[int] = field(default_factory=list)
+
+    async def read_all(self, offsets: Sequence[int]) -> None:
+        """Read several pages, `PARALLEL_PAGES` at a time."""
         pending = iter(offsets)
 
         async def reader() -> None:
             for offset in pending:
-                await self._read_page(reading, offset, worker, folder)
+                await self.read(offset)
 
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(min(PARALLEL, len(offsets))):
+                for _ in range(min(PARALLEL_PAGES, len(offsets))):
                     group.create_task(reader())
         except ExceptionGroup as failed:
             raise failed.exceptions[0] from None
 
-    async def _read_page(self, reading: _Reading, offset: int, worker: ContentWorker, folder: Path) -> None:
-        body, page = folder / f"answer-{offset}", folder / f"page-{offset}"
-        async with self._client.search(
-            reading.token, reading.tag, offset=offset, limit=PAGE_OBJECTS, max_bytes=self._page_bytes
-        ) as pieces:
-            await write_file(body, pieces)
-        kept = await worker.ask(KeepPage(str(body), str(page), PAGE_OBJECTS))
+    async def read(self, offset: int) -> None:
+        """Read and parse one page."""
+        body, page = self.folder / f"answer-{offset}", self.folder / f"page-{offset}"
+        async with self.client.search(
+            self.token, self.tag, offset=offset, limit=PAGE_OBJECTS, max_bytes=self.max_bytes
+        ) as chunks:
+            await write_file(body, chunks)
+        parsed = await self.worker.ask(ParsePage(str(body), str(page), PAGE_OBJECTS))
         body.unlink()
-        reading.pages[offset] = page
-        reading.totals.append(kept.total)
+        self.paths[offset] = page
+        self.totals.append(parsed.total)

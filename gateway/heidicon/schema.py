@@ -1,112 +1,169 @@
-"""What an EasyDB instance answers, made into what we keep: tags, objects, and the image of each asset."""
+"""The answers of an EasyDB instance. The fields that we use are checked strictly, all others are ignored."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
+
+from gateway.content.csv_format import is_image_url
 from servicekit.errors import InvalidRequest, UpstreamFailed
 
-# The first that may be had is the one that is used.
-VERSIONS = ("full", "huge", "small")
-
-Json = dict[str, object]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class ObjectPage:
-    """One page of a search. total: how many objects the instance says that there are."""
+    """One page of a search. total: the number of objects in all pages. objects: id and image URLs of each object."""
 
     total: int
     objects: list[tuple[int, list[str]]]
 
 
-def nonsense(what: str) -> UpstreamFailed:
-    """The refusal of an answer that is not what the API promises."""
-    return UpstreamFailed(f"HeidICON answered with something unexpected: {what}.", code="heidicon_bad_answer")
+class _Answer(BaseModel):
+    model_config = ConfigDict(strict=True, extra="ignore")
 
 
-def find_tag(nodes: object, wanted: str) -> int:
-    """The id of the tag that has the display name `wanted` in any language, or that id.
+class _Session(_Answer):
+    token: str = Field(min_length=1)
 
-    Raises InvalidRequest: heidicon_tag_unknown, heidicon_tag_ambiguous; UpstreamFailed for an answer that is no tree.
+
+class _Tag(_Answer):
+    id: int = Field(alias="_id")
+    # By language. A language without a name can have null.
+    displayname: dict[str, object] | None = None
+
+
+class _TagNode(_Answer):
+    """A tag, or a group with child nodes."""
+
+    basetype: str | None = Field(None, alias="_basetype")
+    tag: _Tag | None = None
+    children: "list[_TagNode] | None" = Field(None, alias="_tags")
+
+    @model_validator(mode="after")
+    def _has_a_tag_unless_it_is_a_group(self) -> "_TagNode":
+        if self.tag is None and self.basetype != "taggroup":
+            raise PydanticCustomError("missing_tag", "Field tag required")
+        return self
+
+
+class _Version(_Answer):
+    """An asset's file in one size."""
+
+    status: str | None = None
+    download_url: str | None = None
+    not_allowed: bool | None = Field(None, alias="_not_allowed")
+    download_allowed: bool | None = Field(None, alias="_download_allowed")
+
+    @property
+    def is_usable(self) -> bool:
+        return self.status == "done" and not self.not_allowed and self.download_allowed is not False
+
+
+class _Versions(_Answer):
+    full: _Version | None = None
+    huge: _Version | None = None
+    small: _Version | None = None
+
+
+class _Asset(_Answer):
+    versions: _Versions | None = None
+
+
+class _Resources(_Answer):
+    asset: list[_Asset] | None = None
+
+
+class _Object(_Answer):
+    id: int = Field(alias="_system_object_id")
+    resources: _Resources | None = Field(None, alias="ressourcen")
+
+
+class _Page(_Answer):
+    count: NonNegativeInt
+    objects: list[_Object]
+
+
+_SESSION = TypeAdapter(_Session)
+_TAGS = TypeAdapter(list[_TagNode])
+_PAGE = TypeAdapter(_Page)
+
+
+def bad_answer(problem: str) -> UpstreamFailed:
+    """Return the error for an answer that does not have the form that we expect."""
+    return UpstreamFailed(f"HeidICON sent an unexpected answer: {problem}.", code="heidicon_bad_answer")
+
+
+def parse_session(body: bytes) -> str:
+    """Return the token of a new session. Raises UpstreamFailed, heidicon_bad_answer."""
+    return _parse(_SESSION, "/api/session", body).token
+
+
+def parse_tags(body: bytes) -> dict[int, set[str]]:
+    """Return the display names of each tag by its id. Raises UpstreamFailed, heidicon_bad_answer."""
+    return {tag.id: _display_names(tag) for tag in _tags(_parse(_TAGS, "/api/tags", body))}
+
+
+def find_tag(tags: Mapping[int, set[str]], wanted: str) -> int:
+    """Return the id of the tag that has the id `wanted`, or else that display name in any language.
+
+    Raises InvalidRequest: heidicon_tag_unknown, heidicon_tag_ambiguous.
     """
-    tags = list(_tags(nodes))
-    if any(str(identifier) == wanted for identifier, _ in tags):
-        return int(wanted)
-    named = {identifier for identifier, names in tags if wanted in names}
+    for identifier in tags:
+        if str(identifier) == wanted:
+            return identifier
+    named = sorted(identifier for identifier, names in tags.items() if wanted in names)
     if not named:
         raise InvalidRequest(f"HeidICON has no tag “{wanted}”.", code="heidicon_tag_unknown")
     if len(named) > 1:
-        ids = ", ".join(str(identifier) for identifier in sorted(named))
-        message = f"HeidICON has several tags “{wanted}”; use the id of one of them: {ids}."
+        ids = ", ".join(map(str, named))
+        message = f"HeidICON has several tags “{wanted}”. Use the id of one of them: {ids}."
         raise InvalidRequest(message, code="heidicon_tag_ambiguous")
-    return named.pop()
+    return named[0]
 
 
-def parse_page(answer: object, limit: int) -> ObjectPage:
-    """The objects of a page, each with the image URLs of its assets. Raises UpstreamFailed."""
-    body = _dict(answer, "a page that is no object")
-    total = body.get("count")
-    if not isinstance(total, int) or isinstance(total, bool) or total < 0:
-        raise nonsense("a page without a count")
-    found = _list(body.get("objects"), "a page without a list of objects")
-    if len(found) > limit:
-        raise nonsense("a page with more objects than were asked for")
-    return ObjectPage(total, [_object(entry) for entry in found])
+def parse_page(body: bytes, limit: int) -> ObjectPage:
+    """Return a page of at most `limit` objects. Raises UpstreamFailed, heidicon_bad_answer."""
+    page = _parse(_PAGE, "/api/search", body)
+    if len(page.objects) > limit:
+        raise bad_answer(f"/api/search, {len(page.objects)} objects, but {limit} were requested")
+    return ObjectPage(page.count, [(entry.id, list(_image_urls(entry))) for entry in page.objects])
 
 
-def _tags(nodes: object) -> Iterator[tuple[int, set[str]]]:
-    pending = list(_list(nodes, "tags that are no list"))
-    while pending:
-        node = _dict(pending.pop(), "a tag that is no object")
-        children = node.get("_tags")
-        if children is not None:
-            pending.extend(_list(children, "tags of a group that are no list"))
-        if node.get("_basetype") != "taggroup":
-            yield _tag(node)
+def _parse(adapter: TypeAdapter[T], path: str, body: bytes) -> T:
+    try:
+        return adapter.validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
+        field = ".".join(map(str, first["loc"]))
+        raise bad_answer(f"{path}, {field}: {first['msg']}" if field else f"{path}: {first['msg']}") from None
 
 
-def _tag(node: Json) -> tuple[int, set[str]]:
-    tag = _dict(node.get("tag"), "a tag without its fields")
-    identifier = tag.get("_id")
-    if not isinstance(identifier, int) or isinstance(identifier, bool):
-        raise nonsense("a tag without an id")
-    names = _dict(tag.get("displayname") or {}, "a tag's display name that is no object")
-    return identifier, {name for name in names.values() if isinstance(name, str)}
+def _tags(nodes: list[_TagNode]) -> Iterator[_Tag]:
+    for node in nodes:
+        if node.tag is not None and node.basetype != "taggroup":
+            yield node.tag
+        yield from _tags(node.children or [])
 
 
-def _object(entry: object) -> tuple[int, list[str]]:
-    found = _dict(entry, "an object that is none")
-    identifier = found.get("_system_object_id")
-    if not isinstance(identifier, int) or isinstance(identifier, bool):
-        raise nonsense("an object without an id")
-    resources = _dict(found.get("ressourcen") or {}, "ressourcen that are no object")
-    assets = _list(resources.get("asset") or [], "assets that are no list")
-    urls = (_image_url(_dict(asset, "an asset that is no object")) for asset in assets)
-    return identifier, [url for url in urls if url is not None]
+def _display_names(tag: _Tag) -> set[str]:
+    return {name for name in (tag.displayname or {}).values() if isinstance(name, str)}
 
 
-def _image_url(asset: Json) -> str | None:
-    versions = _dict(asset.get("versions") or {}, "versions that are no object")
-    for name in VERSIONS:
-        if versions.get(name) is None:
+def _image_urls(entry: _Object) -> Iterator[str]:
+    for asset in (entry.resources and entry.resources.asset) or ():
+        version = _best_version(asset)
+        if version is None:
             continue
-        version = _dict(versions[name], "a version that is no object")
-        if version.get("_not_allowed") or version.get("_download_allowed") is False or version.get("status") != "done":
-            continue
-        url = version.get("download_url")
-        if not isinstance(url, str) or not url.lower().startswith(("http://", "https://")):
-            raise nonsense("a version without a download URL")
-        return url
-    return None
+        if version.download_url is None or not is_image_url(version.download_url):
+            raise bad_answer(f"/api/search, object {entry.id}: download_url is not an http(s) URL")
+        yield version.download_url
 
 
-def _dict(value: object, what: str) -> Json:
-    if not isinstance(value, dict):
-        raise nonsense(what)
-    return value
-
-
-def _list(value: object, what: str) -> list[object]:
-    if not isinstance(value, list):
-        raise nonsense(what)
-    return value
+def _best_version(asset: _Asset) -> _Version | None:
+    if asset.versions is None:
+        return None
+    versions = (asset.versions.full, asset.versions.huge, asset.versions.small)
+    return next((version for version in versions if version is not None and version.is_usable), None)

@@ -10,6 +10,7 @@ from http import HTTPStatus
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
+from opentelemetry.trace import Span, SpanKind
 
 from catalog.api_keys import ApiKeys
 from gateway.http.cors import Cors
@@ -21,7 +22,7 @@ from gateway.upstreams.schema_wait import SchemaWait
 from servicekit.errors import DeadlineExceeded, Forbidden, ServiceError
 from servicekit.request_context import accepted_request_id, request_id, request_scope
 from servicekit.telemetry.logs import get_logger
-from servicekit.telemetry.tracing import Kind, Span, no_span, tracer
+from servicekit.telemetry.tracing import fail_span, no_span, root_span
 
 log = get_logger(__name__)
 
@@ -80,9 +81,9 @@ class RequestPipeline:
                 status = response.status
                 return response
             finally:
-                span.set("http.response.status_code", status)
+                span.set_attribute("http.response.status_code", status)
                 if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                    span.fail(str(status))
+                    fail_span(span, str(status))
                 self._metrics.active.dec()
                 self._record(request, status, time.perf_counter() - started)
 
@@ -160,7 +161,7 @@ def _traced(request: web.Request) -> AbstractContextManager[Span]:
     if route in QUIET_ROUTES:
         return no_span()
     attributes = {"http.request.method": method, "http.route": route}
-    return tracer().begin(f"{method} {route}", Kind.SERVER, attributes, request.headers)
+    return root_span(f"{method} {route}", attributes, kind=SpanKind.SERVER, headers=request.headers)
 
 
 def _method_and_route(request: web.Request) -> tuple[str, str]:

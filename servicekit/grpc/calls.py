@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import grpc
+from opentelemetry.trace import SpanKind
 
 from servicekit.grpc.channel import call_metadata
 from servicekit.telemetry.metrics import RpcClientMetrics
-from servicekit.telemetry.tracing import Kind, rpc_attributes, tracer
+from servicekit.telemetry.tracing import child_span, rpc_attributes, trace_headers
 
 Metadata = tuple[tuple[str, str], ...]
 
@@ -27,8 +28,9 @@ class RpcCalls:
         """One call, or one stream, is made while entered; gives its metadata."""
         status, began = grpc.StatusCode.OK, time.perf_counter()
         try:
-            with tracer().inside(f"{self._service}/{method}", Kind.CLIENT, rpc_attributes(self._service, method)):
-                yield (*call_metadata(), *tracer().headers())
+            name, attributes = f"{self._service}/{method}", rpc_attributes(self._service, method)
+            with child_span(name, attributes, kind=SpanKind.CLIENT):
+                yield (*call_metadata(), *trace_headers())
         except grpc.aio.AioRpcError as error:
             status = error.code()
             raise

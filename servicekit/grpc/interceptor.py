@@ -15,7 +15,7 @@ from servicekit.grpc import status as grpc_status
 from servicekit.request_context import REQUEST_ID_KEY, accepted_request_id, request_scope
 from servicekit.telemetry.logs import get_logger
 from servicekit.telemetry.metrics import RpcServerMetrics
-from servicekit.telemetry.tracing import continued, rpc_attributes
+from servicekit.telemetry.tracing import continued_span, rpc_attributes
 
 log = get_logger(__name__)
 
@@ -120,7 +120,7 @@ def _scope(method: str, context: Context) -> Iterator[None]:
     name = method.lstrip("/")
     with (
         request_scope(accepted_request_id(metadata.get(REQUEST_ID_KEY)), context.time_remaining()),
-        continued(name, rpc_attributes(*name.split("/")), metadata),
+        continued_span(name, rpc_attributes(*name.split("/")), metadata),
     ):
         yield
 

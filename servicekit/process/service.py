@@ -11,7 +11,6 @@ from typing import NoReturn
 from servicekit.process.priority import step_back
 from servicekit.settings import S, SettingsError, load_settings
 from servicekit.telemetry.logs import configure_logging, get_logger
-from servicekit.telemetry.tracing import tracing_with
 
 log = get_logger(__name__)
 
@@ -62,10 +61,10 @@ def _tracing(name: str, wanted: bool) -> Iterator[None]:
         yield
         return
     try:
-        from servicekit.telemetry.otel import OtelTracer
+        from servicekit.telemetry.trace_export import exported_traces
     except ImportError as error:
         raise StartupError("SIMILIS_TRACING needs more packages: pip install 'similis[tracing]'") from error
-    with OtelTracer.exporting(name) as tracer, tracing_with(tracer):
+    with exported_traces(name):
         yield
 
 

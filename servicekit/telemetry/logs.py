@@ -6,7 +6,7 @@ from typing import Literal
 
 import structlog
 
-from servicekit.telemetry.tracing import tracer
+from servicekit.telemetry.tracing import trace_ids
 
 LogFormat = Literal["json", "console"]
 # The parent of all our loggers, so that one level applies to them and another to the libraries.
@@ -55,7 +55,7 @@ def configure_logging(service: str, *, level: str = "info", log_format: LogForma
 
 
 def _add_trace_ids(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
-    event.update(tracer().ids())
+    event.update(trace_ids())
     return event
 
 

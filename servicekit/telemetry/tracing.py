@@ -1,125 +1,88 @@
-"""Traces: one for each request and each job, over every hop. Off unless an operator asks for them.
+"""Traces with OpenTelemetry: one for each request and one for each job, over every hop.
 
-Like the log, the tracer belongs to the process: it is chosen once, where the process begins. What a span holds is names
-and counts, never what a request, a statement or an error says.
+The API does nothing until the process has an SDK, and `is_tracing` keeps that nearly free. A span holds names and
+counts, never the content of a request, a statement or an error.
 """
 
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
-from enum import Enum
-from typing import Protocol, TypeAlias
+from typing import TypeAlias
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanKind, StatusCode
+from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
+
+from servicekit.version import VERSION
 
 Attributes: TypeAlias = Mapping[str, str | int]
 Headers: TypeAlias = Mapping[str, str]
 
-
-class Kind(Enum):
-    """Which side of a hop a span is, in OpenTelemetry's terms."""
-
-    SERVER = "server"
-    CLIENT = "client"
-    INTERNAL = "internal"
-
-
-class Span(Protocol):
-    """Something that goes on."""
-
-    def set(self, name: str, value: str | int) -> None:
-        """Says more about it."""
-
-    def fail(self, error_type: str) -> None:
-        """Says that it failed, and in which way: a class's or a status's name."""
-
-
-class Tracer(Protocol):
-    """Where spans go."""
-
-    def begin(
-        self, name: str, kind: Kind, attributes: Attributes, headers: Headers | None
-    ) -> AbstractContextManager[Span]:
-        """A span that goes on while entered; in the trace that `headers` name, where they do, else in a new one."""
-
-    def inside(self, name: str, kind: Kind, attributes: Attributes) -> AbstractContextManager[Span]:
-        """A span inside of the one that goes on; none outside of any."""
-
-    def past(self, name: str, attributes: Attributes, seconds: float, error_type: str | None) -> None:
-        """A call to a database inside of the span that goes on, which has just ended."""
-
-    def headers(self) -> tuple[tuple[str, str], ...]:
-        """What the next hop must be told to go on with the trace (W3C's traceparent)."""
-
-    def ids(self) -> dict[str, str]:
-        """trace_id and span_id for the log; nothing outside of any span."""
-
-
-class _NoSpan:
-    def set(self, name: str, value: str | int) -> None: ...
-
-    def fail(self, error_type: str) -> None: ...
-
-
-_NO_SPAN = nullcontext(_NoSpan())
-
-
-class _Off:
-    """No traces."""
-
-    def begin(
-        self,
-        name: str,  # noqa: ARG002
-        kind: Kind,  # noqa: ARG002
-        attributes: Attributes,  # noqa: ARG002
-        headers: Headers | None,  # noqa: ARG002
-    ) -> AbstractContextManager[Span]:
-        return _NO_SPAN
-
-    def inside(self, name: str, kind: Kind, attributes: Attributes) -> AbstractContextManager[Span]:  # noqa: ARG002
-        return _NO_SPAN
-
-    def past(self, name: str, attributes: Attributes, seconds: float, error_type: str | None) -> None: ...
-
-    def headers(self) -> tuple[tuple[str, str], ...]:
-        return ()
-
-    def ids(self) -> dict[str, str]:
-        return {}
-
-
-_tracer: Tracer = _Off()
+_tracer = trace.get_tracer("similis", VERSION)
+_propagator = TraceContextTextMapPropagator()
 _databases: ContextVar[bool] = ContextVar("databases", default=True)
-
-
-def tracer() -> Tracer:
-    """The tracer of this process."""
-    return _tracer
+_NO_SPAN = nullcontext(trace.INVALID_SPAN)
 
 
 def is_tracing() -> bool:
-    """Whether spans go anywhere."""
-    return not isinstance(_tracer, _Off)
+    """Return whether this process has an SDK that records spans."""
+    return not isinstance(trace.get_tracer_provider(), trace.ProxyTracerProvider)
 
 
 def no_span() -> AbstractContextManager[Span]:
-    """In place of one where none is wanted."""
+    """Return a span that is not recorded."""
     return _NO_SPAN
 
 
-def rpc_attributes(service: str, method: str) -> Attributes:
-    """What a span of an RPC says, on both sides."""
-    return {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
+def root_span(
+    name: str, attributes: Attributes, *, kind: SpanKind = SpanKind.INTERNAL, headers: Headers | None = None
+) -> AbstractContextManager[Span]:
+    """Record a span while the block runs, in the trace that `headers` name or else in a new trace."""
+    if not is_tracing():
+        return _NO_SPAN
+    parent = Context() if headers is None else _propagator.extract(headers, Context())
+    return _entered(name, kind, attributes, parent)
 
 
-def continued(name: str, attributes: Attributes, headers: Headers) -> AbstractContextManager[Span]:
-    """A span of a server that goes on with its caller's trace; none where the caller has no trace."""
+def continued_span(name: str, attributes: Attributes, headers: Headers) -> AbstractContextManager[Span]:
+    """Record a server's span in the trace of its caller. A call without a trace, such as a probe, gets no span."""
     if "traceparent" not in headers:
         return _NO_SPAN
-    return _tracer.begin(name, Kind.SERVER, attributes, headers)
+    return root_span(name, attributes, kind=SpanKind.SERVER, headers=headers)
+
+
+def child_span(
+    name: str, attributes: Attributes | None = None, *, kind: SpanKind = SpanKind.INTERNAL
+) -> AbstractContextManager[Span]:
+    """Record a span inside the current one. Outside any span nothing is recorded."""
+    if not _is_inside_a_span():
+        return _NO_SPAN
+    return _entered(name, kind, attributes or {}, None)
+
+
+def fail_span(span: Span, error_type: str) -> None:
+    """Mark a span as failed. error_type: the name of a class or of a status, never a message."""
+    span.set_attribute("error.type", error_type)
+    span.set_status(StatusCode.ERROR)
+
+
+def database_call(name: str, attributes: Attributes, seconds: float, error_type: str | None = None) -> None:
+    """Record a call to a database that has just ended, inside the current span."""
+    if not trace.get_current_span().is_recording() or not _databases.get():
+        return
+    end = time.time_ns()
+    begin = end - int(seconds * 1e9)
+    span = _tracer.start_span(name, kind=SpanKind.CLIENT, attributes=dict(attributes), start_time=begin)
+    if error_type is not None:
+        fail_span(span, error_type)
+    span.end(end)
 
 
 @contextmanager
 def without_databases() -> Iterator[None]:
-    """Calls to databases are not shown while entered: a job makes a hundred thousand of them."""
+    """Do not record calls to databases while the block runs: a job makes a hundred thousand of them."""
     token = _databases.set(False)
     try:
         yield
@@ -127,18 +90,43 @@ def without_databases() -> Iterator[None]:
         _databases.reset(token)
 
 
-def database_call(name: str, attributes: Attributes, seconds: float, error_type: str | None = None) -> None:
-    """Shows a call that has just ended, inside of the span that goes on."""
-    if _databases.get():
-        _tracer.past(name, attributes, seconds, error_type)
+def rpc_attributes(service: str, method: str) -> Attributes:
+    """Return the attributes of an RPC's span, on either side."""
+    return {"rpc.system": "grpc", "rpc.service": service, "rpc.method": method}
+
+
+def trace_headers() -> tuple[tuple[str, str], ...]:
+    """Return the headers with which the next hop continues the trace (W3C's traceparent)."""
+    carrier: dict[str, str] = {}
+    _propagator.inject(carrier)
+    return tuple(carrier.items())
+
+
+def trace_ids() -> dict[str, str]:
+    """Return trace_id and span_id for the log; nothing outside any span."""
+    context = trace.get_current_span().get_span_context()
+    if not context.is_valid:
+        return {}
+    return {"trace_id": f"{context.trace_id:032x}", "span_id": f"{context.span_id:016x}"}
+
+
+def _is_inside_a_span() -> bool:
+    return trace.get_current_span().get_span_context().is_valid
 
 
 @contextmanager
-def tracing_with(chosen: Tracer) -> Iterator[None]:
-    """This process's tracer is `chosen` while entered."""
-    global _tracer
-    before, _tracer = _tracer, chosen
-    try:
-        yield
-    finally:
-        _tracer = before
+def _entered(name: str, kind: SpanKind, attributes: Attributes, parent: Context | None) -> Iterator[Span]:
+    # The text of an exception may repeat what a request said: only its class is recorded.
+    with _tracer.start_as_current_span(
+        name,
+        context=parent,
+        kind=kind,
+        attributes=dict(attributes),
+        record_exception=False,
+        set_status_on_exception=False,
+    ) as span:
+        try:
+            yield span
+        except BaseException as error:
+            fail_span(span, type(error).__name__)
+            raise

@@ -26,7 +26,7 @@ from tests.integration.databases import new_database
 from tests.integration.embedder_process import MODEL_CACHE
 from tests.integration.gateway.parts import running_postgres
 from tests.integration.qdrant_process import running_qdrant
-from tests.unit.embedder.photographs import encoded, photograph
+from tests.unit.embedder.decoding.photographs import encoded, photograph
 
 pytestmark = [
     pytest.mark.asyncio(loop_scope="module"),

@@ -1,4 +1,4 @@
-"""Databases of a test's own on one running Postgres."""
+"""A database for each test, on one running Postgres."""
 
 import itertools
 from collections.abc import AsyncIterator
@@ -14,9 +14,9 @@ _numbers = itertools.count(1)
 
 @asynccontextmanager
 async def new_database(url: str, *, migrated: bool = True) -> AsyncIterator[str]:
-    """A new database beside the one at `url`, removed in the end; gives its URL.
+    """Create a database on the server of `url` while entered, and yield its URL.
 
-    migrated: it is a copy of that database (to which nobody is connected), else it is empty.
+    migrated: copy the database at `url`, to which nobody must be connected. Otherwise the new database is empty.
     """
     parts = urlsplit(url)
     name, template = f"test{next(_numbers)}", parts.path.lstrip("/") if migrated else "template1"
@@ -28,7 +28,7 @@ async def new_database(url: str, *, migrated: bool = True) -> AsyncIterator[str]
 
 
 def kill_postgres(url: str) -> psutil.Process:
-    """Kills the server, a child of this process, that serves the database at `url`; its supervisor starts it again."""
+    """Kill the server of `url`, a child of this process, and return it. Its supervisor restarts it."""
     sockets = Path(parse_qs(urlsplit(url).query)["host"][0]).resolve()
     servers = [child for child in psutil.Process().children() if child.name() == "postgres"]
     ours = [server for server in servers if Path(server.cwd()) == sockets]
@@ -38,7 +38,7 @@ def kill_postgres(url: str) -> psutil.Process:
 
 
 async def administer(url: str, statement: str) -> None:
-    """Has the superuser run a statement on the server of `url`."""
+    """Run a statement as superuser on the server of `url`."""
     parts = urlsplit(url)
     admin = await asyncpg.connect(parts._replace(netloc="postgres@", path="/postgres").geturl())
     try:

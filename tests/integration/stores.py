@@ -1,4 +1,4 @@
-"""Fixtures: one Postgres and one Qdrant for all tests of a folder, and a place of its own for each test."""
+"""Fixtures: one Postgres and one Qdrant for all tests of a folder, and a separate workplace for each test."""
 
 import os
 from collections.abc import AsyncIterator
@@ -15,16 +15,16 @@ from tests.integration.workplace import Workplace, open_workplace
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    """The URL of a database with our schema, to which nobody is connected."""
+    """The URL of a database with our schema. Nobody is connected to it, so it can be copied."""
     async with running_postgres(tmp_path_factory.mktemp("stores") / "data") as url:
         yield url
 
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def qdrant_address(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    """Host and gRPC port of the one-machine Qdrant, or of the server that SIMILIS_TEST_QDRANT names."""
-    if given := os.environ.get("SIMILIS_TEST_QDRANT"):
-        yield given
+    """Host and gRPC port of the one-machine Qdrant, or of the server in SIMILIS_TEST_QDRANT."""
+    if address := os.environ.get("SIMILIS_TEST_QDRANT"):
+        yield address
         return
     async with running_qdrant(tmp_path_factory.mktemp("stores-qdrant")) as server:
         yield f"{server.host}:{server.grpc_port}"
@@ -32,6 +32,6 @@ async def qdrant_address(tmp_path_factory: pytest.TempPathFactory) -> AsyncItera
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def workplace(postgres_url: str, qdrant_address: str, tmp_path: Path) -> AsyncIterator[Workplace]:
-    """A database of the test's own, and its own names in Qdrant."""
+    """The catalog of one test, with its own database and its own names in Qdrant."""
     async with new_database(postgres_url) as url, open_workplace(url, qdrant_address, tmp_path) as place:
         yield place

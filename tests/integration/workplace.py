@@ -1,4 +1,4 @@
-"""A place to work on: a database and Qdrant, and the catalog on top of them."""
+"""The catalog of one test, on a database and a Qdrant."""
 
 import csv
 import hashlib
@@ -29,7 +29,7 @@ _numbers = itertools.count(1)
 
 @dataclass(frozen=True)
 class Workplace:
-    """The catalog of one test."""
+    """The parts of the catalog, and shortcuts to fill it."""
 
     database_url: str
     qdrant_address: str
@@ -75,7 +75,7 @@ class Workplace:
         return VectorCollections(self.client, self.prefix)
 
     def staged(self, rows: Sequence[tuple[str, str]]) -> StagedContent:
-        """An upload of these rows."""
+        """Write these rows to a file, as a validated upload."""
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
         path = self.folder / f"content-{next(_numbers)}.csv"
@@ -83,31 +83,31 @@ class Workplace:
         return StagedContent(path, path, hashlib.sha256(path.read_bytes()).digest(), len(rows))
 
     async def fill(self, collection_id: int, urls: Sequence[str]) -> Revision:
-        """Uploads a content of these images, each with a repository URL of its own."""
+        """Upload a content with these images, each with its own repository URL."""
         return await self.contents.replace(collection_id, self.staged([(url, f"{url}#entry") for url in urls]))
 
     async def collection(self, urls: Sequence[str]) -> int:
-        """A new collection of these images."""
+        """Create a collection with these images."""
         identifier = await self.collections.create("coins")
         await self.fill(identifier, urls)
         return identifier
 
     async def finetune(self, collection_id: int, *, force: bool = False) -> Job:
-        """A new job."""
+        """Queue a new job."""
         job, new = await self.jobs.enqueue(collection_id, backbone=None, force=force)
         assert job is not None
         assert new
         return job
 
     async def rows(self, statement: str, *arguments: object) -> list[tuple[object, ...]]:
-        """What a statement gives."""
+        """Run a statement and return its rows."""
         async with self.database.connection() as connection:
             return [tuple(row) for row in await connection.fetch(statement, *arguments)]
 
 
 @asynccontextmanager
 async def open_workplace(database_url: str, qdrant_address: str, folder: Path) -> AsyncIterator[Workplace]:
-    """A workplace while entered, with names in Qdrant that no other has, and that are gone afterwards."""
+    """Open a workplace while entered. Its Qdrant collections have a unique prefix and are dropped afterwards."""
     prefix = f"similis-test-{uuid4().hex[:12]}"
     async with (
         Database.open(database_url) as database,

@@ -9,6 +9,7 @@ import aiohttp
 from yarl import URL
 
 from catalog.image_versions import UNKNOWN, ImageVersion
+from servicekit.backoff import Backoff
 from servicekit.limits import ByteBudget
 from servicekit.network_guard import checked_url, is_blocked, open_connector
 from servicekit.telemetry.logs import get_logger
@@ -24,7 +25,6 @@ from trainer.download.failures import (
     seconds_to_wait,
 )
 from trainer.download.host_breaker import HostBreakers
-from trainer.jobs.retry import Backoff
 
 log = get_logger(__name__)
 
@@ -108,7 +108,7 @@ class Downloader:
         try:
             checked = checked_url(url)
         except ValueError as error:
-            raise ImageFailed(Reason.INVALID_URL, str(error)) from error
+            raise ImageFailed(Reason.INVALID_URL, f"The URL is not valid: {error}.") from error
         async with AsyncExitStack() as memory:
             yield await self._before_deadline(checked, version, memory)
 

@@ -16,7 +16,7 @@ from catalog.vectors.client import VectorsMissing
 from catalog.vectors.projection import Projection
 from servicekit.errors import FailedPrecondition
 from servicekit.telemetry.logs import get_logger
-from servicekit.telemetry.tracing import Kind, tracer
+from servicekit.telemetry.tracing import child_span
 from servicekit.version import VERSION
 from trainer.adapter.calibration import Calibration
 from trainer.adapter.pca import PASSES, Fit, Fitted, Previous
@@ -98,9 +98,10 @@ class Finetune:
 
     async def _run_phases(self, job: Job, progress: Progress) -> None:
         attempt = await self._begin(job, progress)
+        index = attempt.index
         with self._phase(attempt, Phase.FETCHING):
             await self._fetch(attempt)
-        failures = await self._stores.indexes.failure_counts(attempt.index.id)
+        failures = await self._stores.indexes.failure_counts(index.id)
         require_enough_images(failures, attempt.total, max_transient=self._max_transient_failures)
         vectors = StoredVectors(self._stores.images, attempt)
         with self._phase(attempt, Phase.FITTING, passes=PASSES):
@@ -108,8 +109,7 @@ class Finetune:
         with self._phase(attempt, Phase.CHECKING):
             await self._check(attempt, vectors, fitted)
         with self._phase(attempt, Phase.INDEXING):
-            index, projection = attempt.index, fitted.projection
-            count = await self._steps.index_builder.run(index, vectors, projection, progress.advance)
+            count = await self._steps.index_builder.run(index, vectors, fitted.projection, progress.advance)
         with self._phase(attempt, Phase.PUBLISHING):
             await self._stores.jobs.publish(job, index.id, count)
         log.info("index_published", index=index.qdrant_collection, images=count, failed=sum(failures.values()))
@@ -169,7 +169,7 @@ class Finetune:
         """Report a phase in the progress, the trace, the metrics and the log."""
         attempt.progress.enter(phase, attempt.total, passes=passes)
         began = time.perf_counter()
-        with tracer().inside(phase.value, Kind.INTERNAL, {}):
+        with child_span(phase.value):
             yield
         seconds = time.perf_counter() - began
         self._metrics.phases.labels(phase.value).observe(seconds)

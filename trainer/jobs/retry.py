@@ -2,12 +2,12 @@
 
 import asyncio
 import inspect
-import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import ParamSpec, TypeVar, cast
 
 from catalog.vectors.client import VectorsMissing
+from servicekit.backoff import Backoff
 from servicekit.errors import DeadlineExceeded, Overloaded, Unavailable
 from servicekit.telemetry.logs import get_logger
 
@@ -18,25 +18,6 @@ TRANSIENT = (Unavailable, DeadlineExceeded, Overloaded)
 
 P = ParamSpec("P")
 T = TypeVar("T")
-
-
-class Backoff:
-    """Delays between retries, in seconds. Each is twice the one before, with jitter so that clients spread out."""
-
-    def __init__(self, first: float = 0.2, longest: float = 5.0) -> None:
-        self._first = first
-        self._longest = longest
-        self._next = first
-
-    def delay(self, retry_after: float | None = None) -> float:
-        """Return the next delay. retry_after: what the server asked for, honoured up to the longest delay."""
-        delay = max(self._next, min(retry_after or 0.0, self._longest))
-        self._next = min(self._next * 2, self._longest)
-        return delay * random.uniform(0.5, 1.0)  # noqa: S311 (not used as a secret)
-
-    def reset(self) -> None:
-        """Start again with the first delay."""
-        self._next = self._first
 
 
 class Retry:

@@ -11,7 +11,7 @@ from catalog.jobs import MAX_ATTEMPTS, Job, Jobs, LeaseLost
 from servicekit.errors import ServiceError
 from servicekit.process.background import in_background
 from servicekit.telemetry.logs import get_logger
-from servicekit.telemetry.tracing import Kind, tracer, without_databases
+from servicekit.telemetry.tracing import root_span, without_databases
 from trainer.jobs.finetune import Finetune
 from trainer.jobs.lease import CancelRequested, Lease
 from trainer.jobs.progress import Progress
@@ -103,7 +103,7 @@ class Worker:
         attributes = {"similis.job": job.id, "similis.collection": job.collection_id, "similis.attempt": job.attempts}
         with (
             bound_contextvars(job=job.id, collection=job.collection_id, revision=job.revision, token=job.token),
-            tracer().begin("finetune", Kind.INTERNAL, attributes, None) as span,
+            root_span("finetune", attributes) as span,
             without_databases(),
         ):
             log.info("job_claimed", attempt=job.attempts)
@@ -117,7 +117,7 @@ class Worker:
             finally:
                 self._metrics.running.dec()
                 self._metrics.jobs.labels(outcome.value).inc()
-                span.set("similis.outcome", outcome.value)
+                span.set_attribute("similis.outcome", outcome.value)
                 log.info("job_left", outcome=outcome.value)
 
     async def _execute(self, job: Job) -> Outcome:

@@ -17,8 +17,8 @@ from similis.embedder.v1 import embedder_pb2 as pb
 from servicekit.grpc.status import CODE_KEY
 from tests.eventually import eventually
 from tests.integration.embedder_process import RunningEmbedder
-from tests.unit.embedder import hostile_files
-from tests.unit.embedder.photographs import NAMES, encoded, photograph
+from tests.unit.embedder.decoding import hostile_files
+from tests.unit.embedder.decoding.photographs import NAMES, encoded, photograph
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

@@ -11,7 +11,7 @@ from similis.embedder.v1 import embedder_pb2 as pb
 
 from servicekit.grpc.channel import open_channel
 from tests.integration.embedder_process import running_embedder
-from tests.unit.embedder.photographs import encoded, photograph
+from tests.unit.embedder.decoding.photographs import encoded, photograph
 
 IMAGE = encoded(photograph().resize((300, 300)), "JPEG")
 

@@ -21,8 +21,8 @@ from servicekit.grpc.channel import open_channel
 from tests.eventually import eventually
 from tests.integration.embedder_process import MODEL_CACHE, running_embedder
 from tests.processes import gone
-from tests.unit.embedder.checkpoints import save_checkpoint
-from tests.unit.embedder.photographs import NAMES, encoded, photograph
+from tests.unit.embedder.backbones.checkpoints import save_checkpoint
+from tests.unit.embedder.decoding.photographs import NAMES, encoded, photograph
 
 IMAGE = encoded(photograph().resize((300, 300)), "JPEG")
 SERVICE = "similis.embedder.v1.EmbedderService"

@@ -1,4 +1,4 @@
-"""A client of the REST API, as thin as can be."""
+"""A thin client of the REST API."""
 
 import asyncio
 import base64
@@ -10,23 +10,24 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
+from multidict import CIMultiDictProxy
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back."""
+    """A response."""
 
     status: int
-    headers: aiohttp.typedefs.CIMultiDictProxy[str]
+    headers: CIMultiDictProxy[str]
     body: bytes
 
     @property
     def json(self) -> Any:
-        """The body parsed."""
+        """Return the parsed body."""
         return json.loads(self.body)
 
     def refused(self, status: int, code: str) -> dict[str, Any]:
-        """Checks that this is a refusal as the contract says, and gives its body."""
+        """Assert that this is an error as the contract describes it, and return its body."""
         assert (self.status, self.json.get("code")) == (status, code), self.body
         assert self.headers["Content-Type"] == "application/problem+json"
         problem: dict[str, Any] = self.json
@@ -40,7 +41,7 @@ class Answer:
         return problem
 
     def pushed(self) -> dict[str, Any]:
-        """Checks that this is a success that is not data, and gives its body."""
+        """Assert that this is a success without data, and return its body."""
         assert self.status == 200, self.body
         assert self.json["message_type"] == "push"
         assert self.json["message"]
@@ -49,7 +50,7 @@ class Answer:
 
 
 class Api:
-    """Calls a gateway; `key` is sent where it is given."""
+    """Call a gateway. key: sent with every POST."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str, key: str) -> None:
         self.session = session
@@ -57,7 +58,7 @@ class Api:
         self.key = key
 
     async def call(self, method: str, path: str, **options: Any) -> Answer:
-        """One request without a key."""
+        """Send a request without a key."""
         if isinstance(options.get("data"), bytes):
             options["data"] = io.BytesIO(options["data"])
         if "json" in options:
@@ -70,7 +71,7 @@ class Api:
         return await self.call("GET", path, **options)
 
     async def post(self, path: str, body: Any = None, *, key: str | None = "", **options: Any) -> Answer:
-        """A POST with a JSON body, and with the key unless another is given (None: with none)."""
+        """Send a POST with a JSON body. key: another one than usual; None: no key."""
         headers = dict(options.pop("headers", {}))
         if key is not None:
             headers["API-Key"] = key or self.key
@@ -79,17 +80,17 @@ class Api:
         return await self.call("POST", path, headers=headers, **options)
 
     async def create(self, name: str = "coins") -> int:
-        """A new collection."""
+        """Create a collection."""
         identifier: int = (await self.post("/api/collection/create", {"name": name})).pushed()["id"]
         return identifier
 
     async def upload(self, identifier: int, csv: bytes) -> Answer:
-        """Uploads a CSV as base64 in JSON."""
+        """Upload a CSV as base64 in JSON."""
         content = base64.b64encode(csv).decode()
         return await self.post(f"/api/collection/{identifier}/updatecontent", {"content": content})
 
     async def upload_raw(self, identifier: int, csv: bytes, **options: Any) -> Answer:
-        """Uploads a CSV as it is."""
+        """Upload a CSV as the body itself."""
         headers = {"Content-Type": "text/csv", **options.pop("headers", {})}
         path = f"/api/collection/{identifier}/updatecontent"
         return await self.post(path, data=csv, headers=headers, **options)
@@ -108,13 +109,13 @@ class Api:
 
 @asynccontextmanager
 async def api_client(url: str, key: str) -> AsyncIterator[Api]:
-    """A client while entered."""
+    """Yield a client."""
     async with aiohttp.ClientSession() as session:
         yield Api(session, url, key)
 
 
 async def answered(call: Callable[[], Awaitable[Answer]], status: int, seconds: float = 60.0) -> Answer:
-    """Repeats a call until it answers with a status."""
+    """Repeat a call until it answers with a status."""
     async with asyncio.timeout(seconds):
         while True:
             answer = await call()

@@ -1,4 +1,4 @@
-"""A gateway over real HTTP, on a real Postgres and a real Qdrant."""
+"""A gateway over real HTTP, with a real Postgres, Qdrant and embedder."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
@@ -24,12 +24,12 @@ from tests.integration.gateway.parts import running_postgres
 from tests.integration.qdrant_process import QdrantProcess, running_qdrant
 
 # Nothing listens on port 1.
-NOBODY = "127.0.0.1:1"
+UNREACHABLE = "127.0.0.1:1"
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Where the session's parts are, and a valid key."""
+    """The addresses of the parts that all tests share, and a valid key."""
 
     database_url: str
     qdrant_address: str
@@ -70,8 +70,8 @@ async def embedder() -> AsyncIterator[RunningEmbedder]:
 async def indexer(database: Database, qdrant: QdrantProcess, embedder: RunningEmbedder) -> AsyncIterator[Indexer]:
     client = qdrant.client()
     async with open_channel(embedder.target) as channel:
-        client_of_embedder = QueryEmbedder(channel, RpcClientMetrics(CollectorRegistry()))
-        yield Indexer(database, Generations(client), client_of_embedder, embedder.description.checksum)
+        query_embedder = QueryEmbedder(channel, RpcClientMetrics(CollectorRegistry()))
+        yield Indexer(database, Generations(client), query_embedder, embedder.description.checksum)
     await client.close()
 
 
@@ -80,7 +80,7 @@ Launch = Callable[..., Awaitable[Api]]
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def launch(parts: Parts, tmp_path: Any) -> AsyncIterator[Launch]:
-    """Starts a gateway with settings of the test's own."""
+    """Return a function that starts a gateway with the given settings."""
     async with AsyncExitStack() as stack:
 
         async def start(**settings: Any) -> Api:
@@ -93,20 +93,20 @@ async def launch(parts: Parts, tmp_path: Any) -> AsyncIterator[Launch]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def api(parts: Parts, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Api]:
-    """A gateway with default settings, shared by the tests that change none."""
+    """Run a gateway with default settings for all tests that need no others."""
     settings = settings_for(parts, {}, tmp_path_factory.mktemp("spool"))
     async with gateway(settings) as running, api_client(f"http://{running.host}:{running.port}", parts.key) as api:
         yield api
 
 
 def settings_for(parts: Parts, given: dict[str, Any], spool: Any) -> GatewaySettings:
-    """Settings of a gateway on the session's parts."""
+    """Return settings of a gateway that uses the shared parts."""
     defaults = {
         "port": 0,
         "database_url": parts.database_url,
         "qdrant_address": parts.qdrant_address,
-        "embedder_address": NOBODY,
-        "trainer_address": NOBODY,
+        "embedder_address": UNREACHABLE,
+        "trainer_address": UNREACHABLE,
         "shutdown_grace_seconds": 2.0,
         "spool_directory": spool,
     }

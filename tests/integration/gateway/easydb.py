@@ -1,6 +1,5 @@
-"""A stand-in for HeidICON: the part of EasyDB's API that is known, over real HTTP, with faults to order."""
+"""A fake HeidICON: the part of EasyDB's API that is known, over real HTTP, with faults on demand."""
 
-import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -32,12 +31,12 @@ TAGS = [
 
 
 def version(url: str, **fields: Any) -> dict[str, Any]:
-    """A version of an asset that can be used, unless `fields` say otherwise."""
+    """Make a usable version of an asset; `fields` override its defaults."""
     return {"status": "done", "download_url": url, "_not_allowed": False, **fields}
 
 
 def thing(identifier: int, *assets: dict[str, Any]) -> dict[str, Any]:
-    """An object with assets, or with one image."""
+    """Make an object with these assets, each given by its versions. Default: one asset with one image."""
     default = {"full": version(f"https://images.example.org/{identifier}/full,1.jpg")}
     return {
         "_system_object_id": identifier,
@@ -48,20 +47,18 @@ def thing(identifier: int, *assets: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass
 class EasyDb:
-    """What the instance holds, and what was asked of it."""
+    """The data of the instance, its faults, and the searches that it received."""
 
     url: str = ""
     tags: Any = field(default_factory=lambda: TAGS)
     objects: list[Any] = field(default_factory=list)
     searches: list[dict[str, Any]] = field(default_factory=list)
-    at_once: int = 0
-    most_at_once: int = 0
     fault: Fault | None = None
     total: Callable[[int], int] | None = None
     wait: Callable[[str], Any] | None = None
 
     async def answer(self, request: web.Request) -> web.StreamResponse:
-        """Every request goes through here."""
+        """Answer any request."""
         body = await request.json() if request.can_read_body else None
         if self.wait is not None:
             await self.wait(request.path)
@@ -76,23 +73,19 @@ class EasyDb:
             return web.json_response({"authenticated": True})
         if request.path == "/api/tags":
             return web.json_response(self.tags)
-        return await self._search(body)
+        return self._search(body)
 
-    async def _search(self, body: dict[str, Any]) -> web.Response:
+    def _search(self, body: Any) -> web.Response:
         self.searches.append(body)
-        self.at_once += 1
-        self.most_at_once = max(self.at_once, self.most_at_once)
-        await asyncio.sleep(0)
         offset = body["offset"]
         found = self.objects[offset : offset + body["limit"]]
         total = len(self.objects) if self.total is None else self.total(offset)
-        self.at_once -= 1
         return web.json_response({"objects": found, "count": total, "limit": body["limit"], "offset": offset})
 
 
 @asynccontextmanager
 async def running_easydb() -> AsyncIterator[EasyDb]:
-    """The stand-in while entered."""
+    """Serve a fake instance while entered."""
     instance = EasyDb()
     application = web.Application(client_max_size=2**20)
     application.router.add_route("*", "/{path:.*}", instance.answer)

@@ -1,9 +1,10 @@
-"""Makes an index as a finetune would, out of the catalog's own classes and real embeddings."""
+"""Build indexes as a finetune does, with the catalog's own classes and real embeddings."""
 
 import io
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image as Picture
 
 from catalog.adapters import Adapters
@@ -19,7 +20,7 @@ DIM = 64
 
 
 def picture(seed: int, size: int = 96, kind: str = "JPEG") -> bytes:
-    """An encoded image of coloured patches, another one for each seed."""
+    """Return an encoded image of coloured patches, a different one for each seed."""
     random = np.random.default_rng(seed)
     patches = random.integers(0, 255, (6, 6, 3), dtype=np.uint8)
     image = Picture.fromarray(patches).resize((size, size), Picture.Resampling.BICUBIC)
@@ -29,18 +30,18 @@ def picture(seed: int, size: int = 96, kind: str = "JPEG") -> bytes:
 
 
 def image_url(seed: int) -> str:
-    """The address that stands for a picture."""
+    """Return the URL that stands for a picture."""
     return f"https://images.example.org/{seed}/full/512,/0/default.jpg"
 
 
 def content(seeds: range, repository: str = "https://repo.example.org") -> bytes:
-    """The CSV of pictures."""
+    """Return a CSV of pictures."""
     return "".join(f'"{image_url(seed)}",{repository}/{seed}\n' for seed in seeds).encode()
 
 
 @dataclass
 class Indexer:
-    """Finetunes by hand."""
+    """Finetune without a trainer."""
 
     database: Database
     generations: Generations
@@ -48,7 +49,7 @@ class Indexer:
     backbone: str
 
     async def index(self, collection_id: int, *, seed: int = 0, backbone: str | None = None) -> Index:
-        """Publishes an index of the collection's newest content. seed: of its adapter."""
+        """Publish an index of the collection's newest content. seed: of its adapter."""
         jobs, indexes = Jobs(self.database), Indexes(self.database, "similis")
         wanted, _ = await jobs.enqueue(collection_id, backbone=None, force=True)
         assert wanted is not None
@@ -69,5 +70,5 @@ class Indexer:
         await jobs.publish(job, index.id, len(images))
         return index
 
-    async def _vector(self, url: str) -> np.ndarray:
+    async def _vector(self, url: str) -> npt.NDArray[np.float32]:
         return await self.embedder.embed(picture(int(url.split("/")[3])), self.backbone)

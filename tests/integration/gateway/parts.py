@@ -1,4 +1,4 @@
-"""The real parts that a gateway stands on, as context managers."""
+"""The real Postgres that a gateway needs."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

@@ -1,4 +1,4 @@
-"""The contract route by route: fields, codes, and that a refusal changes nothing."""
+"""The REST contract, route by route: fields and codes, and that a refused request changes nothing."""
 
 import base64
 from datetime import datetime, timedelta
@@ -15,22 +15,13 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 CSV = b"https://example.org/1.jpg,https://repo.example.org/1\nhttps://example.org/2.jpg,https://repo.example.org/1\n"
 WRITES = ("updatename", "updatecontent", "finetune", "delete")
 READS = (("GET", "info"), ("GET", "csvfile"), ("POST", "search"))
-NO_IDS = ("0", "-1", "999999999", "9223372036854775807", "9223372036854775808", "9" * 400, "abc", "1.0", "1e3", "+1")
-NO_IDS_EITHER = (
-    "%20",
-    "01",
-    "%D9%A1",
-    "null",
-    "1%00",
-    "%F0%9F%98%80",
-    "'; DROP TABLE collections; --",
-    "",
-    "{id}",
-    "%7Bid%7D",
+BAD_IDS = (
+    *("0", "-1", "999999999", "9223372036854775807", "9223372036854775808", "9" * 400, "abc", "1.0", "1e3", "+1"),
+    *("%20", "01", "%D9%A1", "null", "1%00", "%F0%9F%98%80", "'; DROP TABLE collections; --", "", "{id}", "%7Bid%7D"),
 )
 
 
-async def test_list_has_ids_and_names_by_id(api: Api) -> None:
+async def test_list_has_ids_and_names_in_the_order_of_ids(api: Api) -> None:
     first, second = await api.create("b"), await api.create("a")
     answer = await api.get("/api/collection/list")
     assert answer.status == 200
@@ -82,25 +73,25 @@ async def test_a_new_collection_has_an_empty_csv(api: Api) -> None:
         ("..", 'attachment; filename="_.csv"'),
     ],
 )  # fmt: skip
-async def test_the_csv_has_the_collections_name(api: Api, name: str, header: str) -> None:
+async def test_the_csv_file_is_named_after_the_collection(api: Api, name: str, header: str) -> None:
     answer = await api.get(f"/api/collection/{await api.create(name)}/csvfile")
     assert answer.headers["Content-Disposition"] == header
 
 
-async def test_create_gives_id_and_message(api: Api) -> None:
+async def test_create_returns_the_id_and_a_message(api: Api) -> None:
     created = (await api.post("/api/collection/create", {"name": "new"})).pushed()
     assert set(created) == {"id", "message", "message_type"}
     assert isinstance(created["id"], int)
 
 
-async def test_ids_are_never_used_again(api: Api) -> None:
+async def test_ids_are_never_reused(api: Api) -> None:
     first = await api.create()
     (await api.post(f"/api/collection/{first}/delete")).pushed()
     assert await api.create() > first
 
 
 @pytest.mark.parametrize("name", ["x", "x" * 200, " padded ", "名前", "😀", "<script>", "a\u200db"])
-async def test_a_name_is_kept_as_it_was_sent(api: Api, name: str) -> None:
+async def test_a_name_is_stored_exactly_as_it_was_sent(api: Api, name: str) -> None:
     assert (await api.info(await api.create(name)))["name"] == name
 
 
@@ -118,7 +109,7 @@ async def test_a_bad_name_is_refused(api: Api, body: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("data", [b"{", b"[]", b"7", b'"a"', b"\xff", b"null", b'{"name": NaN}', b"[" * 60_000])
-async def test_a_body_that_is_no_json_object_is_refused(api: Api, data: bytes) -> None:
+async def test_a_body_that_is_not_a_json_object_is_refused(api: Api, data: bytes) -> None:
     identifier = await api.create("old")
     before = (await api.get("/api/collection/list")).json
     for path in ("create", f"{identifier}/updatename", f"{identifier}/updatecontent"):
@@ -126,7 +117,7 @@ async def test_a_body_that_is_no_json_object_is_refused(api: Api, data: bytes) -
     assert (await api.get("/api/collection/list")).json == before
 
 
-async def test_updatename_changes_the_name_and_nothing_else(api: Api) -> None:
+async def test_updatename_changes_only_the_name(api: Api) -> None:
     identifier = await api.create("old")
     (await api.upload(identifier, CSV)).pushed()
     before = await api.info(identifier)
@@ -135,7 +126,7 @@ async def test_updatename_changes_the_name_and_nothing_else(api: Api) -> None:
     assert await api.info(identifier) == {**before, "name": "new"}
 
 
-async def test_updatecontent_gives_the_number_of_images(api: Api) -> None:
+async def test_updatecontent_returns_the_number_of_images(api: Api) -> None:
     identifier = await api.create()
     before = await api.info(identifier)
     answer = (await api.upload(identifier, CSV)).pushed()
@@ -146,14 +137,14 @@ async def test_updatecontent_gives_the_number_of_images(api: Api) -> None:
     assert datetime.fromisoformat(info["last_modified"]) > datetime.fromisoformat(before["last_modified"])
 
 
-async def test_updatecontent_takes_the_csv_itself(api: Api) -> None:
+async def test_updatecontent_accepts_a_csv_as_the_body(api: Api) -> None:
     identifier = await api.create()
     answer = (await api.upload_raw(identifier, CSV, headers={"Content-Type": "Text/CSV; charset=UTF-8"})).pushed()
     assert answer["number_of_images"] == 2
     assert await api.csv(identifier) == CSV
 
 
-async def test_the_same_bytes_again_change_nothing(api: Api) -> None:
+async def test_uploading_the_same_bytes_again_changes_nothing(api: Api) -> None:
     identifier = await api.create()
     await api.upload(identifier, CSV)
     before = await api.info(identifier)
@@ -174,7 +165,7 @@ async def test_content_that_is_not_base64_is_refused(api: Api, content: Any) -> 
     assert await api.csv(identifier) == CSV
 
 
-async def test_content_that_is_missing_is_refused(api: Api) -> None:
+async def test_missing_content_is_refused(api: Api) -> None:
     identifier = await api.create()
     for body in ({}, {"contents": ""}, {"content": None}, {"a": {"content": "QQ=="}}):
         answer = await api.post(f"/api/collection/{identifier}/updatecontent", body)
@@ -182,7 +173,7 @@ async def test_content_that_is_missing_is_refused(api: Api) -> None:
 
 
 @pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode, base64.encodebytes])
-async def test_content_may_be_any_base64(api: Api, encode: Any) -> None:
+async def test_content_may_be_base64_in_any_form(api: Api, encode: Any) -> None:
     csv = "https://example.org/ÿþ~~~???.jpg,https://repo/1\r\n".encode() * 5
     identifier = await api.create()
     for content in (encode(csv).decode(), encode(csv).decode().rstrip("=\n")):
@@ -192,8 +183,8 @@ async def test_content_may_be_any_base64(api: Api, encode: Any) -> None:
         assert await api.csv(identifier) == csv
 
 
-@pytest.mark.parametrize("identifier", [*NO_IDS, *NO_IDS_EITHER])
-async def test_an_id_that_names_no_collection_is_a_400(api: Api, identifier: str) -> None:
+@pytest.mark.parametrize("identifier", BAD_IDS)
+async def test_an_unknown_or_malformed_id_gets_400(api: Api, identifier: str) -> None:
     for method, action in READS:
         options = {"json": {"image": "QUJD"}} if method == "POST" else {}
         answer = await api.call(method, f"/api/collection/{identifier}/{action}", **options)
@@ -203,11 +194,11 @@ async def test_an_id_that_names_no_collection_is_a_400(api: Api, identifier: str
         answer.refused(400, "collection_not_found")
 
 
-async def test_a_deleted_collection_is_gone_at_once(api: Api) -> None:
+async def test_a_deleted_collection_disappears_at_once(api: Api) -> None:
     identifier = await api.create()
     await api.upload(identifier, CSV)
-    answer = (await api.post(f"/api/collection/{identifier}/delete")).pushed()
-    assert set(answer) == {"message", "message_type"}
+    deleted = (await api.post(f"/api/collection/{identifier}/delete")).pushed()
+    assert set(deleted) == {"message", "message_type"}
     assert identifier not in (await api.get("/api/collection/list")).json["ids"]
     for method, action in READS:
         options = {"json": {"image": "QUJD"}} if method == "POST" else {}
@@ -218,7 +209,7 @@ async def test_a_deleted_collection_is_gone_at_once(api: Api) -> None:
         answer.refused(400, "collection_not_found")
 
 
-async def test_finetune_returns_a_job_and_the_same_one_again(api: Api) -> None:
+async def test_asking_for_a_finetune_twice_returns_the_same_job(api: Api) -> None:
     identifier = await api.create()
     await api.upload(identifier, CSV)
     answer = (await api.post(f"/api/collection/{identifier}/finetune")).pushed()
@@ -237,7 +228,7 @@ async def test_finetune_of_an_empty_collection_is_refused(api: Api) -> None:
     assert (await api.info(identifier))["finetuning_state"] == "never"
 
 
-async def test_verify_says_whether_the_key_is_valid(api: Api, database: Database) -> None:
+async def test_verify_tells_whether_the_key_is_valid(api: Api, database: Database) -> None:
     (await api.post("/api/verify")).pushed()
     keys = ApiKeys(database)
     key = await keys.create("short-lived")
@@ -246,8 +237,33 @@ async def test_verify_says_whether_the_key_is_valid(api: Api, database: Database
     (await api.post("/api/verify", key=key)).refused(403, "forbidden")
 
 
+async def test_messages_that_existing_clients_know_stay_the_same(api: Api) -> None:
+    """The existing web client compares the one of `verify`, and shows the others."""
+
+    async def message(path: str, body: dict[str, Any] | None = None, key: str | None = "") -> str:
+        found: str = (await api.post(f"/api/{path}", body, key=key)).json["message"]
+        return found
+
+    assert await message("verify") == "API key is valid"
+    assert await message("verify", key="wrong") == "Invalid API key"
+    assert await message("verify", key=None) == "API key is missing"
+    assert await message("collection/create", {"name": "a"}) == "Collection created"
+    identifier = await api.create()
+    await api.upload(identifier, CSV)
+    assert await message(f"collection/{identifier}/updatename", {"name": "b"}) == "Collection updated"
+    assert await message(f"collection/{identifier}/finetune") == "Model finetuning started"
+    assert await message(f"collection/{identifier}/delete") == "Collection deleted"
+
+
+async def test_a_refusal_names_the_field_and_what_is_allowed(api: Api) -> None:
+    for value, allowed in ((5, "string"), ("x" * 201, "200")):
+        problem = (await api.post("/api/collection/create", {"name": value})).refused(400, "invalid_name")
+        assert "name" in problem["message"]
+        assert allowed in problem["message"]
+
+
 @pytest.mark.parametrize("key", [None, "x", "1.", ".x", "1.wrong", "9" * 500 + ".x", "é.é", "0.0", "-1.x"])
-async def test_without_a_valid_key_nothing_is_changed(api: Api, key: str | None) -> None:
+async def test_nothing_changes_without_a_valid_key(api: Api, key: str | None) -> None:
     identifier = await api.create("kept")
     await api.upload(identifier, CSV)
     before, listed = await api.info(identifier), (await api.get("/api/collection/list")).json
@@ -258,19 +274,19 @@ async def test_without_a_valid_key_nothing_is_changed(api: Api, key: str | None)
 
 
 @pytest.mark.parametrize("path", ["/api", "/api/", "/api/collection", "/nowhere", "/api/collection/1/2/3", "/%2e%2e/x"])
-async def test_an_unknown_route_is_a_404(api: Api, path: str) -> None:
+async def test_an_unknown_route_gets_404(api: Api, path: str) -> None:
     for method in ("GET", "POST"):
         (await api.call(method, path)).refused(404, "route_not_found")
 
 
-async def test_a_wrong_method_is_a_405_that_names_the_right_ones(api: Api) -> None:
+async def test_a_wrong_method_gets_405_with_the_allowed_ones(api: Api) -> None:
     answer = await api.call("DELETE", "/api/collection/list")
     answer.refused(405, "method_not_allowed")
     assert set(answer.headers["Allow"].split(",")) == {"GET", "HEAD"}
     (await api.get("/api/verify")).refused(405, "method_not_allowed")
 
 
-async def test_head_answers_as_get_does_without_a_body(api: Api) -> None:
+async def test_head_is_get_without_a_body(api: Api) -> None:
     identifier = await api.create("head")
     await api.upload(identifier, CSV)
     for path in ("list", f"{identifier}/info", f"{identifier}/csvfile"):
@@ -278,7 +294,7 @@ async def test_head_answers_as_get_does_without_a_body(api: Api) -> None:
         assert (answer.status, answer.body) == (200, b"")
 
 
-async def test_a_request_id_is_kept_or_made(api: Api) -> None:
+async def test_a_request_id_is_kept_or_generated(api: Api) -> None:
     kept = await api.get("/api/collection/0/info", headers={"X-Request-Id": "my-id-7"})
     assert kept.refused(400, "collection_not_found")["request_id"] == "my-id-7"
     made = await api.get("/api/collection/list")
@@ -288,7 +304,7 @@ async def test_a_request_id_is_kept_or_made(api: Api) -> None:
         assert answer.headers["X-Request-Id"] != bad
 
 
-async def test_a_browser_of_any_origin_may_call_by_default(api: Api) -> None:
+async def test_pages_of_any_origin_may_call_by_default(api: Api) -> None:
     asked = {"Origin": "https://a.example", "Access-Control-Request-Method": "POST"}
     answer = await api.call("OPTIONS", "/api/collection/1/search", headers=asked)
     assert answer.status == 204

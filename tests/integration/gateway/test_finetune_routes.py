@@ -1,4 +1,4 @@
-"""What was added to the contract: cancelling a finetune, and the images that it could not take in."""
+"""Additions to the contract: cancelling a finetune, its progress, and the images that could not be indexed."""
 
 import asyncio
 import csv
@@ -16,18 +16,18 @@ from tests.integration.gateway.api import Api
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 ROW = b"http://a.example/1.jpg,http://r.example/1\n"
-BLOCKED = """
+COUNT_BLOCKED = """
 SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'
 """
 
 
-async def one_waits_for_a_lock(database: Database) -> None:
-    """Returns when a statement waits for a lock."""
+async def until_blocked(database: Database) -> None:
+    """Return when a statement waits for a lock."""
     found = 0
     async with asyncio.timeout(20):
         while not found:
             async with database.connection() as connection:
-                found = await connection.fetchval(BLOCKED)
+                found = await connection.fetchval(COUNT_BLOCKED)
             await asyncio.sleep(0.01)
 
 
@@ -47,21 +47,19 @@ async def test_cancelling_needs_a_key_and_a_collection(api: Api) -> None:
     (await api.post("/api/collection/999999/finetune/cancel")).refused(400, "collection_not_found")
 
 
-async def test_cancelling_where_nothing_runs_is_no_error(api: Api) -> None:
+async def test_cancelling_without_a_finetune_is_not_an_error(api: Api) -> None:
     identifier = await api.create()
     assert (await api.post(f"/api/collection/{identifier}/finetune/cancel")).pushed()["job_id"] is None
 
 
-async def test_a_finetune_that_ends_while_it_is_cancelled_is_not_said_to_be_cancelled(
-    api: Api, database: Database
-) -> None:
+async def test_a_finetune_that_ends_while_it_is_being_cancelled_stays_done(api: Api, database: Database) -> None:
     identifier = await api.create()
     await api.upload(identifier, ROW)
     await api.post(f"/api/collection/{identifier}/finetune")
     async with database.transaction() as connection:
         await connection.execute("UPDATE jobs SET state = 'done' WHERE collection_id = $1", identifier)
         cancelling = asyncio.create_task(api.post(f"/api/collection/{identifier}/finetune/cancel"))
-        await one_waits_for_a_lock(database)
+        await until_blocked(database)
     answer = (await cancelling).pushed()
     assert answer["job_id"] is None
     assert "cancelled" not in answer["message"]
@@ -78,7 +76,7 @@ async def test_a_collection_without_a_finetune_has_no_failures(api: Api) -> None
     (await api.get("/api/collection/999999/failures")).refused(400, "collection_not_found")
 
 
-async def test_failures_are_told_as_json_and_as_csv(api: Api, database: Database) -> None:
+async def test_failures_are_returned_as_json_and_as_csv(api: Api, database: Database) -> None:
     identifier = await api.create("Münzen")
     await api.upload(
         identifier, b"http://a.example/1.jpg,http://r.example/1\nhttp://a.example/2.jpg,http://r.example/2\n"
@@ -105,7 +103,7 @@ async def test_failures_are_told_as_json_and_as_csv(api: Api, database: Database
     await jobs.mark_cancelled(job)
 
 
-async def test_failures_come_by_the_page_and_whole_as_csv(api: Api, database: Database) -> None:
+async def test_failures_are_paged_as_json_and_complete_as_csv(api: Api, database: Database) -> None:
     identifier = await api.create()
     rows = [f"http://a.example/{number}.jpg,http://r.example/{number}" for number in range(5)]
     await api.upload(identifier, "\n".join(rows).encode())
@@ -130,10 +128,10 @@ async def test_failures_come_by_the_page_and_whole_as_csv(api: Api, database: Da
     await jobs.mark_cancelled(job)
 
 
-async def test_the_head_of_the_failures_as_csv_has_no_body(api: Api) -> None:
+async def test_head_of_the_failures_as_csv_has_no_body(api: Api) -> None:
     path = f"/api/collection/{await api.create()}/failures"
     assert (await api.get(path, headers={"Accept": "text/csv"})).body == b"image_url,repo_url,reason,detail\r\n"
-    # By hand, as clients pass over what follows the head.
+    # On a raw connection, because HTTP clients would skip a body after HEAD.
     address = urlsplit(api.url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port)
     writer.write(f"HEAD {path} HTTP/1.1\r\nHost: a\r\nAccept: text/csv\r\nConnection: close\r\n\r\n".encode())
@@ -146,13 +144,13 @@ async def test_the_head_of_the_failures_as_csv_has_no_body(api: Api) -> None:
 
 
 @pytest.mark.parametrize("query", ["limit=0", "limit=10001", "limit=x", "after=-1", "after=99999999999999999999"])
-async def test_a_page_of_failures_that_cannot_be_is_refused(api: Api, query: str) -> None:
+async def test_a_bad_page_of_failures_is_refused(api: Api, query: str) -> None:
     identifier = await api.create()
     name = query.partition("=")[0]
     (await api.get(f"/api/collection/{identifier}/failures?{query}")).refused(400, f"invalid_{name}")
 
 
-async def test_info_tells_how_far_a_finetune_is_and_how_long_it_will_take(api: Api, database: Database) -> None:
+async def test_info_shows_the_progress_of_a_finetune_and_the_time_left(api: Api, database: Database) -> None:
     identifier = await api.create()
     await api.upload(identifier, b"http://a.example/1.jpg,http://r.example/1\n")
     await api.post(f"/api/collection/{identifier}/finetune")
@@ -171,7 +169,7 @@ async def test_info_tells_how_far_a_finetune_is_and_how_long_it_will_take(api: A
     assert (info["finetuning_counts"], info["finetuning_seconds_left"]) == (None, None)
 
 
-async def test_refresh_is_true_or_false(api: Api) -> None:
+async def test_refresh_must_be_true_or_false(api: Api) -> None:
     identifier = await api.create()
     await api.upload(identifier, b"http://a.example/1.jpg,http://r.example/1\n")
     (await api.post(f"/api/collection/{identifier}/finetune?refresh=maybe")).refused(400, "invalid_refresh")

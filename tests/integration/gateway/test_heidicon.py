@@ -1,4 +1,4 @@
-"""Collections that take their content from HeidICON."""
+"""Collections with content from HeidICON."""
 
 import asyncio
 import csv
@@ -36,7 +36,7 @@ async def rows(api: Api, identifier: int) -> list[list[str]]:
     return list(csv.reader(io.StringIO((await api.csv(identifier)).decode())))
 
 
-async def test_create_reads_the_objects_and_generates_a_csv(api: Api, easydb: EasyDb) -> None:
+async def test_create_imports_the_objects_of_a_tag_as_a_csv(api: Api, easydb: EasyDb) -> None:
     easydb.objects = [thing(7), thing(9)]
     created = (await create(api, "Münzen")).pushed()
     assert set(created) == {"id", "message", "message_type"}
@@ -57,7 +57,7 @@ async def test_create_reads_the_objects_and_generates_a_csv(api: Api, easydb: Ea
     ("tag", "identifier"),
     [("Coins", 1), ("Münzen", 1), ("Karten", 2), ("Deep", 3), ("3", 3), (3, 3), ("5", 5), (" Deep ", 3)],
 )
-async def test_a_tag_is_found_by_any_of_its_names_or_its_id(
+async def test_a_tag_is_found_by_its_name_in_any_language_or_its_id(
     api: Api, easydb: EasyDb, tag: object, identifier: int
 ) -> None:
     (await create(api, tag)).pushed()
@@ -65,37 +65,37 @@ async def test_a_tag_is_found_by_any_of_its_names_or_its_id(
 
 
 @pytest.mark.parametrize("tag", ["Unknown", "münzen", "Sammlungen", "10", "0", "Doppel"])
-async def test_an_unknown_tag_is_refused_and_nothing_created(api: Api, tag: str) -> None:
+async def test_an_unknown_tag_is_refused_and_creates_nothing(api: Api, tag: str) -> None:
     before = (await api.get("/api/collection/list")).json
     (await create(api, tag)).refused(400, "heidicon_tag_unknown")
     assert (await api.get("/api/collection/list")).json == before
 
 
-async def test_a_name_that_several_tags_have_is_refused_with_their_ids(api: Api) -> None:
+async def test_an_ambiguous_tag_name_is_refused_and_the_ids_are_listed(api: Api) -> None:
     problem = (await create(api, "Doppelt")).refused(400, "heidicon_tag_ambiguous")
     assert "4, 5" in problem["detail"]
 
 
 @pytest.mark.parametrize("tag", [True, 1.5, ["a"], {"a": 1}, "x" * 201, "a\0b"])
-async def test_a_tag_that_is_none_is_refused(api: Api, tag: object) -> None:
+async def test_a_malformed_tag_is_refused(api: Api, tag: object) -> None:
     (await create(api, tag)).refused(400, "invalid_heidicon_tag")
 
 
 @pytest.mark.parametrize("tag", [None, "", "  "])
-async def test_without_a_tag_heidicon_is_not_asked(api: Api, easydb: EasyDb, tag: object) -> None:
+async def test_heidicon_is_not_contacted_without_a_tag(api: Api, easydb: EasyDb, tag: object) -> None:
     easydb.fault = lambda *_: web.Response(status=500)
     identifier = (await create(api, tag)).pushed()["id"]
     assert (await api.info(identifier))["heidicon_tag"] is None
 
 
-async def test_a_bad_name_is_refused_before_heidicon_is_asked(api: Api, easydb: EasyDb) -> None:
+async def test_a_bad_name_is_refused_before_heidicon_is_contacted(api: Api, easydb: EasyDb) -> None:
     easydb.fault = lambda *_: web.Response(status=500)
     answer = await api.post("/api/collection/create", {"name": "", "heidicon_tag": "Coins"})
     answer.refused(400, "invalid_name")
 
 
 @pytest.mark.parametrize("count", [0, 1, 999, 1000, 1001, 2000, 9500])
-async def test_any_number_of_objects_is_read_once_each(api: Api, easydb: EasyDb, count: int) -> None:
+async def test_each_object_is_imported_once(api: Api, easydb: EasyDb, count: int) -> None:
     easydb.objects = [thing(identifier) for identifier in range(count)]
     identifier = (await create(api, "Coins")).pushed()["id"]
     assert (await api.info(identifier))["number_of_images"] == count
@@ -104,28 +104,28 @@ async def test_any_number_of_objects_is_read_once_each(api: Api, easydb: EasyDb,
     assert sorted(search["offset"] for search in easydb.searches) == list(range(0, max(count, 1), PAGE))
 
 
-async def test_pages_are_read_in_parallel_but_never_more_than_eight(api: Api, easydb: EasyDb) -> None:
+async def test_eight_pages_are_read_in_parallel(api: Api, easydb: EasyDb) -> None:
     easydb.objects = [thing(identifier) for identifier in range(20 * PAGE)]
-    inside, most = 0, 0
+    active, most_active = 0, 0
     eight = asyncio.Event()
 
     async def wait(path: str) -> None:
-        nonlocal inside, most
+        nonlocal active, most_active
         if path != "/api/search" or not easydb.searches:
             return
-        inside += 1
-        most = max(most, inside)
-        if inside == 8:
+        active += 1
+        most_active = max(most_active, active)
+        if active == 8:
             eight.set()
         await eight.wait()
-        inside -= 1
+        active -= 1
 
     easydb.wait = wait
     (await create(api, "Coins")).pushed()
-    assert most == 8
+    assert most_active == 8
 
 
-async def test_the_first_version_that_may_be_had_is_used(api: Api, easydb: EasyDb) -> None:
+async def test_the_first_usable_version_of_an_asset_is_used(api: Api, easydb: EasyDb) -> None:
     full, huge, small = (version(f"https://i.example.org/{name}") for name in ("full", "huge", "small"))
     easydb.objects = [
         thing(1, {"small": small, "huge": huge, "full": full}),
@@ -146,7 +146,7 @@ async def test_the_first_version_that_may_be_had_is_used(api: Api, easydb: EasyD
     assert found == [("full", 1), ("huge", 2), ("small", 3), ("small", 4), ("full", 7), ("huge", 7), ("small", 8)]
 
 
-async def test_updatecontent_reads_again_and_ignores_its_body(api: Api, easydb: EasyDb) -> None:
+async def test_updatecontent_imports_again_and_ignores_its_body(api: Api, easydb: EasyDb) -> None:
     easydb.objects = [thing(1)]
     identifier = (await create(api, "Coins")).pushed()["id"]
     before = await api.info(identifier)
@@ -171,13 +171,13 @@ def _cut_short() -> web.Response:
 
 FAULTS = {
     "a server error": _at("/api/session", lambda: web.Response(status=500)),
-    "no JSON": _at("/api/session", lambda: web.Response(text="<html>")),
-    "no token": _at("/api/session", lambda: web.json_response({})),
-    "a token that is no text": _at("/api/session", lambda: web.json_response({"token": 7})),
+    "not JSON": _at("/api/session", lambda: web.Response(text="<html>")),
+    "a missing token": _at("/api/session", lambda: web.json_response({})),
+    "a token that is not text": _at("/api/session", lambda: web.json_response({"token": 7})),
     "a session that is a list": _at("/api/session", lambda: web.json_response([])),
     "a refused session": _at("/api/session/authenticate", lambda: web.Response(status=403)),
     "a redirect": _at("/api/tags", lambda: web.Response(status=302, headers={"Location": "/api/tags2"})),
-    "tags that are an object": _at("/api/tags", lambda: web.json_response({})),
+    "tags in an object": _at("/api/tags", lambda: web.json_response({})),
     "tags that are text": _at("/api/tags", lambda: web.json_response(["Coins"])),
     "tags without ids": _at("/api/tags", lambda: web.json_response([{"_basetype": "tag", "tag": {}}])),
     "tags without fields": _at("/api/tags", lambda: web.json_response([{"_basetype": "tag"}])),
@@ -185,34 +185,34 @@ FAULTS = {
     "broken JSON": _at("/api/search", lambda: web.Response(text='{"objects": [')),
     "a page in another encoding": _at("/api/search", lambda: web.Response(body=b'{"objects": ["\xff"]}')),
     "a page that is a list": _at("/api/search", lambda: web.json_response([])),
-    "no count": _at("/api/search", lambda: web.json_response({"objects": []})),
+    "a missing count": _at("/api/search", lambda: web.json_response({"objects": []})),
     "a negative count": _at("/api/search", lambda: web.json_response({"objects": [], "count": -1})),
     "a count that is text": _at("/api/search", lambda: web.json_response({"objects": [], "count": "1"})),
-    "no objects": _at("/api/search", lambda: web.json_response({"count": 0})),
-    "fewer objects than promised": _at("/api/search", lambda: web.json_response({"count": 1, "objects": []})),
-    "more objects than asked for": _at(
+    "missing objects": _at("/api/search", lambda: web.json_response({"count": 0})),
+    "fewer objects than announced": _at("/api/search", lambda: web.json_response({"count": 1, "objects": []})),
+    "more objects than requested": _at(
         "/api/search", lambda: web.json_response({"count": 1, "objects": [thing(i) for i in range(1001)]})
     ),
     "an answer cut short": _at("/api/search", _cut_short),
 }  # fmt: skip
 OBJECTS: dict[str, Any] = {
-    "an object that is none": 7,
+    "an object that is a number": 7,
     "an object without an id": {"ressourcen": {}},
     "an id that is text": {"_system_object_id": "7"},
     "ressourcen that are a list": {"_system_object_id": 7, "ressourcen": ["x"]},
-    "assets that are no list": {"_system_object_id": 7, "ressourcen": {"asset": {"a": 1}}},
-    "an asset that is none": {"_system_object_id": 7, "ressourcen": {"asset": [7]}},
+    "assets in an object": {"_system_object_id": 7, "ressourcen": {"asset": {"a": 1}}},
+    "an asset that is a number": {"_system_object_id": 7, "ressourcen": {"asset": [7]}},
     "versions that are a list": {"_system_object_id": 7, "ressourcen": {"asset": [{"versions": [1]}]}},
-    "a version that is none": thing(7, {"full": 7}),
-    "a version without URL": thing(7, {"full": {"status": "done"}}),
-    "a URL that is none": thing(7, {"full": version("file:///etc/passwd")}),
+    "a version that is a number": thing(7, {"full": 7}),
+    "a version without a URL": thing(7, {"full": {"status": "done"}}),
+    "a URL that is not http(s)": thing(7, {"full": version("file:///etc/passwd")}),
     "a URL with a newline": thing(7, {"full": version("https://a/\nb")}),
     "a URL with a NUL": thing(7, {"full": version("https://a/\0b")}),
-    "a URL with half a character": thing(7, {"full": version("https://a/\ud800")}),
+    "a URL with a lone surrogate": thing(7, {"full": version("https://a/\ud800")}),
 }
 
 
-async def refused_without_a_trace(api: Api, code: str) -> None:
+async def assert_refused_without_change(api: Api, code: str) -> None:
     before = (await api.get("/api/collection/list")).json
     problem = (await create(api, "Coins")).refused(502, code)
     assert "HeidICON" in problem["detail"]
@@ -220,19 +220,19 @@ async def refused_without_a_trace(api: Api, code: str) -> None:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-async def test_nonsense_is_a_502_and_nothing_is_created(api: Api, easydb: EasyDb, fault: str) -> None:
+async def test_an_unexpected_answer_is_a_502_and_creates_nothing(api: Api, easydb: EasyDb, fault: str) -> None:
     easydb.objects, easydb.fault = [thing(1)], FAULTS[fault]
-    code = {"fewer objects than promised": "heidicon_incomplete", "an answer cut short": "heidicon_unavailable"}
-    await refused_without_a_trace(api, code.get(fault, "heidicon_bad_answer"))
+    code = {"fewer objects than announced": "heidicon_incomplete", "an answer cut short": "heidicon_unavailable"}
+    await assert_refused_without_change(api, code.get(fault, "heidicon_bad_answer"))
 
 
 @pytest.mark.parametrize("fault", OBJECTS)
-async def test_a_nonsensical_object_is_a_502(api: Api, easydb: EasyDb, fault: str) -> None:
+async def test_a_malformed_object_is_a_502(api: Api, easydb: EasyDb, fault: str) -> None:
     easydb.objects = [thing(1), OBJECTS[fault]]
-    await refused_without_a_trace(api, "heidicon_bad_answer")
+    await assert_refused_without_change(api, "heidicon_bad_answer")
 
 
-async def test_nonsense_leaves_the_content_that_was_there(api: Api, easydb: EasyDb) -> None:
+async def test_a_failed_import_keeps_the_old_content(api: Api, easydb: EasyDb) -> None:
     easydb.objects = [thing(1), thing(2)]
     identifier = (await create(api, "Coins")).pushed()["id"]
     before, stored = await api.info(identifier), await api.csv(identifier)
@@ -245,7 +245,7 @@ async def test_nonsense_leaves_the_content_that_was_there(api: Api, easydb: Easy
 
 
 @pytest.mark.parametrize("path", ["/api/session", "/api/session/authenticate", "/api/tags", "/api/search"])
-async def test_an_instance_that_is_slow_is_a_502_in_time(launch: Launch, easydb: EasyDb, path: str) -> None:
+async def test_a_slow_instance_is_a_502_before_the_deadline(launch: Launch, easydb: EasyDb, path: str) -> None:
     api = await launch(heidicon_url=easydb.url, heidicon_seconds=0.5)
     never = asyncio.Event()
 
@@ -255,13 +255,13 @@ async def test_an_instance_that_is_slow_is_a_502_in_time(launch: Launch, easydb:
 
     easydb.wait = wait
     started = asyncio.get_running_loop().time()
-    await refused_without_a_trace(api, "heidicon_unavailable")
+    await assert_refused_without_change(api, "heidicon_unavailable")
     assert asyncio.get_running_loop().time() - started < 30
 
 
-async def test_an_instance_that_is_down_is_a_502(launch: Launch) -> None:
+async def test_an_unreachable_instance_is_a_502(launch: Launch) -> None:
     api = await launch(heidicon_url="http://127.0.0.1:1")
-    await refused_without_a_trace(api, "heidicon_unavailable")
+    await assert_refused_without_change(api, "heidicon_unavailable")
 
 
 async def test_an_error_on_a_later_page_is_a_502(api: Api, easydb: EasyDb) -> None:
@@ -269,10 +269,10 @@ async def test_an_error_on_a_later_page_is_a_502(api: Api, easydb: EasyDb) -> No
     easydb.fault = lambda request, body: (
         web.Response(status=500) if request.path == "/api/search" and body["offset"] == 3 * PAGE else None
     )
-    await refused_without_a_trace(api, "heidicon_bad_answer")
+    await assert_refused_without_change(api, "heidicon_bad_answer")
 
 
-async def test_an_object_on_two_pages_is_taken_once(api: Api, easydb: EasyDb) -> None:
+async def test_an_object_on_two_pages_is_imported_once(api: Api, easydb: EasyDb) -> None:
     easydb.objects = [thing(identifier) for identifier in [*range(PAGE), PAGE - 1, *range(PAGE, 1500)]]
     easydb.total = lambda _: 1500
     easydb.objects.pop()
@@ -282,27 +282,27 @@ async def test_an_object_on_two_pages_is_taken_once(api: Api, easydb: EasyDb) ->
     assert sorted(found) == list(range(1500))
 
 
-async def test_objects_that_come_while_it_is_read_are_read_too(api: Api, easydb: EasyDb) -> None:
+async def test_objects_added_during_the_import_are_imported_too(api: Api, easydb: EasyDb) -> None:
     easydb.objects = [thing(identifier) for identifier in range(2500)]
     easydb.total = lambda offset: 1500 if offset == 0 else 2500
     identifier = (await create(api, "Coins")).pushed()["id"]
     assert (await api.info(identifier))["number_of_images"] == 2500
 
 
-async def test_objects_that_go_while_it_is_read_are_no_error(api: Api, easydb: EasyDb) -> None:
+async def test_objects_removed_during_the_import_are_no_error(api: Api, easydb: EasyDb) -> None:
     easydb.objects = [thing(identifier) for identifier in range(1400)]
     easydb.total = lambda offset: 1500 if offset == 0 else 1400
     identifier = (await create(api, "Coins")).pushed()["id"]
     assert (await api.info(identifier))["number_of_images"] == 1400
 
 
-async def test_objects_that_the_instance_keeps_back_are_a_502(api: Api, easydb: EasyDb) -> None:
+async def test_fewer_objects_than_announced_are_a_502(api: Api, easydb: EasyDb) -> None:
     easydb.objects = [thing(identifier) for identifier in range(1400)]
     easydb.total = lambda _: 1500
-    await refused_without_a_trace(api, "heidicon_incomplete")
+    await assert_refused_without_change(api, "heidicon_incomplete")
 
 
-async def test_more_objects_than_rows_are_allowed_are_refused(launch: Launch, easydb: EasyDb) -> None:
+async def test_more_objects_than_the_row_limit_are_refused(launch: Launch, easydb: EasyDb) -> None:
     api = await launch(heidicon_url=easydb.url, max_csv_rows=10)
     easydb.objects = [thing(identifier) for identifier in range(11)]
     before = (await api.get("/api/collection/list")).json
@@ -312,7 +312,7 @@ async def test_more_objects_than_rows_are_allowed_are_refused(launch: Launch, ea
     assert (await api.get("/api/collection/list")).json == before
 
 
-async def test_an_answer_that_never_ends_is_a_502(launch: Launch, easydb: EasyDb) -> None:
+async def test_an_oversized_answer_is_a_502(launch: Launch, easydb: EasyDb) -> None:
     api = await launch(heidicon_url=easydb.url, heidicon_page_bytes=100_000)
     easydb.objects = [thing(identifier) for identifier in range(PAGE)]
-    await refused_without_a_trace(api, "heidicon_bad_answer")
+    await assert_refused_without_change(api, "heidicon_bad_answer")

@@ -1,11 +1,10 @@
-"""Search over HTTP, with real embeddings and a real index."""
+"""Search over HTTP, with real embeddings and real indexes."""
 
 import asyncio
 import base64
-import contextlib
 import io
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import numpy as np
@@ -16,9 +15,10 @@ from PIL import Image as Picture
 from catalog.indexes import Index
 from catalog.jobs import Jobs
 from gateway.app import gateway
+from gateway.upstreams.embedder import QueryEmbedder
 from tests.integration.embedder_process import RunningEmbedder, running_embedder
 from tests.integration.gateway.api import Answer, Api, answered, api_client
-from tests.integration.gateway.conftest import NOBODY, Launch, Parts, settings_for
+from tests.integration.gateway.conftest import UNREACHABLE, Launch, Parts, settings_for
 from tests.integration.gateway.indexing import Indexer, content, image_url, picture
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -35,7 +35,7 @@ async def serving(embedder: RunningEmbedder, parts: Parts, tmp_path_factory: Any
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def collection(serving: Api, indexer: Indexer) -> int:
-    """An indexed collection of pictures 0 to 19."""
+    """Return an indexed collection of the pictures 0 to 19."""
     identifier = await serving.create("pictures")
     (await serving.upload(identifier, content(range(COUNT)))).pushed()
     await indexer.index(identifier)
@@ -47,7 +47,7 @@ def encoded(image: bytes) -> str:
 
 
 async def search(api: Api, identifier: int, image: Any, query: str = "", **fields: Any) -> Answer:
-    """A search with a JSON body."""
+    """Search with a JSON body."""
     body = {"image": encoded(image) if isinstance(image, bytes) else image, **fields}
     return await api.post(f"/api/collection/{identifier}/search{query}", body, key=None)
 
@@ -75,7 +75,7 @@ async def test_every_copy_finds_itself(serving: Api, collection: int) -> None:
 
 
 @pytest.mark.parametrize("content_type", ["base64", "text/plain", "application/octet-stream", None])
-async def test_any_other_body_is_the_image_and_the_answer_a_bare_list(
+async def test_a_body_that_is_not_json_is_the_image_and_gets_a_bare_list(
     serving: Api, collection: int, content_type: str | None
 ) -> None:
     expected = (await search(serving, collection, picture(3))).json["results"]
@@ -110,7 +110,7 @@ async def test_the_image_may_be_any_base64(serving: Api, collection: int, form: 
     assert answer.json["results"][0]["image_url"] == image_url(5)
 
 
-async def test_json_of_any_name_is_json(serving: Api, collection: int) -> None:
+async def test_every_json_media_type_is_json(serving: Api, collection: int) -> None:
     for content_type in ("application/json; charset=utf-8", "Application/JSON", "application/vnd.api+json"):
         body = b'{"image": "' + encoded(picture(1)).encode() + b'"}'
         answer = await serving.call(
@@ -119,7 +119,7 @@ async def test_json_of_any_name_is_json(serving: Api, collection: int) -> None:
         assert set(answer.json) == {"results"}
 
 
-async def test_num_results_comes_from_the_body_or_else_the_query(serving: Api, collection: int) -> None:
+async def test_num_results_may_be_in_the_body_or_in_the_query(serving: Api, collection: int) -> None:
     for query, fields, count in (
         ("", {"num_results": 1}, 1),
         ("?num_results=3", {}, 3),
@@ -138,7 +138,7 @@ async def test_num_results_comes_from_the_body_or_else_the_query(serving: Api, c
     assert len(raw.json) == 2
 
 
-async def test_threshold_leaves_out_what_is_below(serving: Api, collection: int) -> None:
+async def test_threshold_removes_results_below_it(serving: Api, collection: int) -> None:
     everything = (await search(serving, collection, picture(0), num_results=COUNT)).json["results"]
     middle = (everything[4]["score"] + everything[5]["score"]) / 2
     assert 0 < middle < 1
@@ -169,7 +169,7 @@ async def raw_json(api: Api, identifier: int, field: str, value: object) -> Answ
 
 
 @pytest.mark.parametrize("value", ["", "x", "-1", "0", "1001", "1.5", "1e2", "0x5", "٣", "5 ", "nan", "9" * 500])
-async def test_a_bad_parameter_in_the_query_is_refused(serving: Api, collection: int, value: str) -> None:
+async def test_a_bad_num_results_in_the_query_is_refused(serving: Api, collection: int, value: str) -> None:
     answer = await serving.call(
         "POST",
         f"/api/collection/{collection}/search",
@@ -199,14 +199,14 @@ async def test_a_bad_image_is_refused(serving: Api, collection: int, image: Any,
     (await search(serving, collection, image)).refused(400, code)
 
 
-async def test_a_data_url_may_quote_parameters_of_its_media_type(serving: Api, collection: int) -> None:
+async def test_a_data_url_may_have_quoted_parameters(serving: Api, collection: int) -> None:
     image = 'data:image/jpeg;name="a, b.jpg";base64,' + encoded(picture(3))
     assert (await search(serving, collection, image)).json["results"][0]["image_url"] == image_url(3)
     path = f"/api/collection/{collection}/search"
     assert (await serving.call("POST", path, data=image.encode())).json[0]["image_url"] == image_url(3)
 
 
-async def test_no_image_at_all_is_refused(serving: Api, collection: int) -> None:
+async def test_a_body_without_an_image_is_refused(serving: Api, collection: int) -> None:
     path = f"/api/collection/{collection}/search"
     (await serving.post(path, {}, key=None)).refused(400, "image_missing")
     (await serving.call("POST", path)).refused(400, "image_missing")
@@ -216,7 +216,7 @@ async def test_no_image_at_all_is_refused(serving: Api, collection: int) -> None
     (await serving.call("POST", path, data=b"[]", headers=headers)).refused(400, "invalid_json")
 
 
-async def test_an_image_that_is_too_large_is_a_413(serving: Api, collection: int, launch: Launch) -> None:
+async def test_an_image_that_is_too_large_gets_413(serving: Api, collection: int, launch: Launch) -> None:
     output = io.BytesIO()
     Picture.new("L", (2500, 2500)).save(output, "PNG")
     (await search(serving, collection, output.getvalue())).refused(413, "image_too_large")
@@ -232,7 +232,7 @@ async def test_an_image_that_is_too_large_is_a_413(serving: Api, collection: int
     )
 
 
-async def test_before_the_first_finetune_search_is_refused(serving: Api) -> None:
+async def test_search_is_refused_before_the_first_finetune(serving: Api) -> None:
     identifier = await serving.create()
     (await search(serving, identifier, picture(0))).refused(400, "not_finetuned")
     await serving.upload(identifier, content(range(2)))
@@ -241,7 +241,7 @@ async def test_before_the_first_finetune_search_is_refused(serving: Api) -> None
     (await search(serving, identifier, picture(0))).refused(400, "not_finetuned")
 
 
-async def test_after_a_finetune_there_is_nothing_new_to_learn_until_the_content_changes(
+async def test_a_second_finetune_starts_only_if_forced_or_if_the_content_changed(
     serving: Api, indexer: Indexer
 ) -> None:
     identifier = await serving.create()
@@ -259,7 +259,7 @@ async def test_after_a_finetune_there_is_nothing_new_to_learn_until_the_content_
     assert (await serving.info(identifier))["requires_finetuning"] is True
 
 
-async def test_search_serves_the_indexed_content_until_the_next_publish(serving: Api, indexer: Indexer) -> None:
+async def test_search_uses_the_old_content_until_the_next_index_is_published(serving: Api, indexer: Indexer) -> None:
     identifier = await serving.create()
     await serving.upload(identifier, content(range(4), "https://old.example.org"))
     await indexer.index(identifier)
@@ -273,7 +273,7 @@ async def test_search_serves_the_indexed_content_until_the_next_publish(serving:
     assert found[0]["score"] >= 0.99
 
 
-async def test_equal_urls_in_several_rows_are_several_results(serving: Api, indexer: Indexer) -> None:
+async def test_rows_with_equal_urls_are_separate_results(serving: Api, indexer: Indexer) -> None:
     identifier = await serving.create()
     await serving.upload(identifier, content(range(1)) * 3 + content(range(1, 2)))
     await indexer.index(identifier)
@@ -281,7 +281,7 @@ async def test_equal_urls_in_several_rows_are_several_results(serving: Api, inde
     assert [result["image_url"] for result in found] == [image_url(0)] * 3 + [image_url(1)]
 
 
-async def test_a_vector_without_a_row_is_no_result(serving: Api, indexer: Indexer) -> None:
+async def test_a_vector_without_a_row_is_not_a_result(serving: Api, indexer: Indexer) -> None:
     identifier = await serving.create()
     await serving.upload(identifier, content(range(3)))
     index = await indexer.index(identifier)
@@ -291,7 +291,7 @@ async def test_a_vector_without_a_row_is_no_result(serving: Api, indexer: Indexe
     assert len(found) == 3
 
 
-async def test_an_index_of_another_backbone_is_never_searched(serving: Api, indexer: Indexer) -> None:
+async def test_an_index_of_another_backbone_is_not_searched(serving: Api, indexer: Indexer) -> None:
     identifier = await serving.create()
     await serving.upload(identifier, content(range(3)))
     await indexer.index(identifier, backbone="0" * 64)
@@ -300,14 +300,14 @@ async def test_an_index_of_another_backbone_is_never_searched(serving: Api, inde
     assert (await serving.post(f"/api/collection/{identifier}/finetune")).pushed()["job_id"] is not None
 
 
-async def test_while_the_embedder_is_down_the_backbone_is_taken_as_unchanged(launch: Launch, collection: int) -> None:
-    api = await launch(embedder_address=NOBODY)
+async def test_the_backbone_counts_as_unchanged_while_the_embedder_is_down(launch: Launch, collection: int) -> None:
+    api = await launch(embedder_address=UNREACHABLE)
     assert (await api.info(collection))["requires_finetuning"] is False
     assert (await api.post(f"/api/collection/{collection}/finetune")).pushed()["job_id"] is None
     (await search(api, collection, picture(0))).refused(503, "embedder_unavailable")
 
 
-async def test_an_index_that_was_replaced_meanwhile_gives_way_to_the_new_one(
+async def test_a_search_moves_to_the_new_index_if_the_old_one_is_dropped_meanwhile(
     serving: Api, indexer: Indexer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     identifier = await serving.create()
@@ -332,7 +332,7 @@ async def test_an_index_that_was_replaced_meanwhile_gives_way_to_the_new_one(
     assert found[0]["score"] >= 0.99
 
 
-async def test_an_index_without_its_vectors_is_a_503(serving: Api, indexer: Indexer) -> None:
+async def test_an_index_without_its_vectors_gets_503(serving: Api, indexer: Indexer) -> None:
     identifier = await serving.create()
     await serving.upload(identifier, content(range(3)))
     index: Index = await indexer.index(identifier)
@@ -340,19 +340,48 @@ async def test_an_index_without_its_vectors_is_a_503(serving: Api, indexer: Inde
     (await search(serving, identifier, picture(1))).refused(503, "vectors_missing")
 
 
-async def test_more_searches_than_may_run_and_wait_are_told_to_come_back(
-    launch: Launch, collection: int, embedder: RunningEmbedder
+class HeldEmbeddings:
+    """Embeddings that begin but do not end before `release`."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.release = asyncio.Event()
+
+    def hold(self, embed: Callable[..., Any]) -> Callable[..., Any]:
+        async def held(client: QueryEmbedder, image: bytes, backbone: str) -> Any:
+            self.begun.set()
+            await self.release.wait()
+            return await embed(client, image, backbone)
+
+        return held
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> HeldEmbeddings:
+    """Hold every embedding of a query until the test releases it."""
+    embeddings = HeldEmbeddings()
+    monkeypatch.setattr(QueryEmbedder, "embed", embeddings.hold(QueryEmbedder.embed))
+    return embeddings
+
+
+async def test_searches_get_429_when_the_queue_is_full(
+    launch: Launch, collection: int, embedder: RunningEmbedder, held: HeldEmbeddings
 ) -> None:
     api = await launch(embedder_address=embedder.target, search_concurrency=1, search_queue=1)
-    answers = await asyncio.gather(*(search(api, collection, picture(seed)) for seed in range(12)))
-    refused = [answer for answer in answers if answer.status != 200]
-    assert 0 < len(refused) < 12
-    for answer in refused:
-        answer.refused(429, "overloaded")
-    assert (await search(api, collection, picture(0))).status == 200
+    running = asyncio.create_task(search(api, collection, picture(0)))
+    await held.begun.wait()
+    others = {asyncio.create_task(search(api, collection, picture(seed))) for seed in (1, 2, 3)}
+    while len(others) > 1:
+        done, others = await asyncio.wait(others, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result().refused(429, "overloaded")
+    (queued,) = others
+    assert not queued.done()
+    held.release.set()
+    assert [(await task).status for task in (running, queued)] == [200, 200]
 
 
-async def test_large_bodies_together_are_bounded(launch: Launch, collection: int, embedder: RunningEmbedder) -> None:
+async def test_the_memory_of_all_bodies_is_limited(launch: Launch, collection: int, embedder: RunningEmbedder) -> None:
     api = await launch(embedder_address=embedder.target, body_memory_bytes=4000)
     (await search(api, collection, b"x" * 3000)).refused(429, "overloaded")
     small = io.BytesIO()
@@ -360,7 +389,7 @@ async def test_large_bodies_together_are_bounded(launch: Launch, collection: int
     assert (await search(api, collection, small.getvalue())).status == 200
 
 
-async def test_an_embedder_that_dies_is_a_503_until_it_is_back(launch: Launch, collection: int) -> None:
+async def test_searches_get_503_while_the_embedder_is_down(launch: Launch, collection: int) -> None:
     async with running_embedder(workers="1") as first:
         api = await launch(embedder_address=first.target)
         assert (await search(api, collection, picture(0))).status == 200
@@ -373,12 +402,14 @@ async def test_an_embedder_that_dies_is_a_503_until_it_is_back(launch: Launch, c
             await answered(lambda: search(api, collection, picture(0)), 200)
 
 
-async def test_a_qdrant_that_is_down_is_a_503(launch: Launch, collection: int, embedder: RunningEmbedder) -> None:
-    api = await launch(embedder_address=embedder.target, qdrant_address=NOBODY)
+async def test_a_search_gets_503_while_qdrant_is_down(
+    launch: Launch, collection: int, embedder: RunningEmbedder
+) -> None:
+    api = await launch(embedder_address=embedder.target, qdrant_address=UNREACHABLE)
     (await search(api, collection, picture(0))).refused(503, "qdrant_unavailable")
 
 
-async def test_an_embedder_that_does_not_answer_is_a_504(launch: Launch, collection: int) -> None:
+async def test_a_search_gets_504_if_the_embedder_does_not_answer(launch: Launch, collection: int) -> None:
     async def never_answers(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read()
         writer.close()
@@ -391,7 +422,7 @@ async def test_an_embedder_that_does_not_answer_is_a_504(launch: Launch, collect
         assert info.json["requires_finetuning"] is False
 
 
-async def test_a_finetune_that_failed_says_why(serving: Api, indexer: Indexer) -> None:
+async def test_info_tells_why_a_finetune_failed(serving: Api, indexer: Indexer) -> None:
     identifier = await serving.create()
     await serving.upload(identifier, content(range(1)))
     wanted = (await serving.post(f"/api/collection/{identifier}/finetune")).pushed()["job_id"]
@@ -409,13 +440,17 @@ async def test_a_finetune_that_failed_says_why(serving: Api, indexer: Indexer) -
     assert info["finetuning_error"] == {"code": "no_images", "message": "No image could be read."}
 
 
-async def test_a_client_that_goes_away_frees_its_place(
-    launch: Launch, collection: int, embedder: RunningEmbedder
+async def test_a_client_that_disconnects_frees_its_slot(
+    launch: Launch, collection: int, embedder: RunningEmbedder, held: HeldEmbeddings
 ) -> None:
-    api = await launch(embedder_address=embedder.target, search_concurrency=1, search_queue=0)
-    for _ in range(5):
-        # It has its place, mostly; where that of the one before is still taken it may be refused in so short a time.
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(0.004):
-                await search(api, collection, picture(0))
-    await answered(lambda: search(api, collection, picture(0)), 200)
+    api = await launch(embedder_address=embedder.target, search_concurrency=1, search_queue=1, search_queue_seconds=30)
+    abandoned = asyncio.create_task(search(api, collection, picture(0)))
+    await held.begun.wait()
+    held.begun.clear()
+    waiting = asyncio.create_task(search(api, collection, picture(0)))
+    abandoned.cancel()
+    # Only one embedding may run, and the first one has not been released.
+    async with asyncio.timeout(25):
+        await held.begun.wait()
+    held.release.set()
+    assert (await waiting).status == 200

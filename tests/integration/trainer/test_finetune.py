@@ -10,7 +10,7 @@ from tests.integration.trainer.parts.image_host import ImageHost
 from tests.integration.trainer.parts.pixel_embedder import PixelEmbedder
 from tests.integration.workplace import Workplace
 
-pytestmark = pytest.mark.asyncio(loop_scope="session")
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.usefixtures("nothing_to_learn")]
 
 
 async def test_each_image_is_indexed_once_and_finds_itself(
@@ -40,7 +40,6 @@ async def test_each_image_is_indexed_once_and_finds_itself(
     assert np.isfinite(base).all()
 
 
-@pytest.mark.usefixtures("nothing_to_learn")
 async def test_rows_removed_from_the_content_leave_the_index(
     trainers: Trainers, workplace: Workplace, host: ImageHost
 ) -> None:

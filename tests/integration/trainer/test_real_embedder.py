@@ -31,6 +31,7 @@ def bomb() -> bytes:
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
 
 
+@pytest.mark.usefixtures("nothing_to_learn")
 async def test_a_killed_embedder_costs_only_time_and_bad_images_only_their_rows(
     trainers: Trainers, workplace: Workplace, host: ImageHost
 ) -> None:

@@ -87,6 +87,7 @@ async def test_another_backbone_embeds_unchanged_images_again(
     assert embedder.embedded.total() == 2
 
 
+@pytest.mark.usefixtures("nothing_to_learn")
 async def test_a_killed_refresh_does_not_start_over(
     trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
 ) -> None:

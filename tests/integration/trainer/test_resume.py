@@ -49,6 +49,7 @@ def embedded_at_least(embedder: PixelEmbedder, images: int) -> bool:
     return embedder.embedded.total() >= images
 
 
+@pytest.mark.usefixtures("nothing_to_learn")
 @pytest.mark.parametrize("share", [0.2, 0.8])
 async def test_a_killed_trainer_loses_at_most_five_percent_of_its_work(
     trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder, share: float
@@ -61,9 +62,8 @@ async def test_a_killed_trainer_loses_at_most_five_percent_of_its_work(
         await eventually(lambda: embedder.embedded.total() >= IMAGES * share)
         process.kill()
         await process.wait()
-    async with trainer_process(settings) as process:
+    async with trainers.running(lease_seconds=LEASE_SECONDS):
         assert (await trainers.ended(job)).state is JobState.DONE
-        assert await stop(process) == 0
     assert await indexed(workplace, job) == [(IMAGES,)]
     assert len(embedder.embedded) == IMAGES
     assert repeated(embedder.embedded) <= TWICE
@@ -118,11 +118,12 @@ async def test_a_broken_stream_is_reconnected(
     assert set(host.pictures_served.values()) == {1}
 
 
+@pytest.mark.usefixtures("nothing_to_learn")
 async def test_all_replicas_of_the_embedder_are_used_and_losing_one_repeats_no_answered_image(
     trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
 ) -> None:
     # Enough images at a time for several calls.
-    images = 1000
+    images = 600
     embedder.delay = 0.005
     job = await workplace.finetune(await workplace.collection(host.picture_urls(images)))
     async with AsyncExitStack() as stack:

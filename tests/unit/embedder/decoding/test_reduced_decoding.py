@@ -1,4 +1,4 @@
-"""Reduced decoding against the plain path, as the real backbone feels it, on photographs of all sizes."""
+"""Reducing an image while it is decoded does not change its vector."""
 
 import io
 from functools import cache
@@ -12,15 +12,16 @@ from PIL import Image
 
 from embedder.backbones.builtin import PREPROCESSING, builtin_source
 from embedder.canary import cosine
-from embedder.decoding.decode import Decoder
+from embedder.decoding.decoder import Decoder
 from embedder.decoding.header import prepare_pillow
-from embedder.decoding.inputs import inputs_of
+from embedder.decoding.resize import resize_and_crop
+from embedder.engines.engine import Pixels
 from embedder.engines.torch_engine import TorchEngine
-from tests.unit.embedder.photographs import NAMES, encoded, photograph
+from tests.unit.embedder.decoding.photographs import NAMES, encoded, photograph
 
 MIN_COSINE = 0.995
 MAX_PIXELS = 50_000_000
-# JPEG is reduced by its decoder (`draft`), JPEG 2000 too, what others give is reduced before it is resized.
+# The decoders of JPEG and JPEG 2000 reduce while they decode; images of other formats are reduced afterwards.
 FORMATS: dict[str, dict[str, Any]] = {
     "JPEG": {"quality": 90},
     "PNG": {"compress_level": 1},
@@ -30,17 +31,21 @@ FORMATS: dict[str, dict[str, Any]] = {
 
 
 def photographs() -> list[Image.Image]:
-    """All that packages ship, each with what it shows in its own detail."""
+    """Return photographs in their own size."""
     folder = Path(sklearn.datasets.__file__).parent / "images"
-    found = [photograph(name) for name in (*NAMES, "hubble_deep_field.jpg")]
+    images = [photograph(name) for name in (*NAMES, "hubble_deep_field.jpg")]
     for path in sorted(folder.glob("*.jpg")):
         with Image.open(path) as image:
-            found.append(image.convert("RGB"))
-    return found
+            images.append(image.convert("RGB"))
+    return images
+
+
+def enlarged(image: Image.Image, times: int) -> Image.Image:
+    return image.resize((image.width * times, image.height * times), Image.Resampling.BICUBIC)
 
 
 def collage(images: list[Image.Image], columns: int) -> Image.Image:
-    """Photographs beside each other in a large one: detail down to the pixel, as enlarging would not give it."""
+    """Return a large image with detail down to the pixel, which enlarged photographs lack."""
     side = 400
     rows = -(-len(images) // columns)
     large = Image.new("RGB", (columns * side, rows * side))
@@ -50,18 +55,14 @@ def collage(images: list[Image.Image], columns: int) -> Image.Image:
 
 
 @cache
-def large_photographs() -> list[Image.Image]:
-    """The photographs and larger images, which are reduced by 2 to 4."""
+def images_of_all_sizes() -> list[Image.Image]:
+    """Return photographs, and larger images that are reduced by 2 to 4."""
     small = photographs()
-    enlarged = [
-        image.resize((image.width * times, image.height * times), Image.Resampling.BICUBIC)
-        for image, times in zip(small[:5], (2, 5, 3, 3, 4), strict=True)
-    ]
-    return [*small, *enlarged, collage(small, 3), collage(small * 2, 5)]
+    return [*small, enlarged(small[0], 2), enlarged(small[4], 4), collage(small, 3), collage(small * 2, 5)]
 
 
-def plain(data: bytes) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
-    """Pixels by the shortest way: decode all, resize all, cut."""
+def decoded_plainly(data: bytes) -> Pixels:
+    """Return the input without any reduction: decode, resize, crop."""
     with Image.open(io.BytesIO(data)) as image:
         whole = image.convert("RGB")
     width, height = PREPROCESSING.resized(whole.width, whole.height)
@@ -71,14 +72,14 @@ def plain(data: bytes) -> "np.ndarray[tuple[int, ...], np.dtype[np.uint8]]":
 
 
 @pytest.mark.parametrize("image_format", FORMATS)
-def test_the_vector_of_an_image_that_was_reduced_while_decoding_is_that_of_the_whole(image_format: str) -> None:
+def test_a_reduced_image_has_the_vector_of_the_whole_image(image_format: str) -> None:
     decoder = Decoder(prepare_pillow(), MAX_PIXELS, PREPROCESSING)
-    files = [encoded(image, image_format, **FORMATS[image_format]) for image in large_photographs()]
+    files = [encoded(image, image_format, **FORMATS[image_format]) for image in images_of_all_sizes()]
     decoded = [decoder.decode(data) for data in files]
-    assert [(one.width, one.height) for one in decoded] == [image.size for image in large_photographs()]
-    assert {1, 2, 4} <= {one.width // one.image.width for one in decoded}
+    assert [one.full_size for one in decoded] == [image.size for image in images_of_all_sizes()]
+    assert {1, 2, 4} <= {one.full_size[0] // one.image.width for one in decoded}
     engine = TorchEngine(builtin_source(), threads=1)
-    reduced = engine.embed(np.stack([inputs_of(decoder, data, views=0, seed=0)[0] for data in files]))
-    expected = engine.embed(np.stack([plain(data) for data in files]))
+    reduced = engine.embed(np.stack([resize_and_crop(one.image, PREPROCESSING, one.full_size) for one in decoded]))
+    expected = engine.embed(np.stack([decoded_plainly(data) for data in files]))
     cosines = [cosine(a, b) for a, b in zip(reduced, expected, strict=True)]
     assert min(cosines) >= MIN_COSINE, np.round(cosines, 4)

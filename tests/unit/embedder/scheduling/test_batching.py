@@ -8,7 +8,7 @@ from embedder.metrics import EmbedderMetrics
 from embedder.scheduling.batching import Batching
 from embedder.scheduling.stage import Answer
 from embedder.workers.wire import Result
-from tests.unit.embedder.played_workers import SECONDS, Played, played_pool, played_worker
+from tests.unit.embedder.workers.played_workers import SECONDS, Played, played_pool, played_worker
 
 FLOAT = 4
 BATCH = 3

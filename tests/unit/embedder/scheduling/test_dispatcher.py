@@ -9,7 +9,7 @@ from embedder.scheduling.dispatcher import DEPTH, Dispatcher
 from embedder.scheduling.queue import Lane
 from embedder.scheduling.stage import InPlace
 from embedder.scheduling.work_item import Item, LaneName, Outcome
-from tests.unit.embedder.played_workers import SECONDS, Played, played_pool, played_worker, settled
+from tests.unit.embedder.workers.played_workers import SECONDS, Played, played_pool, played_worker, settled
 
 
 class Place:

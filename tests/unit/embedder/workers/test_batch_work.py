@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from embedder.backbones.builtin import PREPROCESSING
-from embedder.engines.batch_engine import Pending
+from embedder.engines.batch_engine import PendingBatch
 from embedder.engines.engine import EngineBroken, EngineError, Pixels, Vectors
 from embedder.workers.arena import Arena, arena_bytes, open_arena
 from embedder.workers.batch_work import BatchWork
@@ -29,7 +29,7 @@ class PlayedEngine:
     def __init__(self, *outcomes: float | Exception) -> None:
         self._outcomes = iter(outcomes)
 
-    def begin(self, fill: Callable[[Pixels], None], count: int) -> Pending:  # noqa: ARG002
+    def start(self, fill: Callable[[Pixels], None], count: int) -> PendingBatch:  # noqa: ARG002
         outcome = next(self._outcomes)
 
         def collect() -> Vectors:
@@ -37,7 +37,7 @@ class PlayedEngine:
                 raise outcome
             return np.full((count, 2), outcome, np.float32)
 
-        return Pending(collect)
+        return PendingBatch(collect)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""The adapters that are used stay, the others go."""
+"""The adapters that are used stay in the cache."""
 
 import numpy as np
 
@@ -8,38 +8,38 @@ from gateway.search.adapter_cache import AdapterCache
 
 
 class Stored:
-    """Adapters of 400 bytes, of which number 0 is gone; notes who was asked for."""
+    """Adapters of 400 bytes each; number 0 was deleted. Records which ones were read."""
 
     def __init__(self) -> None:
-        self.asked: list[int] = []
+        self.read: list[int] = []
 
     async def get(self, adapter_id: int) -> StoredAdapter | None:
-        self.asked.append(adapter_id)
+        self.read.append(adapter_id)
         if adapter_id == 0:
             return None
         matrix = np.full((10, 10), adapter_id, np.float32)
         return StoredAdapter(adapter_id, "b", Projection(matrix).to_bytes())
 
 
-async def test_the_least_recently_used_goes_first() -> None:
+async def test_the_least_recently_used_adapter_is_evicted_first() -> None:
     stored = Stored()
     cache = AdapterCache(stored, max_bytes=1000)
     for adapter_id in (1, 2, 1, 3, 1, 2):
         found = await cache.get(adapter_id)
         assert found is not None
         assert found.matrix[0, 0] == adapter_id
-    assert stored.asked == [1, 2, 3, 2]
+    assert stored.read == [1, 2, 3, 2]
 
 
-async def test_one_that_is_gone_is_asked_for_again() -> None:
+async def test_a_deleted_adapter_is_not_cached() -> None:
     stored = Stored()
     cache = AdapterCache(stored, max_bytes=1000)
     assert await cache.get(0) is None
     assert await cache.get(0) is None
-    assert stored.asked == [0, 0]
+    assert stored.read == [0, 0]
 
 
-async def test_one_that_is_larger_than_the_cache_is_still_given() -> None:
+async def test_an_adapter_larger_than_the_cache_is_returned() -> None:
     cache = AdapterCache(Stored(), max_bytes=10)
     assert await cache.get(1) is not None
     assert await cache.get(2) is not None

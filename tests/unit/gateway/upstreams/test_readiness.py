@@ -1,56 +1,61 @@
-"""Readiness tells which part fails, whatever way it fails in."""
+"""The gateway's readiness names each part that fails, however it fails."""
 
 import asyncio
 
 import pytest
 
 from gateway.upstreams import readiness
-from gateway.upstreams.readiness import Readiness
+from gateway.upstreams.readiness import GatewayReadiness
 from servicekit.errors import Unavailable
 
 
-async def fine() -> None:
+async def healthy() -> None:
     """A part that answers."""
 
 
-async def down() -> None:
+async def unavailable() -> None:
     raise Unavailable("It is down.")
 
 
-async def odd() -> None:
+async def broken() -> None:
     raise RuntimeError("password=secret")
 
 
-async def hangs() -> None:
+async def hanging() -> None:
     await asyncio.Event().wait()
 
 
-async def test_every_part_says_how_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_every_part_has_its_state(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readiness, "CHECK_SECONDS", 0.05)
-    parts = await Readiness(lambda: None, {"a": fine, "b": down, "c": odd, "d": hangs}).parts()
-    assert parts == {"a": "ok", "b": "It is down.", "c": "answers wrongly", "d": "does not answer"}
+    checks = {"healthy": healthy, "unavailable": unavailable, "broken": broken, "hanging": hanging}
+    parts = await GatewayReadiness(lambda: None, checks).parts()
+    assert parts.keys() == checks.keys()
+    assert [name for name, state in parts.items() if state == "ok"] == ["healthy"]
+    assert parts["unavailable"] == "It is down."
+    assert "secret" not in parts["broken"]
 
 
-async def test_many_who_ask_at_once_cost_one_check() -> None:
-    asked = 0
+async def test_many_callers_at_once_cost_one_check() -> None:
+    checks = 0
 
     async def counted() -> None:
-        nonlocal asked
-        asked += 1
+        nonlocal checks
+        checks += 1
 
-    checked = Readiness(lambda: None, {"a": counted})
+    checked = GatewayReadiness(lambda: None, {"a": counted})
     await asyncio.gather(*(checked.parts() for _ in range(50)))
-    assert asked == 1
+    assert checks == 1
 
 
-async def test_a_gateway_serves_without_its_parts_and_not_once_it_ends() -> None:
-    ending = False
+async def test_a_gateway_serves_without_its_parts_until_it_shuts_down() -> None:
+    draining = False
 
-    def ourselves() -> None:
-        if ending:
-            raise Unavailable("It is about to end.")
+    def drain() -> None:
+        if draining:
+            raise Unavailable("It is shutting down.")
 
-    checked = Readiness(ourselves, {"a": down})
+    checked = GatewayReadiness(drain, {"a": unavailable})
     assert checked.serves()
-    ending = True
+    draining = True
     assert not checked.serves()
+    assert (await checked.parts())["gateway"] == "It is shutting down."

@@ -2,50 +2,21 @@
 
 import asyncio
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import cast
 
 import pytest
 
-from catalog.jobs import Job, Jobs, JobState, LeaseLost, PhaseCounts
+from catalog.jobs import Jobs, LeaseLost
 from servicekit.errors import Unavailable
+from tests.unit.trainer.jobs.played_queue import JOB, PlayedQueue
 from trainer.jobs.lease import CancelRequested, Lease
 from trainer.jobs.progress import Progress
 
-JOB = Job(
-    id=1,
-    collection_id=1,
-    revision=1,
-    state=JobState.RUNNING,
-    phase="fetching",
-    progress=0.0,
-    force=False,
-    refresh=False,
-    token=1,
-    attempts=1,
-    cancel_requested=False,
-    error_code=None,
-    error_message=None,
-    created_at=datetime(2026, 1, 1, tzinfo=UTC),
-)
 
-
-@dataclass
-class Heartbeats:
-    """The queue as a lease sees it. beats: answers to heartbeats in turn, the last one for ever."""
-
-    beats: list[bool | Exception] = field(default_factory=lambda: [False])
-
-    async def heartbeat(self, job: Job, phase: str, progress: float, counts: PhaseCounts | None = None) -> bool:  # noqa: ARG002
-        beat = self.beats.pop(0) if len(self.beats) > 1 else self.beats[0]
-        if isinstance(beat, Exception):
-            raise beat
-        return beat
-
-
-def hold(beats: Heartbeats, work: Coroutine[object, object, None], seconds: float = 1.0) -> Coroutine[None, None, None]:
-    lease = Lease(cast("Jobs", beats), JOB, Progress(), lease_seconds=seconds)
+def hold(
+    queue: PlayedQueue, work: Coroutine[object, object, None], seconds: float = 1.0
+) -> Coroutine[None, None, None]:
+    lease = Lease(cast("Jobs", queue), JOB, Progress(), lease_seconds=seconds)
     return cast("Coroutine[None, None, None]", lease.hold(work))
 
 
@@ -58,7 +29,7 @@ async def forever(stopped: asyncio.Event) -> None:
 
 async def test_it_returns_when_the_work_has_ended() -> None:
     async with asyncio.timeout(20):
-        await hold(Heartbeats(), asyncio.sleep(0.01, None))
+        await hold(PlayedQueue(), asyncio.sleep(0.01, None))
 
 
 async def test_an_error_of_the_work_is_raised() -> None:
@@ -66,7 +37,7 @@ async def test_an_error_of_the_work_is_raised() -> None:
         raise ValueError("a defect")
 
     with pytest.raises(ValueError, match="a defect"):
-        await hold(Heartbeats(), fail())
+        await hold(PlayedQueue(), fail())
 
 
 async def test_work_that_cancels_itself_does_not_look_like_a_cancelled_worker() -> None:
@@ -74,7 +45,7 @@ async def test_work_that_cancels_itself_does_not_look_like_a_cancelled_worker() 
         raise asyncio.CancelledError
 
     with pytest.raises(RuntimeError):
-        await hold(Heartbeats(), cancel_itself())
+        await hold(PlayedQueue(), cancel_itself())
 
 
 @pytest.mark.parametrize(
@@ -87,24 +58,24 @@ async def test_work_stops_when_the_job_is_cancelled_lost_or_out_of_reach(
     stopped = asyncio.Event()
     async with asyncio.timeout(20):
         with pytest.raises(error):
-            await hold(Heartbeats([beat]), forever(stopped), seconds=0.2)
+            await hold(PlayedQueue(beats=[beat]), forever(stopped), seconds=0.2)
     assert stopped.is_set()
 
 
 async def test_a_short_outage_of_the_database_is_tolerated() -> None:
-    beats = Heartbeats([Unavailable("away", retry_after=None), Unavailable("away", retry_after=None), False])
+    queue = PlayedQueue(beats=[Unavailable("away", retry_after=None), Unavailable("away", retry_after=None), False])
 
     async def until_it_is_back() -> None:
-        while len(beats.beats) > 1:  # noqa: ASYNC110 (the lease sends heartbeats meanwhile)
+        while len(queue.beats) > 1:  # noqa: ASYNC110 (the lease sends heartbeats meanwhile)
             await asyncio.sleep(0.001)
 
     async with asyncio.timeout(20):
-        await hold(beats, until_it_is_back(), seconds=1.0)
+        await hold(queue, until_it_is_back(), seconds=1.0)
 
 
 async def test_work_stops_when_the_worker_is_cancelled() -> None:
     stopped = asyncio.Event()
-    holding = asyncio.create_task(hold(Heartbeats(), forever(stopped)))
+    holding = asyncio.create_task(hold(PlayedQueue(), forever(stopped)))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     holding.cancel()

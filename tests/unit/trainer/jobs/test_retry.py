@@ -1,4 +1,4 @@
-"""Retries: transient errors only, for a limited time, with growing delays."""
+"""Retries: transient errors only, for a limited time."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ import pytest
 from catalog.jobs import LeaseLost
 from catalog.vectors.client import VectorsMissing
 from servicekit.errors import NoSpace, Overloaded, ServiceError, Unavailable
-from trainer.jobs.retry import Backoff, Retry
+from trainer.jobs.retry import Retry
 
 
 class Store:
@@ -59,16 +59,3 @@ async def test_the_last_error_is_raised_when_time_is_up() -> None:
         with pytest.raises(Unavailable) as caught:
             await Retry(0.3).call(call)
     assert caught.value.code == "qdrant_unavailable"
-
-
-def test_delays_double_up_to_the_longest_with_jitter() -> None:
-    backoff = Backoff(first=1.0, longest=6.0)
-    for longest in (1.0, 2.0, 4.0, 6.0, 6.0):
-        assert longest / 2 <= backoff.delay() <= longest
-    backoff.reset()
-    assert backoff.delay() <= 1.0
-
-
-def test_a_requested_delay_is_honoured_up_to_the_longest() -> None:
-    assert 2.0 <= Backoff(first=1.0, longest=6.0).delay(retry_after=4.0) <= 4.0
-    assert Backoff(first=1.0, longest=6.0).delay(retry_after=3600.0) <= 6.0

@@ -1,4 +1,4 @@
-"""Photographs that a package ships, and what they look like in every format."""
+"""Photographs that scikit-image ships, in any format."""
 
 import io
 from functools import cache
@@ -13,13 +13,13 @@ NAMES = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle
 
 @cache
 def photograph(name: str = "astronaut.png") -> Image.Image:
-    """One of them in RGB. Not to be changed."""
+    """Return a photograph in RGB. Callers share it, so do not change it."""
     with Image.open(Path(skimage.__file__).parent / "data" / name) as image:
         return image.convert("RGB")
 
 
 def encoded(image: Image.Image, image_format: str, **options: Any) -> bytes:
-    """The file that Pillow writes."""
+    """Return the file that Pillow writes with these options."""
     file = io.BytesIO()
     image.save(file, image_format, **options)
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""Cuts a decoded image to a backbone's input."""
+"""Resize and crop a decoded image to a backbone's input."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,15 +9,18 @@ from embedder.decoding.preprocessing import Preprocessing
 REDUCING_GAP = 3.0
 
 
-def fit(image: Image.Image, preprocessing: Preprocessing, whole: tuple[int, int] | None = None) -> NDArray[np.uint8]:
-    """Pixels [crop_height, crop_width, 3] of an RGB image after resize and centre crop.
+def resize_and_crop(
+    image: Image.Image, preprocessing: Preprocessing, full_size: tuple[int, int] | None = None
+) -> NDArray[np.uint8]:
+    """Return the pixels [crop_height, crop_width, 3] of an RGB image after resize and centre crop.
 
-    whole: width and height of the image that this is a reduced copy of. The resized size is a whole number of pixels,
-    and one more or less would move the crop: vectors feel that (cosine 0.988).
-    Only what the crop keeps is ever resized, so a strip of 1 × 50,000,000 pixels costs no more than another image.
-    What the crop asks beyond the resized image is black.
+    full_size: width and height of the image that this one was reduced from. The resize rounds to whole pixels, and
+    rounding from the reduced size moves the crop by a pixel, which changes the vector (cosine 0.988).
+
+    Only the pixels inside the crop are resized, so that a strip of 1 × 50,000,000 pixels costs no more than any other
+    image. The part of the crop outside the resized image is black.
     """
-    width, height = preprocessing.resized(*(whole or image.size))
+    width, height = preprocessing.resized(*(full_size or image.size))
     crop_width, crop_height = preprocessing.crop_width, preprocessing.crop_height
     kept_width, kept_height = min(width, crop_width), min(height, crop_height)
     left, top = (width - kept_width) // 2, (height - kept_height) // 2

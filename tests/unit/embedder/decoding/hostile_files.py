@@ -1,6 +1,5 @@
-"""Files made to hang, swell or kill a decoder: name, bytes, and the codes that are right for them."""
+"""Files that try to hang or crash a decoder or to exhaust its memory, by the error that they must cause."""
 
-import io
 import struct
 import zlib
 from collections.abc import Callable
@@ -8,9 +7,10 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from tests.unit.embedder.photographs import encoded, photograph
+from tests.unit.embedder.decoding.photographs import encoded, photograph
 
 Hostile = Callable[[], bytes]
+STRIP_OFFSETS = 273
 
 
 def _chunk(kind: bytes, body: bytes) -> bytes:
@@ -18,30 +18,35 @@ def _chunk(kind: bytes, body: bytes) -> bytes:
 
 
 def png_bomb() -> bytes:
-    """13,000 × 13,000 pixels in half a megabyte."""
-    rows = zlib.compressobj(9)
-    body = b"".join(rows.compress(bytes(1 + 13_000 * 3)) for _ in range(13_000)) + rows.flush()
-    header = struct.pack(">IIBBBBB", 13_000, 13_000, 8, 2, 0, 0, 0)
+    """Return 13,000 × 13,000 black pixels in less than a megabyte."""
+    side = 13_000
+    row = bytes(1 + side * 3)
+    compressor = zlib.compressobj(9, zlib.DEFLATED, -zlib.MAX_WBITS)
+    # Every row is the same compressed block; the last bytes are the end of the stream and its checksum.
+    block = compressor.compress(row) + compressor.flush(zlib.Z_FULL_FLUSH)
+    checksum = (side * len(row)) % 65521 << 16 | 1
+    body = b"\x78\xda" + block * side + b"\x03\0" + struct.pack(">I", checksum)
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", header) + _chunk(b"IDAT", body) + _chunk(b"IEND", b"")
 
 
 def png_text_bomb() -> bytes:
-    """A comment that unpacks to 64 MiB."""
+    """Return a PNG whose comment decompresses to 64 MiB."""
     information = PngImagePlugin.PngInfo()
     information.add_text("comment", "x" * (64 << 20), zip=True)
     return encoded(Image.new("RGB", (8, 8)), "PNG", pnginfo=information)
 
 
 def webp_canvas() -> bytes:
-    """An extended WebP whose canvas is 16,384 × 16,384."""
+    """Return an extended WebP with a canvas of 16,384 × 16,384 pixels."""
     frame = encoded(Image.new("RGB", (16, 16)), "WEBP", lossless=True)[12:]
     size = (16_383).to_bytes(3, "little")
     body = b"WEBPVP8X" + struct.pack("<I", 10) + bytes([0, 0, 0, 0]) + size + size + frame
     return b"RIFF" + struct.pack("<I", len(body)) + body
 
 
-def gif_of_lies() -> bytes:
-    """A header of 65,535 × 65,535, and no pixels."""
+def gif_without_pixels() -> bytes:
+    """Return a GIF whose header promises 65,535 × 65,535 pixels, and nothing else."""
     return (
         b"GIF89a"
         + struct.pack("<HHBBB", 65535, 65535, 0x80, 0, 0)
@@ -52,19 +57,19 @@ def gif_of_lies() -> bytes:
     )
 
 
-def tiff_of_lies() -> bytes:
-    """Strips that lie far outside of the file."""
+def tiff_without_strips() -> bytes:
+    """Return a TIFF whose strips are far behind the end of the file."""
     good = bytearray(encoded(Image.new("L", (64, 64)), "TIFF"))
     offset = struct.unpack_from("<I", good, 4)[0]
     for entry in range(struct.unpack_from("<H", good, offset)[0]):
-        place = offset + 2 + 12 * entry
-        if struct.unpack_from("<H", good, place)[0] == 273:
-            struct.pack_into("<I", good, place + 8, 0x7FFFFFF0)
+        position = offset + 2 + 12 * entry
+        if struct.unpack_from("<H", good, position)[0] == STRIP_OFFSETS:
+            struct.pack_into("<I", good, position + 8, 0x7FFFFFF0)
     return bytes(good)
 
 
 def half(image_format: str) -> Hostile:
-    """The first half of a photograph."""
+    """Return a function that makes the first half of a photograph."""
 
     def cut() -> bytes:
         whole = encoded(photograph(), image_format)
@@ -73,51 +78,55 @@ def half(image_format: str) -> Hostile:
     return cut
 
 
-def flipped(image_format: str, seed: int) -> Hostile:
-    """A photograph with random bytes in it."""
+def with_noise(image_format: str, seed: int) -> Hostile:
+    """Return a function that makes a photograph with 200 random bytes."""
 
     def damaged() -> bytes:
         data = bytearray(encoded(photograph(), image_format))
         rng = np.random.default_rng(seed)
-        for place in rng.integers(16, len(data), 200):
-            data[place] = rng.integers(256)
+        for position in rng.integers(16, len(data), 200):
+            data[position] = rng.integers(256)
         return bytes(data)
 
     return damaged
 
 
 def postscript() -> bytes:
-    """Pillow would have Ghostscript run it."""
+    """Return PostScript, for which Pillow would run Ghostscript."""
     return b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n%%EndComments\nshowpage\n"
 
 
-def symbols() -> bytes:
-    """An SVG that includes a file."""
+def svg() -> bytes:
+    """Return an SVG that includes a local file."""
     return b'<svg xmlns="http://www.w3.org/2000/svg"><image href="file:///etc/passwd"/></svg>'
 
 
-def xpm() -> bytes:
-    """A format that Pillow reads and we do not."""
+def ppm() -> bytes:
+    """Return an image of a format that Pillow supports and we do not."""
     return encoded(Image.new("RGB", (4, 4)), "PPM")
 
 
-def page() -> bytes:
-    """What a web server sends instead of an image."""
-    return b"<!doctype html><title>404</title>" + io.BytesIO(b" " * 1000).read()
+def web_page() -> bytes:
+    """Return the page that a web server sends for a missing image."""
+    return b"<!doctype html><title>404</title>" + b" " * 1000
 
 
-TOO_LARGE: dict[str, Hostile] = {"png_bomb": png_bomb, "webp_canvas": webp_canvas, "gif_of_lies": gif_of_lies}
-NO_IMAGE: dict[str, Hostile] = {
+TOO_LARGE: dict[str, Hostile] = {
+    "png_bomb": png_bomb,
+    "webp_canvas": webp_canvas,
+    "gif_without_pixels": gif_without_pixels,
+}
+NOT_AN_IMAGE: dict[str, Hostile] = {
     "empty": lambda: b"",
     "one_byte": lambda: b"\xff",
-    "html": page,
-    "svg": symbols,
+    "html": web_page,
+    "svg": svg,
     "postscript": postscript,
-    "ppm": xpm,
+    "ppm": ppm,
 }
 DAMAGED: dict[str, Hostile] = {
     "png_text_bomb": png_text_bomb,
-    "tiff_of_lies": tiff_of_lies,
+    "tiff_without_strips": tiff_without_strips,
     "half_jpeg": half("JPEG"),
     "half_png": half("PNG"),
     "half_webp": half("WEBP"),
@@ -127,9 +136,9 @@ DAMAGED: dict[str, Hostile] = {
     "half_gif": half("GIF"),
     "half_bmp": half("BMP"),
 }
-# Whether random damage is noticed is the decoder's affair; that it ends well is ours.
+# Decoders accept some of these and reject others.
 NOISY: dict[str, Hostile] = {
-    f"flipped_{name.lower()}_{seed}": flipped(name, seed)
+    f"noisy_{name.lower()}_{seed}": with_noise(name, seed)
     for name in ("JPEG", "PNG", "WEBP", "AVIF", "TIFF", "JPEG2000", "GIF", "BMP")
     for seed in range(3)
 }

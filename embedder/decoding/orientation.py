@@ -1,0 +1,36 @@
+"""Turn a decoded image upright, as the orientation in its EXIF metadata says."""
+
+from PIL import ExifTags, Image
+
+TRANSPOSITIONS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# Orientations that swap width and height.
+SIDEWAYS = range(5, 9)
+
+
+def read_orientation(image: Image.Image) -> int:
+    """Return the EXIF orientation, 2 to 8, or 1 if there is none, if it is invalid or if the metadata is damaged.
+
+    Damaged metadata says nothing about the pixels, so it never costs the image.
+    """
+    try:
+        orientation = int(image.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:
+        return 1
+    return orientation if orientation in TRANSPOSITIONS else 1
+
+
+def turn_upright(image: Image.Image, orientation: int) -> Image.Image:
+    """Return the image turned from this orientation.
+
+    `PIL.ImageOps.exif_transpose` also rewrites the metadata, which fails for tags of an unexpected type.
+    """
+    transposition = TRANSPOSITIONS.get(orientation)
+    return image if transposition is None else image.transpose(transposition)

@@ -1,0 +1,30 @@
+"""Export of traces over OTLP. OpenTelemetry's own OTEL_ variables say where to, and how many."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from opentelemetry import trace
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+
+from servicekit.version import VERSION
+
+
+@contextmanager
+def exported_traces(service: str) -> Iterator[None]:
+    """Record and export the spans of this process while the block runs. Once in a process, as OpenTelemetry wants it.
+
+    At the end, the spans that are still buffered are sent.
+    """
+    resource = Resource.create({SERVICE_VERSION: VERSION})
+    if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):
+        resource = resource.merge(Resource({SERVICE_NAME: f"similis-{service}"}))
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(provider)
+    try:
+        yield
+    finally:
+        provider.shutdown()

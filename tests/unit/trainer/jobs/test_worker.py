@@ -1,0 +1,145 @@
+"""The worker: what it records about the end of a job, and what it counts."""
+
+import asyncio
+import dataclasses
+from collections.abc import Awaitable, Callable
+from typing import cast
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from catalog.jobs import MAX_ATTEMPTS, Job, Jobs, LeaseLost
+from servicekit.errors import NoSpace, Unavailable
+from tests.unit.trainer.jobs.played_queue import JOB, PlayedQueue
+from trainer.jobs.finetune import Finetune
+from trainer.jobs.progress import Progress
+from trainer.jobs.worker import Outcome, Worker
+from trainer.metrics import TrainerMetrics
+
+
+class PlayedFinetune:
+    """Plays `Finetune` with any coroutine."""
+
+    def __init__(self, work: Callable[[], Awaitable[None]]) -> None:
+        self._work = work
+
+    async def run(self, job: Job, progress: Progress) -> None:  # noqa: ARG002
+        await self._work()
+
+
+def raising(error: BaseException) -> Callable[[], Awaitable[None]]:
+    async def work() -> None:
+        raise error
+
+    return work
+
+
+async def forever() -> None:
+    await asyncio.Event().wait()
+
+
+def worker(queue: PlayedQueue, work: Callable[[], Awaitable[None]]) -> tuple[Worker, TrainerMetrics]:
+    metrics = TrainerMetrics(CollectorRegistry())
+    finetune = cast("Finetune", PlayedFinetune(work))
+    return Worker("worker", cast("Jobs", queue), finetune, metrics, poll=60.0, lease=0.3), metrics
+
+
+def counted(metrics: TrainerMetrics) -> dict[str, float]:
+    """The outcomes that were counted."""
+    values = {
+        outcome.value: metrics.registry.get_sample_value("similis_trainer_jobs_total", {"outcome": outcome.value})
+        for outcome in Outcome
+    }
+    return {outcome: value for outcome, value in values.items() if value}
+
+
+async def outcome_of(queue: PlayedQueue, work: Callable[[], Awaitable[None]]) -> dict[str, float]:
+    """Let a worker run the queue's job, and return what it counted."""
+    subject, metrics = worker(queue, work)
+    async with asyncio.timeout(20), subject.running():
+        await queue.idle.wait()
+    return counted(metrics)
+
+
+async def test_a_finetune_that_returns_is_done() -> None:
+    queue = PlayedQueue()
+    assert await outcome_of(queue, lambda: asyncio.sleep(0)) == {"done": 1}
+    assert queue.ends == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (NoSpace("The disk is full."), "no_space", "The finetune failed. The disk is full."),
+        (Unavailable("Qdrant is away.", code="qdrant_unavailable"), "qdrant_unavailable", "Start it again later."),
+        (ValueError("secret"), "internal", "The trainer's log has the details"),
+        (asyncio.CancelledError(), "internal", "The trainer's log has the details"),
+    ],
+)
+async def test_an_error_fails_the_job_with_its_code_and_advice(error: BaseException, code: str, words: str) -> None:
+    queue = PlayedQueue()
+    assert await outcome_of(queue, raising(error)) == {"failed": 1}
+    ((state, recorded, message),) = queue.ends
+    assert (state, recorded) == ("failed", code)
+    assert words in message
+    assert "secret" not in message
+
+
+async def test_a_job_that_was_started_too_often_fails_without_another_attempt() -> None:
+    queue = PlayedQueue(job=dataclasses.replace(JOB, attempts=MAX_ATTEMPTS + 1))
+    assert await outcome_of(queue, forever) == {"failed": 1}
+    assert queue.ends[0][1] == "too_many_attempts"
+
+
+async def test_a_cancelled_job_is_recorded_as_cancelled() -> None:
+    queue = PlayedQueue(beats=[True])
+    assert await outcome_of(queue, forever) == {"cancelled": 1}
+    assert queue.ends == [("cancelled",)]
+
+
+async def test_a_worker_without_the_lease_records_nothing() -> None:
+    queue = PlayedQueue(beats=[LeaseLost("lost")])
+    assert await outcome_of(queue, forever) == {"lost": 1}
+    assert queue.ends == []
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"), [(LeaseLost("lost"), "lost"), (NoSpace("full"), "abandoned"), (ValueError("x"), "abandoned")]
+)
+async def test_a_worker_survives_when_it_cannot_record_the_end(error: Exception, outcome: str) -> None:
+    queue = PlayedQueue(recording_fails=error)
+    assert await outcome_of(queue, raising(NoSpace("The disk is full."))) == {outcome: 1}
+
+
+async def test_a_worker_that_stops_releases_its_job() -> None:
+    queue, started = PlayedQueue(), asyncio.Event()
+
+    async def work() -> None:
+        started.set()
+        await forever()
+
+    subject, metrics = worker(queue, work)
+    async with asyncio.timeout(20):
+        async with subject.running():
+            await started.wait()
+        assert queue.ends == [("released",)]
+    assert counted(metrics) == {"released": 1}
+
+
+async def test_a_nudge_notices_a_cancelled_job_before_the_next_heartbeat_is_due() -> None:
+    queue, started = PlayedQueue(), asyncio.Event()
+
+    async def work() -> None:
+        started.set()
+        await forever()
+
+    metrics = TrainerMetrics(CollectorRegistry())
+    finetune = cast("Finetune", PlayedFinetune(work))
+    subject = Worker("worker", cast("Jobs", queue), finetune, metrics, poll=60.0, lease=3600.0)
+    async with asyncio.timeout(20), subject.running():
+        await started.wait()
+        queue.beats = [True]
+        while not queue.ends:
+            subject.nudge()
+            await asyncio.sleep(0.01)
+    assert queue.ends == [("cancelled",)]
