@@ -226,7 +226,7 @@ class Jobs:
             await notify(connection)
 
     async def request_cancel(self, job_id: int) -> Job:
-        """Request a job to end and notify its worker. An ended job stays as it is. Raises NotFound, job_not_found."""
+        """Request a job to end and notify its worker. An ended job stays unchanged. Raises NotFound, job_not_found."""
         async with self._database.connection() as connection:
             await connection.execute(CANCEL_JOB, job_id)
             await notify(connection)

