@@ -41,7 +41,7 @@ def rows() -> dict[str, list[str]]:
 
 @pytest.mark.parametrize("reason", Reason, ids=lambda reason: reason.value)
 def test_each_reason_why_an_image_failed_is_explained(reason: Reason) -> None:
-    assert rows()[reason.value][0] == ("yes" if reason.may_pass else "no")
+    assert rows()[reason.value][0] == ("yes" if reason.is_transient else "no")
 
 
 def test_each_error_that_ends_a_finetune_is_explained() -> None:
