@@ -96,8 +96,8 @@ class BaseStoresNeeded:
         return checksums is None or any(checksum.startswith(checksum_prefix) for checksum in checksums)
 
 
-# The share of queries for something that is not in the collection whose best result scores at least so much: the rates
-# at which the scores are stored, rising.
+# False match rates, ascending. The false match rate of a score is the share of queries without a match in the
+# collection whose best result scores at least as much. An index stores the score for each of these rates.
 FALSE_MATCH_RATES = (
     *(1e-6, 1e-5, 1e-4, 3e-4, 0.001, 0.002, 0.003, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08),
     *(0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0),
@@ -105,9 +105,9 @@ FALSE_MATCH_RATES = (
 
 
 def false_match_rate(score: float, scores: Sequence[float]) -> float | None:
-    """Return the share, 0 to 1, of queries for something that is not there whose best result scores at least `score`.
+    """Return the share, 0 to 1, of queries without a match whose best result scores at least `score`; None if unknown.
 
-    scores: at FALSE_MATCH_RATES, falling. None without them.
+    scores: the scores of an index at FALSE_MATCH_RATES, descending; empty if unknown.
     """
     if len(scores) != len(FALSE_MATCH_RATES):
         return None
