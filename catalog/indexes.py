@@ -96,6 +96,32 @@ class BaseStoresNeeded:
         return checksums is None or any(checksum.startswith(checksum_prefix) for checksum in checksums)
 
 
+# The share of queries for something that is not in the collection whose best result scores at least so much: the rates
+# at which the scores are stored, rising.
+FALSE_MATCH_RATES = (
+    *(1e-6, 1e-5, 1e-4, 3e-4, 0.001, 0.002, 0.003, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08),
+    *(0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0),
+)
+
+
+def false_match_rate(score: float, scores: Sequence[float]) -> float | None:
+    """Return the share, 0 to 1, of queries for something that is not there whose best result scores at least `score`.
+
+    scores: at FALSE_MATCH_RATES, falling. None without them.
+    """
+    if len(scores) != len(FALSE_MATCH_RATES):
+        return None
+    if score >= scores[0]:
+        return 0.0
+    if score <= scores[-1]:
+        return 1.0
+    below = next(place for place, limit in enumerate(scores) if score >= limit)
+    high, low = scores[below - 1], scores[below]
+    share = (score - low) / (high - low) if high > low else 1.0
+    rate = FALSE_MATCH_RATES[below] + share * (FALSE_MATCH_RATES[below - 1] - FALSE_MATCH_RATES[below])
+    return round(rate, 6)
+
+
 @dataclass(frozen=True)
 class Index:
     """An index. backbone: the checksum of the backbone that its vectors come from.
