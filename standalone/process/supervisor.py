@@ -12,7 +12,7 @@ from servicekit.settings import SettingsError
 from servicekit.telemetry.logs import get_logger
 from standalone.process.child_log import ChildLog
 from standalone.process.probes import Probe
-from standalone.process.tethered_process import Command, TetheredProcess, spawn
+from standalone.process.tethered_process import ChildCommand, TetheredProcess, spawn
 
 log = get_logger(__name__)
 
@@ -42,7 +42,7 @@ class ChildSpec:
     """What to run, how to tell that it is ready, how to stop it, and how many seconds that may take."""
 
     name: str
-    command: Command
+    command: ChildCommand
     ready: Probe
     grace_seconds: float
     stop_signal: signal.Signals = signal.SIGTERM

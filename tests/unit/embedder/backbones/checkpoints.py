@@ -1,4 +1,4 @@
-"""Small checkpoints with random weights, saved as the real ones are: a folder with configuration and safetensors."""
+"""Small checkpoints with random weights, saved like published ones: a folder of configuration and safetensors."""
 
 import json
 import warnings
@@ -9,7 +9,8 @@ from typing import Any
 import torch
 import transformers as hf
 
-VISION = {
+# The types are those of the arguments of transformers' configurations, which take almost anything.
+VISION: dict[str, Any] = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
     "num_attention_heads": 2,
@@ -17,7 +18,7 @@ VISION = {
     "image_size": 56,
     "patch_size": 14,
 }
-TEXT = {
+TEXT: dict[str, Any] = {
     "hidden_size": 32,
     "num_hidden_layers": 1,
     "num_attention_heads": 2,
@@ -39,53 +40,50 @@ CROPPED = {
 CONVNEXT = {**NORMALISED, "do_resize": True, "size": {"shortest_edge": 64}, "crop_pct": 0.875, "resample": 3}
 
 
-def _vit() -> Any:
+def _vit() -> hf.PreTrainedModel:
     return hf.ViTModel(hf.ViTConfig(**VISION), add_pooling_layer=False)
 
 
-def _dinov2() -> Any:
+def _dinov2() -> hf.PreTrainedModel:
     return hf.Dinov2Model(hf.Dinov2Config(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, image_size=56))
 
 
-def _dinov3() -> Any:
-    return hf.DINOv3ViTModel(hf.DINOv3ViTConfig(**{**VISION, "num_register_tokens": 4}))
+def _dinov3() -> hf.PreTrainedModel:
+    return hf.DINOv3ViTModel(hf.DINOv3ViTConfig(**VISION, num_register_tokens=4))
 
 
-def _clip() -> Any:
+def _clip() -> hf.PreTrainedModel:
     return hf.CLIPModel(hf.CLIPConfig(vision_config=VISION, text_config=TEXT, projection_dim=24))
 
 
-def _siglip() -> Any:
+def _siglip() -> hf.PreTrainedModel:
     return hf.SiglipModel(hf.SiglipConfig(vision_config=VISION, text_config=TEXT))
 
 
-def _siglip2() -> Any:
-    """SigLIP 2 with a fixed resolution is published with SigLIP's model type."""
-    return hf.SiglipModel(hf.SiglipConfig(vision_config={**VISION, "image_size": 56}, text_config=TEXT))
-
-
-def _convnext() -> Any:
+def _convnext() -> hf.PreTrainedModel:
     return hf.ConvNextModel(hf.ConvNextConfig(hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1]))
 
 
-CHECKPOINTS: dict[str, tuple[Callable[[], Any], str, dict[str, Any]]] = {
+# By kind: the model, the type of its image processor, and the configuration of that. SigLIP 2 with a fixed resolution
+# is published with the model type of SigLIP.
+CHECKPOINTS: dict[str, tuple[Callable[[], hf.PreTrainedModel], str, dict[str, Any]]] = {
     "vit": (_vit, "ViTImageProcessor", EXACT),
     "dinov2": (_dinov2, "BitImageProcessor", CROPPED),
     "dinov3": (_dinov3, "DINOv3ViTImageProcessorFast", EXACT),
     "clip": (_clip, "CLIPImageProcessor", CROPPED),
     "siglip": (_siglip, "SiglipImageProcessor", {**EXACT, "resample": 3}),
-    "siglip2": (_siglip2, "SiglipImageProcessor", EXACT),
+    "siglip2": (_siglip, "SiglipImageProcessor", EXACT),
     "convnext": (_convnext, "ConvNextImageProcessor", CONVNEXT),
 }
 
 
 def save_checkpoint(kind: str, folder: Path) -> Path:
-    """Writes the checkpoint of that kind; gives its folder."""
+    """Write a checkpoint of this kind, and return its folder."""
     build, processor_type, processor = CHECKPOINTS[kind]
     torch.manual_seed(0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         build().eval().save_pretrained(folder)
-    described = {"image_processor_type": processor_type, **processor}
-    (folder / "preprocessor_config.json").write_text(json.dumps(described), encoding="utf-8")
+    configuration = {"image_processor_type": processor_type, **processor}
+    (folder / "preprocessor_config.json").write_text(json.dumps(configuration), encoding="utf-8")
     return folder

@@ -14,7 +14,7 @@ from embedder.backbones.builtin import PREPROCESSING, builtin_source
 from embedder.canary import cosine
 from embedder.decoding.decoder import Decoder
 from embedder.decoding.header import prepare_pillow
-from embedder.decoding.inputs import prepare_inputs
+from embedder.decoding.resize import resize_and_crop
 from embedder.engines.engine import Pixels
 from embedder.engines.torch_engine import TorchEngine
 from tests.unit.embedder.decoding.photographs import NAMES, encoded, photograph
@@ -79,7 +79,7 @@ def test_a_reduced_image_has_the_vector_of_the_whole_image(image_format: str) ->
     assert [one.full_size for one in decoded] == [image.size for image in images_of_all_sizes()]
     assert {1, 2, 4} <= {one.full_size[0] // one.image.width for one in decoded}
     engine = TorchEngine(builtin_source(), threads=1)
-    reduced = engine.embed(np.stack([prepare_inputs(decoder, data, views=0, seed=0)[0] for data in files]))
+    reduced = engine.embed(np.stack([resize_and_crop(one.image, PREPROCESSING, one.full_size) for one in decoded]))
     expected = engine.embed(np.stack([decoded_plainly(data) for data in files]))
     cosines = [cosine(a, b) for a, b in zip(reduced, expected, strict=True)]
     assert min(cosines) >= MIN_COSINE, np.round(cosines, 4)

@@ -1,0 +1,35 @@
+"""A configured name leads to a folder or to a pinned model of the hub, and a wrong one to one clear line."""
+
+from pathlib import Path
+
+import pytest
+
+from embedder.backbones.resolve import resolve_backbone
+from embedder.backbones.source import BackboneError
+from tests.unit.embedder.backbones.checkpoints import save_checkpoint
+
+
+@pytest.mark.parametrize("revision", [None, "main", "v1.0", "abc123"])
+def test_a_hub_name_needs_a_full_commit_hash(revision: str | None) -> None:
+    with pytest.raises(BackboneError, match="SIMILIS_BACKBONE_REVISION"):
+        resolve_backbone("facebook/dinov2-base", revision)
+
+
+def test_a_name_that_the_hub_rejects_costs_one_line() -> None:
+    with pytest.raises(BackboneError, match="could not be downloaded from the hub") as refused:
+        resolve_backbone("museum/ti..ny", "0" * 40)
+    assert "\n" not in str(refused.value)
+
+
+def test_a_cached_model_of_the_hub_needs_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    revision = "0123456789abcdef0123456789abcdef01234567"
+    cached = save_checkpoint("vit", tmp_path / "models--museum--tiny" / "snapshots" / revision)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("connected to the hub")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    source = resolve_backbone("museum/tiny", revision)
+    assert (source.name, source.dimension) == ("museum/tiny", 32)
+    assert Path(source.path).samefile(cached)
