@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from json import loads
 
 import asyncpg
 
@@ -34,7 +35,8 @@ ON CONFLICT (index_id, image_id) DO NOTHING
 """
 
 LIVE = """
-SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim, i.score_quantiles
+SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim, i.score_quantiles,
+       i.quality -> 'false_match_scores' AS false_match_scores
 FROM collections c LEFT JOIN indexes i ON i.id = c.live_index
 WHERE c.id = $1 AND c.deleting_at IS NULL
 """
@@ -55,7 +57,8 @@ ORDER BY f.image_id LIMIT $3
 """
 
 DROPPABLE = """
-SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim, i.score_quantiles
+SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim, i.score_quantiles,
+       i.quality -> 'false_match_scores' AS false_match_scores
 FROM indexes i JOIN collections c ON c.id = i.collection_id JOIN jobs j ON j.id = i.job_id
 WHERE c.live_index IS DISTINCT FROM i.id AND CASE
     WHEN i.published_at IS NOT NULL THEN i.superseded_at < now() - make_interval(secs => $1)
@@ -137,6 +140,7 @@ class Index:
     backbone: str
     dim: int | None
     score_quantiles: Sequence[float] = ()
+    false_match_scores: Sequence[float] = ()
 
     def percentile(self, score: float) -> float | None:
         """Return the percentage of pairs of unrelated images that score lower; None if unknown."""
@@ -144,6 +148,10 @@ class Index:
             return None
         below = bisect_left(self.score_quantiles, score)
         return round(100 * below / len(self.score_quantiles), 1)
+
+    def false_match_rate(self, score: float) -> float | None:
+        """Return the share of queries for something that is not there whose best result scores at least this much."""
+        return false_match_rate(score, self.false_match_scores)
 
 
 @dataclass(frozen=True)
@@ -328,4 +336,5 @@ def _index(row: asyncpg.Record) -> Index:
         backbone=row["backbone"],
         dim=row["dim"],
         score_quantiles=row["score_quantiles"] or (),
+        false_match_scores=loads(row["false_match_scores"] or "[]"),
     )
