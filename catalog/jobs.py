@@ -216,14 +216,14 @@ class Jobs:
             await notify(connection)
 
     async def request_cancel(self, job_id: int) -> Job:
-        """Request a job to end and notify its worker. An ended job stays unchanged. Raises NotFound, job_not_found."""
+        """Ask a job to end and notify its worker. An ended job stays unchanged. Raises NotFound, job_not_found."""
         async with self._database.connection() as connection:
             await connection.execute(CANCEL_JOB, job_id)
             await notify(connection)
         return await self.get(job_id)
 
     async def cancel_active(self, collection_id: int) -> Job | None:
-        """Request a collection's active job to end and notify its worker. Returns None if there is none."""
+        """Ask a collection's active job to end and notify its worker. Returns None if there is none."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(CANCEL_ACTIVE, collection_id)
             await notify(connection)
