@@ -3,8 +3,9 @@
 import io
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
+
+from embedder.engines.engine import EngineError, Vectors
 
 SIDE = 320
 MIN_COSINE = 0.99
@@ -23,7 +24,16 @@ def canary_image() -> bytes:
     return encoded.getvalue()
 
 
-def cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
+def cosine(a: Vectors, b: Vectors) -> float:
     """Return the cosine of two vectors, or 0 if one of them is zero or not finite."""
     lengths = float(np.linalg.norm(a)) * float(np.linalg.norm(b))
     return float(a @ b) / lengths if np.isfinite(lengths) and lengths > 0 else 0.0
+
+
+def check_canary(vectors: Vectors, expected: Vectors | None) -> None:
+    """Raise EngineError unless the first vector is `expected` or, if that is None, the vectors are plausible."""
+    if expected is None:
+        if not np.isfinite(vectors).all() or not vectors.any():
+            raise EngineError("the engine returns vectors that are zero or not finite")
+    elif (found := cosine(vectors[0], expected)) < MIN_COSINE:
+        raise EngineError(f"the vectors of the engine differ from those of torch: cosine {found:.4f}")

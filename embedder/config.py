@@ -89,10 +89,10 @@ class EmbedderSettings(RpcServerSettings):
 
 
 def worker_environment() -> dict[str, str]:
-    """The environment of worker processes.
+    """Return the environment of worker processes.
 
-    One arena, and large blocks straight from the system: what a large image took goes back when it is done. Threads
-    of libraries beside the engine's own would only compete with it.
+    The malloc settings return the memory of a large image to the system as soon as it is done. Libraries get no threads
+    of their own, because these would only compete with the threads of the engine.
     """
     return {
         **os.environ,

@@ -1,4 +1,4 @@
-"""One bulk stream: takes up so many images at once, answers each when it is done."""
+"""One bulk stream: it accepts a limited number of images at a time, and answers each as soon as it is done."""
 
 import asyncio
 import contextlib
@@ -7,11 +7,11 @@ from types import TracebackType
 
 from similis.embedder.v1 import embedder_pb2
 
-from embedder.scheduling.work_item import Outcome
-from embedder.service import Embedding
+from embedder.service import EmbeddingService
+from embedder.workers.messages import FLOAT_BYTES, WorkResult
 from servicekit.errors import ServiceError
 
-# Encoded images of one stream that are here at once, whatever their number.
+# The encoded images of one stream may take this much memory, whatever their number.
 MAX_HELD_BYTES = 32 << 20
 PAUSE_SECONDS, DISCARD_SECONDS = 0.1, 2.0
 
@@ -20,27 +20,28 @@ Response = embedder_pb2.EmbedStreamResponse
 
 
 class ImageStream:
-    """Iterate it for the responses. Leaving it drops what is still under way.
+    """An asynchronous iterator over the responses. Leaving it cancels the images that are not answered yet.
 
-    The next request is read only when fewer than `in_flight` are unanswered, so that HTTP/2's flow control holds the
-    caller back. A request that is wrong in itself (checksum, views) ends the stream; a bad image does not.
+    It reads the next request only when fewer than `in_flight` images are unanswered, so that HTTP/2 flow control slows
+    the caller down. An invalid request (checksum, number of views) ends the stream; a bad image does not.
     """
 
     def __init__(
-        self, embedding: Embedding, in_flight: int, requests: AsyncIterator[Request], stopping: asyncio.Event
+        self, service: EmbeddingService, in_flight: int, requests: AsyncIterator[Request], stopping: asyncio.Event
     ) -> None:
-        """stopping: when it is set, no more is taken up, and the stream ends when what is here was answered."""
-        self._embedding = embedding
+        """stopping: once it is set, the stream accepts no more images, and ends when the others are answered."""
+        self._service = service
         self._stopping = stopping
         self._requests = requests
         self._in_flight = in_flight
+        # The sizes of the unanswered images, by their number in the stream.
         self._held: dict[int, int] = {}
         self._freed = asyncio.Event()
         self._done: asyncio.Queue[tuple[int, Response] | Exception | None] = asyncio.Queue()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> "ImageStream":
-        self._start(self._read())
+        self._start(self._run())
         return self
 
     async def __aexit__(
@@ -65,16 +66,16 @@ class ImageStream:
         self._freed.set()
         return response
 
-    def _start(self, work: "asyncio._CoroutineLike[None]") -> asyncio.Task[None]:
+    def _start(self, work: "asyncio._CoroutineLike[None]") -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-        return task
 
-    async def _read(self) -> None:
+    async def _run(self) -> None:
+        """Accept images, wait until all are answered, and end the stream."""
         own = asyncio.current_task()
         try:
-            await self._take_up()
+            await self._accept_until_stopped()
             while others := self._tasks - {own}:
                 await asyncio.wait(others)
             await self._done.put(None)
@@ -85,60 +86,57 @@ class ImageStream:
         except Exception as error:
             await self._done.put(error)
 
-    async def _take_up(self) -> None:
-        """Takes up all requests, or those that come before the stop."""
-        taking = asyncio.create_task(self._take_all())
+    async def _accept_until_stopped(self) -> None:
+        accepting = asyncio.create_task(self._accept_all())
         stopping = asyncio.create_task(self._stopping.wait())
         try:
-            await asyncio.wait({taking, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({accepting, stopping}, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            stopped = not taking.done()
-            for task in (taking, stopping):
+            stopped = not accepting.done()
+            for task in (accepting, stopping):
                 task.cancel()
-            await asyncio.gather(taking, stopping, return_exceptions=True)
-        if not stopped or not taking.cancelled():
-            taking.result()
+            await asyncio.gather(accepting, stopping, return_exceptions=True)
+        if not stopped or not accepting.cancelled():
+            accepting.result()
 
-    async def _take_all(self) -> None:
+    async def _accept_all(self) -> None:
         number = 0
         async for request in self._requests:
-            self._check(request)
+            self._service.check_checksum(request.backbone_checksum)
+            self._service.check_views(request.views.count)
             self._held[number] = len(request.image)
             self._start(self._answer(number, request.item_id, request.image, request.views.count, request.views.seed))
             number += 1
-            # Not held while the next one is awaited: it would be a second copy of the image.
+            # While this waits for the next request, the request would hold a second copy of the image.
             del request
-            await self._room()
+            await self._wait_for_room()
 
-    def _check(self, request: Request) -> None:
-        self._embedding.check_checksum(request.backbone_checksum)
-        self._embedding.check_views(request.views.count)
-
-    async def _discard(self) -> None:
-        """Reads on until the caller pauses: one that is sending while its stream ends never learns the status."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(DISCARD_SECONDS):
-                while True:
-                    async with asyncio.timeout(PAUSE_SECONDS):
-                        await anext(self._requests)
-
-    async def _room(self) -> None:
+    async def _wait_for_room(self) -> None:
         while len(self._held) >= self._in_flight or sum(self._held.values()) >= MAX_HELD_BYTES:
             self._freed.clear()
             await self._freed.wait()
 
     async def _answer(self, number: int, item_id: int, image: bytes, views: int, seed: int) -> None:
         try:
-            outcome = await self._embedding.embed(image, "bulk", views=views, seed=seed)
+            result = await self._service.embed(image, "bulk", views=views, seed=seed)
         except Exception as error:
             await self._done.put(error)
         else:
-            await self._done.put((number, _response(item_id, outcome)))
+            await self._done.put((number, _response(item_id, result, self._service.served.dimension)))
+
+    async def _discard(self) -> None:
+        """Read requests until the caller pauses, because one that is still sending would miss the stream's status."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(DISCARD_SECONDS):
+                while True:
+                    async with asyncio.timeout(PAUSE_SECONDS):
+                        await anext(self._requests)
 
 
-def _response(item_id: int, outcome: Outcome) -> Response:
-    if outcome.code is not None:
-        error = embedder_pb2.ItemError(code=outcome.code, message=outcome.message)
+def _response(item_id: int, result: WorkResult, dimension: int) -> Response:
+    if result.code is not None:
+        error = embedder_pb2.ItemError(code=result.code, message=result.message)
         return Response(item_id=item_id, error=error)
-    vector, *views = outcome.vectors
+    size = dimension * FLOAT_BYTES
+    vector, *views = (result.vectors[start : start + size] for start in range(0, len(result.vectors), size))
     return Response(item_id=item_id, embedding=embedder_pb2.Embedding(vector=vector, views=views))

@@ -1,4 +1,4 @@
-"""Whether images are really embedded, told to the health service."""
+"""The readiness of the embedder: whether it really embeds images."""
 
 import asyncio
 import time
@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 
 from embedder.metrics import EmbedderMetrics
 from embedder.scheduling.dispatcher import Dispatcher
-from embedder.scheduling.work_item import Item
+from embedder.scheduling.queued_image import QueuedImage
 from servicekit.errors import ServiceError
 from servicekit.telemetry.logs import get_logger
 
@@ -15,13 +15,13 @@ log = get_logger(__name__)
 CHECK_SECONDS = 0.5
 REPLACEMENT_SECONDS = 5.0
 
-Tell = Callable[[bool], Awaitable[None]]
+ReportServing = Callable[[bool], Awaitable[None]]
 
 
-class Readiness:
-    """Serving as long as a worker lives and an image was embedded lately: a caller's, or else the canary.
+class EmbedderReadiness:
+    """Ready while there is a worker and an image was embedded recently: one of a caller, or else the canary.
 
-    Made once a worker has embedded the canary.
+    Create it once a worker has embedded the canary.
     """
 
     def __init__(
@@ -38,35 +38,33 @@ class Readiness:
         self._worker_seen = time.monotonic()
         self.serving = True
 
-    async def watch(self, tell: Tell) -> None:
-        """Keeps the health service informed, through `tell`, until it is cancelled."""
-        await self._say(self.serving, tell)
+    async def watch(self, report: ReportServing) -> None:
+        """Check regularly, and report the state now and whenever it changes, until cancelled."""
+        await self._set(self.serving, report)
         while True:
-            await self._set(self._is_staffed() and await self._works(), tell)
+            serving = self._had_worker_recently() and await self._embeds()
+            if serving != self.serving:
+                log.info("readiness_changed", serving=serving)
+                await self._set(serving, report)
             await asyncio.sleep(CHECK_SECONDS)
 
-    def _is_staffed(self) -> bool:
-        """A worker that ended is replaced within a second; that long, callers wait in the queue."""
+    def _had_worker_recently(self) -> bool:
+        """Return whether there was a worker a moment ago. Callers wait in the queue while it is replaced."""
         if self._has_worker():
             self._worker_seen = time.monotonic()
         return time.monotonic() - self._worker_seen < REPLACEMENT_SECONDS
 
-    async def _works(self) -> bool:
+    async def _embeds(self) -> bool:
         if time.monotonic() - self._dispatcher.succeeded_at < self._canary_seconds:
             return True
-        item = Item(b"", "interactive", time.monotonic() + self._canary_seconds, canary=True)
+        canary = QueuedImage(b"", "interactive", time.monotonic() + self._canary_seconds, canary=True)
         try:
-            return (await self._dispatcher.embed(item)).code is None
+            return (await self._dispatcher.embed(canary)).code is None
         except ServiceError as error:
-            # A full queue is not a dead one.
+            # An embedder whose queue is full works.
             return error.code == "overloaded"
 
-    async def _set(self, serving: bool, tell: Tell) -> None:
-        if serving != self.serving:
-            log.info("readiness_changed", serving=serving)
-            await self._say(serving, tell)
-
-    async def _say(self, serving: bool, tell: Tell) -> None:
+    async def _set(self, serving: bool, report: ReportServing) -> None:
         self.serving = serving
         self._metrics.ready.set(serving)
-        await tell(serving)
+        await report(serving)

@@ -1,21 +1,25 @@
-"""The use case: an encoded image in, its vectors out. Knows no transport."""
+"""The use case of the embedder, free of any transport: an encoded image in, its vectors out."""
 
 import asyncio
 import hashlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from embedder.metrics import EmbedderMetrics
 from embedder.scheduling.dispatcher import Dispatcher
-from embedder.scheduling.work_item import Item, LaneName, Outcome
+from embedder.scheduling.queued_image import LaneName, QueuedImage
+from embedder.workers.messages import WorkResult
 from servicekit.errors import FailedPrecondition, InvalidRequest, ServiceError, TooLarge, Unavailable
 from servicekit.request_context import remaining
+from servicekit.telemetry.logs import get_logger
+
+log = get_logger(__name__)
 
 
 @dataclass(frozen=True)
-class Served:
-    """What is served: the backbone, and where and how it runs."""
+class ServedBackbone:
+    """The backbone, and where and how it runs."""
 
     backbone: str
     checksum: str
@@ -27,7 +31,7 @@ class Served:
 
 @dataclass(frozen=True)
 class RequestLimits:
-    """What a request may ask for, and the seconds that an image may wait and take in each lane."""
+    """Limits of one image. seconds, bulk_seconds: timeouts in the interactive and in the bulk lane."""
 
     max_image_bytes: int
     max_views: int
@@ -35,12 +39,12 @@ class RequestLimits:
     bulk_seconds: float
 
 
-class Embedding:
-    """Checks requests, has them embedded, and counts what became of each image."""
+class EmbeddingService:
+    """Checks requests, embeds images and counts their outcomes."""
 
     def __init__(
         self,
-        served: Served,
+        served: ServedBackbone,
         dispatcher: Dispatcher,
         limits: RequestLimits,
         is_ready: Callable[[], bool],
@@ -53,51 +57,55 @@ class Embedding:
         self._limits = limits
 
     def check_checksum(self, expected: str) -> None:
-        """Raises FailedPrecondition, backbone_changed, unless `expected` is empty or that of the backbone served."""
+        """Raise FailedPrecondition, backbone_changed, unless `expected` is empty or the checksum of the backbone."""
         if expected and expected != self.served.checksum:
-            raise FailedPrecondition("Another backbone is served now.", code="backbone_changed")
+            raise FailedPrecondition("The embedder now serves a different backbone.", code="backbone_changed")
 
     def check_views(self, count: int) -> None:
-        """Raises InvalidRequest for more views than are allowed."""
+        """Raise InvalidRequest if a request asks for too many views."""
         if count > self._limits.max_views:
-            raise InvalidRequest(f"At most {self._limits.max_views} views of an image can be asked for.")
+            raise InvalidRequest(f"views.count is {count}. At most {self._limits.max_views} views are allowed.")
 
-    async def embed(self, image: bytes, lane: LaneName, *, views: int = 0, seed: int = 0) -> Outcome:
-        """The outcome of an image.
+    async def embed(self, image: bytes, lane: LaneName, *, views: int = 0, seed: int = 0) -> WorkResult:
+        """Return the result of an image, which has a code and a message for the caller if it could not be embedded.
 
-        Raises Overloaded and Unavailable (interactive lane only), DeadlineExceeded.
+        Raises Overloaded and Unavailable (interactive lane only) and DeadlineExceeded.
         """
-        became = "failed"
+        outcome = "failed"
         try:
-            outcome = await self._outcome(image, lane, views, seed)
-            became = outcome.code or "embedded"
+            result = await self._embed(image, lane, views, seed)
+            outcome = result.code or "embedded"
         except asyncio.CancelledError:
-            became = "cancelled"
+            outcome = "cancelled"
             raise
         except ServiceError as error:
-            became = error.code
+            outcome = error.code
             raise
         finally:
-            self._metrics.images.labels(lane, became).inc()
-        return outcome
+            self._metrics.images.labels(lane, outcome).inc()
+        if result.code == "embedding_failed":
+            log.warning("inference_failed", lane=lane, reason=result.message)
+            return replace(result, message="The image could not be embedded: the inference engine failed.")
+        return result
 
-    async def _outcome(self, image: bytes, lane: LaneName, views: int, seed: int) -> Outcome:
+    async def _embed(self, image: bytes, lane: LaneName, views: int, seed: int) -> WorkResult:
         if len(image) > self._limits.max_image_bytes:
-            megabytes = self._limits.max_image_bytes / (1 << 20)
-            return Outcome(code="image_too_large", message=f"The image has more than {megabytes:g} MiB.")
+            limit = f"{self._limits.max_image_bytes / (1 << 20):g} MiB"
+            return WorkResult(0, code="image_too_large", message=f"The image is larger than {limit}.")
         if views:
-            # Two images with one seed get different views, the same image always the same.
+            # Views depend on the image too, so that two images with one seed are not cropped and turned alike.
             seed = int.from_bytes(hashlib.sha256(image + seed.to_bytes(8, "little")).digest()[:8], "little")
         if lane == "interactive" and not self._is_ready():
-            raise Unavailable("The embedder is not ready.", code="embedder_not_ready")
+            raise Unavailable("The embedder is not ready. Try again in a moment.", code="embedder_not_ready")
         seconds = remaining(self._limits.seconds if lane == "interactive" else self._limits.bulk_seconds)
-        return await self._dispatcher.embed(Item(image, lane, time.monotonic() + seconds, views=views, seed=seed))
+        queued = QueuedImage(image, lane, time.monotonic() + seconds, views=views, seed=seed)
+        return await self._dispatcher.embed(queued)
 
 
-def error_of(outcome: Outcome) -> ServiceError:
-    """The error of the tree for an outcome without vectors."""
-    if outcome.code == "image_too_large":
-        return TooLarge(outcome.message, code=outcome.code)
-    if outcome.code == "embedding_failed":
-        return Unavailable("The image could not be embedded.", code=outcome.code)
-    return InvalidRequest(outcome.message, code=outcome.code)
+def error_of(result: WorkResult) -> ServiceError:
+    """Return the service error of a result that has a code."""
+    if result.code == "image_too_large":
+        return TooLarge(result.message, code=result.code)
+    if result.code == "embedding_failed":
+        return Unavailable(result.message, code=result.code)
+    return InvalidRequest(result.message, code=result.code)

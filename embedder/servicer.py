@@ -1,4 +1,4 @@
-"""The gRPC face of the embedder: parses, calls, converts."""
+"""The gRPC servicer of the embedder."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -7,25 +7,25 @@ import grpc
 from similis.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 
 from embedder.image_stream import ImageStream
-from embedder.service import Embedding, error_of
+from embedder.service import EmbeddingService, error_of
 
 SERVICE = embedder_pb2.DESCRIPTOR.services_by_name["EmbedderService"].full_name
 
 
 class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
-    """`in_flight`: images of one stream that are taken up at once; the rest waits at the caller."""
+    """Answers gRPC calls. stream_in_flight: how many unanswered images of one stream it accepts."""
 
-    def __init__(self, embedding: Embedding, in_flight: int) -> None:
-        self._embedding = embedding
-        self._in_flight = in_flight
+    def __init__(self, service: EmbeddingService, stream_in_flight: int) -> None:
+        self._service = service
+        self._stream_in_flight = stream_in_flight
         self._stopping = asyncio.Event()
 
     def register(self, server: grpc.aio.Server) -> None:
-        """Has the server answer with this."""
+        """Add this servicer to a server."""
         embedder_pb2_grpc.add_EmbedderServiceServicer_to_server(self, server)
 
     def stop(self) -> None:
-        """Ends the streams under way when they have answered what they took up; their callers have more for others."""
+        """End every stream once its accepted images are answered. Its caller can send the others elsewhere."""
         self._stopping.set()
 
     async def Describe(  # noqa: N802 - the name in the protocol
@@ -33,8 +33,8 @@ class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
         request: embedder_pb2.DescribeRequest,  # noqa: ARG002
         context: "grpc.aio.ServicerContext[embedder_pb2.DescribeRequest, embedder_pb2.DescribeResponse]",  # noqa: ARG002
     ) -> embedder_pb2.DescribeResponse:
-        """What is served."""
-        served = self._embedding.served
+        """Describe the backbone, and where and how it runs."""
+        served = self._service.served
         return embedder_pb2.DescribeResponse(
             backbone=served.backbone,
             checksum=served.checksum,
@@ -49,19 +49,19 @@ class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
         request: embedder_pb2.EmbedRequest,
         context: "grpc.aio.ServicerContext[embedder_pb2.EmbedRequest, embedder_pb2.EmbedResponse]",  # noqa: ARG002
     ) -> embedder_pb2.EmbedResponse:
-        """One image, ahead of all bulk work."""
-        self._embedding.check_checksum(request.backbone_checksum)
-        outcome = await self._embedding.embed(request.image, "interactive")
-        if outcome.code is not None:
-            raise error_of(outcome)
-        return embedder_pb2.EmbedResponse(vector=outcome.vectors[0], backbone_checksum=self._embedding.served.checksum)
+        """Embed one image, ahead of all bulk images."""
+        self._service.check_checksum(request.backbone_checksum)
+        result = await self._service.embed(request.image, "interactive")
+        if result.code is not None:
+            raise error_of(result)
+        return embedder_pb2.EmbedResponse(vector=result.vectors, backbone_checksum=self._service.served.checksum)
 
     async def EmbedStream(  # noqa: N802
         self,
         request_iterator: AsyncIterator[embedder_pb2.EmbedStreamRequest],
         context: "grpc.aio.ServicerContext[embedder_pb2.EmbedStreamRequest, embedder_pb2.EmbedStreamResponse]",  # noqa: ARG002
     ) -> AsyncIterator[embedder_pb2.EmbedStreamResponse]:
-        """Many images, each with its own outcome, in the order in which they are done."""
-        async with ImageStream(self._embedding, self._in_flight, request_iterator, self._stopping) as outcomes:
-            async for response in outcomes:
+        """Embed many images. Each has its own response, sent as soon as it is done."""
+        async with ImageStream(self._service, self._stream_in_flight, request_iterator, self._stopping) as responses:
+            async for response in responses:
                 yield response

@@ -1,4 +1,4 @@
-"""Batches for a device: by size and by age, interactive images first, each image its own outcome."""
+"""Inference in batches by the one engine process, searches first. Every image has its own result."""
 
 import asyncio
 import itertools
@@ -7,147 +7,146 @@ from collections import deque
 from dataclasses import dataclass, field, replace
 
 from embedder.metrics import EmbedderMetrics
-from embedder.scheduling.stage import Answer
+from embedder.workers.messages import FLOAT_BYTES, WorkRequest, WorkResult
 from embedder.workers.pool import WorkerPool
 from embedder.workers.process import WorkerGone, WorkerProcess
-from embedder.workers.wire import Job, Result
 
-# One batch is computed while the next one is copied.
-UNDER_WAY = 2
-FLOAT_BYTES = 4
+# While the engine computes one batch, the next one is copied to the device.
+MAX_SUBMITTED = 2
 
 
 @dataclass(eq=False)
-class _Decoded:
-    """An image in its slots, with its views."""
+class _DecodedInput:
+    """An image that waits for a batch. slots: its pixels and those of its views. alone: not with other images."""
 
     slots: list[int]
     urgent: bool
     alone: bool = False
     since: float = field(default_factory=time.monotonic)
-    answer: asyncio.Future[Answer] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    result: asyncio.Future[WorkResult] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
-class Batching:
-    """Collects decoded images in front of the one engine process.
+class BatchedInference:
+    """Collects decoded images into batches.
 
-    A batch goes out when it is full, when it holds an interactive image, when its oldest image is `age` seconds old, or
-    when the engine has nothing to do and nothing more is being decoded.
+    A batch is submitted when it is full, when it holds a search, when its oldest image has waited `max_age` seconds, or
+    when the engine is idle and no image is being decoded.
     """
 
     def __init__(
-        self, pool: WorkerPool, slots: int, max_batch: int, age: float, dimension: int, metrics: EmbedderMetrics
+        self, engine: WorkerPool, slots: int, max_batch: int, max_age: float, dimension: int, metrics: EmbedderMetrics
     ) -> None:
-        self._pool = pool
-        self._free = list(range(slots))
+        """max_batch: in inputs. max_age: in seconds. dimension: of a vector."""
+        self._engine = engine
+        self._free_slots = list(range(slots))
         self._max_batch = max_batch
-        self._age = age
+        self._max_age = max_age
         self._vector_bytes = dimension * FLOAT_BYTES
         self._metrics = metrics
-        self._urgent: deque[_Decoded] = deque()
-        self._bulk: deque[_Decoded] = deque()
-        # Images that have slots; those of them that the engine has.
+        self._urgent: deque[_DecodedInput] = deque()
+        self._bulk: deque[_DecodedInput] = deque()
+        # Images that hold slots, and those of them that the engine has.
         self._reserved = 0
-        self._with_engine = 0
+        self._submitted = 0
         self._ids = itertools.count(1)
         self._running: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
-        pool.on_change = self._pump
+        engine.on_change = self._submit_batches
 
-    def reserve(self, count: int) -> list[int] | None:
-        """See `Forwarding`."""
-        if len(self._free) < count:
+    def reserve(self, inputs: int) -> list[int] | None:
+        """See `Inference`."""
+        if len(self._free_slots) < inputs:
             return None
         self._reserved += 1
-        taken, self._free = self._free[:count], self._free[count:]
+        taken, self._free_slots = self._free_slots[:inputs], self._free_slots[inputs:]
         return taken
 
     def release(self, slots: list[int]) -> None:
-        """See `Forwarding`."""
-        self._free += slots
+        """See `Inference`."""
+        self._free_slots += slots
         self._reserved -= 1
-        self._pump()
+        self._submit_batches()
 
-    async def vectors(self, slots: list[int], answer: Answer, *, urgent: bool) -> Answer:
-        """See `Forwarding`. An image whose batch failed is tried once more by itself."""
-        decoded = _Decoded(slots, urgent)
-        (self._urgent if urgent else self._bulk).append(decoded)
-        self._pump()
-        result, vectors = await decoded.answer
-        return replace(result, id=answer[0].id, decode_seconds=answer[0].decode_seconds), vectors
+    async def infer(self, decoded: WorkResult, slots: list[int], *, urgent: bool) -> WorkResult:
+        """See `Inference`. An image whose batch failed is tried once more alone."""
+        waiting = _DecodedInput(slots, urgent)
+        (self._urgent if urgent else self._bulk).append(waiting)
+        self._submit_batches()
+        result = await waiting.result
+        return replace(result, id=decoded.id, decode_seconds=decoded.decode_seconds)
 
-    def _pump(self) -> None:
+    def _submit_batches(self) -> None:
         while (worker := self._free_worker()) is not None and (batch := self._next_batch(worker)):
-            job = Job(next(self._ids), slots=[slot for decoded in batch for slot in decoded.slots])
-            self._with_engine += len(batch)
-            task = asyncio.create_task(self._follow(batch, worker.give(job, b"")))
+            request = WorkRequest(next(self._ids), slots=[slot for image in batch for slot in image.slots])
+            self._submitted += len(batch)
+            task = asyncio.create_task(self._finish(batch, worker.submit(request)))
             self._running.add(task)
             task.add_done_callback(self._running.discard)
 
     def _free_worker(self) -> WorkerProcess | None:
-        free = [worker for worker in self._pool.usable if worker.outstanding < UNDER_WAY]
+        free = [worker for worker in self._engine.usable if worker.outstanding < MAX_SUBMITTED]
         return min(free, key=lambda worker: worker.outstanding, default=None)
 
-    def _next_batch(self, worker: WorkerProcess) -> list[_Decoded]:
-        first = self._urgent[0] if self._urgent else self._bulk[0] if self._bulk else None
-        if first is None:
+    def _next_batch(self, worker: WorkerProcess) -> list[_DecodedInput]:
+        """Return the next batch for this worker, or an empty list if it is not due yet."""
+        if not self._urgent and not self._bulk:
             return []
         if not self._is_due(worker):
-            self._look_again(self._bulk[0].since + self._age)
+            self._check_again_at(self._bulk[0].since + self._max_age)
             return []
-        batch: list[_Decoded] = []
+        batch: list[_DecodedInput] = []
         size = 0
-        while (lane := self._urgent or self._bulk) and (not batch or not (batch[0].alone or lane[0].alone)):
-            if batch and size + len(lane[0].slots) > self._max_batch:
+        while (queue := self._urgent or self._bulk) and (not batch or not (batch[0].alone or queue[0].alone)):
+            if batch and size + len(queue[0].slots) > self._max_batch:
                 break
-            size += len(lane[0].slots)
-            batch.append(lane.popleft())
+            size += len(queue[0].slots)
+            batch.append(queue.popleft())
         return batch
 
     def _is_due(self, worker: WorkerProcess) -> bool:
-        if self._urgent or sum(len(decoded.slots) for decoded in self._bulk) >= self._max_batch:
+        if self._urgent or sum(len(image.slots) for image in self._bulk) >= self._max_batch:
             return True
-        more_to_come = self._reserved > len(self._bulk) + self._with_engine
-        if worker.outstanding == 0 and not more_to_come:
+        being_decoded = self._reserved > len(self._bulk) + self._submitted
+        if worker.outstanding == 0 and not being_decoded:
             return True
-        return time.monotonic() - self._bulk[0].since >= self._age
+        return time.monotonic() - self._bulk[0].since >= self._max_age
 
-    def _look_again(self, moment: float) -> None:
+    def _check_again_at(self, moment: float) -> None:
         if self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(max(0.0, moment - time.monotonic()), self._on_time)
+            self._timer = asyncio.get_running_loop().call_later(max(0.0, moment - time.monotonic()), self._on_timer)
 
-    def _on_time(self) -> None:
+    def _on_timer(self) -> None:
         self._timer = None
-        self._pump()
+        self._submit_batches()
 
-    async def _follow(self, batch: list[_Decoded], answer: asyncio.Future[Answer]) -> None:
+    async def _finish(self, batch: list[_DecodedInput], pending: asyncio.Future[WorkResult]) -> None:
         try:
-            result, vectors = await answer
+            result = await pending
         except WorkerGone:
-            result, vectors = Result(0, "embedding_failed", "the engine ended"), b""
-        self._with_engine -= len(batch)
+            result = WorkResult(0, code="embedding_failed", message="the engine process exited")
+        self._submitted -= len(batch)
         if result.code is None:
             self._metrics.copy.observe(result.copy_seconds)
             self._metrics.forward.observe(result.forward_seconds)
-            self._metrics.batch_size.observe(result.batch)
-            self._hand_out(batch, result, vectors)
+            self._metrics.batch_size.observe(result.batch_size)
+            self._distribute(batch, result)
         elif len(batch) > 1 or not batch[0].alone:
-            self._once_more(batch)
+            self._retry_alone(batch)
         else:
-            batch[0].answer.set_result((result, b""))
-        self._pump()
+            batch[0].result.set_result(result)
+        self._submit_batches()
 
-    def _hand_out(self, batch: list[_Decoded], result: Result, vectors: bytes) -> None:
+    def _distribute(self, batch: list[_DecodedInput], result: WorkResult) -> None:
         start = 0
-        for decoded in batch:
-            end = start + len(decoded.slots) * self._vector_bytes
-            if not decoded.answer.done():
-                decoded.answer.set_result((result, vectors[start:end]))
+        for image in batch:
+            end = start + len(image.slots) * self._vector_bytes
+            if not image.result.done():
+                image.result.set_result(replace(result, vectors=result.vectors[start:end]))
             start = end
 
-    def _once_more(self, batch: list[_Decoded]) -> None:
-        """Each image by itself, ahead of the others: what broke the batch is felt by one of them only."""
+    def _retry_alone(self, batch: list[_DecodedInput]) -> None:
+        """Queue each image again, alone and ahead of the others, so that only the image at fault fails."""
         self._metrics.retries.inc(len(batch))
-        for decoded in reversed(batch):
-            decoded.alone = True
-            (self._urgent if decoded.urgent else self._bulk).appendleft(decoded)
+        for image in reversed(batch):
+            image.alone = True
+            (self._urgent if image.urgent else self._bulk).appendleft(image)

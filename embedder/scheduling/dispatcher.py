@@ -1,4 +1,4 @@
-"""Gives images to workers: interactive ones first, late, and never twice to die."""
+"""Give queued images to workers: searches first, and no image to a third worker after it has ended two."""
 
 import asyncio
 import itertools
@@ -6,200 +6,204 @@ import time
 from collections import deque
 
 from embedder.metrics import EmbedderMetrics
-from embedder.scheduling.queue import Lane
-from embedder.scheduling.stage import Answer, Forwarding
-from embedder.scheduling.work_item import Item, Outcome
+from embedder.scheduling.inference import Inference
+from embedder.scheduling.queue import ImageQueue
+from embedder.scheduling.queued_image import QueuedImage
+from embedder.workers.messages import WorkRequest, WorkResult
 from embedder.workers.pool import WorkerPool
 from embedder.workers.process import WorkerGone, WorkerProcess
-from embedder.workers.wire import Job, Result
 from servicekit.errors import DeadlineExceeded
 from servicekit.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-# A worker is given its next image while it works on one, so that it never waits for us.
-DEPTH = 2
-BULK_AHEAD = 1.5
-FLOAT_BYTES = 4
+# A worker gets its next image while it still works on one, so that it never waits for this process.
+IMAGES_PER_WORKER = 2
+# How many searches delay another search as long as the bulk images of a worker do. Bulk workers have a low priority.
+BULK_DELAY = 1.5
 
 
 class Dispatcher:
-    """The one queue in front of a pool. Everything happens on the event loop, whenever something changes."""
+    """Takes images from the queues whenever a worker of the pool can take one. Runs on the event loop."""
 
     def __init__(
         self,
         pool: WorkerPool,
-        forwarding: Forwarding,
-        interactive: Lane,
-        bulk: Lane,
-        dimension: int,
+        inference: Inference,
+        interactive: ImageQueue,
+        bulk: ImageQueue,
         metrics: EmbedderMetrics,
     ) -> None:
         self._pool = pool
-        self._forwarding = forwarding
-        self._lanes = {"interactive": interactive, "bulk": bulk}
+        self._inference = inference
         self._interactive = interactive
         self._bulk = bulk
-        self._vector_bytes = dimension * FLOAT_BYTES
         self._metrics = metrics
-        self._suspects: deque[Item] = deque()
-        # When a suspect was last seen at work. Searches that were there by then have waited for one.
+        # Images that may have ended a worker. Each is tried once more, by a worker that has no other image meanwhile.
+        self._suspects: deque[QueuedImage] = deque()
+        # When a worker last had a suspect. Searches that had arrived by then have waited for one already.
         self._suspect_seen = float("-inf")
         self._running: set[asyncio.Task[None]] = set()
         self._ids = itertools.count(1)
         self.succeeded_at = 0.0
-        pool.on_change = self.pump
+        pool.on_change = self._dispatch
 
-    async def embed(self, item: Item) -> Outcome:
-        """The outcome of an image.
+    async def embed(self, image: QueuedImage) -> WorkResult:
+        """Return the result of an image, which has a code if the image or the engine failed.
 
-        An interactive image raises Overloaded when its lane is full; a bulk image waits for room. Raises
-        DeadlineExceeded when its time is over before a worker began.
+        Raises Overloaded if the interactive queue is full; bulk images wait for room. Raises DeadlineExceeded.
         """
-        lane = self._lanes[item.lane]
+        queue = self._interactive if image.is_urgent else self._bulk
         try:
-            async with asyncio.timeout(max(0.0, item.deadline - time.monotonic())):
-                if item.lane == "interactive":
-                    lane.put(item)
+            async with asyncio.timeout(max(0.0, image.deadline - time.monotonic())):
+                if image.is_urgent:
+                    queue.put(image)
                 else:
-                    await lane.put_in_turn(item)
-                self.pump()
-                return await item.outcome
+                    await queue.wait_and_put(image)
+                self._dispatch()
+                return await image.result
         except TimeoutError:
-            raise DeadlineExceeded("The image was not embedded in time.") from None
+            raise _timed_out() from None
         finally:
-            if not item.outcome.done():
-                item.outcome.cancel()
-            lane.drop(item)
+            if image.is_wanted:
+                image.result.cancel()
+            queue.drop(image)
 
-    async def drained(self) -> None:
-        """Returns when no image is with a worker."""
-        while self._running:
-            await asyncio.wait(self._running)
-
-    def pump(self) -> None:
-        """Gives out what can be given."""
+    def _dispatch(self) -> None:
+        """Submit images as long as there is one and a worker for it."""
         if any(worker.holds_suspect for worker in self._pool.workers):
             self._suspect_seen = time.monotonic()
-        while self._give_suspect() or self._give(self._interactive) or self._give(self._bulk):
+        while self._submit_suspect() or self._submit_search() or self._submit_bulk():
             pass
 
-    def _give_suspect(self) -> bool:
-        worker = self._kept_free()
+    def _submit_suspect(self) -> bool:
+        worker = self._worker_for_suspect()
         if worker is None or worker.outstanding:
             return False
-        slots = self._forwarding.reserve(1 + self._suspects[0].views)
+        slots = self._inference.reserve(1 + self._suspects[0].views)
         if slots is None:
             return False
-        self._start(worker, self._suspects.popleft(), slots)
+        self._submit(self._suspects.popleft(), worker, slots)
         return True
 
-    def _kept_free(self) -> WorkerProcess | None:
-        """The worker that gets nothing more until the next suspect has it for itself, however much else comes.
+    def _submit_search(self) -> bool:
+        return len(self._interactive) > 0 and self._submit_first(self._interactive, self._worker_for_search())
 
-        Not that of searches while another lives; and none while a search is there that waited for a suspect before.
+    def _submit_bulk(self) -> bool:
+        return len(self._bulk) > 0 and self._submit_first(self._bulk, self._worker_for_bulk())
+
+    def _submit_first(self, queue: ImageQueue, worker: WorkerProcess | None) -> bool:
+        image = queue.first()
+        if worker is None or image is None:
+            return False
+        slots = self._inference.reserve(1 + image.views)
+        if slots is None:
+            return False
+        queue.take()
+        if self._is_wanted(image):
+            self._submit(image, worker, slots)
+        else:
+            self._inference.release(slots)
+        return True
+
+    def _is_wanted(self, image: QueuedImage) -> bool:
+        """Return whether the caller still waits. It does not after the deadline."""
+        if image.is_wanted and time.monotonic() >= image.deadline:
+            image.fail(_timed_out())
+        return image.is_wanted
+
+    def _worker_for_suspect(self) -> WorkerProcess | None:
+        """Return the worker that gets no other image until it is idle and can take the next suspect, if there is one.
+
+        A worker that is reserved for searches takes a suspect only if there is no other. A search that has waited for a
+        suspect goes ahead of the next one.
         """
-        while self._suspects and not self._is_due(self._suspects[0]):
+        while self._suspects and not self._is_wanted(self._suspects[0]):
             self._suspects.popleft()
         search = self._interactive.first()
         if not self._suspects or (search is not None and search.arrived <= self._suspect_seen):
             return None
-        return min(self._pool.usable, key=lambda one: (one.reserved, one.outstanding), default=None)
+        return min(self._pool.usable, key=lambda worker: (worker.reserved, worker.outstanding), default=None)
 
-    def _give(self, lane: Lane) -> bool:
-        worker = self._worker_for(lane)
-        if worker is None:
-            return False
-        item = lane.first()
-        if item is None:
-            return False
-        slots = self._forwarding.reserve(1 + item.views)
-        if slots is None:
-            return False
-        lane.take()
-        if self._is_due(item):
-            self._start(worker, item, slots)
+    def _worker_for_search(self) -> WorkerProcess | None:
+        free = [worker for worker in self._unsuspected() if worker.urgent < IMAGES_PER_WORKER]
+        # Among equally busy workers, the one that has worked longest on its image is likely to finish first.
+        return min(free, key=lambda worker: (_delay(worker), not worker.reserved, worker.progressed_at), default=None)
+
+    def _worker_for_bulk(self) -> WorkerProcess | None:
+        if all(worker.reserved for worker in self._pool.usable):
+            # Better than not at all, but only one image, so that a search waits for no more than that.
+            free = [worker for worker in self._unsuspected() if not worker.outstanding]
         else:
-            self._forwarding.release(slots)
-        return True
+            free = [
+                worker
+                for worker in self._unsuspected()
+                if worker.outstanding < IMAGES_PER_WORKER and not worker.reserved
+            ]
+        return min(free, key=lambda worker: worker.outstanding, default=None)
 
-    def _is_due(self, item: Item) -> bool:
-        """Whether anybody still waits for it."""
-        if item.wanted and time.monotonic() >= item.deadline:
-            item.fail(DeadlineExceeded("The image was not embedded in time."))
-        return item.wanted
+    def _unsuspected(self) -> list[WorkerProcess]:
+        """Return the workers that neither have a suspect nor wait for one."""
+        next_for_suspect = self._worker_for_suspect()
+        return [worker for worker in self._pool.usable if not worker.holds_suspect and worker is not next_for_suspect]
 
-    def _worker_for(self, lane: Lane) -> WorkerProcess | None:
-        if not len(lane):
-            return None
-        kept_free = self._kept_free()
-        usable = [worker for worker in self._pool.usable if not worker.holds_suspect and worker is not kept_free]
-        if lane.name == "bulk":
-            if all(worker.reserved for worker in self._pool.usable):
-                # Rather than that nobody does: but never so that a search waits for more than one.
-                free = [worker for worker in usable if not worker.outstanding]
-            else:
-                free = [worker for worker in usable if worker.outstanding < DEPTH and not worker.reserved]
-            return min(free, key=lambda one: one.outstanding, default=None)
-        free = [worker for worker in usable if worker.urgent < DEPTH]
-        # Of the busy ones, that which began longest ago is likely to end first.
-        return min(free, key=lambda one: (_ahead(one), not one.reserved, one.progressed_at), default=None)
-
-    def _start(self, worker: WorkerProcess, item: Item, slots: list[int]) -> None:
-        now = time.monotonic()
-        self._metrics.queue_wait.labels(item.lane).observe(now - item.arrived)
-        urgent = item.lane == "interactive"
-        # Nobody is slowed by it who does not step back.
-        lone = all(one.urgent == 0 if worker.reserved else one.outstanding == 0 for one in self._pool.workers)
-        job = Job(
-            id=next(self._ids),
-            urgent=urgent,
-            wide=urgent and lone,
-            views=item.views,
-            seed=item.seed,
-            canary=item.canary,
-            slots=slots,
+    def _submit(self, image: QueuedImage, worker: WorkerProcess, slots: list[int]) -> None:
+        self._metrics.queue_wait.labels(image.lane).observe(time.monotonic() - image.arrived)
+        request = WorkRequest(
+            next(self._ids),
+            image.image,
+            slots,
+            image.views,
+            image.seed,
+            canary=image.canary,
+            urgent=image.is_urgent,
+            all_cores=image.is_urgent and self._is_lone(worker),
+            suspect=image.suspect,
         )
-        answer = worker.give(job, item.image, alone=item.alone)
-        task = asyncio.create_task(self._follow(item, slots, answer))
+        task = asyncio.create_task(self._finish(image, slots, worker.submit(request)))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
-    async def _follow(self, item: Item, slots: list[int], answer: asyncio.Future[Answer]) -> None:
-        try:
-            result, vectors = await answer
-            if result.code is None:
-                urgent = item.lane == "interactive"
-                result, vectors = await self._forwarding.vectors(slots, (result, vectors), urgent=urgent)
-        except WorkerGone:
-            self._worker_died_with(item)
-        else:
-            self._settle(item, result, vectors)
-        self._forwarding.release(slots)
-        self.pump()
+    def _is_lone(self, worker: WorkerProcess) -> bool:
+        """Return whether a search in this worker may use all cores, because it slows nothing that matters."""
+        if worker.reserved:
+            # The others have a low priority then.
+            return not any(other.urgent for other in self._pool.workers)
+        return not any(other.outstanding for other in self._pool.workers)
 
-    def _worker_died_with(self, item: Item) -> None:
-        """Each image that a dead worker had is tried once more, alone; the one that kills again is at fault."""
-        if not item.wanted:
+    async def _finish(self, image: QueuedImage, slots: list[int], pending: asyncio.Future[WorkResult]) -> None:
+        try:
+            result = await pending
+            if result.code is None:
+                result = await self._inference.infer(result, slots, urgent=image.is_urgent)
+        except WorkerGone:
+            self._worker_exited_with(image)
+        else:
+            if result.code is None:
+                self.succeeded_at = time.monotonic()
+                self._metrics.decode.observe(result.decode_seconds)
+            image.finish(result)
+        self._inference.release(slots)
+        self._dispatch()
+
+    def _worker_exited_with(self, image: QueuedImage) -> None:
+        """Try the image once more. If a worker exits that has no other image, this image is at fault."""
+        if not image.is_wanted:
             return
-        if item.alone:
-            log.warning("image_ended_worker", lane=item.lane, image_bytes=len(item.image))
-            item.settle(Outcome(code="decode_error", message="The image could not be decoded: it ended the decoder."))
+        if image.suspect:
+            log.warning("image_ended_worker", lane=image.lane, image_bytes=len(image.image))
+            message = "The image could not be decoded: it crashed the decoder or took too long, twice."
+            image.finish(WorkResult(0, code="decode_error", message=message))
             return
         self._metrics.retries.inc()
-        item.alone = True
-        self._suspects.append(item)
-
-    def _settle(self, item: Item, result: Result, vectors: bytes) -> None:
-        if result.code is not None:
-            item.settle(Outcome(code=result.code, message=result.message))
-            return
-        self.succeeded_at = time.monotonic()
-        self._metrics.decode.observe(result.decode_seconds)
-        size = self._vector_bytes
-        item.settle(Outcome(tuple(vectors[start : start + size] for start in range(0, len(vectors), size))))
+        image.suspect = True
+        self._suspects.append(image)
 
 
-def _ahead(worker: WorkerProcess) -> float:
-    """How long an urgent image would wait there, in images. A bulk image under way is in a worker that steps back."""
-    return worker.urgent + (BULK_AHEAD if worker.outstanding > worker.urgent else 0.0)
+def _timed_out() -> DeadlineExceeded:
+    return DeadlineExceeded("The image was not embedded before the deadline.")
+
+
+def _delay(worker: WorkerProcess) -> float:
+    """Return how long a search would wait in this worker, counted in searches."""
+    return worker.urgent + (BULK_DELAY if worker.outstanding > worker.urgent else 0.0)

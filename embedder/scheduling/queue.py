@@ -1,90 +1,91 @@
-"""A bounded queue of images, by number and by bytes."""
+"""The bounded queue of one lane."""
 
 import asyncio
 from collections import deque
 
 from embedder.metrics import EmbedderMetrics
-from embedder.scheduling.work_item import Item, LaneName
+from embedder.scheduling.queued_image import LaneName, QueuedImage
 from servicekit.errors import Overloaded
 
 
-class Lane:
-    """First in, first out. Full when it holds `max_items`, or bytes beyond `max_bytes` (a single image always fits)."""
+class ImageQueue:
+    """A first-in, first-out queue of up to `max_images` images and `max_bytes` bytes. One image always fits."""
 
-    def __init__(self, name: LaneName, max_items: int, max_bytes: int, metrics: EmbedderMetrics) -> None:
-        self.name = name
-        self._max_items = max_items
+    def __init__(self, lane: LaneName, max_images: int, max_bytes: int, metrics: EmbedderMetrics) -> None:
+        self._max_images = max_images
         self._max_bytes = max_bytes
-        self._items: deque[Item] = deque()
+        self._images: deque[QueuedImage] = deque()
         self._bytes = 0
-        self._waiting: deque[tuple[asyncio.Future[None], Item]] = deque()
-        self._length = metrics.queue_items.labels(name)
-        self._size = metrics.queue_bytes.labels(name)
+        self._waiting: deque[tuple[asyncio.Future[None], QueuedImage]] = deque()
+        self._length_metric = metrics.queue_items.labels(lane)
+        self._bytes_metric = metrics.queue_bytes.labels(lane)
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._images)
 
-    def put(self, item: Item) -> None:
-        """Adds an item. Raises Overloaded when the lane is full."""
-        if not self._has_room(len(item.image)):
-            raise Overloaded("More images wait than can be embedded in time.")
-        self._add(item)
+    def put(self, image: QueuedImage) -> None:
+        """Add an image. Raises Overloaded if the queue is full."""
+        if not self._has_room(len(image.image)):
+            raise Overloaded("Too many images are waiting to be embedded. Try again in a moment.")
+        self._add(image)
 
-    async def put_in_turn(self, item: Item) -> None:
-        """Adds an item as soon as there is room, in the order of the callers. One that is cancelled adds nothing."""
-        if not self._waiting and self._has_room(len(item.image)):
-            self._add(item)
+    async def wait_and_put(self, image: QueuedImage) -> None:
+        """Add an image as soon as there is room. Callers are served in order; a cancelled one adds nothing."""
+        if not self._waiting and self._has_room(len(image.image)):
+            self._add(image)
             return
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((turn, item))
+        self._waiting.append((turn, image))
         try:
             await turn
         except asyncio.CancelledError:
-            self.drop(item)
+            self.drop(image)
             self._admit()
             raise
 
-    def first(self) -> Item | None:
-        """The oldest item, which stays; None when there is none."""
-        return self._items[0] if self._items else None
+    def first(self) -> QueuedImage | None:
+        """Return the oldest image without removing it, or None."""
+        return self._images[0] if self._images else None
 
-    def take(self) -> Item | None:
-        """The oldest item; None when there is none."""
-        if not self._items:
+    def take(self) -> QueuedImage | None:
+        """Remove and return the oldest image, or return None."""
+        if not self._images:
             return None
-        item = self._items.popleft()
-        self._left(item)
-        return item
+        image = self._images.popleft()
+        self._removed(image)
+        return image
 
-    def drop(self, item: Item) -> None:
-        """Removes an item whose caller is gone, if it is still here."""
-        # Asked before: to say what it does not find, `remove` writes the whole image down.
-        if item in self._items:
-            self._items.remove(item)
-            self._left(item)
+    def drop(self, image: QueuedImage) -> None:
+        """Remove an image whose caller has left, if it is still here."""
+        # `remove` alone would format the whole image into the message of its ValueError.
+        if image in self._images:
+            self._images.remove(image)
+            self._removed(image)
 
-    def _add(self, item: Item) -> None:
-        self._items.append(item)
-        self._bytes += len(item.image)
-        self._length.set(len(self._items))
-        self._size.set(self._bytes)
+    def _add(self, image: QueuedImage) -> None:
+        self._images.append(image)
+        self._bytes += len(image.image)
+        self._update_metrics()
 
-    def _left(self, item: Item) -> None:
-        self._bytes -= len(item.image)
-        self._length.set(len(self._items))
-        self._size.set(self._bytes)
+    def _removed(self, image: QueuedImage) -> None:
+        self._bytes -= len(image.image)
+        self._update_metrics()
         self._admit()
 
+    def _update_metrics(self) -> None:
+        self._length_metric.set(len(self._images))
+        self._bytes_metric.set(self._bytes)
+
     def _has_room(self, size: int) -> bool:
-        return not self._items or (len(self._items) < self._max_items and self._bytes + size <= self._max_bytes)
+        return not self._images or (len(self._images) < self._max_images and self._bytes + size <= self._max_bytes)
 
     def _admit(self) -> None:
-        """Adds the items of those that wait, as far as there is room."""
+        """Add the images of waiting callers, as far as there is room."""
         while self._waiting:
-            turn, item = self._waiting[0]
+            turn, image = self._waiting[0]
             if not turn.done():
-                if not self._has_room(len(item.image)):
+                if not self._has_room(len(image.image)):
                     return
-                self._add(item)
+                self._add(image)
                 turn.set_result(None)
             self._waiting.popleft()

@@ -1,1 +1,1 @@
-"""Processes that decode and infer, and what the serving process knows of them."""
+"""Worker processes that decode images and run the backbone, and the embedder's side of them."""

@@ -1,18 +1,18 @@
-"""A worker process: `python -m embedder.workers PARENT ARENA`; started by the embedder only.
+"""Run a worker process: `python -m embedder.workers PARENT ARENA`. Only the embedder starts it.
 
-ARENA is the descriptor of the shared memory, -1 where the worker needs none.
+ARENA is the file descriptor of the shared memory, or -1 if the worker needs none.
 """
 
 import sys
 
-from embedder.workers.worker import work
+from embedder.workers.worker import run_worker
 from servicekit.process.parent_link import ParentLink
 
 
 def main() -> int:
-    """Works until the other end of the socket is closed."""
+    """Work until the parent hangs up."""
     parent, arena = (int(argument) for argument in sys.argv[1:3])
-    work(ParentLink.open(parent), arena)
+    run_worker(ParentLink.open(parent), arena)
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Keeps a number of workers alive: starts, replaces those that die, swell or are old, stops all."""
+"""Keep a number of workers running, and replace those that exit, hang, grow too large or too old."""
 
 import asyncio
 import contextlib
@@ -8,29 +8,29 @@ from dataclasses import dataclass, replace
 from types import TracebackType
 
 from embedder.metrics import EmbedderMetrics
+from embedder.workers.messages import WorkerOrders
 from embedder.workers.process import WorkerGone, WorkerProcess, WorkerUnfit
-from embedder.workers.wire import WorkerOrders
 from servicekit.backoff import Backoff
 from servicekit.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
 WATCH_SECONDS = 0.25
-# What a large backbone may take for an image on a small machine, beyond the silence that is allowed.
-SECONDS_AN_IMAGE = 1.0
+# What a large backbone may need for one input on a small machine, beyond the silence that the limits allow.
+SECONDS_PER_INPUT = 1.0
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 10.0
-# A tenth of a processor's time while something of nice 0 wants it, all of it otherwise.
+# Such a process gets a tenth of a core while a process of normal priority wants it, and all of it otherwise.
 BULK_NICENESS = 10
 
 
 @dataclass(frozen=True)
 class PoolLimits:
-    """How many workers, and when one is replaced.
+    """How many workers a pool has, and when it replaces one.
 
-    reserved: workers beside those that take interactive images only; the others then step back for all processes that
-    a search needs. start_seconds: until it must be ready. silence_seconds: without an answer although it has a job
-    (and a second more for each image of it). images and memory_bytes: a worker that has done or holds more is replaced
-    by a new one, without a gap.
+    workers: for all images. reserved: additional workers for searches only; the others then run at low priority.
+    start_seconds: how long a worker may take to get ready. silence_seconds: how long it may take for an answer, plus a
+    second for each input. images, memory_bytes: a worker that has answered or holds more is replaced once its
+    replacement is ready.
     """
 
     workers: int
@@ -42,7 +42,7 @@ class PoolLimits:
 
 
 class WorkerPool:
-    """Enter it to start the workers; entering waits until one of them works, or raises WorkerUnfit or WorkerGone."""
+    """Runs workers while it is entered. Entering waits for the first one, or raises WorkerUnfit or WorkerGone."""
 
     def __init__(
         self,
@@ -64,24 +64,23 @@ class WorkerPool:
 
     @property
     def first(self) -> WorkerProcess:
-        """The worker that was ready first. Only after the pool was entered."""
+        """The worker that was ready first, once the pool is entered."""
         return self._first.result()
 
     @property
     def usable(self) -> list[WorkerProcess]:
-        """Workers that may be given jobs."""
+        """The workers that accept requests."""
         return [worker for worker in self.workers if worker.alive and not worker.retiring]
 
     async def __aenter__(self) -> "WorkerPool":
-        self._tasks = [
-            asyncio.create_task(self._keep_one(slot)) for slot in range(self._limits.reserved + self._limits.workers)
-        ]
+        places = self._limits.reserved + self._limits.workers
+        self._tasks = [asyncio.create_task(self._keep_one(place)) for place in range(places)]
         try:
             await self._first
         except BaseException:
             await self._stop()
             raise
-        self._tasks.append(asyncio.create_task(self._watch()))
+        self._tasks.append(asyncio.create_task(self._kill_silent_workers()))
         return self
 
     async def __aexit__(
@@ -94,27 +93,27 @@ class WorkerPool:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _keep_one(self, slot: int) -> None:
-        """One place of the pool: there is always a worker in it, or one on its way."""
+    async def _keep_one(self, place: int) -> None:
+        """Keep one worker running in this place of the pool."""
         backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
-        # The one at work, and before it the one that it replaces, until that has ended.
+        # The running worker and, until it has stopped, the one that it replaces.
         held: list[WorkerProcess] = []
         try:
             while True:
-                fresh = await self._started(reserved=slot < self._limits.reserved)
+                fresh = await self._start(reserved=place < self._limits.reserved)
                 if fresh is None:
                     await asyncio.sleep(backoff.delay())
                     continue
                 held.append(fresh)
-                born, over = time.monotonic(), self._begin(fresh)
+                started_at, end = time.monotonic(), self._take_into_service(fresh)
                 for old in held[:-1]:
                     await self._retire(old)
                     held.remove(old)
-                reason = await over
+                reason = await end
                 self._metrics.worker_ends.labels(reason).inc()
-                log.info("worker_replaced", slot=slot, pid=fresh.pid, reason=reason, images=fresh.answered)
+                log.info("worker_replaced", slot=place, pid=fresh.pid, reason=reason, images=fresh.answered)
                 if reason == "died":
-                    if time.monotonic() - born > LONGEST_PAUSE:
+                    if time.monotonic() - started_at > LONGEST_PAUSE:
                         backoff.reset()
                     await self._retire(fresh)
                     held.remove(fresh)
@@ -123,9 +122,10 @@ class WorkerPool:
             for worker in held:
                 await self._retire(worker)
 
-    async def _started(self, *, reserved: bool) -> WorkerProcess | None:
-        steps_back = self._limits.reserved and not reserved
-        orders = replace(self._orders, niceness=BULK_NICENESS if steps_back else 0)
+    async def _start(self, *, reserved: bool) -> WorkerProcess | None:
+        """Start a worker. Return None if that fails; if it is the first one, entering the pool fails too."""
+        low_priority = self._limits.reserved and not reserved
+        orders = replace(self._orders, niceness=BULK_NICENESS if low_priority else 0)
         try:
             worker = await WorkerProcess.start(orders, self._environment, self._limits.start_seconds, self._arena)
         except (WorkerUnfit, WorkerGone, OSError) as error:
@@ -138,20 +138,20 @@ class WorkerPool:
             self._first.set_result(worker)
         return worker
 
-    def _begin(self, worker: WorkerProcess) -> asyncio.Future[str]:
-        """Has the worker take jobs. The future has the reason when it must be replaced."""
-        over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    def _take_into_service(self, worker: WorkerProcess) -> asyncio.Future[str]:
+        """Let the worker accept requests. The future returns why it has to be replaced."""
+        end: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
         def changed(changed_worker: WorkerProcess) -> None:
             reason = self._reason_to_replace(changed_worker)
-            if reason is not None and not over.done():
-                over.set_result(reason)
+            if reason is not None and not end.done():
+                end.set_result(reason)
             self._changed()
 
         worker.on_change = changed
         self.workers.append(worker)
         changed(worker)
-        return over
+        return end
 
     def _reason_to_replace(self, worker: WorkerProcess) -> str | None:
         if not worker.alive:
@@ -161,11 +161,11 @@ class WorkerPool:
         return "age" if worker.answered >= self._limits.images else None
 
     async def _retire(self, worker: WorkerProcess) -> None:
-        """Gives it no more jobs, lets it answer those that it has, ends it."""
+        """Let the worker answer the requests that it has, and stop it."""
         worker.retiring = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._limits.silence_seconds):
-                await worker.answered_all()
+                await worker.drain()
         await worker.stop()
         if worker in self.workers:
             self.workers.remove(worker)
@@ -175,13 +175,13 @@ class WorkerPool:
         self._metrics.workers.labels(self._orders.role).set(len(self.usable))
         self.on_change()
 
-    async def _watch(self) -> None:
-        """Kills workers that have a job and say nothing."""
+    async def _kill_silent_workers(self) -> None:
+        """Kill workers that have a request and do not answer in time."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             for worker in self.workers:
                 silent = time.monotonic() - worker.progressed_at
-                patience = self._limits.silence_seconds + worker.images * SECONDS_AN_IMAGE
-                if worker.alive and worker.outstanding and silent > patience:
+                allowed = self._limits.silence_seconds + worker.inputs * SECONDS_PER_INPUT
+                if worker.alive and worker.outstanding and silent > allowed:
                     log.warning("worker_silent", pid=worker.pid, seconds=round(silent, 1))
                     worker.kill()

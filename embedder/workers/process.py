@@ -1,67 +1,58 @@
-"""A worker as the serving process sees it."""
+"""A worker process, seen from the embedder."""
 
 import asyncio
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from embedder.workers.wire import Job, Ready, Result, WorkerOrders, header
+from embedder.workers.messages import WorkerOrders, WorkerReady, WorkRequest, WorkResult, to_header, to_result
 from servicekit.process.child_process import ChildGone, ChildProcess
-from servicekit.telemetry.logs import get_logger
-
-log = get_logger(__name__)
 
 MODULE = "embedder.workers"
 EXIT_SECONDS = 2.0
 
 
 class WorkerGone(Exception):
-    """The worker ended before it answered."""
+    """The worker exited before it answered."""
 
 
 class WorkerUnfit(Exception):
-    """A worker that started and cannot work; the message says why."""
-
-
-@dataclass
-class _Given:
-    answer: asyncio.Future[tuple[Result, bytes]]
-    urgent: bool
-    images: int
-    alone: bool
+    """The worker started but cannot work. The message says why."""
 
 
 class WorkerProcess:
-    """A started worker. `on_change` is called whenever it answered a job or ended."""
+    """A running worker. It calls `on_change` after every answer and at its end.
 
-    def __init__(self, child: ChildProcess, ready: Ready) -> None:
+    reserved: it only gets images of searches. retiring: it gets no more requests.
+    """
+
+    def __init__(self, child: ChildProcess, ready: WorkerReady) -> None:
         self.ready = ready
         self.answered = 0
         self.memory_bytes = 0
         self.retiring = False
         self.alive = True
-        # For interactive images only.
         self.reserved = False
         self.progressed_at = time.monotonic()
         self.on_change: Callable[[WorkerProcess], None] = lambda _: None
         self._child = child
-        self._given: dict[int, _Given] = {}
+        self._unanswered: dict[int, tuple[WorkRequest, asyncio.Future[WorkResult]]] = {}
         self._reading = asyncio.create_task(self._read())
 
     @classmethod
     async def start(
         cls, orders: WorkerOrders, environment: dict[str, str], seconds: float, arena: int = -1
     ) -> "WorkerProcess":
-        """A worker that has embedded the canary. `arena` is the descriptor of the shared memory, if it needs any.
+        """Start a worker and wait until it has embedded the canary.
 
-        Raises WorkerUnfit when it says that it cannot work, WorkerGone when it ended or took longer than `seconds`.
+        arena: the file descriptor of the shared memory, if the role needs it. Raises WorkerUnfit if the worker reports
+        a failure, WorkerGone if it exits or is not ready after `seconds`.
         """
         child = await ChildProcess.start(
             MODULE, str(arena), pass_fds=(arena,) if arena >= 0 else (), environment=environment
         )
         try:
-            ready = await _greeted(child, orders, seconds)
+            ready = await _send_orders(child, orders, seconds)
         except BaseException:
             await child.end(EXIT_SECONDS)
             raise
@@ -69,54 +60,53 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int:
-        """Its process id."""
+        """The process id."""
         return self._child.pid
 
     @property
     def outstanding(self) -> int:
-        """Jobs that it has and has not answered."""
-        return len(self._given)
+        """How many requests it has not answered yet."""
+        return len(self._unanswered)
 
     @property
-    def images(self) -> int:
-        """Images and views in those jobs."""
-        return sum(given.images for given in self._given.values())
+    def inputs(self) -> int:
+        """How many images and views are in those requests."""
+        return sum(request.inputs for request, _ in self._unanswered.values())
 
     @property
     def urgent(self) -> int:
-        """Urgent ones among them."""
-        return sum(given.urgent for given in self._given.values())
+        """How many of those requests are urgent."""
+        return sum(request.urgent for request, _ in self._unanswered.values())
 
     @property
     def holds_suspect(self) -> bool:
-        """Whether it has a job that is to be alone with it."""
-        return any(given.alone for given in self._given.values())
+        """Whether it has an image that may have ended another worker."""
+        return any(request.suspect for request, _ in self._unanswered.values())
 
-    def give(self, job: Job, image: bytes, *, alone: bool = False) -> asyncio.Future[tuple[Result, bytes]]:
-        """Hands over a job. The future raises WorkerGone when the worker ends before it answers.
-
-        alone: it may end the worker, which should have nothing else meanwhile.
-        """
-        if not self._given:
+    def submit(self, request: WorkRequest) -> asyncio.Future[WorkResult]:
+        """Send a request. The future raises WorkerGone if the worker exits before it answers."""
+        if not self._unanswered:
             self.progressed_at = time.monotonic()
-        answer: asyncio.Future[tuple[Result, bytes]] = asyncio.get_running_loop().create_future()
-        self._given[job.id] = _Given(answer, job.urgent, max(1 + job.views, len(job.slots)), alone)
-        if self.alive:
-            self._child.send(header(job), image)
-        return answer
+        result: asyncio.Future[WorkResult] = asyncio.get_running_loop().create_future()
+        if not self.alive:
+            result.set_exception(WorkerGone("the worker has exited"))
+            return result
+        self._unanswered[request.id] = (request, result)
+        self._child.send(to_header(request), request.image)
+        return result
 
-    async def answered_all(self) -> None:
-        """Returns when it has no job left, or is gone."""
-        while self._given:
-            await asyncio.wait([given.answer for given in self._given.values()])
+    async def drain(self) -> None:
+        """Wait until it has answered all requests, or has exited."""
+        while self._unanswered:
+            await asyncio.wait([result for _, result in self._unanswered.values()])
             await asyncio.sleep(0)
 
     def kill(self) -> None:
-        """Ends it at once."""
+        """Kill it. `stop` must follow."""
         self._child.kill()
 
     async def stop(self) -> None:
-        """Lets it finish what it does, and waits for its end. What it was given and has not answered is lost."""
+        """Hang up and wait for its exit. It finishes the request that it works on and drops the others."""
         self.retiring = True
         await self._child.end(EXIT_SECONDS)
         await self._reading
@@ -124,36 +114,35 @@ class WorkerProcess:
     async def _read(self) -> None:
         try:
             while True:
-                result, vectors = await self._child.receive()
-                self._answer(Result(**json.loads(result)), vectors)
+                self._answer(to_result(*await self._child.receive()))
         except ChildGone:
             pass
         self.alive = False
-        given, self._given = self._given, {}
-        for waiting in given.values():
-            if not waiting.answer.done():
-                waiting.answer.set_exception(WorkerGone("the worker ended"))
+        unanswered, self._unanswered = self._unanswered, {}
+        for _, result in unanswered.values():
+            if not result.done():
+                result.set_exception(WorkerGone("the worker has exited"))
         self.on_change(self)
 
-    def _answer(self, result: Result, vectors: bytes) -> None:
+    def _answer(self, answer: WorkResult) -> None:
         self.progressed_at = time.monotonic()
         self.answered += 1
-        self.memory_bytes = result.memory_bytes
-        given = self._given.pop(result.id)
-        if not given.answer.done():
-            given.answer.set_result((result, vectors))
+        self.memory_bytes = answer.memory_bytes
+        _, result = self._unanswered.pop(answer.id)
+        if not result.done():
+            result.set_result(answer)
         self.on_change(self)
 
 
-async def _greeted(child: ChildProcess, orders: WorkerOrders, seconds: float) -> Ready:
+async def _send_orders(child: ChildProcess, orders: WorkerOrders, seconds: float) -> WorkerReady:
     """Send a worker its orders and return its first answer."""
-    child.send(header(orders))
+    child.send(to_header(orders))
     try:
         async with asyncio.timeout(seconds):
-            answer, _ = await child.receive()
+            header, _ = await child.receive()
     except (TimeoutError, ChildGone):
         raise WorkerGone("a worker did not start") from None
-    ready = Ready(**json.loads(answer))
+    ready = WorkerReady(**json.loads(header))
     if ready.failure:
         raise WorkerUnfit(ready.failure)
     return ready

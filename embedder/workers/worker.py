@@ -1,78 +1,71 @@
-"""What a worker does: takes orders, gets ready, answers jobs. One thread, so that nothing competes with the decoder."""
+"""The main loop of a worker process. It has one thread, so that nothing competes with the decoder."""
 
 import json
 import sys
 from collections import deque
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 
 from embedder.backbones.source import BackboneError, BackboneSource
-from embedder.canary import canary_image
+from embedder.canary import canary_image, check_canary
 from embedder.decoding.decoder import Decoder
 from embedder.decoding.header import prepare_pillow
 from embedder.decoding.inputs import prepare_inputs
 from embedder.engines.batch_engine import BatchEngine, SynchronousBatches
 from embedder.engines.engine import Engine, EngineBroken, EngineError, Pixels
 from embedder.workers.arena import Arena
-from embedder.workers.batch_work import BatchWork
-from embedder.workers.decoding_work import DecodingWork
-from embedder.workers.fused import FusedWork, check_canary
+from embedder.workers.batch_loop import BatchLoop
+from embedder.workers.decode_handler import DecodeHandler
+from embedder.workers.fused_handler import FusedHandler
+from embedder.workers.handler import Handler, send_result
 from embedder.workers.memory import limit_memory
-from embedder.workers.wire import Job, Ready, Result, WorkerOrders, header
+from embedder.workers.messages import WorkerOrders, WorkerReady, WorkRequest, to_header, to_request
 from servicekit.process.parent_link import ParentLink
 from servicekit.process.priority import step_back
 
 
-class OneByOne(Protocol):
-    """Work that is done a job at a time."""
-
-    def answer(self, job: Job, image: bytes) -> tuple[Result, bytes]:
-        """The outcome of a job, and its vectors as bytes."""
-        ...
-
-
-def work(link: ParentLink, arena: int) -> None:
-    """Takes orders, says when it is ready, then answers jobs until the other side is gone."""
+def run_worker(link: ParentLink, arena: int) -> None:
+    """Receive orders, report when the worker is ready, then answer requests until the parent hangs up."""
     try:
-        given, _ = link.receive()[0]
-        orders = WorkerOrders(**json.loads(given))
+        header, _ = link.receive()[0]
+        orders = WorkerOrders(**json.loads(header))
         step_back(orders.niceness)
         try:
-            ready, work = _prepared(orders, arena)
+            ready, work = _prepare(orders, arena)
         except (BackboneError, EngineError, OSError, RuntimeError) as error:
-            link.send(header(Ready(failure=" ".join(str(error).split()) or type(error).__name__)))
+            link.send(to_header(WorkerReady(failure=" ".join(str(error).split()) or type(error).__name__)))
             return
-        link.send(header(ready))
-        if isinstance(work, BatchWork):
+        link.send(to_header(ready))
+        if isinstance(work, BatchLoop):
             work.serve(link)
         else:
-            _answer_jobs(link, work)
+            _serve_one_by_one(link, work)
     except (EOFError, ConnectionError):
         return
     except EngineBroken as error:
         sys.stderr.write(f"embedder worker: {error}\n")
 
 
-def _prepared(orders: WorkerOrders, arena: int) -> tuple[Ready, OneByOne | BatchWork]:
+def _prepare(orders: WorkerOrders, arena: int) -> tuple[WorkerReady, Handler | BatchLoop]:
+    """Load what the role needs, check it with the canary, and only then limit the memory."""
     source = BackboneSource.from_json(json.dumps(orders.source))
     decoder = Decoder(prepare_pillow(), orders.max_pixels, source.preprocessing)
     canary = prepare_inputs(decoder, canary_image(), views=0, seed=0)[0]
     expected = np.load(orders.canary) if orders.canary else None
     if orders.role == "decoder":
         limit_memory(orders.memory_bytes)
-        return Ready(orders.device, orders.engine), DecodingWork(decoder, Arena(arena, source.preprocessing))
+        return WorkerReady(orders.device, orders.engine), DecodeHandler(decoder, Arena(arena, source.preprocessing))
     if orders.role == "engine":
         batches = _batch_engine(source, orders, canary)
         vectors = batches.start(lambda pixels: np.copyto(pixels, canary), 1).collect()
         check_canary(vectors, expected)
-        return Ready(batches.device, batches.name), BatchWork(batches, Arena(arena, source.preprocessing))
+        return WorkerReady(batches.device, batches.name), BatchLoop(batches, Arena(arena, source.preprocessing))
     engine = _engine(source, orders)
-    for wide in (False, True):
-        check_canary(engine.embed(canary[np.newaxis], all_cores=wide), expected)
+    for all_cores in (False, True):
+        check_canary(engine.embed(canary[np.newaxis], all_cores=all_cores), expected)
     limit_memory(orders.memory_bytes)
-    return Ready(engine.device, engine.name), FusedWork(decoder, engine, expected)
+    return WorkerReady(engine.device, engine.name), FusedHandler(decoder, engine, expected)
 
 
 def _engine(source: BackboneSource, orders: WorkerOrders) -> Engine:
@@ -82,7 +75,7 @@ def _engine(source: BackboneSource, orders: WorkerOrders) -> Engine:
         return TorchEngine(source, threads=orders.threads)
     from embedder.engines.openvino_engine import OpenVinoEngine
 
-    return OpenVinoEngine(Path(orders.model), threads=orders.threads, all_threads=orders.wide_threads)
+    return OpenVinoEngine(Path(orders.model), threads=orders.threads, all_threads=orders.all_threads)
 
 
 def _batch_engine(source: BackboneSource, orders: WorkerOrders, canary: Pixels) -> BatchEngine:
@@ -94,14 +87,12 @@ def _batch_engine(source: BackboneSource, orders: WorkerOrders, canary: Pixels) 
     return SynchronousBatches(_engine(source, orders), shape, orders.max_batch)
 
 
-def _answer_jobs(link: ParentLink, answers: OneByOne) -> None:
-    """Urgent jobs overtake the others that wait here."""
-    urgent: deque[tuple[Job, bytes]] = deque()
-    others: deque[tuple[Job, bytes]] = deque()
+def _serve_one_by_one(link: ParentLink, handler: Handler) -> None:
+    """Answer requests, urgent ones first, until EOFError or ConnectionError is raised because the parent hung up."""
+    urgent: deque[WorkRequest] = deque()
+    others: deque[WorkRequest] = deque()
     while True:
-        for given, body in link.receive_waiting() if urgent or others else link.receive():
-            job = Job(**json.loads(given))
-            (urgent if job.urgent else others).append((job, body))
-        job, body = (urgent or others).popleft()
-        result, vectors = answers.answer(job, body)
-        link.send(header(result), vectors)
+        for header, body in link.receive_waiting() if urgent or others else link.receive():
+            request = to_request(header, body)
+            (urgent if request.urgent else others).append(request)
+        send_result(link, handler.handle((urgent or others).popleft()))

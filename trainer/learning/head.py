@@ -59,7 +59,7 @@ def train_head(data: TrainingSet, start: Matrix, parameters: Hyperparameters, ob
         loss = batches.loss(head)
         optimizer.zero_grad()
         if loss.requires_grad:
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
         schedule.step()
         if step in observed and not observe(step, head.detach().numpy().copy()):

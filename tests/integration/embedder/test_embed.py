@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 from similis.embedder.v1 import embedder_pb2 as pb
 
-from servicekit.grpc.status import CODE_KEY
+from servicekit.grpc.status import from_rpc_error
 from tests.eventually import eventually
 from tests.integration.embedder_process import RunningEmbedder
 from tests.unit.embedder.decoding import hostile_files
@@ -58,8 +58,7 @@ async def requests(images: Iterable[bytes], **fields: object) -> AsyncIterator[p
 async def refusal(embedder: RunningEmbedder, channel: grpc.aio.Channel, image: bytes) -> tuple[str, grpc.StatusCode]:
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await embedder.stub(channel).Embed(pb.EmbedRequest(image=image))
-    trailing = dict(refused.value.trailing_metadata() or ())  # type: ignore[arg-type]
-    return trailing.get(CODE_KEY, ""), refused.value.code()
+    return from_rpc_error(refused.value, upstream="embedder").code, refused.value.code()
 
 
 async def ended_stream(embedder: RunningEmbedder, channel: grpc.aio.Channel, **fields: object) -> str:
@@ -67,7 +66,7 @@ async def ended_stream(embedder: RunningEmbedder, channel: grpc.aio.Channel, **f
     stream = embedder.stub(channel).EmbedStream(requests(photographs(30), **fields))
     with pytest.raises(grpc.aio.AioRpcError) as ended:
         await stream.read()
-    return str(dict(ended.value.trailing_metadata() or ()).get(CODE_KEY))  # type: ignore[arg-type]
+    return from_rpc_error(ended.value, upstream="embedder").code
 
 
 async def test_describe_says_what_is_served(embedder: RunningEmbedder) -> None:
@@ -93,7 +92,7 @@ async def test_another_backbone_is_refused(embedder: RunningEmbedder, channel: g
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await stub.Embed(pb.EmbedRequest(image=photographs(1)[0], backbone_checksum="another"))
     assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
-    assert (CODE_KEY, "backbone_changed") in tuple(refused.value.trailing_metadata() or ())
+    assert from_rpc_error(refused.value, upstream="embedder").code == "backbone_changed"
     assert await ended_stream(embedder, channel, backbone_checksum="another") == "backbone_changed"
 
 
@@ -145,8 +144,7 @@ async def test_a_hostile_file_is_one_quick_error(
         code, status = await refusal(embedder, channel, data)
     assert processor_seconds(family) - used < 2
     assert code in EXPECTED[name]
-    expected = grpc.StatusCode.OUT_OF_RANGE if code == "image_too_large" else grpc.StatusCode.INVALID_ARGUMENT
-    assert status is expected
+    assert status is grpc.StatusCode.INVALID_ARGUMENT
     assert embedder.workers() == workers
     assert all(peak_bytes(pid) < 500 << 20 for pid in workers)
 
@@ -165,7 +163,8 @@ def peak_bytes(pid: int) -> int:
 async def test_too_many_bytes_are_refused_before_they_are_looked_at(
     embedder: RunningEmbedder, channel: grpc.aio.Channel
 ) -> None:
-    assert await refusal(embedder, channel, bytes((20 << 20) + 1)) == ("image_too_large", grpc.StatusCode.OUT_OF_RANGE)
+    code, status = await refusal(embedder, channel, bytes((20 << 20) + 1))
+    assert (code, status) == ("image_too_large", grpc.StatusCode.INVALID_ARGUMENT)
 
 
 async def test_the_largest_image_that_is_allowed_is_embedded_in_bounded_memory(

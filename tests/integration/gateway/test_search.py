@@ -422,16 +422,6 @@ async def test_a_search_gets_504_if_the_embedder_does_not_answer(launch: Launch,
         assert info.json["requires_finetuning"] is False
 
 
-async def test_a_search_whose_body_does_not_arrive_gets_504(launch: Launch, collection: int) -> None:
-    async def stalled() -> AsyncIterator[bytes]:
-        yield b"QUJD"
-        await asyncio.Event().wait()
-
-    api = await launch(request_seconds=0.5)
-    answer = await api.call("POST", f"/api/collection/{collection}/search", data=stalled())
-    answer.refused(504, "deadline_exceeded")
-
-
 async def test_info_tells_why_a_finetune_failed(serving: Api, indexer: Indexer) -> None:
     identifier = await serving.create()
     await serving.upload(identifier, content(range(1)))

@@ -21,7 +21,6 @@ from embedder.engines.torch_engine import TorchEngine
 from tests.unit.embedder.backbones.checkpoints import CHECKPOINTS, save_checkpoint
 from tests.unit.embedder.decoding.photographs import NAMES, photograph
 
-
 pytestmark = pytest.mark.filterwarnings(
     "ignore::DeprecationWarning", "ignore::UserWarning", "ignore::torch.jit.TracerWarning"
 )

@@ -1,196 +1,219 @@
-"""Who gets which worker, with real connections whose other ends the test plays."""
+"""Which worker gets which image. The test plays the workers."""
 
 import asyncio
 
 from prometheus_client import CollectorRegistry
 
 from embedder.metrics import EmbedderMetrics
-from embedder.scheduling.dispatcher import DEPTH, Dispatcher
-from embedder.scheduling.queue import Lane
-from embedder.scheduling.stage import InPlace
-from embedder.scheduling.work_item import Item, LaneName, Outcome
-from tests.unit.embedder.workers.played_workers import SECONDS, Played, played_pool, played_worker, settled
+from embedder.scheduling.dispatcher import IMAGES_PER_WORKER, Dispatcher
+from embedder.scheduling.inference import FusedInference
+from embedder.scheduling.queue import ImageQueue
+from embedder.scheduling.queued_image import LaneName, QueuedImage
+from embedder.workers.messages import WorkResult
+from tests.unit.embedder.workers.played_workers import (
+    TIMEOUT_SECONDS,
+    PlayedWorker,
+    played_pool,
+    played_worker,
+    run_ready_tasks,
+)
+
+Embedding = asyncio.Task[WorkResult]
 
 
-class Place:
-    """A dispatcher in front of workers that are played."""
+class Scene:
+    """A dispatcher in front of played workers."""
 
     def __init__(self) -> None:
         metrics = EmbedderMetrics(CollectorRegistry())
         self.pool = played_pool(metrics)
-        lanes = (Lane("interactive", 30, 1000, metrics), Lane("bulk", 10, 1000, metrics))
-        self.dispatcher = Dispatcher(self.pool, InPlace(metrics), *lanes, 1, metrics)
+        queues = (ImageQueue("interactive", 30, 1000, metrics), ImageQueue("bulk", 10, 1000, metrics))
+        self.dispatcher = Dispatcher(self.pool, FusedInference(metrics), *queues, metrics)
 
-    def embedding(self, image: bytes, lane: LaneName = "bulk") -> "asyncio.Task[Outcome]":
-        """An image on its way."""
-        return asyncio.create_task(self.dispatcher.embed(Item(image, lane, asyncio.get_running_loop().time() + 60)))
+    def bulk(self, image: bytes) -> Embedding:
+        """Send an image of a finetune."""
+        return self._embed(image, "bulk")
 
+    def search(self, image: bytes = b"search") -> Embedding:
+        """Send an image of a search."""
+        return self._embed(image, "interactive")
 
-async def suspects_of(place: Place, played: Played, images: list[bytes]) -> "list[asyncio.Task[Outcome]]":
-    """Images that a worker died with, and that wait to be tried alone."""
-    suspects = [place.embedding(image) for image in images]
-    for _ in images:
-        await played.job()
-    played.die()
-    while played.worker.alive:  # noqa: ASYNC110 - the connection's end is seen by another task
-        await asyncio.sleep(0)
-    await settled()
-    return suspects
+    def _embed(self, image: bytes, lane: LaneName) -> Embedding:
+        queued = QueuedImage(image, lane, asyncio.get_running_loop().time() + 60)
+        return asyncio.create_task(self.dispatcher.embed(queued))
 
-
-async def answered(played: Played, tasks: "list[asyncio.Task[Outcome]]") -> None:
-    """Has a worker answer until all these images have their outcomes."""
-    async with asyncio.timeout(SECONDS):
-        while not all(task.done() for task in tasks):
-            job, _ = await played.job()
-            played.answer(job)
-            await settled()
-        assert [outcome.code for outcome in await asyncio.gather(*tasks)] == [None] * len(tasks)
+    async def suspects(self, worker: PlayedWorker, images: list[bytes]) -> list[Embedding]:
+        """Send images that a worker exits with, so that each has to be tried alone."""
+        suspects = [self.bulk(image) for image in images]
+        for _ in images:
+            await worker.request()
+        await worker.exit()
+        return suspects
 
 
-async def test_two_images_that_may_have_killed_a_worker_are_each_alone_with_the_next_one() -> None:
-    place = Place()
-    async with played_worker(place.pool) as first:
-        suspects = await suspects_of(place, first, [b"a", b"b"])
-        others = [place.embedding(b"c"), place.embedding(b"d")]
-        async with played_worker(place.pool) as second:
+async def answer_until_done(worker: PlayedWorker, embeddings: list[Embedding]) -> None:
+    """Answer the requests of a worker until all these images are embedded."""
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        while not all(embedding.done() for embedding in embeddings):
+            worker.answer(await worker.request())
+            await run_ready_tasks()
+    await assert_embedded(*embeddings)
+
+
+async def assert_embedded(*embeddings: Embedding) -> None:
+    async with asyncio.timeout(TIMEOUT_SECONDS):
+        assert [result.code for result in await asyncio.gather(*embeddings)] == [None] * len(embeddings)
+
+
+async def test_each_image_that_may_have_ended_a_worker_is_tried_alone() -> None:
+    scene = Scene()
+    async with played_worker(scene.pool) as first:
+        suspects = await scene.suspects(first, [b"a", b"b"])
+        others = [scene.bulk(b"c"), scene.bulk(b"d")]
+        async with played_worker(scene.pool) as second:
             for image in (b"a", b"b"):
-                job, given = await second.job()
-                assert given == image
-                await settled()
+                request = await second.request()
+                assert request.image == image
+                await run_ready_tasks()
                 assert (second.worker.outstanding, second.worker.holds_suspect) == (1, True)
-                second.answer(job)
+                second.answer(request)
             for image in (b"c", b"d"):
-                job, given = await second.job()
-                assert given == image
-                second.answer(job)
-            async with asyncio.timeout(SECONDS):
-                outcomes = await asyncio.gather(*suspects, *others)
-            assert [outcome.code for outcome in outcomes] == [None] * 4
+                request = await second.request()
+                assert request.image == image
+                second.answer(request)
+            await assert_embedded(*suspects, *others)
 
 
-async def test_searches_have_a_worker_that_bulk_images_do_not_get() -> None:
-    place = Place()
-    async with played_worker(place.pool, reserved=True) as reserved, played_worker(place.pool) as other:
-        bulk = [place.embedding(bytes([number])) for number in range(4)]
-        await settled()
-        assert (reserved.worker.outstanding, other.worker.outstanding) == (0, 2)
-        search = place.embedding(b"search", "interactive")
-        job, image = await reserved.job()
-        # What steps back slows nobody, so the search has all cores.
-        assert (image, job["urgent"], job["wide"]) == (b"search", True, True)
-        second = place.embedding(b"second", "interactive")
-        await settled()
+async def test_an_image_that_ends_a_second_worker_is_refused() -> None:
+    scene = Scene()
+    async with played_worker(scene.pool) as first:
+        (suspect,) = await scene.suspects(first, [b"crash"])
+        async with played_worker(scene.pool) as second:
+            assert (await second.request()).suspect
+            await second.exit()
+            async with asyncio.timeout(TIMEOUT_SECONDS):
+                assert (await suspect).code == "decode_error"
+            async with played_worker(scene.pool) as third:
+                await run_ready_tasks()
+                assert third.worker.outstanding == 0
+
+
+async def test_bulk_images_do_not_use_the_worker_that_is_reserved_for_searches() -> None:
+    scene = Scene()
+    async with played_worker(scene.pool, reserved=True) as reserved, played_worker(scene.pool) as other:
+        bulk = [scene.bulk(bytes([number])) for number in range(4)]
+        await run_ready_tasks()
+        assert (reserved.worker.outstanding, other.worker.outstanding) == (0, IMAGES_PER_WORKER)
+        first = scene.search(b"first")
+        request = await reserved.request()
+        # Bulk workers have a low priority, so the search may use all cores.
+        assert (request.image, request.urgent, request.all_cores) == (b"first", True, True)
+        second = scene.search(b"second")
+        await run_ready_tasks()
         assert (reserved.worker.urgent, other.worker.urgent) == (2, 0)
-        reserved.answer(job)
-        job, _ = await reserved.job()
-        assert not job["wide"]
-        reserved.answer(job)
-        async with asyncio.timeout(SECONDS):
-            await asyncio.gather(search, second)
-        for task in bulk:
-            task.cancel()
+        reserved.answer(request)
+        request = await reserved.request()
+        assert not request.all_cores
+        reserved.answer(request)
+        await assert_embedded(first, second)
+        for embedding in bulk:
+            embedding.cancel()
         await asyncio.gather(*bulk, return_exceptions=True)
 
 
-async def test_an_image_whose_caller_left_is_not_given_out() -> None:
-    place = Place()
-    gone, stays = place.embedding(b"gone"), place.embedding(b"stays")
-    await settled()
-    gone.cancel()
-    await settled()
-    async with played_worker(place.pool) as worker:
-        job, image = await worker.job()
-        assert image == b"stays"
-        worker.answer(job)
-        async with asyncio.timeout(SECONDS):
-            assert (await stays).code is None
+async def test_an_image_whose_caller_has_left_is_not_submitted() -> None:
+    scene = Scene()
+    leaves, stays = scene.bulk(b"leaves"), scene.bulk(b"stays")
+    await run_ready_tasks()
+    leaves.cancel()
+    await run_ready_tasks()
+    async with played_worker(scene.pool) as worker:
+        request = await worker.request()
+        assert request.image == b"stays"
+        worker.answer(request)
+        await assert_embedded(stays)
 
 
-async def test_bulk_images_go_one_by_one_to_the_worker_of_searches_while_no_other_lives() -> None:
-    place = Place()
-    async with played_worker(place.pool, reserved=True) as reserved:
-        bulk = [place.embedding(bytes([number])) for number in range(3)]
-        job, _ = await reserved.job()
-        await settled()
+async def test_without_other_workers_the_reserved_one_takes_one_bulk_image_at_a_time() -> None:
+    scene = Scene()
+    async with played_worker(scene.pool, reserved=True) as reserved:
+        bulk = [scene.bulk(bytes([number])) for number in range(3)]
+        first = await reserved.request()
+        await run_ready_tasks()
         assert reserved.worker.outstanding == 1
-        reserved.answer(job)
-        job, _ = await reserved.job()
-        async with played_worker(place.pool) as other:
-            found, image = await other.job()
-            assert image == bytes([2])
-            reserved.answer(job)
-            other.answer(found)
-            async with asyncio.timeout(SECONDS):
-                assert [outcome.code for outcome in await asyncio.gather(*bulk)] == [None] * 3
+        reserved.answer(first)
+        second = await reserved.request()
+        async with played_worker(scene.pool) as other:
+            third = await other.request()
+            assert third.image == bytes([2])
+            reserved.answer(second)
+            other.answer(third)
+            await assert_embedded(*bulk)
 
 
-async def test_a_suspect_gets_a_worker_for_itself_however_many_searches_come() -> None:
-    place = Place()
-    async with played_worker(place.pool) as worker:
-        searches = [place.embedding(b"search", "interactive") for _ in range(DEPTH)]
-        await settled()
-        async with played_worker(place.pool) as first:
-            suspects = await suspects_of(place, first, [b"suspect"])
-        given: list[bytes] = []
-        while b"suspect" not in given and len(given) < 10:
-            # There are always some that wait.
-            searches += [place.embedding(b"search", "interactive") for _ in range(2)]
-            job, image = await worker.job()
-            await settled()
-            given.append(image)
-            assert image != b"suspect" or worker.worker.outstanding == 1
-            worker.answer(job)
-        assert given == [b"search"] * DEPTH + [b"suspect"]
-        await answered(worker, [*suspects, *searches])
+async def test_a_suspect_gets_a_worker_for_itself_under_a_constant_load_of_searches() -> None:
+    scene = Scene()
+    async with played_worker(scene.pool) as worker:
+        searches = [scene.search() for _ in range(IMAGES_PER_WORKER)]
+        await run_ready_tasks()
+        async with played_worker(scene.pool) as first:
+            suspects = await scene.suspects(first, [b"suspect"])
+        submitted: list[bytes] = []
+        while b"suspect" not in submitted and len(submitted) < 10:
+            # Some searches always wait.
+            searches += [scene.search() for _ in range(2)]
+            request = await worker.request()
+            await run_ready_tasks()
+            submitted.append(request.image)
+            assert request.image != b"suspect" or worker.worker.outstanding == 1
+            worker.answer(request)
+        assert submitted == [b"search"] * IMAGES_PER_WORKER + [b"suspect"]
+        await answer_until_done(worker, [*suspects, *searches])
 
 
 async def test_no_search_waits_for_two_suspects() -> None:
-    place = Place()
-    async with played_worker(place.pool) as first:
-        suspects = await suspects_of(place, first, [b"a", b"b"])
-        async with played_worker(place.pool) as worker:
-            job, image = await worker.job()
-            assert image == b"a"
-            searches = [place.embedding(b"search", "interactive") for _ in range(3)]
-            await settled()
-            worker.answer(job)
-            given = []
+    scene = Scene()
+    async with played_worker(scene.pool) as first:
+        suspects = await scene.suspects(first, [b"a", b"b"])
+        async with played_worker(scene.pool) as worker:
+            request = await worker.request()
+            assert request.image == b"a"
+            searches = [scene.search() for _ in range(3)]
+            await run_ready_tasks()
+            worker.answer(request)
+            submitted = []
             for _ in range(4):
-                job, image = await worker.job()
-                # One that comes now has not waited for a suspect, and waits for this one.
-                searches.append(place.embedding(b"later", "interactive"))
-                await settled()
-                given.append(image)
-                worker.answer(job)
-            assert given == [b"search", b"search", b"search", b"b"]
-            await answered(worker, [*suspects, *searches])
+                request = await worker.request()
+                # This search has not waited for a suspect yet, so it waits for the next one.
+                searches.append(scene.search(b"later"))
+                await run_ready_tasks()
+                submitted.append(request.image)
+                worker.answer(request)
+            assert submitted == [b"search", b"search", b"search", b"b"]
+            await answer_until_done(worker, [*suspects, *searches])
 
 
-async def test_a_suspect_waits_for_another_worker_than_that_of_searches() -> None:
-    place = Place()
-    async with played_worker(place.pool, reserved=True) as reserved, played_worker(place.pool) as other:
-        before = [place.embedding(b"before") for _ in range(DEPTH)]
-        held = [(await other.job())[0] for _ in before]
-        async with played_worker(place.pool) as first:
-            suspects = await suspects_of(place, first, [b"suspect"])
-        search, later = place.embedding(b"search", "interactive"), place.embedding(b"later")
-        job, image = await reserved.job()
-        assert image == b"search"
-        reserved.answer(job)
+async def test_a_suspect_waits_for_a_worker_that_is_not_reserved_for_searches() -> None:
+    scene = Scene()
+    async with played_worker(scene.pool, reserved=True) as reserved, played_worker(scene.pool) as other:
+        before = [scene.bulk(b"before") for _ in range(IMAGES_PER_WORKER)]
+        held = [await other.request() for _ in before]
+        async with played_worker(scene.pool) as first:
+            suspects = await scene.suspects(first, [b"suspect"])
+        search, later = scene.search(), scene.bulk(b"later")
+        request = await reserved.request()
+        assert request.image == b"search"
+        reserved.answer(request)
         other.answer(held[0])
-        async with asyncio.timeout(SECONDS):
-            await search
-            await before[0]
-        await settled()
+        await assert_embedded(search, before[0])
+        await run_ready_tasks()
         assert (reserved.worker.outstanding, other.worker.outstanding) == (0, 1)
         other.answer(held[1])
-        job, image = await other.job()
-        await settled()
-        assert (image, other.worker.outstanding) == (b"suspect", 1)
-        other.answer(job)
-        job, image = await other.job()
-        assert image == b"later"
-        other.answer(job)
-        async with asyncio.timeout(SECONDS):
-            await asyncio.gather(*before, *suspects, later)
+        request = await other.request()
+        await run_ready_tasks()
+        assert (request.image, other.worker.outstanding) == (b"suspect", 1)
+        other.answer(request)
+        request = await other.request()
+        assert request.image == b"later"
+        other.answer(request)
+        await assert_embedded(*before, *suspects, later)

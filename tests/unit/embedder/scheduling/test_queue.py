@@ -1,4 +1,4 @@
-"""Lanes: bounded by number and bytes, first in, first out, also for those that wait for room."""
+"""The queue of a lane is bounded by images and bytes, and serves its callers in order."""
 
 import asyncio
 
@@ -6,91 +6,91 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from embedder.metrics import EmbedderMetrics
-from embedder.scheduling.queue import Lane
-from embedder.scheduling.work_item import Item
+from embedder.scheduling.queue import ImageQueue
+from embedder.scheduling.queued_image import QueuedImage
 from servicekit.errors import Overloaded
 
 
-def lane(max_items: int = 2, max_bytes: int = 100) -> Lane:
-    return Lane("bulk", max_items, max_bytes, EmbedderMetrics(CollectorRegistry()))
+def queue_of(max_images: int = 2, max_bytes: int = 100) -> ImageQueue:
+    return ImageQueue("bulk", max_images, max_bytes, EmbedderMetrics(CollectorRegistry()))
 
 
-def item(size: int = 10) -> Item:
-    return Item(bytes(size), "bulk", deadline=float("inf"))
+def image_of(size: int = 10) -> QueuedImage:
+    return QueuedImage(bytes(size), "bulk", deadline=float("inf"))
 
 
-async def test_a_lane_is_full_by_number() -> None:
-    full = lane()
-    full.put(item())
-    full.put(item())
+async def test_the_number_of_images_is_limited() -> None:
+    queue = queue_of()
+    queue.put(image_of())
+    queue.put(image_of())
     with pytest.raises(Overloaded) as refused:
-        full.put(item())
+        queue.put(image_of())
     assert refused.value.retry_after is not None
 
 
-async def test_a_lane_is_full_by_bytes_but_takes_any_single_image() -> None:
-    full = lane()
-    full.put(item(1000))
+async def test_the_number_of_bytes_is_limited_but_one_image_always_fits() -> None:
+    queue = queue_of()
+    queue.put(image_of(1000))
     with pytest.raises(Overloaded):
-        full.put(item(1))
-    full.take()
-    full.put(item(60))
+        queue.put(image_of(1))
+    queue.take()
+    queue.put(image_of(60))
     with pytest.raises(Overloaded):
-        full.put(item(60))
+        queue.put(image_of(60))
 
 
-async def test_those_that_wait_get_in_in_turn() -> None:
-    busy = lane(max_items=1)
-    first, items = item(), [item() for _ in range(5)]
-    busy.put(first)
-    waiting = [asyncio.create_task(busy.put_in_turn(one)) for one in items]
+async def test_callers_that_wait_for_room_are_served_in_order() -> None:
+    queue = queue_of(max_images=1)
+    first, images = image_of(), [image_of() for _ in range(5)]
+    queue.put(first)
+    waiting = [asyncio.create_task(queue.wait_and_put(image)) for image in images]
     await asyncio.sleep(0)
-    taken = [busy.take()]
-    for _ in items:
+    taken = [queue.take()]
+    for _ in images:
         for _ in range(3):
             await asyncio.sleep(0)
-        taken.append(busy.take())
-    assert taken == [first, *items]
+        taken.append(queue.take())
+    assert taken == [first, *images]
     await asyncio.gather(*waiting)
 
 
-async def test_one_that_stops_waiting_does_not_keep_its_turn() -> None:
-    busy = lane(max_items=1)
-    busy.put(item())
-    leaver = asyncio.create_task(busy.put_in_turn(item()))
+async def test_a_caller_that_leaves_as_its_turn_comes_passes_it_on() -> None:
+    queue = queue_of(max_images=1)
+    queue.put(image_of())
+    leaver = asyncio.create_task(queue.wait_and_put(image_of()))
     await asyncio.sleep(0)
-    stayer_item = item()
-    stayer = asyncio.create_task(busy.put_in_turn(stayer_item))
+    image = image_of()
+    stayer = asyncio.create_task(queue.wait_and_put(image))
     await asyncio.sleep(0)
-    busy.take()
+    queue.take()
     leaver.cancel()
     await asyncio.gather(leaver, return_exceptions=True)
     await asyncio.wait_for(stayer, 20)
-    assert busy.take() is stayer_item
+    assert queue.take() is image
 
 
-async def test_a_dropped_item_makes_room() -> None:
-    busy = lane(max_items=1)
-    gone = item()
-    busy.put(gone)
-    busy.drop(gone)
-    busy.put(item())
-    assert len(busy) == 1
-    busy.drop(gone)
-    assert len(busy) == 1
+async def test_a_dropped_image_makes_room() -> None:
+    queue = queue_of(max_images=1)
+    image = image_of()
+    queue.put(image)
+    queue.drop(image)
+    queue.put(image_of())
+    assert len(queue) == 1
+    queue.drop(image)
+    assert len(queue) == 1
 
 
-async def test_an_image_that_has_been_taken_is_dropped_without_being_written_down() -> None:
-    class Unwritten(bytes):
+async def test_dropping_an_image_that_was_taken_does_not_format_it() -> None:
+    class Unformattable(bytes):
         def __repr__(self) -> str:
-            raise AssertionError("an image is not for reading")
+            raise AssertionError("formatting a large image takes seconds")
 
-    found, other = lane(), item()
-    taken = Item(Unwritten(10), "bulk", deadline=float("inf"))
-    for each in (taken, other):
-        found.put(each)
-    assert found.take() is taken
-    found.drop(taken)
-    assert "Unwritten" not in repr(taken)
-    assert found.first() is other
-    assert len(found) == 1
+    queue, other = queue_of(), image_of()
+    taken = QueuedImage(Unformattable(10), "bulk", deadline=float("inf"))
+    queue.put(taken)
+    queue.put(other)
+    assert queue.take() is taken
+    queue.drop(taken)
+    assert "Unformattable" not in repr(taken)
+    assert queue.first() is other
+    assert len(queue) == 1

@@ -1,25 +1,23 @@
-"""Workers whose other ends a test plays, over real connections."""
+"""Workers that a test plays: real connections, whose other ends the test answers."""
 
 import asyncio
-import json
 import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any
 
 from embedder.metrics import EmbedderMetrics
+from embedder.workers.messages import WorkerOrders, WorkerReady, WorkRequest, WorkResult, to_header, to_request
 from embedder.workers.pool import PoolLimits, WorkerPool
 from embedder.workers.process import WorkerProcess
-from embedder.workers.wire import Ready, Result, WorkerOrders, header
 from servicekit.process.child_process import ChildProcess
 from servicekit.process.frames import frame_start, read_frame
 
 ORDERS = WorkerOrders("fused", {}, "", "", 1, 1, 1, 1, "none", "cpu", 1)
 LIMITS = PoolLimits(workers=1, start_seconds=1, silence_seconds=5, images=100, memory_bytes=1 << 30)
-SECONDS = 20.0
+TIMEOUT_SECONDS = 20.0
 
 
-class Played:
+class PlayedWorker:
     """A worker that answers when the test says so."""
 
     def __init__(self, worker: WorkerProcess, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -27,52 +25,54 @@ class Played:
         self._reader = reader
         self._writer = writer
 
-    async def job(self) -> tuple[dict[str, Any], bytes]:
-        """The next job and its image."""
-        async with asyncio.timeout(SECONDS):
-            job, image = await read_frame(self._reader)
-            return json.loads(job), image
+    async def request(self) -> WorkRequest:
+        """Return the next request that the worker receives."""
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            return to_request(*await read_frame(self._reader))
 
-    def answer(self, job: dict[str, Any], vectors: bytes = bytes(4)) -> None:
-        """Answers a job with vectors, by default one of one number."""
-        self._writer.write(frame_start(header(Result(job["id"])), len(vectors)) + vectors)
+    def answer(self, request: WorkRequest, vectors: bytes = bytes(4)) -> None:
+        """Answer with vectors, by default with one vector of one number."""
+        self._writer.write(frame_start(to_header(WorkResult(request.id)), len(vectors)) + vectors)
 
-    def fail(self, job: dict[str, Any]) -> None:
-        """Answers that the engine failed."""
-        self._writer.write(frame_start(header(Result(job["id"], "embedding_failed", "RuntimeError"))))
+    def fail(self, request: WorkRequest) -> None:
+        """Answer that the engine failed."""
+        self._writer.write(frame_start(to_header(WorkResult(request.id, code="embedding_failed"))))
 
-    def die(self) -> None:
-        """Ends before it answers."""
+    async def exit(self) -> None:
+        """Exit without an answer, and return once the embedder has seen it."""
         self._writer.close()
+        while self.worker.alive:  # noqa: ASYNC110 - another task sees the end of the connection
+            await asyncio.sleep(0)
+        await run_ready_tasks()
 
 
 def played_pool(metrics: EmbedderMetrics) -> WorkerPool:
-    """A pool that starts no workers."""
+    """Return a pool that starts no workers."""
     return WorkerPool(ORDERS, {}, LIMITS, metrics)
 
 
 @asynccontextmanager
-async def played_worker(pool: WorkerPool, *, reserved: bool = False) -> AsyncIterator[Played]:
-    """A worker of the pool while entered."""
+async def played_worker(pool: WorkerPool, *, reserved: bool = False) -> AsyncIterator[PlayedWorker]:
+    """Add a worker to the pool while entered."""
     ours, theirs = socket.socketpair()
     process = await asyncio.create_subprocess_exec("sleep", "60")
     child = ChildProcess(process, *await asyncio.open_connection(sock=ours))
-    worker = WorkerProcess(child, Ready("cpu", "none"))
+    worker = WorkerProcess(child, WorkerReady("cpu", "none"))
     worker.reserved = reserved
     worker.on_change = lambda _: pool.on_change()
-    played = Played(worker, *await asyncio.open_connection(sock=theirs))
+    played = PlayedWorker(worker, *await asyncio.open_connection(sock=theirs))
     pool.workers.append(worker)
     pool.on_change()
     try:
         yield played
     finally:
-        played.die()
+        await played.exit()
         pool.workers.remove(worker)
         worker.kill()
         await worker.stop()
 
 
-async def settled() -> None:
-    """Returns when all that could go on without the other side has."""
+async def run_ready_tasks() -> None:
+    """Return once every task has run as far as it can without a worker."""
     for _ in range(20):
         await asyncio.sleep(0)

@@ -1,5 +1,7 @@
 """Calibration: what a score means, from the best scores of images that have nothing to find."""
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -10,7 +12,9 @@ from trainer.adapter.calibration import MIN_QUERIES, QUANTILES, false_match_scor
 def best_scores(queries: int, gallery: int, seed: int) -> "np.ndarray[tuple[int], np.dtype[np.float32]]":
     """Return the best of `gallery` random scores for each query."""
     random = np.random.default_rng(seed)
-    return np.tanh(random.normal(0.5, 0.15, size=(queries, gallery)).max(axis=1)).astype(np.float32)
+    best: np.ndarray[tuple[int], np.dtype[np.float32]]
+    best = np.tanh(random.normal(0.5, 0.15, size=(queries, gallery)).max(axis=1)).astype(np.float32)
+    return best
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -34,7 +38,7 @@ def test_rates_fall_as_scores_rise() -> None:
     rates = [false_match_rate(score, scores) for score in np.linspace(-1, 1, 500)]
     assert rates[0] == 1.0
     assert rates[-1] == 0.0
-    assert all(first >= second for first, second in zip(rates, rates[1:], strict=False) if first and second)
+    assert all(first >= second for first, second in pairwise(rates) if first and second)
 
 
 def test_too_few_queries_calibrate_nothing() -> None:

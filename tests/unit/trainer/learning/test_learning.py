@@ -49,10 +49,18 @@ def objects(seed: int, groups: Labels | None = None) -> TrainingSet:
     return TrainingSet(unit(seen(0.0)), truth if groups is None else groups, views, numbers, numbers)
 
 
-def settings(steps: int = 100, **others: float) -> Hyperparameters:
+def settings(
+    steps: int = 100, *, pull_weight: float = 10.0, group_pull_weight: float = 1.0, view_weight: float = 1.0
+) -> Hyperparameters:
     """A training for data that has to change much more than a backbone's vectors."""
-    chosen = {"pull_weight": 10.0, "group_pull_weight": 1.0, **others}
-    return Hyperparameters(steps=steps, batch_size=128, learning_rate=0.01, **chosen)
+    return Hyperparameters(
+        steps=steps,
+        batch_size=128,
+        learning_rate=0.01,
+        view_weight=view_weight,
+        pull_weight=pull_weight,
+        group_pull_weight=group_pull_weight,
+    )
 
 
 def learnt(data: TrainingSet, steps: int = 100) -> Learned:
@@ -77,15 +85,35 @@ def test_groups_that_mean_something_are_learnt() -> None:
 def test_what_was_learnt_helps_on_images_that_were_not_there() -> None:
     data, head = objects(1), learnt(objects(1)).head
     fresh = objects(1).views[:, 0]
-    before = retrieve(fresh, data.groups, data.vectors, data.groups).means()["map"]
-    tuned = [rows @ head / np.linalg.norm(rows @ head, axis=1, keepdims=True) for rows in (fresh, data.vectors)]
+    spaces = [rows.astype(np.float32) for rows in (fresh, data.vectors)]
+    before = retrieve(spaces[0], data.groups, spaces[1], data.groups).means()["map"]
+    tuned = [normalised(rows @ head) for rows in spaces]
     assert retrieve(tuned[0], data.groups, tuned[1], data.groups).means()["map"] > before + 0.1
 
 
 def test_views_alone_are_learnt_from() -> None:
-    found = learnt(objects(5, np.full(OBJECTS * EACH, UNGROUPED)))
+    random = np.random.default_rng(5)
+    count, telling = OBJECTS * EACH, 16
+    images = np.concatenate([random.normal(size=(count, telling)), 0.3 * random.normal(size=(count, DIM - telling))], 1)
+    changes = np.where(np.arange(DIM) < telling, 0.4, 3.0)
+    views = images[:, None] + changes * random.normal(size=(count, VIEWS, DIM))
+    numbers = np.arange(count)
+    data = TrainingSet(
+        normalised(images.astype(np.float32)),
+        np.full(count, UNGROUPED),
+        normalised(views.reshape(-1, DIM).astype(np.float32)).reshape(views.shape),
+        numbers,
+        numbers,
+    )
+    found = learnt(data)
     assert found.verdict.adopted, found.verdict.reason
     assert set(found.verdict.parts) == {"views", "neighbourhood"}
+
+
+def test_views_that_contradict_the_frozen_space_are_refused() -> None:
+    """What stays the same in all views of an image is not what makes images alike."""
+    data = objects(5, np.full(OBJECTS * EACH, UNGROUPED))
+    assert not learn(data, PCA, None, settings(200, pull_weight=0.1), lambda _: None).verdict.adopted
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])

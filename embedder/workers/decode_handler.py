@@ -1,0 +1,31 @@
+"""A worker that only decodes, into slots of the arena."""
+
+import time
+
+from embedder.canary import canary_image
+from embedder.decoding.decoder import Decoder
+from embedder.decoding.image_error import ImageError
+from embedder.decoding.inputs import prepare_inputs
+from embedder.workers.arena import Arena
+from embedder.workers.messages import WorkRequest, WorkResult
+
+
+class DecodeHandler:
+    """Decodes an image and its views into the slots of the request."""
+
+    def __init__(self, decoder: Decoder, arena: Arena) -> None:
+        self._decoder = decoder
+        self._arena = arena
+        self._canary = canary_image()
+
+    def handle(self, request: WorkRequest) -> WorkResult:
+        """Return a result without vectors. The slots are filled if it has no code."""
+        started = time.perf_counter()
+        try:
+            image = self._canary if request.canary else request.image
+            inputs = prepare_inputs(self._decoder, image, request.views, request.seed)
+        except ImageError as error:
+            return WorkResult(request.id, code=error.code, message=error.message)
+        for slot, pixels in zip(request.slots, inputs, strict=True):
+            self._arena.write(slot, pixels)
+        return WorkResult(request.id, decode_seconds=time.perf_counter() - started)

@@ -1,0 +1,101 @@
+"""The messages between the embedder and a worker. Each is a frame: a JSON header, and images or vectors as the body."""
+
+import json
+from dataclasses import dataclass, field
+from typing import Literal
+
+FLOAT_BYTES = 4
+
+Role = Literal["fused", "decoder", "engine"]
+
+
+@dataclass(frozen=True)
+class WorkerOrders:
+    """The first message to a worker: what it shall do.
+
+    role: "fused" decodes and infers, "decoder" decodes into slots of the arena, "engine" infers batches of slots.
+    model, canary: the files of the converted model, or "". threads: of a forward pass; all_threads: of one that may use
+    all cores. max_pixels, memory_bytes: limits of decoding. niceness: as for `nice`.
+    """
+
+    role: Role
+    source: dict[str, object]
+    model: str
+    canary: str
+    threads: int
+    all_threads: int
+    max_pixels: int
+    memory_bytes: int
+    engine: str
+    device: str
+    max_batch: int
+    niceness: int = 0
+
+
+@dataclass(frozen=True)
+class WorkerReady:
+    """The first message of a worker: it has embedded the canary, or else `failure` says why it cannot work."""
+
+    device: str = ""
+    engine: str = ""
+    failure: str = ""
+
+
+@dataclass(frozen=True)
+class WorkRequest:
+    """One image for a fused worker or a decoder, or one batch for an engine.
+
+    slots: of the arena, for a decoder to fill or for an engine to infer. canary: embed the worker's own canary, `image`
+    is empty. urgent: go ahead of requests that are not. all_cores: use all cores for it. suspect: the image may have
+    ended another worker.
+    """
+
+    id: int
+    image: bytes = field(default=b"", repr=False)
+    slots: list[int] = field(default_factory=list)
+    views: int = 0
+    seed: int = 0
+    canary: bool = False
+    urgent: bool = False
+    all_cores: bool = False
+    suspect: bool = False
+
+    @property
+    def inputs(self) -> int:
+        """How many images and views it asks for."""
+        return max(1 + self.views, len(self.slots))
+
+
+@dataclass(frozen=True)
+class WorkResult:
+    """The answer to a request.
+
+    vectors: of the image and its views, one after the other (float32, little-endian); empty from a decoder, or if there
+    is an error `code`. batch_size: inputs in the forward pass. memory_bytes: memory of the worker.
+    """
+
+    id: int
+    vectors: bytes = field(default=b"", repr=False)
+    code: str | None = None
+    message: str = ""
+    decode_seconds: float = 0.0
+    copy_seconds: float = 0.0
+    forward_seconds: float = 0.0
+    batch_size: int = 0
+    memory_bytes: int = 0
+
+
+def to_header(message: WorkerOrders | WorkerReady | WorkRequest | WorkResult) -> bytes:
+    """Return a message as the header of a frame, without the bytes that are the body."""
+    fields = {name: value for name, value in vars(message).items() if not isinstance(value, bytes)}
+    return json.dumps(fields, separators=(",", ":")).encode()
+
+
+def to_request(header: bytes, body: bytes) -> WorkRequest:
+    """Return the request in a frame."""
+    return WorkRequest(image=body, **json.loads(header))
+
+
+def to_result(header: bytes, body: bytes) -> WorkResult:
+    """Return the result in a frame."""
+    return WorkResult(vectors=body, **json.loads(header))
