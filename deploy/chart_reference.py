@@ -26,7 +26,7 @@ SERVICES: dict[str, type[ServiceSettings]] = {
     "embedder": EmbedderSettings,
     "trainer": TrainerSettings,
 }
-# Settings that the templates set themselves, mostly from values of their own.
+# Settings that the templates set, mostly from dedicated values.
 SET_BY_TEMPLATES = frozenset(
     {
         *("host", "port", "listen", "health_port", "metrics_host", "metrics_port", "log_level", "log_format"),
@@ -74,7 +74,7 @@ def resolved(schema: Json, node: Json) -> Json:
 
 
 def rows(schema: Json, node: Json, values: Json, path: str = "") -> Iterator[tuple[str, str, str]]:
-    """Yield path, default (as JSON) and description of each value. An object with known keys has a row of its own."""
+    """Yield path, default (as JSON) and description of each value. Objects with known keys have a row, too."""
     for name, reference in node["properties"].items():
         child, at = resolved(schema, reference), f"{path}{name}"
         if "properties" in child:

@@ -7,7 +7,7 @@ import pytest
 from tests.deploy.chart import MATRIX, TOOLS, Rendered, rendered
 
 NEEDED = ("helm/helm", "promtool/promtool", "schemas/.version", "types/.version", "checkov/bin/checkov")
-# `make kube-check` sets this. No other run may touch the cluster of whoever runs the tests.
+# Only `make kube-check` sets this, so that no other run touches the cluster that KUBECONFIG happens to name.
 collect_ignore = [] if os.environ.get("SIMILIS_KUBE_CHECK") else ["cluster"]
 
 

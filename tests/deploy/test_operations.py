@@ -88,7 +88,7 @@ def test_every_error_that_ends_a_finetune_is_explained() -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=[document.name for document in DOCUMENTS])
 def test_every_setting_exists(document: Path) -> None:
     known = {f"SIMILIS_{name.upper()}" for settings in SETTINGS for name in settings.model_fields}
-    # Secrets can be in files, and the compose file has variables of its own.
+    # Secrets can be in files, and the compose file has its own variables.
     known |= {f"{name}_FILE" for name in known} | set(re.findall(r"SIMILIS_\w+", compose_file()))
     named = set(re.findall(r"SIMILIS_[A-Z_]+[A-Z]", document.read_text(encoding="utf-8")))
     assert named - known == set()
@@ -162,7 +162,7 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
 
 
 def test_the_unit_does_not_restart_after_a_wrong_setting() -> None:
-    """`similis up` ends with a status of its own for settings; argparse ends with 2."""
+    """A wrong setting has a special exit status; argparse exits with 2."""
     unit = block("[Service]", "ExecStart=")
     command = re.search(r"^ExecStart=\S*/similis (.*)$", unit, re.MULTILINE)
     assert command is not None

@@ -32,7 +32,7 @@ def custom_resources() -> None:
 
 @pytest.fixture
 def namespace() -> Iterator[Namespace]:
-    """A namespace of its own, with the Secret of the database."""
+    """A separate namespace, with the Secret of the database."""
     yield from new_namespace()
 
 
@@ -51,5 +51,5 @@ def new_namespace() -> Iterator[Namespace]:
         made.apply([secret("similis-postgres")], dry_run=False)
         yield made
     finally:
-        # Without a namespace controller the deletion never ends, so nobody waits for it.
+        # Without a namespace controller the deletion never ends, so do not wait for it.
         kubectl("delete", "namespace", made.name, "--wait=false")

@@ -36,14 +36,25 @@ def claim_is_kept(namespace: Namespace) -> bool:
 def test_turning_autoscaling_on_keeps_the_number_of_pods(namespace: Namespace, kind: str, flags: list[str]) -> None:
     scaled = [*flags, "--set", f"gateway.autoscaling.kind={kind}"]
     namespace.helm("install", "similis", *MINIMAL, "--no-hooks", "--set", "gateway.replicas=3")
-    namespace.helm("upgrade", "similis", *MINIMAL, "--no-hooks", *scaled)
-    assert replicas(namespace, "gateway") == 3
-    # As the autoscaler does.
-    done = kubectl("-n", namespace.name, "scale", "deployment/similis-gateway", "--replicas=5")
-    assert done.returncode == 0, done.stderr
-    for level in ("debug", "info"):
+    for level in ("info", "debug"):
         namespace.helm("upgrade", "similis", *MINIMAL, "--no-hooks", *scaled, "--set", f"logLevel={level}")
-        assert replicas(namespace, "gateway") == 5
+        assert replicas(namespace, "gateway") == 3
+
+
+def test_upgrades_and_rollbacks_leave_the_number_of_pods_to_the_autoscaler(namespace: Namespace) -> None:
+    scaled = ["--set", "gateway.autoscaling.kind=hpa"]
+    namespace.helm("install", "similis", *MINIMAL, "--no-hooks", *scaled)
+    for number, level in ((5, "debug"), (6, "info")):
+        # The autoscaler uses the same subresource.
+        done = kubectl("-n", namespace.name, "scale", "deployment/similis-gateway", f"--replicas={number}")
+        assert done.returncode == 0, done.stderr
+        namespace.helm("upgrade", "similis", *MINIMAL, "--no-hooks", *scaled, "--set", f"logLevel={level}")
+        assert replicas(namespace, "gateway") == number
+    namespace.helm("rollback", "similis", "2", "--no-hooks")
+    assert replicas(namespace, "gateway") == 6
+    # Back to a fixed number, which the autoscaler owns until then.
+    namespace.helm("upgrade", "similis", *MINIMAL, "--no-hooks", "--force-conflicts", "--set", "gateway.replicas=2")
+    assert replicas(namespace, "gateway") == 2
 
 
 def test_releases_of_one_name_share_a_namespace_for_monitoring(
@@ -136,8 +147,8 @@ def test_a_successful_migration_leaves_only_the_api_key(namespace: Namespace) ->
     with migrating(namespace, "install") as helm:
         assert namespace.objects(MIGRATE) >= SUPPORT
         finish(namespace, succeeded=True)
-        said, _ = helm.communicate(timeout=60)
-        assert helm.returncode == 0, said
+        output, _ = helm.communicate(timeout=60)
+        assert helm.returncode == 0, output
     assert namespace.objects(MIGRATE) == {"Secret/similis-api-key"}
 
 
@@ -145,8 +156,8 @@ def test_a_successful_migration_leaves_only_the_api_key(namespace: Namespace) ->
 def test_a_failed_migration_keeps_what_its_job_needs_until_the_release_is_removed(namespace: Namespace) -> None:
     with migrating(namespace, "install") as helm:
         finish(namespace, succeeded=False)
-        said, _ = helm.communicate(timeout=60)
-        assert helm.returncode != 0, said
+        output, _ = helm.communicate(timeout=60)
+        assert helm.returncode != 0, output
     assert namespace.objects(MIGRATE) >= {"Job/similis-migrate", *SUPPORT}
     namespace.helm("uninstall", "similis")
     assert namespace.objects(MIGRATE) == {"Job/similis-migrate", "Secret/similis-api-key"}
@@ -157,6 +168,6 @@ def test_a_failed_migration_keeps_what_its_job_needs_until_the_release_is_remove
 @pytest.mark.usefixtures("unscheduled")
 def test_the_objects_of_a_migration_job_outlive_the_timeout_of_helm(namespace: Namespace) -> None:
     with migrating(namespace, "install", "--timeout", "2s") as helm:
-        said, _ = helm.communicate(timeout=60)
-        assert helm.returncode != 0, said
+        output, _ = helm.communicate(timeout=60)
+        assert helm.returncode != 0, output
     assert namespace.objects(MIGRATE) >= {"Job/similis-migrate", *SUPPORT}

@@ -66,7 +66,7 @@ change the pod template of a Job.
     {{- range $name, $value := include "similis.databaseSettings" .root | fromYaml }}
     - {name: {{ $name }}, value: {{ $value }}}
     {{- end }}
-  # Helm and kubectl then show the last lines of the log as the reason for a failure.
+  # `kubectl describe` then shows the end of the log as the reason for a failure.
   terminationMessagePolicy: FallbackToLogsOnError
   securityContext:
     {{- include "similis.securityContext" (dict "given" .root.Values.gateway.securityContext) | nindent 4 }}

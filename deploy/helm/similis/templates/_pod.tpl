@@ -1,6 +1,7 @@
 {{/*
-The number of pods. An autoscaler owns it, so the chart then repeats the current number: without it, Helm would remove the
-field on the upgrade that turns autoscaling on, and Kubernetes would scale down to one pod.
+The number of pods. Turning autoscaling on removes the field from the manifest; Kubernetes would then scale down to one
+pod. So the chart repeats the current number as long as only Helm owns the field. Once the autoscaler has changed it,
+repeating it would be a conflict. Client-side apply (Helm 3) knows no owners.
 */}}
 {{- define "similis.replicas" -}}
 {{- $own := index .root.Values .component -}}
@@ -8,7 +9,17 @@ field on the upgrade that turns autoscaling on, and Kubernetes would scale down 
 replicas: {{ $own.replicas }}
 {{- else -}}
 {{- with lookup "apps/v1" "Deployment" .root.Release.Namespace (include "similis.componentName" .) -}}
+{{- $applied := false -}}
+{{- $owners := list -}}
+{{- range .metadata.managedFields -}}
+{{- $applied = or $applied (eq .operation "Apply") -}}
+{{- if hasKey (dig "f:spec" dict .fieldsV1) "f:replicas" -}}
+{{- $owners = append $owners .operation -}}
+{{- end -}}
+{{- end -}}
+{{- if or (not $applied) (eq (toJson $owners) (toJson (list "Apply"))) -}}
 replicas: {{ .spec.replicas }}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
