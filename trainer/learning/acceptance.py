@@ -18,7 +18,7 @@ STANDARD_ERRORS = 2.0
 MAX_LOSS = 0.01
 STANDARD_ERRORS_OF_LOSS = 2.0
 JUDGED = ("map", "recall_at_1", "recall_at_10")
-# The frozen space answers the questions about neighbourhoods perfectly, by their definition. This much of mAP must stay.
+# The frozen space answers questions about neighbourhoods perfectly, by definition. This much of mAP has to stay.
 MIN_NEIGHBOURHOOD = 0.8
 # Fewer questions than this do not take an adapter away that was adopted before.
 ENOUGH_QUESTIONS = 20
