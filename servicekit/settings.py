@@ -1,8 +1,8 @@
 """Settings of the services, from environment variables that begin with SIMILIS_ and from secret files.
 
 A field `qdrant_api_key` is read from the file that SIMILIS_QDRANT_API_KEY_FILE names, or else from
-SIMILIS_QDRANT_API_KEY, so that secrets can stay out of the environment. The name of a field that is a path itself ends
-in `_file`; no other field may have that name without the ending.
+SIMILIS_QDRANT_API_KEY, so that secrets can stay out of the environment. A field that holds a path has a name that ends
+in `_file`. Its name without `_file` must not be the name of another field.
 """
 
 import os
@@ -27,7 +27,10 @@ class SecretFiles(PydanticBaseSettingsSource):
     """Read the settings whose `SIMILIS_<NAME>_FILE` variable names a file."""
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[str | None, str, bool]:  # noqa: ARG002
-        """Return the text of the setting's file, None without one. Raises SettingsError if it cannot be read."""
+        """Return the content of the setting's file, or None if no file is named.
+
+        Raises SettingsError if the file cannot be read.
+        """
         variable = f"{PREFIX}{field_name.upper()}_FILE"
         path = os.environ.get(variable)
         if path is None:
@@ -72,15 +75,15 @@ class ServiceSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (not used, but part of the signature)
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Return the sources of settings, the first of which wins."""
+        """Return the sources of settings, in order of precedence."""
         return init_settings, SecretFiles(settings_cls), env_settings
 
 
 @dataclass(frozen=True)
 class TlsFiles:
-    """Paths of PEM files: our certificate with its chain, its key, and the authorities that sign the others.
+    """Paths of PEM files: our certificate with its chain, its key, and the authorities that we trust.
 
-    server_name: the name in the upstreams' certificates; None: the host name of their address.
+    server_name: the name in the certificates of the upstreams; None for the host name of their address.
     """
 
     certificate: Path
@@ -138,5 +141,5 @@ def load_settings(kind: type[S]) -> S:
 
 def _line(place: list[str], message: str) -> str:
     message = message.removeprefix("Value error, ")
-    # A message about several settings names them itself.
+    # A message about several settings already names them.
     return f"{PREFIX}{'_'.join(place).upper()}: {message}" if place else message
