@@ -1,4 +1,4 @@
-"""Settings: paths, secrets from files, and the messages for operators."""
+"""Settings: paths, secrets from files, and error messages for operators."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ def api_key() -> str | None:
     return None if key is None else key.get_secret_value()
 
 
-def test_a_secret_is_read_from_its_file_before_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_a_secret_file_takes_precedence_over_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("SIMILIS_API_KEY", "from the environment")
     assert api_key() == "from the environment"
     secret = tmp_path / "secret"
@@ -32,7 +32,7 @@ def test_a_secret_is_read_from_its_file_before_the_environment(monkeypatch: pyte
     assert api_key() == "hunter2"
 
 
-def test_settings_that_are_paths_are_not_read_as_files(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_setting_that_is_a_path_is_not_read_as_a_secret_file(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("CERT", "KEY", "CA"):
         monkeypatch.setenv(f"SIMILIS_TLS_{name}_FILE", f"/certificates/{name}")
     folder = Path("/certificates")
@@ -40,7 +40,7 @@ def test_settings_that_are_paths_are_not_read_as_files(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(("content", "message"), [(None, "No such file or directory"), (b"\xff", "not UTF-8")])
-def test_a_secret_file_that_cannot_be_read_is_one_line_that_names_the_variable(
+def test_the_error_for_an_unreadable_secret_file_names_the_variable(
     content: bytes | None, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     secret = tmp_path / "secret"
@@ -51,7 +51,7 @@ def test_a_secret_file_that_cannot_be_read_is_one_line_that_names_the_variable(
         load_settings(Example)
 
 
-def test_wrong_values_are_one_line_that_names_each_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_wrong_values_names_each_variable_on_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIMILIS_NICENESS", "20")
     monkeypatch.setenv("SIMILIS_HEALTH_PORT", "secret")
     with pytest.raises(SettingsError, match=r"^SIMILIS_NICENESS: .*; SIMILIS_HEALTH_PORT: [^\n]*$") as error:
@@ -59,7 +59,7 @@ def test_wrong_values_are_one_line_that_names_each_variable(monkeypatch: pytest.
     assert "secret" not in str(error.value)
 
 
-def test_an_incomplete_set_of_tls_files_is_refused_in_one_line_that_names_them(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_an_incomplete_set_of_tls_files_names_the_variables(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIMILIS_TLS_CERT_FILE", "/certificates/tls.crt")
     with pytest.raises(SettingsError, match=r"^SIMILIS_TLS_CERT_FILE, .* must be set together$"):
         load_settings(Example)
