@@ -29,7 +29,7 @@ import numpy as np
 from PIL import Image, ImageFilter, ImageOps
 from prometheus_client import CollectorRegistry
 
-from bench.parts.photographs import images_of
+from bench.parts.photographs import image_files
 from catalog.vectors.projection import Matrix, normalised
 from demo.image_server import image_server
 from demo.instance import instance
@@ -102,7 +102,7 @@ def object_task(folder: Path, seed: int, scenario: str) -> Task:
     queries: dict[str, list[Photograph]] = {}
     for label, found in enumerate(objects):
         part = "objects B" if label in others else "objects A"
-        for position, path in enumerate(images_of(found)):
+        for position, path in enumerate(image_files(found)):
             name = f"{label}-{path.name}"
             photograph = Photograph(name, path.read_bytes(), label, name if label in single else found.name)
             asked = position % QUERY_EVERY == seed % QUERY_EVERY
@@ -118,7 +118,7 @@ def single_task(folder: Path, seed: int) -> Task:
     """Images that are all different, asked for by distorted versions."""
     chance = random.Random(seed)
     database = [
-        Photograph(path.name, path.read_bytes(), label, path.name) for label, path in enumerate(images_of(folder))
+        Photograph(path.name, path.read_bytes(), label, path.name) for label, path in enumerate(image_files(folder))
     ]
     queries: dict[str, list[Photograph]] = {}
     for photograph in database:

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.parts.image_host import image_host
-from bench.parts.photographs import images_of
+from bench.parts.photographs import image_files
 from demo.instance import instance
 from demo.rest_client import RestClient
 
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=20_000, help="rows of collection B (default: %(default)s)")
     parser.add_argument("--seconds", type=float, default=900.0, help="stop searching after this time")
     options = parser.parse_args()
-    photographs = {path.name: path.read_bytes() for path in images_of(options.data)}
+    photographs = {path.name: path.read_bytes() for path in image_files(options.data)}
     names = list(photographs)
     with (
         tempfile.TemporaryDirectory() as folder,

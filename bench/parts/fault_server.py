@@ -1,6 +1,6 @@
-"""Hosts with every fault, in a process of their own: `python -m bench.parts.fault_server SIZE`.
+"""Run image hosts with every fault in a process of their own: `python -m bench.parts.fault_server SIZE`.
 
-Prints the ports of the three hosts; answers each line on standard input with how often each picture was asked for.
+Prints the ports of the three hosts. Answers each line on standard input with the number of requests for each picture.
 """
 
 import asyncio
@@ -12,16 +12,16 @@ from tests.integration.trainer.parts.fault_plan import FaultyHosts
 
 
 async def serve(picture_size: int) -> None:
-    """Serves until standard input ends."""
+    """Serve until standard input ends."""
     async with AsyncExitStack() as stack:
         hosts = await FaultyHosts.serve(stack, picture_size)
-        _say([hosts.main.port, hosts.limited.port, hosts.dead.port])
+        _print_json([hosts.main.port, hosts.limited.port, hosts.dead.port])
         while await asyncio.to_thread(sys.stdin.readline):
-            _say(dict(hosts.main.pictures_served))
+            _print_json(dict(hosts.main.pictures_served))
 
 
-def _say(what: object) -> None:
-    sys.stdout.write(json.dumps(what) + "\n")
+def _print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value) + "\n")
     sys.stdout.flush()
 
 
