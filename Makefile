@@ -14,8 +14,8 @@ PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test check check-style check-types check-generated check-fast tools helm-check chart
-.PHONY: docker-check dashboard docs proto constraints clean
+.PHONY: help setup up demo test check check-style check-types check-generated check-fast tools helm-check kube-check
+.PHONY: chart docker-check dashboard docs proto constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,7 +49,7 @@ check-style: $(STAMP)
 	ruff check .
 
 check-types: $(STAMP)
-	mypy $(PACKAGES) demo deploy/grafana deploy/tools.py deploy/chart_reference.py docs
+	mypy $(PACKAGES) demo bench deploy docs tests
 
 check-generated: $(STAMP)
 	python docs/configuration_reference.py --check
@@ -69,6 +69,10 @@ dashboard: $(STAMP) ## regenerate the Grafana dashboard
 
 helm-check: $(STAMP) tools ## test the Helm chart with the real helm, without a cluster
 	pytest $(PARALLEL) tests/deploy
+
+kube-check: $(STAMP) tools ## install the chart on the API server that KUBECONFIG names; KUBE_CRDS=FOLDER adds resources
+	@test -n "$(KUBECONFIG)" || { echo "Set KUBECONFIG to the configuration of a cluster to test on." >&2; exit 1; }
+	SIMILIS_KUBE_CHECK=1 KUBECONFIG="$(KUBECONFIG)" KUBE_CRDS="$(KUBE_CRDS)" pytest --numprocesses=2 tests/deploy/cluster
 
 tools: $(STAMP) ## download the chart's test tools (helm, promtool, checkov) into build/tools
 	@python deploy/tools.py

@@ -27,7 +27,7 @@ import psutil
 
 from bench.parts.image_host import image_host
 from bench.parts.photographs import image_files
-from bench.search_beside_finetune import COPY_SCORE, filled, finetuned
+from bench.search_beside_finetune import COPY_SCORE, create_filled, finetune
 from demo.instance import instance
 from demo.rest_client import Refused, RestClient
 from tests.ports import free_port
@@ -133,13 +133,13 @@ def measure(data: Path, images: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder, image_host(data) as host, ExitStack() as running:
         similis = Instance(Path(folder), free_port(), running)
         client = RestClient(similis.start(), (Path(folder) / "admin-key").read_text(encoding="ascii").strip())
-        searched = filled(client, "A", [f"{host.address}{name}" for name in names])
-        finetuned(client, searched)
+        searched = create_filled(client, "A", [f"{host.address}{name}" for name in names])
+        finetune(client, searched)
         searching = Searching(client, searched, photographs)
         thread = threading.Thread(target=searching.run)
         thread.start()
         before = host.requests()
-        other = filled(client, "B", [f"{host.address}{n}/{names[n % len(names)]}" for n in range(images)])
+        other = create_filled(client, "B", [f"{host.address}{n}/{names[n % len(names)]}" for n in range(images)])
         began = time.monotonic()
         info, not_killed = similis.finetune_with_kills(client, other)
         seconds = time.monotonic() - began

@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from json import loads
 
 import asyncpg
 
@@ -34,7 +35,8 @@ ON CONFLICT (index_id, image_id) DO NOTHING
 """
 
 LIVE = """
-SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim, i.score_quantiles
+SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim, i.score_quantiles,
+       i.quality -> 'false_match_scores' AS false_match_scores
 FROM collections c LEFT JOIN indexes i ON i.id = c.live_index
 WHERE c.id = $1 AND c.deleting_at IS NULL
 """
@@ -55,7 +57,8 @@ ORDER BY f.image_id LIMIT $3
 """
 
 DROPPABLE = """
-SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim, i.score_quantiles
+SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim, i.score_quantiles,
+       i.quality -> 'false_match_scores' AS false_match_scores
 FROM indexes i JOIN collections c ON c.id = i.collection_id JOIN jobs j ON j.id = i.job_id
 WHERE c.live_index IS DISTINCT FROM i.id AND CASE
     WHEN i.published_at IS NOT NULL THEN i.superseded_at < now() - make_interval(secs => $1)
@@ -96,6 +99,32 @@ class BaseStoresNeeded:
         return checksums is None or any(checksum.startswith(checksum_prefix) for checksum in checksums)
 
 
+# False match rates, ascending. The false match rate of a score is the share of queries without a match in the
+# collection whose best result scores at least as much. An index stores the score for each of these rates.
+FALSE_MATCH_RATES = (
+    *(1e-6, 1e-5, 1e-4, 3e-4, 0.001, 0.002, 0.003, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08),
+    *(0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0),
+)
+
+
+def false_match_rate(score: float, scores: Sequence[float]) -> float | None:
+    """Return the share, 0 to 1, of queries without a match whose best result scores at least `score`; None if unknown.
+
+    scores: the scores of an index at FALSE_MATCH_RATES, descending; empty if unknown.
+    """
+    if len(scores) != len(FALSE_MATCH_RATES):
+        return None
+    if score >= scores[0]:
+        return 0.0
+    if score <= scores[-1]:
+        return 1.0
+    below = next(place for place, limit in enumerate(scores) if score >= limit)
+    high, low = scores[below - 1], scores[below]
+    share = (score - low) / (high - low) if high > low else 1.0
+    rate = FALSE_MATCH_RATES[below] + share * (FALSE_MATCH_RATES[below - 1] - FALSE_MATCH_RATES[below])
+    return round(rate, 6)
+
+
 @dataclass(frozen=True)
 class Index:
     """An index. backbone: the checksum of the backbone that its vectors come from.
@@ -111,6 +140,7 @@ class Index:
     backbone: str
     dim: int | None
     score_quantiles: Sequence[float] = ()
+    false_match_scores: Sequence[float] = ()
 
     def percentile(self, score: float) -> float | None:
         """Return the percentage of pairs of unrelated images that score lower; None if unknown."""
@@ -118,6 +148,10 @@ class Index:
             return None
         below = bisect_left(self.score_quantiles, score)
         return round(100 * below / len(self.score_quantiles), 1)
+
+    def false_match_rate(self, score: float) -> float | None:
+        """Return the share of queries for something that is not there whose best result scores at least this much."""
+        return false_match_rate(score, self.false_match_scores)
 
 
 @dataclass(frozen=True)
@@ -302,4 +336,5 @@ def _index(row: asyncpg.Record) -> Index:
         backbone=row["backbone"],
         dim=row["dim"],
         score_quantiles=row["score_quantiles"] or (),
+        false_match_scores=loads(row["false_match_scores"] or "[]"),
     )

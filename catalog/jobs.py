@@ -7,7 +7,7 @@ from enum import Enum
 import asyncpg
 
 from catalog import collections
-from catalog.postgres.database import Database
+from catalog.postgres.database import Connection, Database
 from catalog.postgres.notifications import notify
 from servicekit.errors import InvalidRequest, NotFound, ServiceError
 
@@ -16,6 +16,10 @@ LEASE_SECONDS = 30.0
 MAX_ATTEMPTS = 10
 
 ACTIVE = "SELECT * FROM jobs WHERE collection_id = $1 AND state IN ('queued', 'running')"
+
+ROW_COUNT = "SELECT row_count FROM contents WHERE collection_id = $1 AND revision = $2"
+
+INSERT = "INSERT INTO jobs (collection_id, revision, force, refresh) VALUES ($1, $2, $3, $4) RETURNING *"
 
 CLAIM = """
 UPDATE jobs SET state = 'running', token = token + 1, attempts = attempts + 1, worker = $1,
@@ -151,41 +155,27 @@ class Jobs:
     async def enqueue(
         self, collection_id: int, *, backbone: str | None, force: bool, refresh: bool = False
     ) -> tuple[Job | None, bool]:
-        """Return the collection's active job and whether it is new, or None if there is nothing to learn.
+        """Queue a finetune. Returns the collection's active job and whether it is new; no job if nothing has changed.
 
-        backbone: the checksum that the embedder serves; None if it does not answer. force: queue a job even if there
-        is nothing to learn. refresh: fetch, embed and learn everything again. Raises InvalidRequest:
-        collection_not_found, collection_empty.
+        backbone: the checksum that the embedder serves; None if it does not answer. force: queue a job even if nothing
+        has changed. refresh: fetch, embed and learn everything again. Raises InvalidRequest: collection_not_found,
+        collection_empty.
         """
         async with self._database.transaction() as connection:
             revision = await collections.lock(connection, collection_id)
             active = await connection.fetchrow(ACTIVE, collection_id)
             if active is not None:
                 return _job(active), False
-            rows = await connection.fetchval(
-                "SELECT row_count FROM contents WHERE collection_id = $1 AND revision = $2", collection_id, revision
-            )
-            if not rows:
-                raise InvalidRequest(
-                    "The collection has no images. Upload a CSV before finetuning.", code="collection_empty"
-                )
-            live = await connection.fetchrow(LIVE, collection_id)
-            newest = live is not None and live["is_newest"] and backbone in (None, live["backbone"])
-            if newest and not (force or refresh):
+            await _require_images(connection, collection_id, revision)
+            if not (force or refresh) and await _is_up_to_date(connection, collection_id, backbone):
                 return None, False
-            row = await connection.fetchrow(
-                "INSERT INTO jobs (collection_id, revision, force, refresh) VALUES ($1, $2, $3, $4) RETURNING *",
-                collection_id,
-                revision,
-                force,
-                refresh,
-            )
+            row = await connection.fetchrow(INSERT, collection_id, revision, force, refresh)
             assert row is not None, "an INSERT returns its row"  # noqa: S101
             await notify(connection)
             return _job(row), True
 
     async def claim(self, worker: str) -> Job | None:
-        """Lease the oldest job that is queued or whose lease has expired to a worker; None if there is none."""
+        """Lease the oldest waiting job to a worker: queued, or with an expired lease. Returns None if there is none."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(CLAIM, worker, self._lease_seconds)
         return None if row is None else _job(row)
@@ -226,14 +216,14 @@ class Jobs:
             await notify(connection)
 
     async def request_cancel(self, job_id: int) -> Job:
-        """Request a job to end and notify its worker. An ended job stays as it is. Raises NotFound, job_not_found."""
+        """Ask a job to end and notify its worker. An ended job stays unchanged. Raises NotFound, job_not_found."""
         async with self._database.connection() as connection:
             await connection.execute(CANCEL_JOB, job_id)
             await notify(connection)
         return await self.get(job_id)
 
     async def cancel_active(self, collection_id: int) -> Job | None:
-        """Request a collection's active job to end and notify its worker. Returns None if there is none."""
+        """Ask a collection's active job to end and notify its worker. Returns None if there is none."""
         async with self._database.connection() as connection:
             row = await connection.fetchrow(CANCEL_ACTIVE, collection_id)
             await notify(connection)
@@ -256,6 +246,17 @@ class Jobs:
 def lease_lost(job: Job) -> LeaseLost:
     """Return the error for a job that another worker has now, or that has ended."""
     return LeaseLost(f"Job {job.id} is no longer leased to this worker.")
+
+
+async def _require_images(connection: Connection, collection_id: int, revision: int) -> None:
+    if not await connection.fetchval(ROW_COUNT, collection_id, revision):
+        message = "The collection has no images. Add some before finetuning."
+        raise InvalidRequest(message, code="collection_empty")
+
+
+async def _is_up_to_date(connection: Connection, collection_id: int, backbone: str | None) -> bool:
+    live = await connection.fetchrow(LIVE, collection_id)
+    return live is not None and live["is_newest"] and backbone in (None, live["backbone"])
 
 
 def _job(row: asyncpg.Record) -> Job:

@@ -22,7 +22,8 @@ from demo.rest_client import Refused, RestClient
 
 NAME = "Demo photographs"
 POLL_SECONDS = 0.2
-FINETUNE_SECONDS = 240.0
+# Long enough for a slow or busy machine.
+FINETUNE_SECONDS = 600.0
 COPY_SCORE = 0.99
 TERMINATED = 143
 # The demo says itself how far it is. Warnings and errors of Similis are shown.

@@ -1,7 +1,7 @@
-"""Writes what the chart says of its values: comments in values.yaml, the table in README.md, settings in the schema.
+"""Write the reference of the chart's values: comments in values.yaml, the table in README.md, settings in the schema.
 
-What a value means stands in values.schema.json alone, and what the services can be told in their `config.py`.
-`python deploy/chart_reference.py` brings the three files in step with them; `--check` fails when they are not.
+values.schema.json describes the values, and the services' `config.py` define their settings.
+`python deploy/chart_reference.py` updates the three files; `--check` fails if they are out of date.
 """
 
 import json
@@ -26,8 +26,8 @@ SERVICES: dict[str, type[ServiceSettings]] = {
     "embedder": EmbedderSettings,
     "trainer": TrainerSettings,
 }
-# Given by the templates, mostly from values of their own.
-GIVEN = frozenset(
+# Settings that the templates set themselves, mostly from values of their own.
+SET_BY_TEMPLATES = frozenset(
     {
         *("host", "port", "listen", "health_port", "metrics_host", "metrics_port", "log_level", "log_format"),
         *("shutdown_grace_seconds", "drain_seconds", "tls_cert_file", "tls_key_file", "tls_ca_file", "tls_server_name"),
@@ -38,7 +38,7 @@ GIVEN = frozenset(
     }
 )
 
-# Of the one-machine run, whose databases are on the gateway's disk: in a cluster they do nothing.
+# Settings of the one-machine run, where the databases are on the gateway's disk. They have no effect in a cluster.
 NOT_IN_A_CLUSTER = frozenset({"data_directory", "min_free_disk_bytes"})
 
 KEY = re.compile(r"( *)([A-Za-z]\w*):")
@@ -47,17 +47,17 @@ Json = dict[str, Any]
 
 
 def settings_of(service: str) -> list[str]:
-    """The settings of a service that `<service>.settings` may name."""
+    """Return the settings of a service that `<service>.settings` may contain."""
     fields = SERVICES[service].model_fields
     return sorted(
         name
         for name, field in fields.items()
-        if name not in GIVEN | NOT_IN_A_CLUSTER and "SecretStr" not in str(field.annotation)
+        if name not in SET_BY_TEMPLATES | NOT_IN_A_CLUSTER and "SecretStr" not in str(field.annotation)
     )
 
 
 def schema_text(schema: Json) -> str:
-    """The schema as its file holds it, with the settings of today."""
+    """Return the content of the schema's file, with the current settings of the services."""
     for service in SERVICES:
         names = schema["properties"][service]["properties"]["settings"]["propertyNames"]
         names["enum"] = settings_of(service)
@@ -65,7 +65,7 @@ def schema_text(schema: Json) -> str:
 
 
 def resolved(schema: Json, node: Json) -> Json:
-    """The node, or what its reference stands for."""
+    """Return the node, or the definition that it refers to."""
     reference = node.get("$ref")
     if reference is None:
         return node
@@ -74,7 +74,7 @@ def resolved(schema: Json, node: Json) -> Json:
 
 
 def rows(schema: Json, node: Json, values: Json, path: str = "") -> Iterator[tuple[str, str, str]]:
-    """Each value: its path, its default as JSON, what it means. Objects of known keys are described by a row too."""
+    """Yield path, default (as JSON) and description of each value. An object with known keys has a row of its own."""
     for name, reference in node["properties"].items():
         child, at = resolved(schema, reference), f"{path}{name}"
         if "properties" in child:
@@ -85,16 +85,16 @@ def rows(schema: Json, node: Json, values: Json, path: str = "") -> Iterator[tup
 
 
 def readme_text(readme: str, schema: Json, values: Json) -> str:
-    """The README with the table of today between its marks."""
+    """Return the README with the current table between its marks."""
     before, _, rest = readme.partition(BEGIN)
     _, _, after = rest.partition(END)
     lines = [f"| {name} | {default} | {meaning} |" for name, default, meaning in rows(schema, schema, values)]
-    table = "\n".join(["| value | default | |", "|---|---|---|", *lines])
+    table = "\n".join(["| value | default | description |", "|---|---|---|", *lines])
     return f"{before}{BEGIN}{table}\n{END}{after}"
 
 
 def values_text(values: str, schema: Json) -> str:
-    """values.yaml with what each value means in a comment above it. The comment at its top stays."""
+    """Return values.yaml with a comment above each value. The comment at the top stays."""
     head, _, rest = values.partition("\n\n")
     lines: list[str] = []
     path: list[str] = []
@@ -111,7 +111,7 @@ def values_text(values: str, schema: Json) -> str:
 
 
 def described(schema: Json, path: list[str]) -> Iterator[str]:
-    """What the value at the path means, or nothing when it is a key of the operator's own."""
+    """Yield the description of the value at a path, or nothing for a key that the schema does not know."""
     node = schema
     for name in path:
         if name not in node.get("properties", {}):
@@ -121,7 +121,7 @@ def described(schema: Json, path: list[str]) -> Iterator[str]:
 
 
 def main(arguments: list[str]) -> int:
-    """Writes the files, or with `--check` says whether they are in step."""
+    """Write the files, or report with `--check` which of them are out of date."""
     schema_path, readme_path, values_path = (
         CHART / name for name in ("values.schema.json", "README.md", "values.yaml")
     )
@@ -135,7 +135,7 @@ def main(arguments: list[str]) -> int:
     stale = [path for path, text in fresh.items() if path.read_text(encoding="utf-8") != text]
     if "--check" in arguments:
         for path in stale:
-            sys.stderr.write(f"{path.name} is out of step: run 'make chart'.\n")
+            sys.stderr.write(f"{path.name} is out of date: run 'make chart'.\n")
         return 1 if stale else 0
     for path in stale:
         path.write_text(fresh[path], encoding="utf-8")

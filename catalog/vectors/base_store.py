@@ -79,7 +79,7 @@ class BaseStore:
             await self.client.delete(self.name, models.PointIdsList(points=list(ids)), wait=True)
 
     async def drop(self) -> None:
-        """Remove the store. A store that does not exist is no error."""
+        """Remove the store. A missing store is not an error."""
         with qdrant_errors():
             await self.client.delete_collection(self.name)
 

@@ -87,7 +87,7 @@ class Generations:
         return [Hit(int(point.id), min(point.score, 1.0)) for point in answer.points]
 
     async def drop(self, name: str) -> None:
-        """Remove a generation. A generation that does not exist is no error."""
+        """Remove a generation. A missing generation is not an error."""
         with qdrant_errors():
             await self._client.delete_collection(name)
 

@@ -1,8 +1,8 @@
-"""Names of our Qdrant collections: what each one holds can be read from its name.
+"""Names of our Qdrant collections: they say what each one holds.
 
-<prefix>-c<collection>-g<index>        a generation: the vectors of one index
-<prefix>-c<collection>-b<checksum>     a base store: the backbone's own vectors
-<prefix>-c<collection>-v<checksum>     a base store of augmented views
+- `PREFIX-c1-g2`: a generation, with the vectors of index 2 of collection 1.
+- `PREFIX-c1-bCHECKSUM`: a base store of collection 1, with the vectors of the backbone that has this checksum.
+- `PREFIX-c1-vCHECKSUM`: the same for augmented views.
 """
 
 import re

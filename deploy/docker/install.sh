@@ -1,35 +1,41 @@
 #!/bin/sh
-# Makes a virtual environment that holds one service and nothing else: `install.sh SERVICE DIRECTORY`, in the
-# repository's root. Images are built with it, and `make docker-check` runs it where there is no container engine.
+# Create a virtual environment for one service: `install.sh SERVICE DIRECTORY`, in the root of the repository. The
+# Dockerfile runs it, and so does `make docker-check` on machines without a container engine.
 #
-# TORCH_INDEX: a package index to take torch from, as its builds for processors alone are not on every index; empty:
-# the same index as for everything else. TORCH_VARIANT: cpu or cuda, what that torch must be; empty: either.
+# TORCH_VARIANT: cpu or cuda; the build fails if torch is the other variant. Empty: any variant.
+# TORCH_INDEX: the package index for torch. Empty: PyTorch's own index of CPU builds for TORCH_VARIANT=cpu, because most
+# indexes only have the CUDA build, and otherwise the index that all other packages come from.
 set -eu
 
 service=$1
 directory=$2
+variant=${TORCH_VARIANT:-}
+index=${TORCH_INDEX:-}
+if [ "$variant" = cpu ] && [ -z "$index" ]; then
+    index=https://download.pytorch.org/whl/cpu
+fi
 
 python3 -m venv "$directory"
 pip() { "$directory/bin/python" -m pip --disable-pip-version-check --no-input "$@"; }
 
 # Dependency groups need pip 25.1.
 pip install --quiet pip==26.3
-if [ "$service" != gateway ] && [ -n "${TORCH_INDEX:-}" ]; then
-    # What torch itself needs comes with the group, from the index that everything else comes from.
-    pip install --quiet --constraint constraints.txt --no-deps --index-url "$TORCH_INDEX" torch
+if [ "$service" != gateway ] && [ -n "$index" ]; then
+    # The dependencies of torch come with the group, from the ordinary index.
+    pip install --quiet --constraint constraints.txt --no-deps --index-url "$index" torch
 fi
 pip install --quiet --constraint constraints.txt --group "$service"
 pip install --quiet --no-deps .
 
-if [ "$service" != gateway ] && [ -n "${TORCH_VARIANT:-}" ]; then
-    "$directory/bin/python" - "$TORCH_VARIANT" <<'CHECK'
+if [ "$service" != gateway ] && [ -n "$variant" ]; then
+    "$directory/bin/python" - "$variant" <<'CHECK'
 import sys
 import torch
 
 found = "cpu" if torch.version.cuda is None else "cuda"
 if found != sys.argv[1]:
-    sys.exit(f"this torch is built for {found}, not for {sys.argv[1]}: set TORCH_INDEX")
+    sys.exit(f"TORCH_VARIANT is {sys.argv[1]}, but this torch is built for {found}: set TORCH_INDEX to another index")
 CHECK
 fi
-# Nothing is installed into a finished image.
+# A finished image installs nothing.
 pip uninstall --quiet --yes pip setuptools

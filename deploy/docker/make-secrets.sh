@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes the passwords that docker-compose.yaml reads, in the folder `secrets` beside it. What is there stays.
+# Create the passwords that docker-compose.yaml reads, in the folder `secrets` beside it. Existing ones stay.
 set -eu
 umask 077
 
@@ -8,7 +8,7 @@ mkdir -p "$folder"
 
 random() { od -An -N32 -tx1 /dev/urandom | tr -d ' \n'; }
 
-# Readable for all, in a folder that only its owner enters: containers read them as users of their own.
+# The files are readable for all, because the containers run as different users. Only the owner can enter the folder.
 keep() {
     cat > "$folder/$1.new"
     chmod 0444 "$folder/$1.new"
@@ -22,6 +22,8 @@ if [ ! -e "$folder/database-url" ]; then
 fi
 if [ ! -e "$folder/qdrant-config.yaml" ]; then
     key=$(random)
+    read_only=$(random)
     printf '%s' "$key" | keep qdrant-api-key
-    printf 'service:\n  api_key: %s\n' "$key" | keep qdrant-config.yaml
+    printf '%s' "$read_only" | keep qdrant-read-only-api-key
+    printf 'service:\n  api_key: %s\n  read_only_api_key: %s\n' "$key" "$read_only" | keep qdrant-config.yaml
 fi

@@ -1,4 +1,4 @@
-"""Writes the Grafana dashboard: `python -m deploy.grafana.dashboard`, or `make dashboard`."""
+"""Write the Grafana dashboard: `python -m deploy.grafana.dashboard`, or `make dashboard`."""
 
 import json
 from pathlib import Path
@@ -10,11 +10,11 @@ FILE = Path(__file__).parents[1] / "helm" / "similis" / "files" / "dashboard.jso
 
 
 def dashboard() -> Json:
-    """The dashboard as Grafana (10 and newer) imports it."""
+    """Return the dashboard as Grafana (10 and newer) imports it."""
     return {
         "uid": "similis",
         "title": "Similis",
-        "description": "Image similarity search: searches, finetunes, and the parts behind them.",
+        "description": "Image similarity search: searches, finetunes and the services behind them.",
         "tags": ["similis"],
         "schemaVersion": 39,
         "editable": True,
@@ -52,14 +52,14 @@ def _label(name: str, selector: str = "") -> Json:
         "sort": 1,
         "multi": True,
         "includeAll": True,
-        # Also what has no such label: outside of Kubernetes there is neither namespace nor release.
+        # Also matches series without the label: outside Kubernetes there is no namespace and no release.
         "allValue": ".*",
         "current": {"text": ["All"], "value": ["$__all"]},
     }
 
 
 def render() -> str:
-    """The dashboard's file."""
+    """Return the content of the dashboard's file."""
     return json.dumps(dashboard(), indent=2, ensure_ascii=False) + "\n"
 
 

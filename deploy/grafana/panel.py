@@ -1,4 +1,4 @@
-"""Panels and rows of a Grafana dashboard, and how they become its JSON."""
+"""Panels and rows of a Grafana dashboard, and their JSON."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,28 +9,32 @@ Json = dict[str, object]
 # A dashboard is 24 columns wide.
 COLUMNS = 24
 DATASOURCE: Json = {"type": "prometheus", "uid": "${datasource}"}
-# What "*" stands for between the braces of a selector: the installation that is looked at.
+# Replaces "*" between the braces of a selector: the selected installation.
 SELECTED = 'namespace=~"$namespace", release=~"$release", job=~"$job"'
 
 
 @dataclass(frozen=True)
 class Query:
-    """An expression, in which `{*}` and `{…, *}` select the installation. legend: of each series, with {{label}}s."""
+    """A PromQL expression, in which `{*}` and `{…, *}` select the installation.
+
+    legend: the legend of each series, with {{label}}s.
+    """
 
     expression: str
     legend: str = ""
 
     @property
     def promql(self) -> str:
-        """The expression as Grafana sends it, once it has filled in its variables."""
+        """The expression with the variables that Grafana fills in."""
         return self.expression.replace("*}", f"{SELECTED}}}")
 
 
 @dataclass(frozen=True)
 class Panel:
-    """One panel. unit: Grafana's name of the unit. width, height: in Grafana's grid.
+    """One panel.
 
-    worry, alarm: from which value it turns yellow and red, in the panel's unit; below which value if `falling`.
+    unit: Grafana's name of the unit. width, height: in units of Grafana's grid. worry, alarm: thresholds for yellow and
+    red, in the panel's unit. The panel changes above them, or below them if `falling`.
     """
 
     title: str
@@ -46,7 +50,7 @@ class Panel:
     falling: bool = False
 
     def to_json(self, number: int, x: int, y: int) -> Json:
-        """The panel with its id and its place."""
+        """Return the panel with its id and position."""
         return {
             "id": number,
             "type": self.kind,
@@ -84,7 +88,7 @@ class Panel:
         return defaults
 
     def _steps(self) -> list[Json]:
-        """Grafana's thresholds: each colour from its value upwards, the first one from below everything."""
+        """Return Grafana's thresholds: a colour applies from its value upwards, the first one below all values."""
         colours = [("green", None), ("yellow", self.worry), ("red", self.alarm)]
         if self.falling:
             colours = [("red", None), ("yellow", self.alarm), ("green", self.worry)]
@@ -104,14 +108,14 @@ class Panel:
 
 @dataclass(frozen=True)
 class Row:
-    """Panels under a heading, placed from left to right; a panel that does not fit begins a new line."""
+    """Panels under a heading, from left to right. A panel that does not fit starts a new line."""
 
     title: str
     panels: Sequence[Panel]
 
 
 def placed(rows: Sequence[Row]) -> list[Json]:
-    """The panels of all rows from top to bottom, each with its id and its place."""
+    """Return the panels of all rows from top to bottom, each with its id and position."""
     found: list[Json] = []
     y = 0
     for row in rows:

@@ -1,18 +1,20 @@
-"""What the dashboard shows, from what an operator asks first to what is asked last."""
+"""The rows of the dashboard, in the order in which an operator needs them."""
 
 from deploy.grafana.panel import Panel, Query, Row
 
 SEARCH = 'http_route="/api/collection/{id}/search", *'
 RATE = "$__rate_interval"
 BAD = 'http_response_status_code=~"5..|429"'
+# Other programs export metrics of the same names, so expressions with them keep only processes of Similis.
+OURS = "and on (namespace, release, job, instance) similis_build_info{*}"
 
 
 def quantiles(metric: str, labels: str = "*", by: str = "") -> list[Query]:
-    """The median, the 95th and the 99th percentile of a histogram, by a label if one is given."""
+    """Return the median, the 95th and the 99th percentile of a histogram, optionally by a label."""
     grouping, legend = (f"le, {by}", f" {{{{{by}}}}}") if by else ("le", "")
     return [
         Query(
-            f"histogram_quantile({quantile}, sum by ({grouping}) (rate({metric}_bucket{{{labels}}}[{RATE}])))",
+            f"histogram_quantile({quantile}, sum by ({grouping}) (rate({metric}_bucket{{{labels}}}[{RATE}]) {OURS}))",
             f"p{quantile * 100:.0f}{legend}",
         )
         for quantile in (0.5, 0.95, 0.99)
@@ -20,20 +22,20 @@ def quantiles(metric: str, labels: str = "*", by: str = "") -> list[Query]:
 
 
 def means(metric: str, by: str) -> list[Query]:
-    """The mean of a histogram, by a label."""
+    """Return the mean of a histogram, by a label."""
     total = f"sum by ({by}) (rate({metric}_sum{{*}}[{RATE}]))"
     return [Query(f"{total} / sum by ({by}) (rate({metric}_count{{*}}[{RATE}]))", f"{{{{{by}}}}}")]
 
 
 def mean(metric: str, legend: str) -> Query:
-    """The mean of a histogram over everything."""
+    """Return the mean of a histogram over all labels."""
     return Query(f"sum(rate({metric}_sum{{*}}[{RATE}])) / sum(rate({metric}_count{{*}}[{RATE}]))", legend)
 
 
 def rates(metric: str, by: str, labels: str = "*") -> list[Query]:
-    """Per second, by labels."""
+    """Return a rate per second, by labels."""
     legend = " ".join(f"{{{{{label.strip()}}}}}" for label in by.split(","))
-    return [Query(f"sum by ({by}) (rate({metric}{{{labels}}}[{RATE}]))", legend)]
+    return [Query(f"sum by ({by}) (rate({metric}{{{labels}}}[{RATE}]) {OURS})", legend)]
 
 
 SEARCHES = Row(
@@ -48,7 +50,7 @@ SEARCHES = Row(
             height=4,
         ),
         Panel(
-            "Failed or turned away",
+            "Failed or rejected searches",
             [
                 Query(
                     f"(sum(rate(http_server_request_duration_seconds_count{{{BAD}, {SEARCH}}}[{RATE}])) or vector(0))"
@@ -56,7 +58,7 @@ SEARCHES = Row(
                 )
             ],
             kind="stat",
-            description="5xx and 429. Promised: at most 0.1 % within 30 days.",
+            description="5xx and 429. Objective: at most 0.1 % within 30 days.",
             unit="percentunit",
             width=6,
             height=4,
@@ -64,10 +66,10 @@ SEARCHES = Row(
             alarm=0.0144,
         ),
         Panel(
-            "95 % are answered within",
+            "Search latency (p95)",
             quantiles("http_server_request_duration_seconds", SEARCH)[1:2],
             kind="stat",
-            description="Promised: 99 % within a second.",
+            description="Objective: 99 % within a second.",
             unit="s",
             width=6,
             height=4,
@@ -75,8 +77,8 @@ SEARCHES = Row(
             alarm=1,
         ),
         Panel(
-            "Requests under way",
-            [Query("sum(http_server_active_requests{*})")],
+            "Requests in progress",
+            [Query(f"sum(http_server_active_requests{{*}} {OURS})")],
             kind="stat",
             width=6,
             height=4,
@@ -87,11 +89,11 @@ SEARCHES = Row(
             unit="reqps",
             stacked=True,
         ),
-        Panel("Time to answer a search", quantiles("http_server_request_duration_seconds", SEARCH), unit="s", alarm=1),
+        Panel("Search latency", quantiles("http_server_request_duration_seconds", SEARCH), unit="s", alarm=1),
         Panel(
-            "Where the time goes (mean)",
+            "Search stages (mean)",
             means("similis_search_stage_duration_seconds", "stage"),
-            description="Stages follow each other: index, queue, embed, query, rows.",
+            description="In order: index, queue, embed, query, rows.",
             unit="s",
             stacked=True,
         ),
@@ -109,7 +111,7 @@ FINETUNES = Row(
             height=4,
         ),
         Panel(
-            "Oldest in the queue",
+            "Oldest queued job",
             [Query("max(similis_jobs_oldest_queued_seconds{*})")],
             kind="stat",
             unit="s",
@@ -119,7 +121,7 @@ FINETUNES = Row(
             alarm=3600,
         ),
         Panel(
-            "Longest without progress",
+            "Longest time without progress",
             [Query("max(similis_job_oldest_progress_seconds{*})")],
             kind="stat",
             unit="s",
@@ -129,7 +131,7 @@ FINETUNES = Row(
             alarm=1800,
         ),
         Panel(
-            "Leases that ran out",
+            "Expired leases",
             [Query("max(similis_jobs_lease_expired{*})")],
             kind="stat",
             width=6,
@@ -138,20 +140,20 @@ FINETUNES = Row(
         ),
         Panel("Jobs by state", [Query("max by (state) (similis_jobs{*})", "{{state}}")]),
         Panel(
-            "Jobs that ended, per hour",
+            "Finished jobs per hour",
             [Query("sum by (outcome) (increase(similis_trainer_jobs_total{*}[1h]))", "{{outcome}}")],
         ),
-        Panel("Time of a phase (mean)", means("similis_trainer_phase_duration_seconds", "phase"), unit="s"),
+        Panel("Phase duration (mean)", means("similis_trainer_phase_duration_seconds", "phase"), unit="s"),
         Panel("Images by outcome", rates("similis_trainer_images_total", "outcome"), unit="cps", stacked=True),
         Panel(
-            "Images that failed, by reason",
+            "Failed images by reason",
             rates("similis_trainer_image_failures_total", "reason"),
-            description="docs/operations.md says what each reason means.",
+            description="docs/operations.md explains the reasons.",
             unit="cps",
             stacked=True,
         ),
         Panel(
-            "Downloaded",
+            "Download rate",
             [Query(f"sum(rate(similis_trainer_downloaded_bytes_total{{*}}[{RATE}]))", "bytes")],
             unit="Bps",
         ),
@@ -178,16 +180,16 @@ EMBEDDER = Row(
             stacked=True,
         ),
         Panel(
-            "Wait for a worker (p95)",
+            "Queue wait (p95)",
             quantiles("embedder_queue_wait_seconds", by="lane")[1:2],
             unit="s",
             width=9,
             alarm=0.5,
         ),
-        Panel("Images that wait", [Query("sum by (lane) (embedder_queue_items{*})", "{{lane}}")], width=6),
-        Panel("Bytes that wait", [Query("sum by (lane) (embedder_queue_bytes{*})", "{{lane}}")], unit="bytes", width=6),
+        Panel("Queued images", [Query("sum by (lane) (embedder_queue_items{*})", "{{lane}}")], width=6),
+        Panel("Queued bytes", [Query("sum by (lane) (embedder_queue_bytes{*})", "{{lane}}")], unit="bytes", width=6),
         Panel(
-            "Time of each step (mean)",
+            "Step duration (mean)",
             [
                 mean("embedder_decode_seconds", "decode an image"),
                 mean("embedder_copy_seconds", "copy a batch"),
@@ -197,15 +199,15 @@ EMBEDDER = Row(
             width=6,
         ),
         Panel(
-            "Images of a forward pass (mean)",
+            "Batch size (mean)",
             [mean("embedder_batch_size", "images")],
             width=6,
         ),
         Panel(
-            "Workers that ended, and images tried again, per hour",
+            "Worker exits and retries per hour",
             [
                 Query("sum by (reason) (increase(embedder_worker_ends_total{*}[1h]))", "{{reason}}"),
-                Query("sum(increase(embedder_retries_total{*}[1h]))", "tried again"),
+                Query("sum(increase(embedder_retries_total{*}[1h]))", "retries"),
             ],
             width=24,
             height=6,
@@ -214,13 +216,13 @@ EMBEDDER = Row(
 )
 
 STORES = Row(
-    "What is stored",
+    "Storage",
     (
         Panel(
-            "Upstreams that answer",
+            "Reachable upstreams",
             [Query("min by (upstream) (similis_upstream_up{*})", "{{upstream}}")],
             kind="stat",
-            description="1: every process that asks gets an answer.",
+            description="1: every process reaches it.",
             width=12,
             height=4,
             alarm=1,
@@ -228,7 +230,7 @@ STORES = Row(
         ),
         Panel("Collections", [Query("max(similis_collections{*})")], kind="stat", width=4, height=4),
         Panel("Images", [Query("max(similis_images{*})")], kind="stat", width=4, height=4),
-        Panel("Images that can be searched", [Query("max(similis_index_images{*})")], kind="stat", width=4, height=4),
+        Panel("Searchable images", [Query("max(similis_index_images{*})")], kind="stat", width=4, height=4),
         Panel(
             "Free disk space",
             [Query("min by (volume) (similis_disk_free_bytes{*})", "{{volume}}")],
@@ -241,7 +243,7 @@ STORES = Row(
             [Query("max(similis_images{*})", "in contents"), Query("max(similis_index_images{*})", "in indexes")],
         ),
         Panel(
-            "Age of what the database said",
+            "Age of the catalog figures",
             [
                 Query("time() - max(similis_catalog_refreshed_timestamp_seconds{*})", "seconds"),
                 Query(f"sum(rate(similis_catalog_refresh_failures_total{{*}}[{RATE}]))", "failures per second"),
@@ -253,10 +255,10 @@ STORES = Row(
 )
 
 REQUESTS = Row(
-    "Requests between the parts",
+    "Requests between services",
     (
         Panel(
-            "API by route and status",
+            "API requests by route and status",
             rates(
                 "http_server_request_duration_seconds_count",
                 "http_route, http_response_status_code",
@@ -264,43 +266,46 @@ REQUESTS = Row(
             ),
             unit="reqps",
         ),
-        Panel("Uploads: time of a stage (mean)", means("similis_upload_stage_duration_seconds", "stage"), unit="s"),
+        Panel("Upload stages (mean)", means("similis_upload_stage_duration_seconds", "stage"), unit="s"),
         Panel(
-            "Removed by the janitor, per hour",
+            "Removed by the janitor per hour",
             [Query("sum by (kind) (increase(similis_trainer_janitor_removed_total{*}[1h]))", "{{kind}}")],
         ),
         Panel(
-            "RPCs that failed, as servers see them",
+            "Failed RPCs (server side)",
             rates(
                 "rpc_server_duration_seconds_count", "rpc_method, rpc_grpc_status_code", 'rpc_grpc_status_code!="OK", *'
             ),
             unit="reqps",
         ),
         Panel(
-            "RPCs that failed, as clients see them",
+            "Failed RPCs (client side)",
             rates(
                 "rpc_client_duration_seconds_count", "rpc_method, rpc_grpc_status_code", 'rpc_grpc_status_code!="OK", *'
             ),
             unit="reqps",
         ),
         Panel(
-            "RPCs as clients see them (p95)", quantiles("rpc_client_duration_seconds", by="rpc_method")[1:2], unit="s"
+            "RPC latency (client side, p95)", quantiles("rpc_client_duration_seconds", by="rpc_method")[1:2], unit="s"
         ),
     ),
 )
 
+# The labels that identify a process.
+PROCESS = "{{job}} {{service}} {{instance}}"
+
 PROCESSES = Row(
     "Processes",
     (
-        Panel("Processors in use", rates("process_cpu_seconds_total", "job, service, instance"), unit="short"),
-        Panel("Memory", [Query("process_resident_memory_bytes{*}", "{{job}} {{service}} {{instance}}")], unit="bytes"),
-        Panel("Open files", [Query("process_open_fds{*}", "{{job}} {{service}} {{instance}}")]),
+        Panel("CPU usage", rates("process_cpu_seconds_total", "job, service, instance"), unit="short"),
+        Panel("Memory", [Query(f"process_resident_memory_bytes{{*}} {OURS}", PROCESS)], unit="bytes"),
+        Panel("Open files", [Query(f"process_open_fds{{*}} {OURS}", PROCESS)]),
         Panel(
-            "Starts, per hour",
+            "Process starts per hour",
             [
                 Query(
-                    "sum by (job, service, instance) (changes(process_start_time_seconds{*}[1h]))",
-                    "{{job}} {{service}} {{instance}}",
+                    f"sum by (job, service, instance) (changes(process_start_time_seconds{{*}}[1h]) {OURS})",
+                    PROCESS,
                 )
             ],
             width=12,

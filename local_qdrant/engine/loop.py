@@ -127,6 +127,7 @@ def main() -> None:
     gc.freeze()
     shards = OpenShards(Storage(arguments.data), arguments.open, arguments.indexing_threads)
     serve(link, shards)
+    link.close()
     shards.close_all()
 
 

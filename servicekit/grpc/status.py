@@ -1,59 +1,94 @@
-"""The table between the error tree and gRPC, in both directions."""
+"""Service errors over gRPC, in both directions.
 
-from collections.abc import Iterable
+The status carries Google's rich error model (https://google.aip.dev/193): an ErrorInfo with our code and the error's
+class, and a RetryInfo where waiting helps.
+"""
+
 from typing import cast
 
 import grpc
+from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
+from google.rpc.error_details_pb2 import ErrorInfo, RetryInfo
+from google.rpc.status_pb2 import Status
+from grpc_status import rpc_status
 
 from servicekit import errors
 
-CODE_KEY = "similis-error-code"
-RETRY_AFTER_KEY = "similis-retry-after"
+DOMAIN = "similis"
+CLASS_KEY = "class"
+# gRPC's own clients do not retry a call whose status has this trailer.
+DO_NOT_RETRY = ("grpc-retry-pushback-ms", "-1")
 
 STATUS_OF: dict[type[errors.ServiceError], grpc.StatusCode] = {
     errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
     errors.Forbidden: grpc.StatusCode.PERMISSION_DENIED,
     errors.NotFound: grpc.StatusCode.NOT_FOUND,
     errors.FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
-    errors.TooLarge: grpc.StatusCode.OUT_OF_RANGE,
+    errors.TooLarge: grpc.StatusCode.INVALID_ARGUMENT,
     errors.Overloaded: grpc.StatusCode.RESOURCE_EXHAUSTED,
     errors.Unavailable: grpc.StatusCode.UNAVAILABLE,
-    errors.UpstreamFailed: grpc.StatusCode.ABORTED,
+    errors.UpstreamFailed: grpc.StatusCode.UNAVAILABLE,
     errors.DeadlineExceeded: grpc.StatusCode.DEADLINE_EXCEEDED,
-    errors.NoSpace: grpc.StatusCode.DATA_LOSS,
+    errors.NoSpace: grpc.StatusCode.RESOURCE_EXHAUSTED,
 }
-ERROR_OF = {status: kind for kind, status in STATUS_OF.items()}
+_CLASSES = {kind.__name__: kind for kind in STATUS_OF}
+
+Trailers = tuple[tuple[str, str | bytes], ...]
 
 
 def status_of(error: errors.ServiceError) -> grpc.StatusCode:
-    """The status of the error's class, or of the nearest of its bases that has one."""
-    for kind in type(error).__mro__:
-        if kind in STATUS_OF:
-            return STATUS_OF[kind]
-    return grpc.StatusCode.INTERNAL
+    """Return the status of the error's class, or of its nearest base class that has one."""
+    return STATUS_OF.get(_class_of(error), grpc.StatusCode.INTERNAL)
 
 
-def trailing_metadata(error: errors.ServiceError) -> tuple[tuple[str, str], ...]:
-    """What travels beside the status: the stable code, and the seconds to wait if there are any."""
-    pairs = [(CODE_KEY, error.code)]
+def trailing_metadata(error: errors.ServiceError) -> Trailers:
+    """Return the trailers with which the caller restores the error."""
+    kind = _class_of(error)
+    status = Status(code=status_of(error).value[0], message=error.message)
+    info = ErrorInfo(reason=error.code.upper(), domain=DOMAIN, metadata={CLASS_KEY: kind.__name__})
+    status.details.add().Pack(info)
     if error.retry_after is not None:
-        pairs.append((RETRY_AFTER_KEY, str(error.retry_after)))
-    return tuple(pairs)
+        delay = Duration()
+        delay.FromNanoseconds(round(error.retry_after * 1e9))
+        status.details.add().Pack(RetryInfo(retry_delay=delay))
+    trailers: Trailers = tuple(rpc_status.to_status(status).trailing_metadata)
+    # The channel retries UNAVAILABLE, which is right for a replica that goes away. What failed behind this service
+    # fails for every replica.
+    return (*trailers, DO_NOT_RETRY) if kind is errors.UpstreamFailed else trailers
 
 
 def from_rpc_error(error: grpc.aio.AioRpcError, *, upstream: str) -> errors.ServiceError:
-    """The error of the tree that an upstream's status stands for.
+    """Return the service error that an upstream answered with.
 
-    A status that the upstream did not choose itself (a broken connection, a defect) becomes Unavailable,
-    named after the upstream; its text is for logs, so it is not carried over.
+    A status that the upstream did not choose itself (a broken connection, a defect) becomes Unavailable, named after
+    the upstream. Its text is meant for logs and is left out.
     """
-    trailing = cast("Iterable[tuple[str, str | bytes]]", error.trailing_metadata() or ())
-    metadata = {key: value for key, value in trailing if isinstance(value, str)}
-    kind = ERROR_OF.get(error.code())
-    code = metadata.get(CODE_KEY)
-    if kind is errors.DeadlineExceeded:
-        return errors.DeadlineExceeded(f"The {upstream} did not answer in time.", code=code)
-    if kind is None or code is None:
+    info, retry_after = _details(error)
+    if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
+        message = f"The {upstream} did not answer in time."
+        return errors.DeadlineExceeded(message, code=info.reason.lower() or None)
+    kind = _CLASSES.get(info.metadata[CLASS_KEY])
+    if kind is None:
         return errors.Unavailable(f"The {upstream} is not available.", code=f"{upstream}_unavailable")
-    retry_after = metadata.get(RETRY_AFTER_KEY)
-    return kind(error.details() or "", code=code, retry_after=float(retry_after) if retry_after is not None else None)
+    return kind(error.details() or "", code=info.reason.lower(), retry_after=retry_after)
+
+
+def _class_of(error: errors.ServiceError) -> type[errors.ServiceError]:
+    return next((kind for kind in type(error).__mro__ if kind in STATUS_OF), errors.ServiceError)
+
+
+def _details(error: grpc.aio.AioRpcError) -> tuple[ErrorInfo, float | None]:
+    """Return our ErrorInfo, empty if there is none, and the seconds to wait."""
+    info, retry = ErrorInfo(), RetryInfo()
+    try:
+        status = rpc_status.from_call(cast("grpc.Call", error)) or Status()
+        for detail in status.details:
+            detail.Unpack(info)
+            detail.Unpack(retry)
+    except (ValueError, DecodeError):
+        # Not from one of our services, but from something between them and us.
+        return ErrorInfo(), None
+    if info.domain != DOMAIN:
+        return ErrorInfo(), None
+    return info, retry.retry_delay.ToNanoseconds() / 1e9 if retry.HasField("retry_delay") else None

@@ -24,7 +24,7 @@ async def instance_database(root: Path) -> AsyncIterator[str]:
         check_private(sockets, data)
         yield database_url(sockets)
         return
-    sys.stderr.write("similis: Similis is not running, so its database is started for this command\n")
+    sys.stderr.write("similis: the instance is not running, so its database is started for this command\n")
     # No minimum of free space: a full disk is no reason not to delete a key.
     async with open_data_directory(root, min_free_bytes=0) as data, running_database(data) as url:
         yield url

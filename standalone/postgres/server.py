@@ -15,7 +15,7 @@ from standalone.instance.data_directory import DataDirectory
 from standalone.postgres.binaries import account_for, program_directory
 from standalone.process.child_log import ChildLog
 from standalone.process.supervisor import ChildSpec, RestartPolicy, describe_status
-from standalone.process.tethered_process import Account, Command, spawn
+from standalone.process.tethered_process import Account, ChildCommand, spawn
 
 log = get_logger(__name__)
 
@@ -101,7 +101,7 @@ def postgres_spec(data: DataDirectory, run_directory: Path) -> ChildSpec:
 
     account = account_for(data.cluster)
     settings = [argument for name, value in TUNING.items() for argument in ("-c", f"{name}={value}")]
-    command = Command(
+    command = ChildCommand(
         arguments=(str(program_directory(account) / "postgres"), "-D", HERE, *settings),
         environment=_environment(),
         directory=data.cluster,
@@ -148,7 +148,7 @@ async def _connect(run_directory: Path) -> asyncpg.Connection:
 async def _initdb(cluster: Path, account: Account | None, output: ChildLog) -> None:
     options = ("--auth=trust", "--encoding=UTF8", "--locale-provider=builtin", "--locale=C.UTF-8", "--no-instructions")
     arguments = (str(program_directory(account) / "initdb"), "-D", HERE, "-U", SUPERUSER, *options)
-    process = await spawn(Command(arguments, _environment(), cluster, account), output)
+    process = await spawn(ChildCommand(arguments, _environment(), cluster, account), output)
     try:
         status = await process.wait()
     except asyncio.CancelledError:

@@ -25,7 +25,7 @@ class Account:
 
 
 @dataclass(frozen=True)
-class Command:
+class ChildCommand:
     """What to run and how. `arguments` starts with the path of the program. Only `environment` may hold secrets."""
 
     arguments: tuple[str, ...]
@@ -73,7 +73,7 @@ class TetheredProcess:
                 os.killpg(self.pid, signal.SIGKILL)
 
 
-async def spawn(command: Command, output: ChildLog, *, inherited: tuple[int, ...] = ()) -> TetheredProcess:
+async def spawn(command: ChildCommand, output: ChildLog, *, inherited: tuple[int, ...] = ()) -> TetheredProcess:
     """Start a command that keeps the file descriptors `inherited` open. Raises OSError.
 
     Call it on the main thread: the kernel sends the death signal when the thread that started the child ends.

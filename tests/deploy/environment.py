@@ -1,10 +1,10 @@
-"""What a container of a release is told."""
+"""The environment of a release's containers."""
 
 from tests.deploy.chart import Document, Rendered
 
 
 def container_environment(release: Rendered, container: Document) -> dict[str, str]:
-    """The variables of a container that stand in the release."""
+    """Return the variables of a container that the release itself sets."""
     found: dict[str, str] = {}
     for source in container.get("envFrom", []):
         if "configMapRef" in source:
@@ -13,11 +13,11 @@ def container_environment(release: Rendered, container: Document) -> dict[str, s
 
 
 def main_container(deployment: Document) -> Document:
-    """The service's own container."""
+    """Return the service's own container."""
     containers: list[Document] = deployment["spec"]["template"]["spec"]["containers"]
     return containers[0]
 
 
 def settings(release: Rendered, deployment: Document) -> dict[str, str]:
-    """The environment of a Deployment's own container."""
+    """Return the environment of a Deployment's own container."""
     return container_environment(release, main_container(deployment))

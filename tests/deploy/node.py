@@ -1,7 +1,7 @@
-"""Runs the containers of rendered pods as processes of this machine, much as a node would.
+"""Run the containers of rendered pods as processes of this machine, much as a node would.
 
-A container is its arguments and its environment, from nothing: no variable of ours passes. Its volumes are folders, and
-its ports free ones; both are put in place of what the release says wherever an argument or a variable names them.
+A process gets the arguments and the environment of its container, and nothing from the environment of the tests. Its
+volumes are folders and its ports are free ones; both replace those of the release in arguments and variables.
 """
 
 import asyncio
@@ -23,24 +23,27 @@ from tests.deploy.chart import Document, Rendered
 from tests.deploy.environment import container_environment
 from tests.ports import free_port
 
-# Ends of addresses and whole values that are ports.
+# A port at the end of an address, or a value that is a port.
 PORT = re.compile(r"(?:(?<=:)|^)(\d{2,5})(?=$|/)")
 
 
 class ProbeFailed(Exception):
-    """A container did not come up, or went down."""
+    """A container did not start, or it ended."""
 
 
 @dataclass
 class Node:
-    """A machine with a folder for volumes. `secrets` holds files by Secret and key; `hosts` addresses by Service."""
+    """A machine with a folder for volumes.
+
+    secrets: files by Secret and key. hosts: addresses by Service.
+    """
 
     folder: Path
     secrets: dict[str, dict[str, str]]
     hosts: dict[str, str] = field(default_factory=dict)
 
     def volume(self, pod: Document, name: str) -> Path:
-        """The folder of a volume, with the files that it brings."""
+        """Return the folder of a volume, with the files of its Secret."""
         (volume,) = (item for item in pod["volumes"] if item["name"] == name)
         folder = self.folder / name
         folder.mkdir(parents=True, exist_ok=True)
@@ -50,7 +53,7 @@ class Node:
         return folder
 
     async def run(self, release: Rendered, pod: Document, container: Document) -> str:
-        """Runs a container to its end and gives what it said. Raises ProbeFailed unless its status is 0."""
+        """Run a container to its end and return its output. Raises ProbeFailed unless its status is 0."""
         process = await self._start(release, pod, container, {}, asyncio.subprocess.PIPE)
         try:
             async with asyncio.timeout(60):
@@ -58,12 +61,12 @@ class Node:
         finally:
             await _killed(process)
         if process.returncode != 0:
-            raise ProbeFailed(f"{container['name']} ended with {process.returncode}: {output.decode()}")
+            raise ProbeFailed(f"{container['name']} ended with status {process.returncode}: {output.decode()}")
         return output.decode()
 
     @asynccontextmanager
     async def running(self, release: Rendered, deployment: Document) -> "AsyncIterator[RunningPod]":
-        """The pod of a Deployment, with what runs before it, up to where its startup probe passes."""
+        """Run the pod of a Deployment. It yields once the init containers are done and the startup probe passes."""
         pod = deployment["spec"]["template"]["spec"]
         for container in pod.get("initContainers", []):
             await self.run(release, pod, container)
@@ -89,19 +92,19 @@ class Node:
             mount["mountPath"]: str(self.volume(pod, mount["name"])) for mount in container.get("volumeMounts", [])
         }
         environment = container_environment(release, container)
-        told = {name: self._placed(value, folders, ports) for name, value in environment.items()}
-        program, *arguments = [self._placed(argument, folders, {}) for argument in container["args"]]
+        local = {name: self._local(value, folders, ports) for name, value in environment.items()}
+        program, *arguments = [self._local(argument, folders, {}) for argument in container["args"]]
         commands = {"python": sys.executable, "similis": str(Path(sys.executable).parent / "similis")}
         return await asyncio.create_subprocess_exec(
             *(commands[program], *arguments),
-            env={"PATH": os.defpath, "HOME": folders.get("/tmp", "/nonexistent"), **told},
+            env={"PATH": os.defpath, "HOME": folders.get("/tmp", "/nonexistent"), **local},
             cwd="/",
             stdout=output,
             stderr=asyncio.subprocess.STDOUT if output is not None else None,
         )
 
-    def _placed(self, text: str, folders: dict[str, str], ports: dict[int, int]) -> str:
-        """What the release says, as it is on this machine."""
+    def _local(self, text: str, folders: dict[str, str], ports: dict[int, int]) -> str:
+        """Replace the release's hosts, folders and ports by those of this machine."""
         for service, address in self.hosts.items():
             text = text.replace(service, address)
         for path, folder in folders.items():
@@ -112,7 +115,7 @@ class Node:
 
 @dataclass(frozen=True)
 class RunningPod:
-    """A container that runs; `ports` maps those of the release to those of this machine."""
+    """A running container. `ports` maps the release's ports to those of this machine."""
 
     pod: Document
     container: Document
@@ -120,32 +123,32 @@ class RunningPod:
     process: asyncio.subprocess.Process
 
     def port(self, name: str) -> int:
-        """The machine's port of a named port."""
+        """Return the port of this machine for a named port."""
         (found,) = (port["containerPort"] for port in self.container["ports"] if port["name"] == name)
         return self.ports[found]
 
     async def started(self) -> None:
-        """Asks the startup probe as often as the release says. Raises ProbeFailed."""
+        """Run the startup probe as often as the release allows. Raises ProbeFailed."""
         probe = self.container["startupProbe"]
         for _ in range(probe["failureThreshold"] * 10):
             if self.process.returncode is not None:
-                raise ProbeFailed(f"{self.container['name']} ended with {self.process.returncode}")
+                raise ProbeFailed(f"{self.container['name']} ended with status {self.process.returncode}")
             if await self.probe("startupProbe"):
                 return
-            # More often than a kubelet, for the sake of the tests' time.
+            # Faster than a kubelet, to keep the tests short.
             await asyncio.sleep(probe["periodSeconds"] / 10)
         raise ProbeFailed(f"{self.container['name']} did not start")
 
     async def ready(self) -> None:
-        """Returns when the readiness probe passes. Raises TimeoutError."""
+        """Wait until the readiness probe passes. Raises TimeoutError."""
         await self.passes("readinessProbe")
 
     async def unready(self) -> None:
-        """Returns when the readiness probe fails. Raises TimeoutError."""
+        """Wait until the readiness probe fails. Raises TimeoutError."""
         await self._until("readinessProbe", passes=False)
 
     async def passes(self, name: str) -> None:
-        """Returns when a probe passes: one slow answer is no failure. Raises TimeoutError."""
+        """Wait until a probe passes; a single slow answer does not count. Raises TimeoutError."""
         await self._until(name, passes=True)
 
     async def _until(self, name: str, *, passes: bool) -> None:
@@ -154,18 +157,17 @@ class RunningPod:
                 await asyncio.sleep(0.02)
 
     async def probe(self, name: str) -> bool:
-        """Whether the probe passes now."""
+        """Return whether a probe passes now."""
         probe = self.container[name]
         if "httpGet" in probe:
             port = self.port(probe["httpGet"]["port"])
             return await _http_ok(f"http://127.0.0.1:{port}{probe['httpGet']['path']}", probe["timeoutSeconds"])
-        asked = probe["grpc"]
-        return await _serving(
-            f"127.0.0.1:{self.ports[asked['port']]}", asked.get("service", ""), probe["timeoutSeconds"]
-        )
+        action = probe["grpc"]
+        target = f"127.0.0.1:{self.ports[action['port']]}"
+        return await _serving(target, action.get("service", ""), probe["timeoutSeconds"])
 
     async def stop(self) -> int:
-        """SIGTERM, and the exit status. Raises TimeoutError after the grace period that the release gives."""
+        """Send SIGTERM and return the exit status. Raises TimeoutError after the release's grace period."""
         self.process.send_signal(signal.SIGTERM)
         async with asyncio.timeout(self.pod["terminationGracePeriodSeconds"]):
             return await self.process.wait()

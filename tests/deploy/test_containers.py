@@ -1,7 +1,7 @@
-"""The commands and settings that the chart gives start the real services, and end them without a failed request.
+"""The chart's commands and settings start the real services and stop them without a failed request.
 
-On real Postgres and Qdrant, with mutual TLS between the services, from the Job of the migrations to the pod of
-`helm test`.
+The tests run everything from the migration Job to the pod of `helm test`, on a real Postgres and the one-machine
+Qdrant, with mutual TLS between the services.
 """
 
 import asyncio
@@ -20,7 +20,8 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from similis.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 
 from catalog.postgres.migrate import migrate
-from tests.deploy.chart import NAMESPACE, Rendered, rendered
+from tests.deploy.chart import NAMESPACE, Document, Rendered, rendered
+from tests.deploy.environment import settings
 from tests.deploy.node import Node, RunningPod
 from tests.integration.databases import new_database
 from tests.integration.embedder_process import MODEL_CACHE
@@ -28,13 +29,11 @@ from tests.integration.gateway.parts import running_postgres
 from tests.integration.qdrant_process import running_qdrant
 from tests.unit.embedder.decoding.photographs import encoded, photograph
 
-pytestmark = [
-    pytest.mark.asyncio(loop_scope="module"),
-]
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 IMAGE = encoded(photograph().resize((400, 300)), "JPEG")
 KEY = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFG"
-# Loopback only, and no seconds spent on what the tests do not look at.
+# Loopback only, and without delays that the tests do not check.
 FLAGS = {
     "listenAddress": "127.0.0.1",
     "embedder.drainSeconds": "5",
@@ -49,7 +48,7 @@ FLAGS = {
 
 @dataclass(frozen=True)
 class Deployed:
-    """The three services of a release, each ready, and where they run."""
+    """The three services of a release. All of them are ready."""
 
     release: Rendered
     node: Node
@@ -58,12 +57,17 @@ class Deployed:
     gateway: RunningPod
 
     @property
+    def gateway_deployment(self) -> Document:
+        """The Deployment of the gateway."""
+        return self.release.one("Deployment", "similis-gateway")
+
+    @property
     def url(self) -> str:
-        """Where the API is."""
+        """The URL of the API."""
         return f"http://127.0.0.1:{self.gateway.port('http')}"
 
     def channel(self, pod: RunningPod) -> grpc.aio.Channel:
-        """A connection to the gRPC port of a pod, with the certificate of the release."""
+        """Return a channel to the gRPC port of a pod, with the certificate of the release."""
         files = {name: text.encode() for name, text in self.node.secrets["similis-tls"].items()}
         credentials = grpc.ssl_channel_credentials(files["ca.crt"], files["tls.key"], files["tls.crt"])
         named = [("grpc.ssl_target_name_override", "similis.internal")]
@@ -84,7 +88,7 @@ async def deployed(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) 
         qdrant = await stack.enter_async_context(running_qdrant(folder / "qdrant"))
         secrets = {"similis-postgres": {"url": database}, "first": {"api-key": KEY}, "similis-tls": _certificate()}
         node = Node(folder, secrets)
-        # The conversion of the model is not what is tested here.
+        # Do not convert the model again.
         MODEL_CACHE.mkdir(parents=True, exist_ok=True)
         (folder / "models").mkdir()
         (folder / "models" / "converted").symlink_to(MODEL_CACHE)
@@ -105,7 +109,7 @@ async def deployed(postgres_url: str, tmp_path_factory: pytest.TempPathFactory) 
 
 
 def _certificate() -> dict[str, str]:
-    """A certificate as the Secret of `tls.existingSecret` holds it."""
+    """Return the content of the Secret that `tls.existingSecret` names."""
     authority = trustme.CA()
     issued = authority.issue_cert("similis.internal")
     return {
@@ -131,7 +135,7 @@ async def test_all_probes_pass(deployed: Deployed) -> None:
             await pod.passes(name)
 
 
-async def test_a_trainer_without_a_schema_waits_and_is_not_restarted(
+async def test_a_trainer_without_a_schema_stays_alive_and_becomes_ready_after_the_migration(
     deployed: Deployed, postgres_url: str, tmp_path: Path
 ) -> None:
     async with new_database(postgres_url, migrated=False) as url:
@@ -144,7 +148,7 @@ async def test_a_trainer_without_a_schema_waits_and_is_not_restarted(
             await pod.ready()
 
 
-async def test_metrics_are_on_the_port_of_their_name(deployed: Deployed) -> None:
+async def test_metrics_are_served_on_the_metrics_port_only(deployed: Deployed) -> None:
     async with aiohttp.ClientSession() as session:
         for pod in (deployed.embedder, deployed.trainer, deployed.gateway):
             async with session.get(f"http://127.0.0.1:{pod.port('metrics')}/metrics") as answer:
@@ -152,10 +156,10 @@ async def test_metrics_are_on_the_port_of_their_name(deployed: Deployed) -> None
                 service = pod.container["name"]
                 assert f'similis_build_info{{service="{service}"' in await answer.text()
         async with session.get(f"{deployed.url}/metrics") as answer:
-            assert answer.status == 404, "the port that the world sees shows metrics"
+            assert answer.status == 404, "metrics must not be on the public port"
 
 
-async def test_nobody_calls_without_a_certificate(deployed: Deployed) -> None:
+async def test_calls_without_a_certificate_are_refused(deployed: Deployed) -> None:
     for pod in (deployed.embedder, deployed.trainer):
         async with grpc.aio.insecure_channel(f"127.0.0.1:{pod.port('grpc')}") as channel:
             stub: Any = health_pb2_grpc.HealthStub(channel)
@@ -163,15 +167,15 @@ async def test_nobody_calls_without_a_certificate(deployed: Deployed) -> None:
                 await stub.Check(health_pb2.HealthCheckRequest(), timeout=5)
 
 
-async def test_the_pod_of_helm_test_is_content(deployed: Deployed) -> None:
+async def test_the_pod_of_helm_test_succeeds(deployed: Deployed) -> None:
     pod = deployed.release.one("Pod", "similis-test")["spec"]
     (container,) = pod["containers"]
     deployed.node.hosts[f"http://similis-gateway.{NAMESPACE}.svc:80"] = deployed.url
-    said = await deployed.node.run(deployed.release, pod, container)
-    assert said.splitlines() == ["GET /readyz 200", "POST /api/verify 200", "GET /api/collection/list 200"]
+    output = await deployed.node.run(deployed.release, pod, container)
+    assert output.splitlines() == ["GET /readyz 200", "POST /api/verify 200", "GET /api/collection/list 200"]
 
 
-async def test_an_embedder_that_ends_answers_what_it_took_up_and_what_still_comes(deployed: Deployed) -> None:
+async def test_a_stopping_embedder_answers_accepted_and_late_calls(deployed: Deployed) -> None:
     deployment = deployed.release.one("Deployment", "similis-embedder")
     async with deployed.node.running(deployed.release, deployment) as pod:
         await pod.ready()
@@ -184,7 +188,7 @@ async def test_an_embedder_that_ends_answers_what_it_took_up_and_what_still_come
             outcomes = [await stream.read()]
             ending = asyncio.create_task(pod.stop())
             await pod.unready()
-            # Of those who have not heard yet that it ends.
+            # From clients that have not noticed yet that it stops.
             calls = [stub.Embed(embedder_pb2.EmbedRequest(image=IMAGE, backbone_checksum=checksum)) for _ in range(8)]
             assert all(answer.vector for answer in await asyncio.gather(*calls))
             while outcome := await stream.read():
@@ -194,7 +198,7 @@ async def test_an_embedder_that_ends_answers_what_it_took_up_and_what_still_come
         assert await ending == 0
 
 
-async def test_a_gateway_that_ends_answers_what_it_was_asked(deployed: Deployed) -> None:
+async def test_a_stopping_gateway_answers_the_requests_in_progress(deployed: Deployed) -> None:
     deployment = deployed.release.one("Deployment", "similis-gateway")
     async with deployed.node.running(deployed.release, deployment) as pod, aiohttp.ClientSession() as session:
         await pod.ready()
@@ -204,7 +208,7 @@ async def test_a_gateway_that_ends_answers_what_it_was_asked(deployed: Deployed)
         answers = [asyncio.create_task(creation.answer(session, url)) for creation in creations]
         await asyncio.gather(*(creation.begun.wait() for creation in creations))
         for _ in range(3):
-            # Whatever connected before these was accepted before their answers.
+            # The server accepts connections in order, so earlier ones have been accepted when these have answers.
             assert await _status(session, f"{url}/api/collection/list") == 200
         ending = asyncio.create_task(pod.stop())
         await _closed(pod.port("http"))
@@ -213,7 +217,19 @@ async def test_a_gateway_that_ends_answers_what_it_was_asked(deployed: Deployed)
         assert await ending == 0
 
 
-async def test_a_trainer_ends_in_its_time(deployed: Deployed) -> None:
+@pytest.mark.parametrize("component", ["gateway", "trainer"])
+async def test_all_ports_are_open_to_both_address_families(deployed: Deployed, component: str) -> None:
+    """A cluster with both families may probe a pod over either of them."""
+    flags = _flags(settings(deployed.release, deployed.gateway_deployment)["SIMILIS_QDRANT_ADDRESS"])
+    release = rendered("minimal", *flags, "--set", "listenAddress=::")
+    async with deployed.node.running(release, release.one("Deployment", f"similis-{component}")) as pod:
+        for port in pod.ports.values():
+            for address in ("127.0.0.1", "::1"):
+                _, writer = await asyncio.open_connection(address, port)
+                writer.close()
+
+
+async def test_a_trainer_stops_within_its_grace_period(deployed: Deployed) -> None:
     deployment = deployed.release.one("Deployment", "similis-trainer")
     async with deployed.node.running(deployed.release, deployment) as pod:
         await pod.ready()
@@ -225,14 +241,14 @@ def _request(number: int, checksum: str) -> embedder_pb2.EmbedStreamRequest:
 
 
 class Creation:
-    """A request whose body begins at once and ends when `rest` is set."""
+    """A request whose body begins immediately and ends when `rest` is set."""
 
     def __init__(self, rest: asyncio.Event) -> None:
         self.begun = asyncio.Event()
         self._rest = rest
 
     async def answer(self, session: aiohttp.ClientSession, url: str) -> int:
-        """The status of the answer."""
+        """Send the request and return the status of the response."""
         headers = {"API-Key": KEY, "Content-Type": "application/json"}
         async with session.post(f"{url}/api/collection/create", data=self._body(), headers=headers) as answer:
             return answer.status
@@ -241,7 +257,7 @@ class Creation:
         yield b'{"name": '
         self.begun.set()
         await self._rest.wait()
-        yield b'"begun before the end"}'
+        yield b'"in progress"}'
 
 
 async def _status(session: aiohttp.ClientSession, url: str) -> int:
@@ -250,7 +266,7 @@ async def _status(session: aiohttp.ClientSession, url: str) -> int:
 
 
 async def _closed(port: int) -> None:
-    """Returns when nobody listens any more. Raises TimeoutError."""
+    """Wait until nothing listens on a port. Raises TimeoutError."""
     async with asyncio.timeout(20):
         while True:
             try:

@@ -1,27 +1,41 @@
-"""The operators' handbook knows what the services say."""
+"""The operators' handbook matches the code: codes, settings, commands, values of the chart, panels, links."""
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import asyncpg
 import pytest
+import yaml
 
 from catalog.collections import Collections
 from catalog.postgres.database import Database
 from catalog.postgres.migrate import migrate
+from deploy.grafana.rows import ROWS
+from embedder.config import EmbedderSettings
+from gateway.config import GatewaySettings
 from servicekit.process.service import EXIT_CONFIG
+from standalone import cli
+from standalone.config import StandaloneSettings
 from standalone.postgres.binaries import program_directory
+from tests.deploy.chart import CHART
+from tests.deploy.images.test_docker import DOCKER
 from tests.integration.gateway.parts import running_postgres
+from tests.packages import modules
+from trainer.config import TrainerSettings
 from trainer.download.failures import Reason
 
 ROOT = Path(__file__).parents[2]
 HANDBOOK = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-# What can end a job: errors of the trainer's own, and of what it reads and writes.
+DOCUMENTS = [ROOT / "docs" / "operations.md", ROOT / "docs" / "scaling.md", CHART / "README.md"]
+SETTINGS = (GatewaySettings, EmbedderSettings, TrainerSettings, StandaloneSettings)
+# Errors that can end a job come from the trainer and from the catalog's clients of Postgres and Qdrant.
 SOURCES = [
     *(ROOT / "trainer").rglob("*.py"),
     ROOT / "catalog" / "postgres" / "database.py",
@@ -30,7 +44,7 @@ SOURCES = [
 
 
 def rows() -> dict[str, list[str]]:
-    """Of each code in the first column of a table: the other columns."""
+    """Return the other columns of each table row, by the codes in its first column."""
     found: dict[str, list[str]] = {}
     for line in HANDBOOK.splitlines():
         if line.lstrip().startswith("| `"):
@@ -39,41 +53,106 @@ def rows() -> dict[str, list[str]]:
     return found
 
 
-@pytest.mark.parametrize("reason", Reason, ids=lambda reason: reason.value)
-def test_each_reason_why_an_image_failed_is_explained(reason: Reason) -> None:
-    assert rows()[reason.value][0] == ("yes" if reason.may_pass else "no")
+def blocks() -> list[str]:
+    """Return the code blocks of the handbook, without their fences."""
+    return [
+        re.sub(r"^   ", "", text, flags=re.MULTILINE) if text.startswith("   ") else text
+        for text in re.findall(r"^ *```\w+\n(.*?)^ *```", HANDBOOK, re.DOTALL | re.MULTILINE)
+    ]
 
 
-def test_each_error_that_ends_a_finetune_is_explained() -> None:
+def block(*words: str) -> str:
+    """Return the one code block that contains all of these words."""
+    (found,) = (text for text in blocks() if all(word in text for word in words))
+    return found
+
+
+def anchors(document: Path) -> set[str]:
+    """Return the anchors of a document's headings, as GitHub and GitLab create them."""
+    found = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in found}
+
+
+@pytest.mark.parametrize("reason", Reason, ids=[reason.value for reason in Reason])
+def test_every_reason_of_a_failed_image_is_explained(reason: Reason) -> None:
+    assert rows()[reason.value][0] == ("yes" if reason.is_transient else "no")
+
+
+def test_every_error_that_ends_a_finetune_is_explained() -> None:
     text = "\n".join(path.read_text(encoding="utf-8") for path in SOURCES)
     codes = set(re.findall(r'code ?= ?"(\w+)"', text))
     assert len(codes) > 7
     assert codes - set(rows()) == set()
 
 
-def test_how_private_addresses_are_allowed_is_said_for_each_way_to_run_it() -> None:
-    """`similis up` goes by its option alone, whatever the environment says."""
-    (said,) = rows()["blocked_address"][1:]
-    for name in ("--allow-private-addresses", "trainer.allowPrivateAddresses", "SIMILIS_ALLOW_PRIVATE_ADDRESSES=true"):
-        assert name in said
-    assert "?force=true" in said, "where the others were indexed, a finetune finds nothing new"
+@pytest.mark.parametrize("document", DOCUMENTS, ids=[document.name for document in DOCUMENTS])
+def test_every_setting_exists(document: Path) -> None:
+    known = {f"SIMILIS_{name.upper()}" for settings in SETTINGS for name in settings.model_fields}
+    # Secrets can be in files, and the compose file has variables of its own.
+    known |= {f"{name}_FILE" for name in known} | set(re.findall(r"SIMILIS_\w+", compose_file()))
+    named = set(re.findall(r"SIMILIS_[A-Z_]+[A-Z]", document.read_text(encoding="utf-8")))
+    assert named - known == set()
 
 
-def block(*words: str) -> str:
-    """The one block of the handbook, without its fences, that has all of these words."""
-    (found,) = (
-        text
-        for text in re.findall(r"^```\w+\n(.*?)^```", HANDBOOK, re.DOTALL | re.MULTILINE)
-        if all(w in text for w in words)
-    )
-    return str(found)
+def compose_file() -> str:
+    return (DOCKER / "docker-compose.yaml").read_text(encoding="utf-8")
 
 
-def test_systemd_takes_the_unit(tmp_path: Path) -> None:
+def test_every_code_and_event_exists() -> None:
+    """Names like `job_failed`, which operators search for in logs and answers."""
+    source = "\n".join(path.read_text(encoding="utf-8") for path in modules())
+    named = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)`", HANDBOOK))
+    assert len(named) > 50
+    # A setting of Qdrant.
+    named -= {"read_only_api_key"}
+    assert {name for name in named if not re.search(rf"\b{name}\b", source)} == set()
+
+
+def test_every_value_of_the_chart_exists() -> None:
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    named = re.findall(r"`([a-z]\w*(?:\.[a-z]\w*)+)(?:: [^`]*)?`", HANDBOOK)
+    named = [name for name in named if name.partition(".")[0] in values]
+    assert len(named) > 8
+    for name in named:
+        value: Any = values
+        for part in name.split("."):
+            assert part in value, name
+            value = value[part]
+
+
+def test_every_command_is_valid() -> None:
+    text = re.sub(r"\\\n", " ", "\n".join([*blocks(), *re.findall(r"`([^`\n]+)`", HANDBOOK)]))
+    commands = {found.strip() for found in re.findall(r"(?:^|[\s/])similis ((?:up|keys|migrate)\b[^\n#]*)", text)}
+    commands = {command for command in commands if "…" not in command and command not in ("up", "keys")}
+    assert len(commands) > 5
+    for command in commands:
+        arguments = ["1" if word == "ID" else word for word in shlex.split(command)]
+        cli._parser().parse_args(arguments)
+
+
+def test_every_panel_exists() -> None:
+    titles = {panel.title for row in ROWS for panel in row.panels}
+    runbook = HANDBOOK.partition("## Runbook")[2]
+    named = set(re.findall(r"(?<!\*)\*([^*\n]+)\*(?!\*)", runbook)) - {"italics"}
+    assert len(named) > 10
+    assert named - titles == set()
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=[document.name for document in DOCUMENTS])
+def test_every_link_has_a_target(document: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", document.read_text(encoding="utf-8"))
+    for path, anchor in links:
+        target = (document.parent / path).resolve() if path else document
+        assert target.exists(), path
+        if anchor:
+            assert anchor in anchors(target), (path, anchor)
+
+
+def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     analyze = shutil.which("systemd-analyze")
     if analyze is None:
-        # It belongs to an init, which no package brings to a machine that runs another one.
-        pytest.skip("this machine is not run by systemd: the unit was not verified")
+        # systemd-analyze belongs to the init system, which tests cannot install.
+        pytest.skip("this machine does not run systemd, so the unit was not verified")
     unit = block("[Service]", "ExecStart=").replace("/opt/similis/.venv/bin/", f"{Path(sys.executable).parent}/")
     (tmp_path / "similis.service").write_text(unit, encoding="utf-8")
     done = subprocess.run(
@@ -82,8 +161,8 @@ def test_systemd_takes_the_unit(tmp_path: Path) -> None:
     assert (done.returncode, done.stdout + done.stderr) == (0, "")
 
 
-def test_the_unit_tries_no_wrong_setting_again() -> None:
-    """What `similis up` ends with there; argparse ends with 2."""
+def test_the_unit_does_not_restart_after_a_wrong_setting() -> None:
+    """`similis up` ends with a status of its own for settings; argparse ends with 2."""
     unit = block("[Service]", "ExecStart=")
     command = re.search(r"^ExecStart=\S*/similis (.*)$", unit, re.MULTILINE)
     assert command is not None
@@ -95,7 +174,7 @@ def test_the_unit_tries_no_wrong_setting_again() -> None:
     assert f"RestartPreventExitStatus={unknown.returncode} {wrong.returncode}\n" in unit
 
 
-async def test_a_dump_is_restored_over_the_schema_of_a_newer_release(tmp_path: Path) -> None:
+async def test_a_dump_can_replace_the_schema_of_a_newer_release(tmp_path: Path) -> None:
     (dump,) = re.findall(r"`docker compose exec -T postgres (pg_dump [^`]+)`", HANDBOOK)
     async with running_postgres(tmp_path / "data") as url, Database.open(url) as database:
         (sockets,) = parse_qs(urlsplit(url).query)["host"]

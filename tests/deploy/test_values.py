@@ -23,7 +23,7 @@ def resolved(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def objects(node: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
-    """Every object of known keys, with its path."""
+    """Yield every object with known keys, and its path."""
     node = resolved(node)
     if "properties" in node:
         yield path, node
@@ -46,13 +46,13 @@ def test_every_value_has_a_default_and_every_default_a_schema() -> None:
         for name in path:
             defaults = defaults[name]
         known = set(node["properties"])
-        # Resource claims are rare, and there is nothing to say in their place.
+        # Resource claims have no useful default.
         assert known - set(defaults) <= {"claims"}, path
         assert set(defaults) <= known or path == (), path
     assert set(VALUES) == set(SCHEMA["properties"])
 
 
-def test_the_schema_is_one() -> None:
+def test_the_schema_is_valid() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
 
 
@@ -69,12 +69,12 @@ def test_an_unknown_key_is_refused(path: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize("name", MATRIX)
-def test_the_matrix_is_valid(name: str) -> None:
+def test_every_set_of_values_is_valid(name: str) -> None:
     VALIDATOR.validate(yaml.safe_load(values_file(name).read_text(encoding="utf-8")))
 
 
-def test_helm_itself_refuses_what_the_schema_refuses() -> None:
-    for flag, said in {
+def test_helm_refuses_values_that_the_schema_refuses() -> None:
+    for flag, message in {
         "gateway.replicaCount=1": "replicaCount",
         "gateway.autoscaling.kind=both": "kind",
         "gateway.settings.max_csv_byts=1": "max_csv_byts",
@@ -85,10 +85,12 @@ def test_helm_itself_refuses_what_the_schema_refuses() -> None:
         "gateway.service.extraSpec.ports[0].port=1": "'ports'",
         r"trainer.podLabels.app\.kubernetes\.io/name=mine": "app.kubernetes.io/name",
         r"commonLabels.app\.kubernetes\.io/component=mine": "app.kubernetes.io/component",
+        "global.imageRegistry=https://registry.example.org": "imageRegistry",
+        "metrics.prometheusRule.alerts.SimilisNotScraped.severity=warning": "severity",
     }.items():
         done = template("minimal", "--set", flag)
         assert done.returncode != 0, flag
-        assert said in done.stderr
+        assert message in done.stderr
 
 
 def test_readme_and_schema_are_in_step() -> None:

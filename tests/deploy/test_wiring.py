@@ -1,4 +1,4 @@
-"""Objects find each other: selectors, ports, addresses, routes."""
+"""Objects refer to each other correctly: selectors, ports, addresses, routes."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,7 @@ from tests.deploy.chart import NAMESPACE, Document, PodSpec, Rendered, pods, ren
 from tests.deploy.environment import main_container, settings
 
 
-def test_selectors_find_the_pods_of_one_component_and_no_other(release: Rendered) -> None:
+def test_selectors_match_the_pods_of_exactly_one_component(release: Rendered) -> None:
     for document in release.documents:
         for selector in _selectors(document):
             found = {pod.owner for pod in pods(release) if selector.items() <= pod.labels.items()}
@@ -17,21 +17,23 @@ def test_deployments_select_their_own_pods(release: Rendered) -> None:
     for deployment in release.of("Deployment"):
         wanted = deployment["spec"]["selector"]["matchLabels"]
         assert wanted.items() <= deployment["spec"]["template"]["metadata"]["labels"].items()
-        assert not {"app.kubernetes.io/version", "helm.sh/chart"} & wanted.keys(), "these change, selectors cannot"
+        assert not {"app.kubernetes.io/version", "helm.sh/chart"} & wanted.keys(), (
+            "these labels change, and selectors cannot"
+        )
 
 
-def test_services_point_at_ports_that_containers_have(release: Rendered) -> None:
+def test_services_refer_to_container_ports(release: Rendered) -> None:
     for service in release.of("Service"):
         (pod,) = (pod for pod in pods(release) if service["spec"]["selector"].items() <= pod.labels.items())
         named = {port["name"]: port["containerPort"] for port in _ports(pod)}
         for port in service["spec"]["ports"]:
             assert port["targetPort"] in named, (service["metadata"]["name"], port)
             if service["spec"].get("clusterIP") == "None":
-                # Whoever resolves a headless Service reaches the container itself.
+                # Clients of a headless Service connect to the container itself.
                 assert port["port"] == named[port["targetPort"]]
 
 
-def test_probes_ask_ports_that_containers_have(release: Rendered) -> None:
+def test_probes_refer_to_container_ports(release: Rendered) -> None:
     for pod in pods(release):
         for container in pod.containers:
             ports = container.get("ports", [])
@@ -48,7 +50,7 @@ def test_every_deployment_has_all_three_probes(release: Rendered) -> None:
         assert {"startupProbe", "readinessProbe", "livenessProbe"} <= container.keys()
 
 
-def test_containers_listen_where_their_ports_say(release: Rendered) -> None:
+def test_services_listen_on_their_container_ports(release: Rendered) -> None:
     for deployment in release.of("Deployment"):
         environment = settings(release, deployment)
         ports = {port["name"]: str(port["containerPort"]) for port in main_container(deployment)["ports"]}
@@ -60,7 +62,7 @@ def test_containers_listen_where_their_ports_say(release: Rendered) -> None:
             assert environment["SIMILIS_HEALTH_PORT"] == ports["health"]
 
 
-def test_services_call_each_other_where_they_listen(release: Rendered) -> None:
+def test_services_call_each_other_on_the_ports_of_their_services(release: Rendered) -> None:
     named = {f"{service['metadata']['name']}.{NAMESPACE}.svc": service for service in release.of("Service")}
     asked = 0
     for deployment in release.of("Deployment"):
@@ -69,12 +71,12 @@ def test_services_call_each_other_where_they_listen(release: Rendered) -> None:
                 continue
             host, _, port = value.removeprefix("dns:///").rpartition(":")
             assert int(port) in [item["port"] for item in named[host]["spec"]["ports"] if item["name"] == "grpc"]
-            assert named[host]["spec"]["clusterIP"] == "None", "clients could not balance"
+            assert named[host]["spec"]["clusterIP"] == "None", "clients could not balance over the replicas"
             asked += 1
     assert asked == 3
 
 
-def test_routes_lead_to_the_gateway(release: Rendered) -> None:
+def test_routes_forward_to_the_gateway(release: Rendered) -> None:
     service = next(item for item in release.of("Service") if "http" in [p["name"] for p in item["spec"]["ports"]])
     (port,) = service["spec"]["ports"]
     for ingress in release.of("Ingress"):
@@ -88,7 +90,7 @@ def test_routes_lead_to_the_gateway(release: Rendered) -> None:
                 assert (backend["name"], backend["port"]) == (service["metadata"]["name"], port["port"])
 
 
-def test_the_service_monitor_finds_one_metrics_port_of_each_component() -> None:
+def test_the_service_monitor_scrapes_one_metrics_port_of_each_component() -> None:
     release = rendered("full")
     (monitor,) = release.of("ServiceMonitor")
     wanted = monitor["spec"]["selector"]["matchLabels"]

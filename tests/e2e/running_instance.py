@@ -45,11 +45,12 @@ def similis(*arguments: str, environment: Mapping[str, str] | None = None) -> "s
 
 @dataclass
 class RunningInstance:
-    """A `similis up` that is ready."""
+    """A `similis up` that is ready, `start_seconds` after it was started."""
 
     process: "subprocess.Popen[str]"
     data: Path
     address: str
+    start_seconds: float
 
     @classmethod
     def start(
@@ -63,6 +64,7 @@ class RunningInstance:
 
         prefix: a command that runs `similis`, such as nohup.
         """
+        started = time.monotonic()
         log = (data.parent / f"{data.name}.stderr").open("a")
         with log, _not_ignored(signal.SIGHUP):
             process = subprocess.Popen(
@@ -78,7 +80,7 @@ class RunningInstance:
             process.wait()
             process.stdout.close()
             raise AssertionError(Path(log.name).read_text())
-        return cls(process, data, address)
+        return cls(process, data, address, time.monotonic() - started)
 
     def log(self) -> str:
         """Return what it wrote on standard error, in this run and the earlier ones."""

@@ -1,70 +1,65 @@
-"""The learned adapter: what the collection's groups and views teach, adopted if the gate finds that it helps."""
+"""The learned adapter: trained on the collection's groups and views, and adopted if the gate finds that it helps."""
 
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import aclosing
 
+import numpy as np
+
 from catalog.vectors.projection import Projection
 from servicekit.telemetry.logs import get_logger
-from trainer.adapter.pca import (
-    DIMENSION,
-    Fitted,
-    Previous,
-    PrincipalComponents,
-    Report,
-    accumulate,
-    principal_directions,
-)
+from trainer.adapter.calibration import false_match_scores
+from trainer.adapter.pca import Fitted, Previous, PrincipalComponents, Report, Survey
 from trainer.adapter.process import LearnedHead, LearningFailed, Lesson, learn_apart
 from trainer.adapter.recheck import Reexamination
 from trainer.adapter.sample import Sample
-from trainer.index.base_vectors import StoredVectors
-from trainer.learning.dataset import (
-    MIN_IMAGES,
-    Earlier,
-    Mask,
-)
+from trainer.index.base_vectors import Matrix, StoredVectors
+from trainer.learning.dataset import MIN_IMAGES, Earlier, Mask
+from trainer.learning.directions import DIMENSION, accumulate, principal_directions
 
 log = get_logger(__name__)
 
-# An adapter that has learnt from all but so many of the rows is kept as it is, and one from all but so many begun with
-# if there are images enough to ask both with: all others it knows.
+# An adapter is kept as it is if at most KEPT_SHARE of the rows are new to it. The training continues from it if at most
+# CONTINUED_SHARE of them are, and at least MIN_FRESH images: only those can examine it, as it knows all others.
 KEPT_SHARE = 0.05
 CONTINUED_SHARE = 0.5
 MIN_FRESH = 40
-# Steps of training: one for so many images.
+# One step of training for so many images.
 IMAGES_PER_STEP = 4
 MIN_STEPS, MAX_STEPS = 400, 1500
-# Processes that may die of learning before the PCA is taken.
+# Learning processes that may die before the PCA is used instead.
 ATTEMPTS = 2
+NO_SCORES: Matrix = np.zeros(0, np.float32)
+LEARNED = ("learned", "learned_without_groups")
 
 
 class LearnedAdapter:
-    """A linear adapter trained on the collection, or the PCA where that would not help."""
+    """Fits a linear adapter to the collection, or the PCA if training would not help."""
 
     def __init__(self, executor: Executor, *, threads: int) -> None:
-        """executor: for short numerical work. threads: of the process that trains."""
+        """executor: for short numerical work. threads: for the process that trains."""
         self._executor = executor
         self._threads = threads
         self._principal = PrincipalComponents(executor)
 
     async def fit(self, vectors: StoredVectors, dim: int, previous: Previous | None, report: Report) -> Fitted:
-        """From the base vectors and views of a bounded sample; from the previous adapter where most is as it was."""
+        """See `Fit`. Learns from a bounded sample, and continues from the previous adapter if most rows are old."""
         if previous is not None and previous.changed <= KEPT_SHARE:
             verdict = await Reexamination(self._executor, previous).run(vectors)
             log.info("adapter_kept" if verdict.adopted else "adapter_not_kept", reason=verdict.reason)
             if verdict.adopted:
                 return previous.kept(verdict.parts)
             previous = None
-        moment, count = await self._principal.moment(vectors, dim, report)
-        sample = await self._gather(vectors, count, previous, report)
+        survey = await self._principal.survey(vectors, dim, report)
+        moment, count = survey.moment, survey.images
+        sample = await self._gather(vectors, survey, previous, report)
         loop = asyncio.get_running_loop()
         for views in sample.views:
             await loop.run_in_executor(self._executor, accumulate, moment, views.reshape(-1, dim))
         pca = await loop.run_in_executor(self._executor, principal_directions, moment, DIMENSION)
         if len(sample) < MIN_IMAGES:
-            reason = f"there are fewer than {MIN_IMAGES} images"
+            reason = f"There are fewer than {MIN_IMAGES} images."
             return Fitted(Projection(pca), {"adapter": "pca", "reason": reason, "images": count})
         data = await loop.run_in_executor(self._executor, sample.training_set)
         lesson = Lesson(data, pca, _earlier(previous, sample.fresh), _steps(len(data)), self._threads)
@@ -72,11 +67,14 @@ class LearnedAdapter:
         log.info("adapter_learned", adapter=learned.quality["adapter"], reason=learned.quality["reason"])
         if previous is not None and learned.quality["adapter"] == "kept":
             return previous.kept(learned.quality["parts"])
-        quality = learned.quality | {"images": count, "sample": len(data)}
+        matches = false_match_scores(learned.unrelated, learned.gallery, count)
+        quality = learned.quality | {"images": count, "sample": len(data), "false_match_scores": matches}
         return Fitted(Projection(learned.head), quality)
 
-    async def _gather(self, vectors: StoredVectors, count: int, previous: Previous | None, report: Report) -> Sample:
-        sample = Sample(count, previous.revision if previous else 0)
+    async def _gather(
+        self, vectors: StoredVectors, survey: Survey, previous: Previous | None, report: Report
+    ) -> Sample:
+        sample = Sample(survey.images, previous.revision if previous else 0, survey.spanning)
         async with aclosing(vectors.pages()) as pages:
             async for page in pages:
                 rows = sample.rows(page.images)
@@ -89,7 +87,7 @@ class LearnedAdapter:
 
 
 async def learned_apart(lesson: Lesson, report: Callable[[float], None]) -> LearnedHead:
-    """What a process learns; a second one if the first fails, and the PCA if that fails too (of too little memory)."""
+    """Learn in a child process. Try twice, then return the PCA (the process may lack memory, for example)."""
     reason = ""
     for _ in range(ATTEMPTS):
         try:
@@ -97,20 +95,20 @@ async def learned_apart(lesson: Lesson, report: Callable[[float], None]) -> Lear
         except LearningFailed as error:
             reason = str(error)
             log.warning("learning_failed", reason=reason)
-    return LearnedHead(lesson.pca, {"adapter": "pca", "reason": reason, "steps": 0, "parts": {}})
+    return LearnedHead(lesson.pca, {"adapter": "pca", "reason": reason, "steps": 0, "parts": {}}, NO_SCORES, 0)
 
 
 def _earlier(previous: Previous | None, fresh: Mask) -> Earlier | None:
-    """What to go on from. The PCA is nothing: it has learnt nothing, and is as well made anew."""
+    """Return the head to continue from, if there is one. A PCA has learnt nothing, so it is made anew."""
     if previous is None or previous.changed > CONTINUED_SHARE or fresh.sum() < MIN_FRESH:
         return None
-    if previous.fitted.quality.get("adapter") != "learned":
+    if previous.fitted.quality.get("adapter") not in LEARNED:
         return None
     return Earlier(previous.fitted.projection.matrix, fresh)
 
 
 def _in_rows(report: Report, rows: int) -> Callable[[float], None]:
-    """A report of shares, 0 to 1, as one of so many rows."""
+    """Turn a report of rows into a report of shares, 0 to 1, of so many rows."""
     reported = 0
 
     def share_done(share: float) -> None:

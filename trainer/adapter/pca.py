@@ -1,6 +1,7 @@
-"""Fitting: what makes a collection's adapter from its base vectors."""
+"""Fitting: how a collection's adapter is made from its base vectors."""
 
 import asyncio
+from array import array
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import aclosing
@@ -8,24 +9,24 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 import numpy as np
-import numpy.typing as npt
 
 from catalog.images import Image
-from catalog.vectors.projection import Projection, normalised
-from trainer.index.base_vectors import Matrix, StoredVectors
+from catalog.vectors.projection import Projection
+from trainer.adapter.object_number import object_number
+from trainer.index.base_vectors import StoredVectors
+from trainer.learning.dataset import MAX_GROUP_SHARE, Labels
+from trainer.learning.directions import DIMENSION, Moment, accumulate, principal_directions
 
-DIMENSION = 256
-# A fit goes over the rows twice, and then learns for about as long as that takes.
+# A fit reads the rows twice, and then learns for about as long as that takes.
 PASSES = 4
 
-Moment = npt.NDArray[np.float64]
-# Told how many rows were gone over.
+# Receives the number of rows that were read.
 Report = Callable[[int], None]
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """An adapter. quality: figures to keep with the index, as JSON has them."""
+    """An adapter. quality: figures to store with the index, as JSON holds them."""
 
     projection: Projection
     quality: dict[str, object] = field(default_factory=dict)
@@ -33,10 +34,10 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Previous:
-    """What serves the collection now. images: rows of the revision that is finetuned.
+    """The adapter that serves the collection now. images: rows of the revision that is finetuned.
 
-    revision: that it learnt from. changed: the share of the rows, 0 to 1, that came or changed since. unseen: some of
-    those rows.
+    revision: the one that it learnt from. changed: the share of the rows, 0 to 1, that came or changed since. unseen:
+    some of those rows.
     """
 
     fitted: Fitted
@@ -46,64 +47,70 @@ class Previous:
     unseen: list[Image]
 
     def kept(self, unseen: object) -> Fitted:
-        """It serves on. unseen: how it does with what it has not learnt from."""
+        """Return the same adapter. unseen: the gate's figures for images that it has not learnt from."""
         found = {"kept": True, "changed": self.changed, "unseen": unseen}
         return Fitted(self.fitted.projection, self.fitted.quality | found)
 
 
 class Fit(Protocol):
-    """Makes an adapter."""
+    """A way to make an adapter."""
 
     async def fit(self, vectors: StoredVectors, dim: int, previous: Previous | None, report: Report) -> Fitted:
-        """From the base vectors, of length `dim`, of at least one image.
+        """Fit an adapter to the base vectors, of length `dim`, of at least one image.
 
-        previous: what serves the collection now with this backbone. report: told of each row PASSES times.
+        previous: the adapter that serves the collection now with this backbone. report: receives each row PASSES times.
         """
         ...
 
 
-class PrincipalComponents:
-    """The projection to the directions of most energy: PCA without centring, to at most 256 dimensions.
+@dataclass(frozen=True)
+class Survey:
+    """What one pass over a collection tells.
 
-    Uncentred, so that scores stay the cosine similarities that they approximate, and one image is enough. The matrix
-    is orthonormal whatever the images; equal images in equal order give an equal matrix.
+    moment: the second moment [dim, dim] of the unit vectors, summed. images: how many there are. spanning: the number
+    of the object that most of them show by their repository URL, if there is one.
+    """
+
+    moment: Moment
+    images: int
+    spanning: int | None
+
+
+class PrincipalComponents:
+    """Projects to the directions of most energy: PCA without centring, to at most 256 dimensions.
+
+    Without centring, scores still approximate the backbone's cosine similarities, and one image is enough. The matrix
+    is orthonormal for any images. Equal images in equal order produce an equal matrix.
     """
 
     def __init__(self, executor: Executor) -> None:
         self._executor = executor
 
     async def fit(self, vectors: StoredVectors, dim: int, previous: Previous | None, report: Report) -> Fitted:  # noqa: ARG002
-        """From the second moment of the unit vectors, page by page: memory does not grow with the collection."""
-        moment, count = await self.moment(vectors, dim, lambda rows: report(rows * PASSES))
+        """See `Fit`. Reads page by page, so that memory does not grow with the collection."""
+        found = await self.survey(vectors, dim, lambda rows: report(rows * PASSES))
         directions = await asyncio.get_running_loop().run_in_executor(
-            self._executor, principal_directions, moment, DIMENSION
+            self._executor, principal_directions, found.moment, DIMENSION
         )
-        return Fitted(Projection(directions), {"adapter": "pca", "images": count})
+        return Fitted(Projection(directions), {"adapter": "pca", "images": found.images})
 
-    async def moment(self, vectors: StoredVectors, dim: int, report: Report) -> tuple[Moment, int]:
-        """The second moment [dim, dim] of the unit vectors, summed, and how many there are."""
+    async def survey(self, vectors: StoredVectors, dim: int, report: Report) -> Survey:
+        """Read all base vectors once."""
         loop = asyncio.get_running_loop()
         moment = np.zeros((dim, dim))
-        count = 0
+        # Eight bytes for each image: two million of them are little.
+        objects = array("q")
         async with aclosing(vectors.pages()) as pages:
             async for page in pages:
                 await loop.run_in_executor(self._executor, accumulate, moment, page.vectors)
-                count += len(page.images)
+                objects.extend(object_number(image.repo_url) for image in page.images)
                 report(page.rows)
-        return moment, count
+        return Survey(moment, len(objects), spanning_object(np.array(objects, dtype=np.int64)))
 
 
-def principal_directions(moment: Moment, count: int) -> Matrix:
-    """The `count` (at most dim) orthonormal directions [dim, count] of largest second moment, largest first."""
-    _, directions = np.linalg.eigh(moment)
-    # Ascending: the last are the largest.
-    kept = directions[:, ::-1][:, :count]
-    largest = np.take_along_axis(kept, np.abs(kept).argmax(axis=0, keepdims=True), axis=0)
-    return np.ascontiguousarray(kept * np.where(largest < 0, -1.0, 1.0), dtype=np.float32)
-
-
-def accumulate(moment: Moment, vectors: Matrix) -> None:
-    """Adds vectors [n, dim], brought to length 1, to the second moment [dim, dim]."""
-    unit = normalised(vectors)
-    # A page's product loses nothing that matters in single precision; a million pages' sum would.
-    moment += unit.T @ unit
+def spanning_object(objects: Labels) -> int | None:
+    """Return the object among int64 [n] that spans more than MAX_GROUP_SHARE of them, or None."""
+    numbers, counts = np.unique(objects, return_counts=True)
+    if not len(counts) or counts.max() <= MAX_GROUP_SHARE * len(objects):
+        return None
+    return int(numbers[counts.argmax()])

@@ -5,7 +5,7 @@ import json
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
@@ -39,6 +39,7 @@ class Lesson:
             groups=data.groups,
             views=data.views,
             viewed=data.viewed,
+            pictures=data.pictures,
             pca=self.pca,
             head=earlier.head,
             fresh=earlier.fresh,
@@ -51,17 +52,23 @@ class Lesson:
         with np.load(file) as saved:
             steps, threads = saved["settings"].tolist()
             earlier = Earlier(saved["head"], saved["fresh"])
-            data = TrainingSet(saved["vectors"], saved["groups"], saved["views"], saved["viewed"])
+            data = TrainingSet(*(saved[name] for name in ("vectors", "groups", "views", "viewed", "pictures")))
             pca = saved["pca"]
         return cls(data, pca, earlier if earlier.head.size else None, steps, threads)
 
 
 @dataclass(frozen=True)
 class LearnedHead:
-    """head: [dim, d]. quality: what the gate measured, as JSON has it."""
+    """A head [dim, d]. quality: the gate's figures, as JSON holds them.
+
+    unrelated: the best score of each of some images that have nothing to find, [q]. gallery: the number of images that
+    they were compared with.
+    """
 
     head: Matrix
     quality: dict[str, object]
+    unrelated: Matrix
+    gallery: int
 
 
 async def learn_apart(lesson: Lesson, report: Callable[[float], None]) -> LearnedHead:
@@ -100,6 +107,11 @@ async def _learned(child: ChildProcess, lesson: Lesson, report: Callable[[float]
     while True:
         header, body = await child.receive()
         if body:
-            head = np.frombuffer(body, "<f4").reshape(len(lesson.pca), -1).copy()
-            return LearnedHead(head, json.loads(header))
+            return _received(json.loads(header), np.frombuffer(body, "<f4").copy(), len(lesson.pca))
         report(json.loads(header))
+
+
+def _received(answer: dict[str, Any], numbers: Matrix, dim: int) -> LearnedHead:
+    size = dim * int(answer["columns"])
+    head = numbers[:size].reshape(dim, -1)
+    return LearnedHead(head, answer["quality"], numbers[size:], int(answer["gallery"]))

@@ -1,4 +1,4 @@
-"""Asks an adapter that is to be kept with the images that came since: cheap, and it has not learnt from any of them."""
+"""Examines an adapter that is to be kept with the images that came since: it has learnt from none of them."""
 
 import asyncio
 from concurrent.futures import Executor
@@ -8,32 +8,33 @@ import numpy as np
 
 from catalog.images import Image
 from catalog.vectors.projection import normalised
-from trainer.adapter.object_number import object_number
+from trainer.adapter.object_number import object_number, object_of
 from trainer.adapter.pca import Previous
 from trainer.index.base_vectors import StoredVectors, VectorPage
 from trainer.learning.acceptance import Examination, Verdict, judge_again
 from trainer.learning.dataset import UNGROUPED, Matrix, TrainingSet, usable_groups
 from trainer.learning.holdout import fresh_questions
+from trainer.learning.pictures import same_pictures
 
-# Images among which is searched beside those that came: so many of the objects that came or grew, and of all others.
+# Images to search among, beside those that came: of the objects that came or grew, and of all others.
 RELATED = 4000
 OTHERS = 4000
 MAX_OTHERS = 2 * OTHERS
 
 
 class Reexamination:
-    """One question put to the gate: whether what serves the collection now still should."""
+    """Asks the gate whether the adapter that serves the collection now should stay."""
 
     def __init__(self, executor: Executor, previous: Previous) -> None:
         self._executor = executor
         self._previous = previous
         self._unseen = {image.id for image in previous.unseen}
-        self._objects = {image.repo_url for image in previous.unseen}
+        self._objects = {image.repo_url for image in previous.unseen if image.repo_url}
         self._share = min(OTHERS / max(previous.images, 1), 1.0)
         self._related, self._others = RELATED, MAX_OTHERS
 
     async def run(self, vectors: StoredVectors) -> Verdict:
-        """The gate's verdict on the previous adapter. Goes over the base vectors once if there is anything to ask."""
+        """Return the verdict on the previous adapter. Reads the base vectors once if there is anything to ask."""
         if not self._previous.unseen:
             return judge_again(Examination(0.0), "adapter")
         taken = []
@@ -50,8 +51,8 @@ class Reexamination:
         if image.repo_url in self._objects and self._related:
             self._related -= 1
             return True
-        # Whole objects, as far as there is room.
-        if self._others and object_number(image.repo_url) < self._share * 2**63:
+        # Whole objects, as long as there is room.
+        if self._others and object_of(image, None) < self._share * 2**63:
             self._others -= 1
             return True
         return False
@@ -63,11 +64,13 @@ class Reexamination:
         present = [row for row, identifier in enumerate(shown) if identifier in row_of]
         unseen = np.zeros(len(images), dtype=bool)
         unseen[[row_of[image.id] for image in self._previous.unseen if image.id in row_of]] = True
+        vectors = normalised(np.concatenate([page.vectors for page in pages]))
         data = TrainingSet(
-            normalised(np.concatenate([page.vectors for page in pages])),
+            vectors,
             usable_groups(np.array(groups, dtype=np.int64)),
             normalised(views[present]),
             np.array([row_of[shown[row]] for row in present], dtype=np.int64),
+            same_pictures(vectors),
         )
         questions, examination = fresh_questions(data, unseen, seed=0), Examination(data.grouped)
         examination.ask(questions, "frozen", None)

@@ -4,19 +4,24 @@ import numpy as np
 
 from catalog.images import Image
 from catalog.vectors.projection import normalised
-from trainer.adapter.object_number import object_number
+from trainer.adapter.object_number import object_number, object_of
 from trainer.learning.dataset import UNGROUPED, Mask, Matrix, TrainingSet, usable_groups
+from trainer.learning.pictures import same_pictures
 
-# The most images that are learnt from: memory does not grow with the collection beyond them.
+# The largest number of images that are learnt from, so that memory does not grow with the collection.
 MAX_SAMPLE = 100_000
 
 
 class Sample:
-    """Takes in page by page what is learnt from: whole objects, as many as there is room for."""
+    """Collects, page by page, whole objects to learn from, as many as there is room for."""
 
-    def __init__(self, images: int, revision: int) -> None:
-        """images: of the collection. revision: the last one that was learnt from before, 0 for none."""
+    def __init__(self, images: int, revision: int, spanning: int | None) -> None:
+        """images: of the collection. revision: the last one that was learnt from, 0 for none.
+
+        spanning: the number of the object that spans most of the collection, if there is one.
+        """
         self._share = min(MAX_SAMPLE / max(images, 1), 1.0)
+        self._spanning = spanning
         self._revision = revision
         self._vectors: list[Matrix] = []
         self._groups: list[int] = []
@@ -29,17 +34,18 @@ class Sample:
 
     @property
     def fresh(self) -> Mask:
-        """Bool [n]: the images that came or changed after the revision."""
+        """The images that came or changed after the revision, bool [n]."""
         return np.array(self._fresh, dtype=bool)
 
     def rows(self, images: list[Image]) -> list[int]:
-        """Which of the images are in the sample, which has an end."""
+        """Return which of the images belong to the sample, as long as there is room."""
         room = MAX_SAMPLE - len(self)
-        wanted = [row for row, image in enumerate(images) if object_number(image.repo_url) < self._share * 2**63]
+        limit = self._share * 2**63
+        wanted = [row for row, image in enumerate(images) if object_of(image, self._spanning) < limit]
         return wanted[:room]
 
     def add(self, images: list[Image], vectors: Matrix, shown: list[int], views: Matrix) -> None:
-        """Takes in images with their base vectors [n, dim], and views [m, v, dim] of the images `shown` by id."""
+        """Add images with their base vectors [n, dim], and views [m, v, dim] of the images whose ids are `shown`."""
         row_of = {image.id: len(self._groups) + row for row, image in enumerate(images)}
         self._vectors.append(normalised(vectors).astype(np.float16))
         self._groups.extend(object_number(image.repo_url) if image.repo_url else UNGROUPED for image in images)
@@ -49,7 +55,7 @@ class Sample:
             self.views.append(normalised(views))
 
     def training_set(self) -> TrainingSet:
-        """What was taken in. The sample's vectors go page by page meanwhile."""
+        """Return the sample as a training set. It frees the sample's own vectors page by page."""
         size = self._vectors[0].shape[1]
         vectors = np.empty((len(self._groups), size), np.float16)
         row = 0
@@ -63,4 +69,5 @@ class Sample:
             usable_groups(np.array(self._groups, dtype=np.int64)),
             np.concatenate(self.views).astype(np.float16) if self.views else np.zeros((0, 1, size), np.float16),
             np.array(self._shown, dtype=np.int64),
+            same_pictures(vectors),
         )

@@ -108,7 +108,7 @@ class Downloader:
         try:
             checked = checked_url(url)
         except ValueError as error:
-            raise ImageFailed(Reason.INVALID_URL, str(error)) from error
+            raise ImageFailed(Reason.INVALID_URL, f"The URL is not valid: {error}.") from error
         async with AsyncExitStack() as memory:
             yield await self._before_deadline(checked, version, memory)
 

@@ -138,7 +138,7 @@ class EmbeddingStream:
             self._fail(Unavailable("The embedder cannot be used.", code="embedder_unavailable"))
 
     async def _keep_calling(self, number: int) -> None:
-        """Open one call after the other for ever. Raises the error that ends the whole stream."""
+        """Open one call after the other. Raises the error that ends the whole stream."""
         backoff = Backoff()
         while True:
             await self._until(lambda: bool(self._unsent) and len(self._pending) > number * IMAGES_PER_CALL)

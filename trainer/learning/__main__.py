@@ -1,7 +1,7 @@
 """`python -m trainer.learning PARENT LESSON`: learn an adapter's head, for the trainer that started it.
 
 LESSON is the descriptor of an open file. Every frame to the parent has the share done, 0 to 1, as its header; the last
-one has the quality there, and the head as its body.
+one has the quality, the head's columns and the gallery there, and the head and the unrelated scores as its body.
 """
 
 import json
@@ -28,7 +28,9 @@ def main(given: IO[bytes], parent: ParentLink) -> None:
         parent.send(json.dumps(round(share, 4)).encode())
 
     learned = learn(lesson.data, lesson.pca, lesson.earlier, Hyperparameters(steps=lesson.steps), report)
-    parent.send(learned.quality().encode(), learned.head.astype("<f4").tobytes())
+    answer = {"quality": learned.quality(), "columns": learned.head.shape[1], "gallery": learned.gallery}
+    body = learned.head.astype("<f4").tobytes() + learned.unrelated.astype("<f4").tobytes()
+    parent.send(json.dumps(answer).encode(), body)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The gate: an adapter is adopted only where held-out questions prove that it helps, and harms no part by much."""
+"""The gate: an adapter is adopted only if held-out questions prove that it helps and that no question gets worse."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -7,19 +7,29 @@ from dataclasses import dataclass
 import numpy as np
 
 from catalog.vectors.projection import normalised
-from trainer.learning.dataset import Matrix
-from trainer.learning.evaluation import Retrieval, retrieve
-from trainer.learning.holdout import GROUPS_SEEN, Holdout, Part
+from trainer.learning.dataset import Matrix, UnitVectors
+from trainer.learning.evaluation import LEFT_OUT, Retrieval, rank
+from trainer.learning.holdout import GROUPS_SEEN, GROUPS_UNSEEN, NEIGHBOURHOOD, VIEWS, Holdout
 
-# Better on the whole by this much, and by more than chance would give to the best of several checkpoints.
+# The required gain: this much, and two standard errors of the comparison. Chance alone is caught before: see `chance`.
 MIN_GAIN = 0.005
-STANDARD_ERRORS = 3.0
-# Worse on no part by more than this, give or take two standard errors of the comparison.
-MAX_LOSS = 0.02
+STANDARD_ERRORS = 2.0
+# No figure of any question may fall by more than this, give or take two standard errors of the comparison.
+MAX_LOSS = 0.01
 STANDARD_ERRORS_OF_LOSS = 2.0
-# With fewer questions none that was adopted before is given up.
+JUDGED = ("map", "recall_at_1", "recall_at_10")
+# The frozen space answers questions about neighbourhoods perfectly, by definition. This much of mAP has to stay.
+MIN_NEIGHBOURHOOD = 0.8
+# Fewer questions than this do not take an adapter away that was adopted before.
 ENOUGH_QUESTIONS = 20
-
+# How a reason names questions and figures.
+QUESTIONS = {
+    GROUPS_SEEN: "other images of known entries",
+    GROUPS_UNSEEN: "other images of unknown entries",
+    VIEWS: "copies of an image",
+    NEIGHBOURHOOD: "the frozen space's neighbours of images without an entry",
+}
+FIGURES = {"map": "mAP", "recall_at_1": "recall@1", "recall_at_10": "recall@10"}
 
 # By kind of question.
 Answers = dict[str, Retrieval]
@@ -27,9 +37,9 @@ Answers = dict[str, Retrieval]
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate found. gain: the change of mAP against what it is compared with, by the weights of the examination.
+    """What the gate found. gain: the change of mAP against the space compared with, by the examination's weights.
 
-    parts: for each kind of question their number and the figures of each space.
+    parts: for each kind of question the number of questions and the figures of each space.
     """
 
     adopted: bool
@@ -39,24 +49,26 @@ class Verdict:
 
 
 class Examination:
-    """The answers of several spaces to the questions of all folds. A space is known by its name."""
+    """The answers of several spaces to the questions of all folds. Each space has a name."""
 
     def __init__(self, grouped: float) -> None:
-        """grouped: the share, 0 to 1, of the images that have a group: so much do questions about groups weigh."""
+        """grouped: the share, 0 to 1, of the images that have a group. It is the weight of questions about groups."""
         self._answers: dict[str, dict[str, list[Retrieval]]] = defaultdict(lambda: defaultdict(list))
         self._grouped = grouped
 
     def ask(self, holdout: Holdout, space: str, projection: Matrix | None) -> None:
-        """Puts the questions of one fold to a projection [dim, d]; None is the frozen space itself."""
+        """Put the questions of one fold to a projection [dim, d], or to the frozen space itself (None)."""
+        database = _projected(holdout.database, projection)
         for part in holdout.parts:
-            self._answers[space][part.name].append(_ask(holdout, part, projection))
+            queries = _projected(part.queries, projection)
+            self._answers[space][part.name].append(rank(queries, database, part.right, part.ignored))
 
     def parts(self, space: str) -> Answers:
-        """The answers of a space, by kind of question."""
+        """Return the answers of a space, by kind of question."""
         return {name: Retrieval.join(answers) for name, answers in self._answers[space].items()}
 
     def gain(self, adapter: str, plain: str) -> tuple[float, float]:
-        """The change of mAP from `plain` to `adapter` over all kinds of questions, and its standard error."""
+        """Return the change of mAP from `plain` to `adapter` over all kinds of questions, and its standard error."""
         before, after = self.parts(plain), self.parts(adapter)
         changes = {name: after[name].average_precision - before[name].average_precision for name in after}
         weights = self._weights(list(changes))
@@ -65,14 +77,17 @@ class Examination:
         return mean, variance**0.5
 
     def _weights(self, kinds: list[str]) -> dict[str, float]:
-        """What tells of known groups weighs as much as those have images, and the rest the others, in equal parts."""
-        others = max(len(kinds) - (GROUPS_SEEN in kinds), 1)
-        weights = {kind: self._grouped if kind == GROUPS_SEEN else (1 - self._grouped) / others for kind in kinds}
+        """Views weigh as much as groups; known groups and unknown ones share by how many images have a group.
+
+        Neighbourhoods are no aim, so they have no weight.
+        """
+        share = {VIEWS: 1.0, GROUPS_SEEN: self._grouped, GROUPS_UNSEEN: 1 - self._grouped}
+        weights = {kind: share.get(kind, 0.0) for kind in kinds}
         total = sum(weights.values())
         return {kind: weight / total for kind, weight in weights.items()} if total else dict.fromkeys(kinds, 0.0)
 
     def shown(self, *spaces: str, adapter: str) -> dict[str, dict[str, object]]:
-        """For each kind of question their number, and the figures of the spaces, and of one of them as "adapter"."""
+        """Return for each kind of question their number and the figures of the spaces, one of them as "adapter"."""
         named = {**{space: self.parts(space) for space in spaces}, "adapter": self.parts(adapter)}
         return {
             part: {
@@ -84,14 +99,14 @@ class Examination:
 
 
 def judge(examination: Examination, adapter: str, plain: Sequence[str]) -> Verdict:
-    """Whether the space named `adapter` is better than each of those named `plain`, which serve without a training.
+    """Decide whether the space named `adapter` is better than each of those named `plain`, which need no training.
 
-    plain: "pca", and what serves now if there is such a thing. No part may be worse than in what serves now, nor worse
-    than in both "pca" and "frozen".
+    plain: "pca", and the space that serves now if there is one. No figure may be worse than in the space that serves
+    now, nor worse than in both "pca" and "frozen".
     """
     tuned = examination.parts(adapter)
     if not tuned:
-        return Verdict(False, "nothing could be held out to compare", 0.0, {})
+        return Verdict(False, "There are no held-out images to compare with.", 0.0, {})
     shown = examination.shown("frozen", *plain, adapter=adapter)
     gains = [
         (gain, max(MIN_GAIN, STANDARD_ERRORS * error))
@@ -101,44 +116,75 @@ def judge(examination: Examination, adapter: str, plain: Sequence[str]) -> Verdi
     against = {name: _all_harms(examination.parts(name), tuned) for name in ("frozen", *plain)}
     harmed = [harm for harm in against["pca"] if harm in against["frozen"]]
     harmed += [harm for name in plain[1:] for harm in against[name] if harm not in harmed]
+    changes = _changes(examination.parts("frozen"), tuned)
     if harmed:
-        return Verdict(False, f"it would lower {' and '.join(harmed)} by more than {MAX_LOSS}", gain, shown)
+        return Verdict(False, f"Not adopted: too much gets worse ({', '.join(harmed)}). {changes}", gain, shown)
     if gain < needed:
-        return Verdict(False, f"its gain of {gain:.4f} mAP is below the {needed:.4f} required", gain, shown)
-    return Verdict(True, f"it gains {gain:.4f} mAP", gain, shown)
+        reason = f"Not adopted: the gain of {gain:.4f} mAP is below the required {needed:.4f}. {changes}"
+        return Verdict(False, reason, gain, shown)
+    return Verdict(True, f"Adopted with a gain of {gain:.4f} mAP. {changes}", gain, shown)
 
 
 def judge_again(examination: Examination, adapter: str) -> Verdict:
-    """Whether an adapter that was adopted before still serves: worse than "frozen" by more than allowed on no part.
+    """Decide whether an adapter that was adopted before still serves: nothing may be worse than in the frozen space.
 
-    Only questions with images that it has not learnt from tell. Parts of few questions are shown, and decide nothing.
+    Only questions with images that it has not learnt from count. Parts with few questions are shown but not judged.
     """
     frozen, tuned = (examination.parts(space) for space in ("frozen", adapter))
     shown = examination.shown("frozen", adapter=adapter)
     gain, _ = examination.gain(adapter, "frozen")
     telling = {name: asked for name, asked in tuned.items() if len(asked.average_precision) >= ENOUGH_QUESTIONS}
     harmed = _all_harms(frozen, telling)
+    changes = _changes(frozen, tuned)
     if harmed:
-        return Verdict(False, f"it lowers {' and '.join(harmed)} by more than {MAX_LOSS}", gain, shown)
-    return Verdict(True, "it serves the images that it has not learnt from", gain, shown)
+        return Verdict(False, f"Not kept: too much gets worse ({', '.join(harmed)}). {changes}", gain, shown)
+    return Verdict(True, f"Kept: it serves the images that it has not learnt from. {changes}", gain, shown)
+
+
+def best_unrelated(holdout: Holdout, projection: Matrix) -> Matrix:
+    """Return the best score [q] of each held-out image among those that it has nothing to do with."""
+    database = _projected(holdout.database, projection)
+    scores = _projected(holdout.unrelated.queries, projection) @ database.T
+    for row, ignored in zip(scores, holdout.unrelated.ignored, strict=True):
+        row[ignored] = LEFT_OUT
+    best: Matrix = scores.max(axis=1, initial=LEFT_OUT)
+    return best
 
 
 def _all_harms(without: Answers, tuned: Answers) -> list[str]:
-    return [harm for name in tuned for harm in _harms(name, without[name], tuned[name])]
+    # Groups whose labels were hidden say better than the frozen space's neighbours how images without a label fare.
+    unneeded = {NEIGHBOURHOOD} if GROUPS_UNSEEN in tuned else set()
+    return [harm for name in tuned if name not in unneeded for harm in _harms(name, without[name], tuned[name])]
 
 
 def _harms(name: str, without: Retrieval, tuned: Retrieval) -> list[str]:
+    if name == NEIGHBOURHOOD:
+        kept = tuned.average_precision
+        low = kept.mean() < MIN_NEIGHBOURHOOD - STANDARD_ERRORS_OF_LOSS * float(kept.std()) / len(kept) ** 0.5
+        return [f"{FIGURES['map']} of {QUESTIONS[name]}"] if low else []
     before, after = without.figures(), tuned.figures()
-    losses = {metric: before[metric] - after[metric] for metric in before}
+    losses = {metric: before[metric] - after[metric] for metric in JUDGED}
     return [
-        f"{metric} of {name}"
+        f"{FIGURES[metric]} of {QUESTIONS[name]}"
         for metric, loss in losses.items()
         if loss.mean() > MAX_LOSS + STANDARD_ERRORS_OF_LOSS * float(loss.std()) / len(loss) ** 0.5
     ]
 
 
-def _ask(holdout: Holdout, part: Part, projection: Matrix | None) -> Retrieval:
-    queries, database = (vectors.astype(np.float32) for vectors in (part.queries, holdout.database))
-    if projection is not None:
-        queries, database = queries @ projection, database @ projection
-    return retrieve(normalised(queries), part.answers, normalised(database), part.labels)
+def _changes(frozen: Answers, tuned: Answers) -> str:
+    """Return what gets better and what gets worse than in the frozen space, in words."""
+    better: list[str] = []
+    worse: list[str] = []
+    for name in (name for name in tuned if name != NEIGHBOURHOOD):
+        before, after = frozen[name].means(), tuned[name].means()
+        for metric in JUDGED:
+            if before[metric] != after[metric]:
+                side = better if after[metric] > before[metric] else worse
+                side.append(f"{FIGURES[metric]} of {QUESTIONS[name]} {before[metric]:.3f} to {after[metric]:.3f}")
+    found = (("Better", better), ("Worse", worse))
+    return " ".join(f"{word}: {', '.join(changes)}." for word, changes in found if changes)
+
+
+def _projected(vectors: UnitVectors, projection: Matrix | None) -> Matrix:
+    unit = vectors.astype(np.float32)
+    return normalised(unit if projection is None else unit @ projection)

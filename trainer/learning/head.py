@@ -1,4 +1,4 @@
-"""The adapter's training: a linear head on the frozen backbone, from the PCA onwards."""
+"""The adapter's training: a linear head on the frozen backbone, starting from the PCA."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -10,35 +10,43 @@ from torch.nn.functional import normalize
 from trainer.learning.dataset import UNGROUPED, Matrix, TrainingSet
 from trainer.learning.losses import NEAR_IDENTICAL, contrastive, frozen_pull
 
-# Called with the number of steps done and the head [dim, d] as it is; False ends the training.
+# Receives the number of finished steps and the current head [dim, d]. Returning False ends the training.
 Observer = Callable[[int, Matrix], bool]
-OBSERVED_EVERY, MAX_OBSERVATIONS = 50, 8
+# At least this share of a batch's images comes with a view, however few images have views.
+MIN_VIEWED_SHARE = 0.5
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """What decides a training beside its data. Kept with the adapter."""
+    """The settings of a training. They are stored with the adapter.
+
+    view_weight, group_weight: of an image's views and of its group's other images in the contrastive loss.
+    pull_weight: holds pairs of images to the frozen space of which at least one has no group; group_pull_weight: pairs
+    of images of two different groups.
+    """
 
     steps: int = 400
     batch_size: int = 512
     learning_rate: float = 1e-3
     temperature: float = 0.1
-    pull_weight: float = 100.0
+    view_weight: float = 1.0
+    group_weight: float = 1.0
+    pull_weight: float = 400.0
+    group_pull_weight: float = 30.0
     seed: int = 0
 
     def as_dict(self) -> dict[str, float]:
-        """For the adapter's lineage, as JSON has them."""
+        """Return the values as JSON stores them, for the adapter's lineage."""
         return asdict(self)
 
 
 def checkpoints(steps: int) -> list[int]:
-    """The steps after which a training of so many is looked at: every 50, further apart in a long one, and the last."""
-    every = max(OBSERVED_EVERY, -(-steps // MAX_OBSERVATIONS))
-    return sorted({*range(every, steps + 1, every), steps})
+    """Return the steps after which the gate examines a training: halfway and at the end."""
+    return sorted({max(steps // 2, 1), steps})
 
 
 def train_head(data: TrainingSet, start: Matrix, parameters: Hyperparameters, observe: Observer) -> Matrix:
-    """Trains a head [dim, d] from `start` and gives it. Deterministic for a seed and a number of threads.
+    """Train a head [dim, d] from `start`. The result is deterministic for a seed and a number of threads.
 
     observe is called at the checkpoints.
     """
@@ -50,8 +58,9 @@ def train_head(data: TrainingSet, start: Matrix, parameters: Hyperparameters, ob
     for step in range(1, parameters.steps + 1):
         loss = batches.loss(head)
         optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        if loss.requires_grad:
+            loss.backward()
+            optimizer.step()
         schedule.step()
         if step in observed and not observe(step, head.detach().numpy().copy()):
             break
@@ -63,48 +72,61 @@ class _Batches:
 
     def __init__(self, data: TrainingSet, parameters: Hyperparameters) -> None:
         self._vectors = torch.from_numpy(data.vectors)
-        # An image without a group is a group of its own: it and its views.
-        alone = torch.arange(len(data)) + int(data.groups.max(initial=UNGROUPED)) + 1
-        groups = torch.from_numpy(data.groups)
-        self._grouped = groups != UNGROUPED
-        self._labels = torch.where(self._grouped, groups, alone)
-        # Groups are learnt from their images, and the others from their views: as many as there are of each.
-        alone_viewed = data.groups[data.viewed] == UNGROUPED
-        self._views = torch.from_numpy(data.views[alone_viewed])
-        self._viewed = torch.from_numpy(data.viewed[alone_viewed])
-        self._views_drawn = round((1 - data.grouped) * parameters.batch_size / 2)
+        self._groups = torch.from_numpy(data.groups)
+        self._pictures = torch.from_numpy(data.pictures)
+        self._views = torch.from_numpy(data.views)
+        self._viewed = torch.from_numpy(data.viewed)
+        alone = np.ones(len(data), dtype=bool)
+        alone[data.viewed] = False
+        self._without_views = torch.from_numpy(np.flatnonzero(alone))
         self._parameters = parameters
         self._random = torch.Generator().manual_seed(parameters.seed)
+        share = len(data.viewed) / max(len(data), 1)
+        pairs = max(share, MIN_VIEWED_SHARE) * parameters.batch_size / 2 if data.views.shape[1] else 0.0
+        self._pairs = min(round(pairs), len(self._viewed))
 
     def loss(self, head: torch.Tensor) -> torch.Tensor:
-        """The loss of the next batch."""
-        images, viewed, views = self._draw()
-        vectors = torch.cat([self._vectors[images], views]).float()
-        labels = torch.cat([self._labels[images], self._labels[viewed]])
-        unit = normalize(vectors, dim=1)
-        tuned = normalize(vectors @ head, dim=1)
-        frozen, similarity = unit @ unit.T, tuned @ tuned.T
-        itself = torch.eye(len(vectors), dtype=torch.bool)
-        positive = (labels[:, None] == labels[None]) & ~itself
-        alike = (frozen > NEAR_IDENTICAL) & ~positive
-        unlabelled, mixed = self._held_pairs(torch.cat([images, viewed]))
-        pull = frozen_pull(similarity, frozen, unlabelled, mixed)
-        drawn = contrastive(similarity, positive, itself | alike, self._parameters.temperature)
-        return drawn + self._parameters.pull_weight * pull
+        """Return the loss of the next batch."""
+        images, views = self._draw()
+        unit = self._vectors[images].float()
+        # Rows of the batch: all images, then one view each of the first of them.
+        shown = torch.cat([torch.arange(len(images)), torch.arange(len(views))])
+        tuned = normalize(torch.cat([unit, views.float()]) @ head, dim=1)
+        similarity, frozen = tuned @ tuned.T, unit @ unit.T
+        pictures, groups = self._pictures[images], self._groups[images]
+        same_picture = pictures[:, None] == pictures[None]
+        same_group = (groups[:, None] == groups[None]) & (groups != UNGROUPED)[:, None] | same_picture
+        alike = (frozen > NEAR_IDENTICAL) & ~same_group
+        targets = self._targets(same_picture[shown][:, shown], same_group[shown][:, shown], groups[shown])
+        ignored = alike[shown][:, shown].fill_diagonal_(fill_value=True)
+        drawn = contrastive(similarity, targets, ignored, self._parameters.temperature)
+        count = len(images)
+        return drawn + frozen_pull(similarity[:count, :count], frozen, self._pull(same_group, groups))
 
-    def _held_pairs(self, shown: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Bool [b, b] each: pairs of different images of which none has a group, and of which one has.
+    def _targets(self, same_picture: torch.Tensor, same_group: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
+        """Return each row's target weights [b, b]: its other views and its group share one weight each."""
+        view = same_picture.float().fill_diagonal_(0.0)
+        group = same_group.float().fill_diagonal_(0.0)
+        group_weight = self._parameters.group_weight * (groups != UNGROUPED).float()[:, None]
+        return self._parameters.view_weight * _shared(view) + group_weight * _shared(group)
 
-        shown: image numbers [b].
-        """
-        grouped, differ = self._grouped[shown], shown[:, None] != shown[None]
-        return ~(grouped[:, None] | grouped[None]) & differ, (grouped[:, None] ^ grouped[None]) & differ
+    def _pull(self, same_group: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
+        """Return how firmly each pair of images [m, m] is held to the frozen space."""
+        grouped = groups != UNGROUPED
+        both = grouped[:, None] & grouped[None]
+        weights = torch.where(both, self._parameters.group_pull_weight, self._parameters.pull_weight)
+        return weights.masked_fill(same_group, 0.0)
 
-    def _draw(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Images (none twice), and views with the images that they show."""
-        rows = torch.randperm(len(self._viewed), generator=self._random)[: self._views_drawn]
+    def _draw(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Draw images, none twice, and one view each of the first of them."""
+        rows = torch.randperm(len(self._viewed), generator=self._random)[: self._pairs]
         choice = torch.randint(max(self._views.shape[1], 1), (len(rows),), generator=self._random)
-        viewed = self._viewed[rows]
         room = self._parameters.batch_size - 2 * len(rows)
-        others = torch.randperm(len(self._vectors), generator=self._random)[:room]
-        return torch.unique(torch.cat([viewed, others])), viewed, self._views[rows, choice]
+        others = torch.randperm(len(self._without_views), generator=self._random)[:room]
+        images = torch.cat([self._viewed[rows], self._without_views[others]])
+        return images, self._views[rows, choice]
+
+
+def _shared(positive: torch.Tensor) -> torch.Tensor:
+    """Return rows [b, b] of 0 and 1 divided by their sums."""
+    return positive / positive.sum(dim=1, keepdim=True).clamp(min=1.0)

@@ -1,7 +1,7 @@
-"""From a training set to a head: train with some of it held out, ask, decide, and train on all of it."""
+"""From a training set to a head: train without the held-out images, ask, decide, and train on all of them."""
 
-import json
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import reduce
 from itertools import product
@@ -9,26 +9,30 @@ from itertools import product
 import numpy as np
 
 from catalog.vectors.projection import Matrix
-from trainer.learning.acceptance import Examination, Verdict, judge, judge_again
-from trainer.learning.dataset import MIN_IMAGES, Earlier, TrainingSet
+from trainer.learning.acceptance import Examination, Verdict, best_unrelated, judge, judge_again
+from trainer.learning.chance import groups_mean_something
+from trainer.learning.dataset import MIN_IMAGES, UNGROUPED, Earlier, TrainingSet
+from trainer.learning.directions import directions_of
 from trainer.learning.head import Hyperparameters, checkpoints, train_head
-from trainer.learning.holdout import Holdout, folds
+from trainer.learning.holdout import LARGE, Holdout, folds
 
-# How much of the trained head is in the one that is used, the rest being what was begun with: the more, the better for
-# what the training knows, and the less, for what it does not (Wortsman et al., 2022, "Robust fine-tuning of zero-shot
-# models").
-MIXES = (1.0, 0.85, 0.7, 0.55, 0.4)
-# How firmly images are held to the frozen space where none has a group: nothing but their views draws them away.
-PULL_WEIGHT_ALONE = 25.0
+# Interpolations between the head before (0) and after (1) the training. More of it serves what the training knows, less
+# serves what it does not know (WiSE-FT: Wortsman et al., 2022, "Robust fine-tuning of zero-shot models").
+MIXES = (1.0, 0.75, 0.5)
+# Groups smaller than this on average are small, and their pairs are held so many times more firmly.
+SMALL_GROUP = 8
+FIRMNESS_OF_SMALL_GROUPS = 5.0
+NONSENSE = "The repository URLs group images that are no more alike than chance, so they are not learnt."
 
 
 @dataclass(frozen=True)
 class Learned:
-    """The head [dim, d] to use, and the gate's verdict that led to it.
+    """The head [dim, d] to use, and the gate's verdict on it.
 
-    adapter: "learned", or what was there without a training: "pca", or "kept" for an earlier head. continued: whether
-    the training began with an earlier head. steps: until it stopped, 0 without one. mix: the share, 0 to 1, of what was
-    trained.
+    adapter: "learned"; "learned_without_groups" if there are groups that were not learnt; without a training "pca", or
+    "kept" for an earlier head. continued: whether the training started from an earlier head. steps: of the training, 0
+    without one. mix: the share, 0 to 1, of the trained head. unrelated: the best score of each of some held-out images
+    that have nothing to find, [q], among `gallery` images.
     """
 
     adapter: str
@@ -38,35 +42,49 @@ class Learned:
     steps: int
     mix: float
     parameters: Hyperparameters
+    unrelated: Matrix
+    gallery: int
 
-    def quality(self) -> str:
-        """As JSON: kept with the index, shown by `info`."""
-        return json.dumps(
-            {
-                "adapter": self.adapter,
-                "reason": self.verdict.reason,
-                "continued": self.continued,
-                "steps": self.steps,
-                "mix": self.mix,
-                "parts": self.verdict.parts,
-                "hyperparameters": self.parameters.as_dict(),
-            }
-        )
+    def quality(self) -> dict[str, object]:
+        """Return what is stored with the index and shown by `info`, as JSON holds it."""
+        return {
+            "adapter": self.adapter,
+            "reason": self.verdict.reason,
+            "continued": self.continued,
+            "steps": self.steps,
+            "mix": self.mix,
+            "parts": self.verdict.parts,
+            "hyperparameters": self.parameters.as_dict(),
+        }
 
 
 @dataclass(frozen=True)
 class _Trial:
-    """What the gate finds of a head after so many steps, mixed so."""
+    """The gate's verdict on a head that a recipe made in so many steps, mixed by so much."""
 
     verdict: Verdict
+    recipe: Hyperparameters
     step: int
     mix: float
 
     def beats(self, other: "_Trial") -> bool:
-        """Whether it passes and the other one does not, or its gain is larger."""
+        """Return whether only this trial passes, or its gain is larger."""
         if self.verdict.adopted != other.verdict.adopted:
             return self.verdict.adopted
         return self.verdict.gain > other.verdict.gain
+
+
+def recipes(data: TrainingSet, parameters: Hyperparameters) -> list[Hyperparameters]:
+    """Return the trainings that compete, the usual one first.
+
+    Entries of a few images say little about which entries are alike, so their pairs are held more firmly.
+    """
+    if not data.grouped:
+        return [parameters]
+    _, sizes = np.unique(data.groups[data.groups != UNGROUPED], return_counts=True)
+    firmness = FIRMNESS_OF_SMALL_GROUPS if sizes.mean() < SMALL_GROUP else 1.0
+    usual = replace(parameters, group_pull_weight=parameters.group_pull_weight * firmness)
+    return [usual, replace(usual, view_weight=2 * usual.view_weight)]
 
 
 def learn(
@@ -76,22 +94,36 @@ def learn(
     parameters: Hyperparameters,
     progress: Callable[[float], None],
 ) -> Learned:
-    """Trains a head and has it judged; where it is refused, what it began with is what comes back.
+    """Train a head and let the gate judge it. If it is refused, the head from before the training is returned.
 
-    pca: the head [dim, d] that is begun with, unless there is one from earlier that serves the images that came since.
-    progress: called with the share done, 0 to 1.
+    pca: the head [dim, d] to start from, unless an earlier head serves the images that came since. progress: receives
+    the share done, 0 to 1.
     """
-    if not data.grouped:
-        parameters = replace(parameters, pull_weight=PULL_WEIGHT_ALONE)
     if len(data) < MIN_IMAGES:
-        verdict = Verdict(False, f"there are fewer than {MIN_IMAGES} images", 0.0, {})
-        return Learned("pca", pca, verdict, continued=False, steps=0, mix=0.0, parameters=parameters)
+        verdict = Verdict(False, f"There are fewer than {MIN_IMAGES} images.", 0.0, {})
+        nothing = np.zeros(0, np.float32)
+        return Learned("pca", pca, verdict, False, 0, 0.0, parameters, nothing, 0)
+    if not data.grouped or groups_mean_something(data, parameters.seed):
+        return _learn_from(data, pca, earlier, parameters, progress)
+    found = _learn_from(data.ungrouped(), pca, earlier, parameters, progress)
+    verdict = replace(found.verdict, reason=f"{NONSENSE} {found.verdict.reason}")
+    adapter = "learned_without_groups" if found.adapter == "learned" else found.adapter
+    return replace(found, adapter=adapter, verdict=verdict)
+
+
+def _learn_from(
+    data: TrainingSet,
+    pca: Matrix,
+    earlier: Earlier | None,
+    parameters: Hyperparameters,
+    progress: Callable[[float], None],
+) -> Learned:
     if earlier is not None:
         splits = list(folds(data, earlier.fresh, parameters.seed))
         if _serves(data, splits, earlier.head):
-            return _trained(data, splits, {"pca": pca, "kept": earlier.head}, parameters, progress)
+            return _trained(data, splits, pca, earlier.head, parameters, progress)
     splits = list(folds(data, np.ones(len(data), dtype=bool), parameters.seed))
-    return _trained(data, splits, {"pca": pca}, parameters, progress)
+    return _trained(data, splits, pca, None, parameters, progress)
 
 
 def _serves(data: TrainingSet, splits: list[Holdout], head: Matrix) -> bool:
@@ -105,54 +137,109 @@ def _serves(data: TrainingSet, splits: list[Holdout], head: Matrix) -> bool:
 def _trained(
     data: TrainingSet,
     splits: list[Holdout],
-    plain: dict[str, Matrix],
+    pca: Matrix,
+    kept: Matrix | None,
     parameters: Hyperparameters,
     progress: Callable[[float], None],
 ) -> Learned:
-    """From the last of the heads `plain` onwards; that one, where no training is better than all of them.
-
-    The number of steps (early stopping) and the mix are the best ones on what is held out.
-    """
-    *_, (name, start) = plain.items()
-    continued = name == "kept"
-    share = 1 / (len(splits) + 1)
-    best = _examined(Examination(data.grouped), splits, plain, start, parameters, _scaled(progress, 0.0, 1 - share))
+    """Train from `kept`, or from the PCA, and return that head if no training is better than both."""
+    start = pca if kept is None else kept
+    competing = recipes(data, parameters)
+    trainings = len(competing) + len(splits)
+    advance = (_scaled(progress, number / trainings, 1 / trainings) for number in range(trainings))
+    contest = _Contest(Examination(data.grouped), [_fold(holdout, pca, kept) for holdout in splits])
+    best = contest.best(competing, advance)
+    unrelated, gallery = contest.unrelated(best)
+    name = "pca" if kept is None else "kept"
+    found = Learned(name, start, best.verdict, kept is not None, 0, 0.0, best.recipe, unrelated, gallery)
     if not best.verdict.adopted:
-        return Learned(name, start, best.verdict, continued, 0, 0.0, parameters)
-    head = train_head(data, start, parameters, _until(best.step, _scaled(progress, 1 - share, share)))
-    return Learned("learned", _mixed(start, head, best.mix), best.verdict, continued, best.step, best.mix, parameters)
+        return found
+    trained = train_head(data, start, best.recipe, _until(best.step, next(advance)))
+    head = _mixed(start, trained, best.mix)
+    return replace(found, adapter="learned", head=head, steps=best.step, mix=best.mix)
 
 
-def _examined(
-    examination: Examination,
-    splits: list[Holdout],
-    plain: dict[str, Matrix],
-    start: Matrix,
-    parameters: Hyperparameters,
-    progress: Callable[[float], None],
-) -> _Trial:
-    """Trains on each split, and gives the best number of steps, and the best mix of it."""
-    for number, holdout in enumerate(splits):
-        examination.ask(holdout, "frozen", None)
-        for name, head in plain.items():
-            examination.ask(holdout, name, head)
+@dataclass(frozen=True)
+class _Fold:
+    """A split, and the heads that need no training, by name. The training starts from the last of them."""
 
-        def observe(step: int, head: Matrix, number: int = number) -> bool:
+    holdout: Holdout
+    plain: dict[str, Matrix]
+
+    @property
+    def start(self) -> Matrix:
+        return [*self.plain.values()][-1]
+
+
+def _fold(holdout: Holdout, pca: Matrix, kept: Matrix | None) -> _Fold:
+    # A PCA of few images knows each of them by heart. A question has to be new to it, as a user's will be.
+    if len(holdout.training) < LARGE:
+        pca = directions_of(holdout.training, pca.shape[1])
+    return _Fold(holdout, {"pca": pca} if kept is None else {"pca": pca, "kept": kept})
+
+
+class _Contest:
+    """Trains on the folds, and finds the recipe, number of steps and mix that answer the held-out questions best."""
+
+    def __init__(self, examination: Examination, splits: list[_Fold]) -> None:
+        self._examination = examination
+        self._splits = splits
+        self._heads: dict[tuple[Hyperparameters, int], list[Matrix]] = defaultdict(list)
+
+    def best(self, competing: list[Hyperparameters], advance: Iterator[Callable[[float], None]]) -> _Trial:
+        """Let all recipes compete on the first fold. The best of them is tried on the others too."""
+        first, *others = self._splits
+        self._ask_plain(first)
+        for recipe in competing:
+            self._try(first, recipe, next(advance))
+        best = _best([trial for recipe in competing for trial in self._trials(recipe)])
+        for fold in others:
+            self._ask_plain(fold)
+            self._try(fold, best.recipe, next(advance))
+        return _best(self._trials(best.recipe)) if others else best
+
+    def unrelated(self, trial: _Trial) -> tuple[Matrix, int]:
+        """Return the best scores of held-out images that have nothing to find, and the size of their database.
+
+        In the trial's space if it was adopted, else in the one before it.
+        """
+        trained = self._heads[trial.recipe, trial.step]
+        mix = trial.mix if trial.verdict.adopted else 0.0
+        scores = [
+            best_unrelated(fold.holdout, _mixed(fold.start, head, mix))
+            for fold, head in zip(self._splits, trained, strict=True)
+        ]
+        return np.concatenate(scores), len(self._splits[0].holdout.database)
+
+    def _ask_plain(self, fold: _Fold) -> None:
+        self._examination.ask(fold.holdout, "frozen", None)
+        for name, head in fold.plain.items():
+            self._examination.ask(fold.holdout, name, head)
+
+    def _try(self, fold: _Fold, recipe: Hyperparameters, progress: Callable[[float], None]) -> None:
+        def observe(step: int, head: Matrix) -> bool:
+            self._heads[recipe, step].append(head)
             for mix in MIXES:
-                examination.ask(splits[number], _named(step, mix), _mixed(start, head, mix))
-            progress((number + step / parameters.steps) / len(splits))
+                self._examination.ask(fold.holdout, _named(recipe, step, mix), _mixed(fold.start, head, mix))
+            progress(step / recipe.steps)
             return True
 
-        train_head(holdout.training, start, parameters, observe)
-    trials = [
-        _Trial(judge(examination, _named(step, mix), list(plain)), step, mix)
-        for step, mix in product(checkpoints(parameters.steps), MIXES)
-    ]
+        train_head(fold.holdout.training, fold.start, recipe, observe)
+
+    def _trials(self, recipe: Hyperparameters) -> list[_Trial]:
+        plain = list(self._splits[0].plain)
+        return [
+            _Trial(judge(self._examination, _named(recipe, step, mix), plain), recipe, step, mix)
+            for step, mix in product(checkpoints(recipe.steps), MIXES)
+        ]
+
+
+def _best(trials: list[_Trial]) -> _Trial:
     return reduce(lambda first, second: second if second.beats(first) else first, trials)
 
 
-def _named(step: int, mix: float) -> str:
-    return f"{step} steps, {mix}"
+def _named(recipe: Hyperparameters, step: int, mix: float) -> str:
+    return f"{recipe} after {step} steps, {mix}"
 
 
 def _mixed(start: Matrix, head: Matrix, mix: float) -> Matrix:

@@ -2,14 +2,14 @@ CREATE TABLE collections (
     id               bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name             text        NOT NULL,
     heidicon_tag     text,
-    -- The newest content; 0 while nothing was uploaded.
+    -- The newest content; 0 before the first upload.
     content_revision bigint      NOT NULL DEFAULT 0,
-    -- The one place that decides what search serves.
+    -- Nothing else decides which index search serves.
     live_index       bigint,
     created_at       timestamptz NOT NULL DEFAULT now(),
     last_modified    timestamptz NOT NULL DEFAULT now(),
     last_finetuned   timestamptz,
-    -- Set when a deletion was asked for; the row goes when all that hangs on it is gone.
+    -- Set when the collection is deleted. The row is removed last, after its vectors and images.
     deleting_at      timestamptz
 );
 
@@ -19,12 +19,12 @@ CREATE TABLE contents (
     digest        bytea       NOT NULL,
     row_count     bigint      NOT NULL,
     created_at    timestamptz NOT NULL DEFAULT now(),
-    -- Set when a newer revision came; it stays for as long as an index or a job pins it.
+    -- Set when a newer revision is stored. The content stays while an index or a job pins it.
     superseded_at timestamptz,
     PRIMARY KEY (collection_id, revision)
 );
 
--- The uploaded bytes in pieces of at most 1 MiB, so that nobody holds a large CSV whole.
+-- The uploaded bytes in chunks of at most 1 MiB, so that no process holds a whole CSV.
 CREATE TABLE content_chunks (
     collection_id bigint NOT NULL,
     revision      bigint NOT NULL,
@@ -37,8 +37,8 @@ ALTER TABLE content_chunks ALTER COLUMN data SET STORAGE EXTERNAL;
 
 CREATE SEQUENCE image_ids;
 
--- One row for each span of revisions in which an image's row was the same. The id stays for as long as the URL's
--- nth occurrence stays; a changed repository URL closes one span and opens the next under the same id.
+-- One row for each span of revisions in which an image's row was the same. The id stays while the URL's nth occurrence
+-- stays. A changed repository URL ends one span and begins the next under the same id.
 CREATE TABLE images (
     collection_id  bigint NOT NULL REFERENCES collections ON DELETE CASCADE,
     id             bigint NOT NULL,
@@ -50,7 +50,7 @@ CREATE TABLE images (
     last_revision  bigint,
     PRIMARY KEY (collection_id, id, first_revision)
 );
--- URLs can be longer than an index entry may be, hence their digest.
+-- By digest, because a URL can be longer than an index entry.
 CREATE UNIQUE INDEX images_current ON images (collection_id, md5(image_url), occurrence) WHERE last_revision IS NULL;
 CREATE INDEX images_ended ON images (collection_id, last_revision) WHERE last_revision IS NOT NULL;
 
@@ -63,7 +63,7 @@ CREATE TABLE jobs (
     phase            text             NOT NULL DEFAULT 'queued',
     progress         double precision NOT NULL DEFAULT 0,
     force            boolean          NOT NULL DEFAULT false,
-    -- Fencing: every claim raises it, and nothing is written for a job but under the newest token.
+    -- The fencing token: each claim increments it, and writes need the newest one.
     token            bigint           NOT NULL DEFAULT 0,
     worker           text,
     lease_until      timestamptz,
@@ -121,7 +121,7 @@ CREATE TABLE image_failures (
 CREATE TABLE api_keys (
     id           bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     name         text        NOT NULL,
-    -- SHA-256 of the secret; the secret itself is shown once and kept nowhere.
+    -- SHA-256 of the secret, which is shown once and never stored.
     digest       bytea       NOT NULL,
     created_at   timestamptz NOT NULL DEFAULT now(),
     last_used_at timestamptz,

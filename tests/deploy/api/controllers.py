@@ -1,4 +1,4 @@
-"""What a cluster does with Deployments, Jobs and Pods: they come up when all that their pods name is there."""
+"""The controllers of a cluster: Deployments, Jobs and Pods start once everything that their pods refer to exists."""
 
 import asyncio
 import contextlib
@@ -6,21 +6,21 @@ from collections.abc import Callable, Iterator
 
 from tests.deploy.api.objects import Missing, Object, Objects
 
-# Whether the containers of a Job or Pod (by its name) succeed.
+# Returns whether the containers of a Job or Pod, given by its name, succeed.
 Outcome = Callable[[str], bool]
 
 NEEDED = ("Secret", "ConfigMap", "ServiceAccount", "PersistentVolumeClaim")
 
 
 class Controllers:
-    """Reacts to every change. `succeeds` says how the pods of Jobs, and single ones, end."""
+    """React to every change. `succeeds` decides how Jobs and single pods end."""
 
     def __init__(self, objects: Objects, succeeds: Outcome) -> None:
         self._objects = objects
         self._succeeds = succeeds
 
     async def run(self) -> None:
-        """Works until it is cancelled."""
+        """Run until cancelled."""
         async with asyncio.TaskGroup() as group:
             for kind in ("Deployment", "Job", "Pod", "Service", *NEEDED):
                 group.create_task(self._follow(kind))
@@ -41,7 +41,7 @@ class Controllers:
         for kind, finish in finished.items():
             for listed in self._objects.list(kind, ""):
                 metadata = listed["metadata"]
-                # It may have changed or gone since it was listed.
+                # It may have changed or been deleted since it was listed.
                 with contextlib.suppress(Missing):
                     object_ = self._objects.get(kind, metadata["namespace"], metadata["name"])
                     after = object_ | finish(object_)
@@ -83,7 +83,7 @@ def _rolled_out(deployment: Object) -> Object:
 
 
 def _needed(object_: Object) -> Iterator[tuple[str, str]]:
-    """Kind and name of what the kubelet wants before it starts a container."""
+    """Yield kind and name of everything that the kubelet needs before it starts a container."""
     spec = object_["spec"] if object_["kind"] == "Pod" else object_["spec"].get("template", {}).get("spec")
     if spec is None:
         return

@@ -1,4 +1,4 @@
-"""What clients ask an API server about itself before they ask it for anything else."""
+"""Discovery: what clients ask an API server about itself first."""
 
 from tests.deploy.api.objects import RESOURCES, Object, Resource
 
@@ -7,17 +7,17 @@ VERBS = ["create", "delete", "get", "list", "patch", "update", "watch"]
 
 
 def group_versions() -> list[str]:
-    """All that are served: "v1", "apps/v1", …"""
+    """Return all groups with their versions: "v1", "apps/v1", …"""
     return sorted({item.group_version for item in RESOURCES})
 
 
 def base_path(group_version: str) -> str:
-    """Where a group is served."""
+    """Return the path of a group."""
     return f"/apis/{group_version}" if "/" in group_version else f"/api/{group_version}"
 
 
 def documents() -> dict[str, Object]:
-    """The answers by path."""
+    """Return the responses by path."""
     found: dict[str, Object] = {
         "/version": VERSION,
         "/api": {"kind": "APIVersions", "versions": ["v1"]},
@@ -56,7 +56,7 @@ def _resource_list(group_version: str, resources: list[Resource]) -> Object:
 
 
 def _openapi(group_version: str, resources: list[Resource]) -> Object:
-    """Only that the server itself validates fields, so that clients leave it to it."""
+    """Return a document that only states that the server validates fields, so that clients do not."""
     group, slash, version = group_version.partition("/")
     paths = {
         f"{base_path(group_version)}/{item.plural}/{{name}}": {

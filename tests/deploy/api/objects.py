@@ -1,4 +1,4 @@
-"""The objects of an API server in memory: stored by kind, namespace and name, with a log of changes to watch."""
+"""The objects of an in-memory API server, by kind, namespace and name, with a log of changes to watch."""
 
 import asyncio
 import base64
@@ -13,7 +13,7 @@ Object = dict[str, Any]
 
 @dataclass(frozen=True)
 class Resource:
-    """A kind of object and where it is served."""
+    """A kind of object and its path."""
 
     group_version: str
     kind: str
@@ -44,16 +44,16 @@ RESOURCES = (
 
 
 class Missing(Exception):
-    """There is no such object."""
+    """The object does not exist."""
 
 
 class Taken(Exception):
-    """There is such an object already."""
+    """The object exists already."""
 
 
 @dataclass(frozen=True)
 class Event:
-    """A change: ADDED, MODIFIED or DELETED, and the object after it (before it, when deleted)."""
+    """A change (ADDED, MODIFIED or DELETED) and the object after it, or before it if it was deleted."""
 
     kind: str
     type: str
@@ -62,7 +62,7 @@ class Event:
 
 
 def matches(object_: Object, labels: str, fields: str) -> bool:
-    """Whether a labelSelector (equality only) and a fieldSelector on the name let the object through."""
+    """Return whether an object matches a labelSelector (equality only) and a fieldSelector on the name."""
     own: Mapping[str, str] = object_["metadata"].get("labels") or {}
     for term in filter(None, labels.split(",")):
         name, _, value = term.replace("==", "=").partition("=")
@@ -76,7 +76,7 @@ def matches(object_: Object, labels: str, fields: str) -> bool:
 
 
 class Objects:
-    """All objects, and every change since the start."""
+    """All objects and every change since the start."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -89,18 +89,18 @@ class Objects:
         return len(self.events)
 
     def names(self, kind: str) -> set[str]:
-        """Names of all objects of the kind."""
+        """Return the names of all objects of a kind."""
         return {name for found, _, name in self._objects if found == kind}
 
     def get(self, kind: str, namespace: str, name: str) -> Object:
-        """A copy of the object. Raises Missing."""
+        """Return a copy of an object. Raises Missing."""
         try:
             return copy.deepcopy(self._objects[kind, namespace, name])
         except KeyError:
             raise Missing(name) from None
 
     def list(self, kind: str, namespace: str, labels: str = "", fields: str = "") -> list[Object]:
-        """Copies of the objects that the selectors let through; namespace "": of all."""
+        """Return copies of the matching objects. An empty namespace means all namespaces."""
         return [
             copy.deepcopy(found)
             for (other, space, _), found in sorted(self._objects.items())
@@ -108,7 +108,7 @@ class Objects:
         ]
 
     async def create(self, kind: str, namespace: str, object_: Object) -> Object:
-        """Stores a new object. Raises Taken."""
+        """Store a new object. Raises Taken."""
         metadata = object_["metadata"]
         if (kind, namespace, metadata["name"]) in self._objects:
             raise Taken(metadata["name"])
@@ -118,7 +118,7 @@ class Objects:
         return await self._store(kind, namespace, object_, "ADDED")
 
     async def replace(self, kind: str, namespace: str, object_: Object) -> Object:
-        """Stores an object in place of the one of its name. Raises Missing."""
+        """Replace the object with the same name. Raises Missing."""
         before = self.get(kind, namespace, object_["metadata"]["name"])
         metadata = object_["metadata"]
         for name in ("uid", "creationTimestamp", "namespace", "generation"):
@@ -129,14 +129,14 @@ class Objects:
         return await self._store(kind, namespace, object_, "MODIFIED")
 
     async def delete(self, kind: str, namespace: str, name: str) -> Object:
-        """Removes the object and gives its last state. Raises Missing."""
+        """Delete an object and return its last state. Raises Missing."""
         gone = self.get(kind, namespace, name)
         del self._objects[kind, namespace, name]
-        await self._tell(Event(kind, "DELETED", self.version + 1, gone))
+        await self._publish(Event(kind, "DELETED", self.version + 1, gone))
         return gone
 
     async def watch(self, kind: str, since: int) -> AsyncIterator[Event]:
-        """The changes of a kind after a version, without end."""
+        """Yield the changes of a kind after a version, without end."""
         while True:
             for event in self.events[since:]:
                 since = event.version
@@ -150,16 +150,16 @@ class Objects:
         if kind == "Secret":
             _encode(object_)
         self._objects[kind, namespace, object_["metadata"]["name"]] = copy.deepcopy(object_)
-        await self._tell(Event(kind, change, self.version + 1, copy.deepcopy(object_)))
+        await self._publish(Event(kind, change, self.version + 1, copy.deepcopy(object_)))
         return object_
 
-    async def _tell(self, event: Event) -> None:
+    async def _publish(self, event: Event) -> None:
         self.events.append(event)
         async with self._changed:
             self._changed.notify_all()
 
 
 def _encode(secret: Object) -> None:
-    """What a Secret is given as text is kept as base64."""
+    """Store the text of a Secret as base64, as the API server does."""
     for name, text in secret.pop("stringData", {}).items():
         secret.setdefault("data", {})[name] = base64.b64encode(text.encode()).decode("ascii")

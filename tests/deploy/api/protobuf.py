@@ -1,4 +1,4 @@
-"""Reads a Secret as Kubernetes' own clients send it: in protobuf, which helm uses for the records of its releases.
+"""Decode a Secret from protobuf, in which helm sends the records of its releases.
 
 The fields are those of k8s.io/api/core/v1/generated.proto and of apimachinery's runtime.Unknown.
 """
@@ -18,7 +18,7 @@ LENGTH_DELIMITED = 2
 
 
 def read_secret(body: bytes) -> Object:
-    """The Secret of a request's body. Raises ValueError for what is not protobuf."""
+    """Return the Secret in a request's body. Raises ValueError if the body is not protobuf."""
     if not body.startswith(MAGIC):
         raise ValueError("not Kubernetes' protobuf")
     fields = list(_fields(dict(_fields(body[len(MAGIC) :]))[RAW]))
@@ -45,7 +45,7 @@ def _map(fields: list[tuple[int, bytes]], number: int) -> Iterator[tuple[bytes, 
 
 
 def _fields(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """Number and content of each length-delimited field; numbers are skipped."""
+    """Yield number and content of each length-delimited field. Other fields are skipped."""
     at = 0
     while at < len(message):
         tag, at = _varint(message, at)

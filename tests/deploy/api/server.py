@@ -1,7 +1,7 @@
-"""As much of the Kubernetes API over HTTP as helm needs, on objects in memory.
+"""The part of the Kubernetes HTTP API that helm needs, on objects in memory.
 
-Discovery, create, read, list, watch, replace, patch (server-side apply takes what is applied for the whole object, as
-helm is the only manager here) and delete. Whether objects fit their schemas is checked elsewhere.
+It covers discovery, create, read, list, watch, replace, patch and delete. Server-side apply replaces the whole object,
+because helm is the only manager here. Other tests check objects against their schemas.
 """
 
 import json
@@ -16,9 +16,12 @@ from tests.deploy.api.discovery import base_path, documents
 from tests.deploy.api.objects import RESOURCES, Missing, Object, Objects, Resource, Taken, matches
 from tests.deploy.api.protobuf import MAGIC, read_secret
 
+# The log of every pod.
+POD_LOG = "the migration failed because the disk is full"
+
 
 class ApiServer:
-    """The routes."""
+    """The routes of the API."""
 
     def __init__(self, objects: Objects) -> None:
         self._objects = objects
@@ -28,6 +31,7 @@ class ApiServer:
             router.add_get(path, _shown(document))
         for item in RESOURCES:
             self._serve(base_path(item.group_version), item)
+        router.add_get("/api/v1/namespaces/{namespace}/pods/{name}/log", _pod_log)
 
     def _serve(self, base: str, resource: Resource) -> None:
         paths = [f"{base}/namespaces/{{namespace}}/{resource.plural}"] if resource.namespaced else []
@@ -61,21 +65,21 @@ class ApiServer:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
 
-        async def tell(change: str, object_: Object) -> None:
+        async def send(change: str, object_: Object) -> None:
             await response.write(json.dumps({"type": change, "object": object_}).encode() + b"\n")
 
         since = int(query.get("resourceVersion") or self._objects.version)
         if query.get("sendInitialEvents") == "true":
             since = self._objects.version
             for object_ in self._objects.list(resource.kind, namespace, *selectors):
-                await tell("ADDED", object_)
+                await send("ADDED", object_)
             metadata = {"resourceVersion": str(since), "annotations": {"k8s.io/initial-events-end": "true"}}
             mark = {"apiVersion": resource.group_version, "kind": resource.kind, "metadata": metadata}
-            await tell("BOOKMARK", mark)
+            await send("BOOKMARK", mark)
         async for event in self._objects.watch(resource.kind, since):
             metadata = event.object["metadata"] | {"resourceVersion": str(event.version)}
             if namespace in ("", metadata.get("namespace")) and matches(event.object, *selectors):
-                await tell(event.type, event.object | {"metadata": metadata})
+                await send(event.type, event.object | {"metadata": metadata})
         return response
 
     def _creation(self, resource: Resource) -> Any:
@@ -130,7 +134,7 @@ class ApiServer:
 
 @asynccontextmanager
 async def serving(server: ApiServer) -> AsyncIterator[str]:
-    """Serves on a free port of the loopback interface while entered; gives the URL."""
+    """Serve on a free loopback port while entered. Yields the URL."""
     runner = web.AppRunner(server.application, access_log=None, shutdown_timeout=0.5, handler_cancellation=True)
     await runner.setup()
     try:
@@ -142,7 +146,7 @@ async def serving(server: ApiServer) -> AsyncIterator[str]:
 
 @web.middleware
 async def _statuses(request: web.Request, handler: Any) -> web.StreamResponse:
-    """Errors as clients of Kubernetes want them."""
+    """Convert errors into Kubernetes' Status objects."""
     try:
         answered: web.StreamResponse = await handler(request)
     except Missing as error:
@@ -166,6 +170,10 @@ def _shown(document: Object) -> Any:
     return answer
 
 
+async def _pod_log(_: web.Request) -> web.Response:
+    return web.Response(text=POD_LOG)
+
+
 def _place(request: web.Request) -> tuple[str, str]:
     return request.match_info.get("namespace", ""), request.match_info["name"]
 
@@ -174,13 +182,13 @@ async def _body(request: web.Request) -> Object:
     body = await request.read()
     if body.startswith(MAGIC):
         return read_secret(body)
-    # Also what is applied as YAML; JSON is YAML.
+    # Server-side apply sends YAML, and JSON is a subset of YAML.
     read: Object = yaml.load(body, yaml.CSafeLoader)
     return read
 
 
 def _merged(before: Any, patch: Any) -> Any:
-    """A JSON merge patch (RFC 7396)."""
+    """Apply a JSON merge patch (RFC 7396)."""
     if not isinstance(before, dict) or not isinstance(patch, dict):
         return patch
     merged = dict(before)

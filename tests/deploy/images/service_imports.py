@@ -1,4 +1,4 @@
-"""What the image of a service holds, and what its code imports."""
+"""What a service's image contains, and what its code imports."""
 
 import importlib.metadata
 import re
@@ -11,7 +11,7 @@ from packaging.utils import canonicalize_name
 
 from tests.packages import FOLDERS, NAMES, PYPROJECT, imports
 
-# The processes that run from each service's image, those that its own processes start included.
+# The processes that run from each service's image, including child processes.
 PROCESSES = {
     "gateway": ("gateway.__main__", "gateway.content.worker_main", "standalone.__main__"),
     "embedder": (
@@ -25,7 +25,7 @@ PROCESSES = {
 
 
 def group(name: str) -> list[str]:
-    """The requirements of a dependency group and of those that it includes (PEP 735)."""
+    """Return the requirements of a dependency group, including those of the groups that it includes (PEP 735)."""
     found: list[str] = []
     for entry in PYPROJECT["dependency-groups"][name]:
         found += [entry] if isinstance(entry, str) else group(entry["include-group"])
@@ -33,7 +33,7 @@ def group(name: str) -> list[str]:
 
 
 def installed(service: str) -> set[str]:
-    """The distributions that come with a service's group, those that they need themselves included."""
+    """Return the distributions that a service's group installs, including their dependencies."""
     found: set[str] = set()
     waiting = [Requirement(text) for text in group(service)]
     while waiting:
@@ -51,7 +51,7 @@ def installed(service: str) -> set[str]:
 
 
 def modules(distributions: Iterable[str]) -> set[str]:
-    """The top-level names that can be imported when these distributions are installed, and no others."""
+    """Return the top-level names that can be imported when only these distributions are installed."""
     wanted = set(distributions)
     return {
         name
@@ -61,9 +61,9 @@ def modules(distributions: Iterable[str]) -> set[str]:
 
 
 def imported(processes: Iterable[str]) -> set[str]:
-    """The top-level names of what is not ours and not Python's, in all modules that the processes may load."""
+    """Return the top-level names of third-party packages that the processes may import."""
     seen: set[str] = set()
-    strangers: set[str] = set()
+    foreign: set[str] = set()
     waiting = list(processes)
     while waiting:
         name = waiting.pop()
@@ -75,14 +75,14 @@ def imported(processes: Iterable[str]) -> set[str]:
             if found.partition(".")[0] in NAMES:
                 waiting.append(found)
             else:
-                strangers.add(found.partition(".")[0])
-    return strangers - sys.stdlib_module_names
+                foreign.add(found.partition(".")[0])
+    return foreign - sys.stdlib_module_names
 
 
 def _path(name: str) -> Path | None:
-    """The file of one of our modules; None for a name inside of one."""
+    """Return the file of one of our modules, or None for a name inside a module."""
     top, *rest = name.split(".")
-    folders = [folder for folder in FOLDERS if folder.name == top]
+    folders: list[Path] = [folder for folder in FOLDERS if folder.name == top]
     if not folders:
         return None
     package = folders[0].joinpath(*rest)
@@ -93,5 +93,5 @@ def _path(name: str) -> Path | None:
 
 
 def plain(requirement: str) -> str:
-    """A requirement without white space, to be compared."""
+    """Return a requirement without white space, for comparisons."""
     return re.sub(r"\s", "", requirement)

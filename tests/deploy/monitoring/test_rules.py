@@ -1,4 +1,4 @@
-"""The alerts and the dashboard arrive in the cluster as they are in their files."""
+"""The chart puts the alerts and the dashboard into the cluster, limited to the series of its release."""
 
 import json
 import re
@@ -14,7 +14,7 @@ PROMTOOL = TOOLS / "promtool" / "promtool"
 
 
 def labels(release: str) -> str:
-    """The labels that the series of a release have, as PromQL."""
+    """Return the labels of a release's series, as PromQL."""
     return f'namespace="{NAMESPACE}", release="{release}"'
 
 
@@ -27,7 +27,7 @@ def expressions(release: Rendered) -> list[str]:
 
 
 def tidy(expression: str) -> str:
-    """The expression without what line breaks and an empty place between braces make of it."""
+    """Return an expression without differences in white space and empty selectors."""
     return re.sub(r"\{[\s,]*", "{", " ".join(expression.split()))
 
 
@@ -39,14 +39,14 @@ def write_rules(folder: Path, release: str) -> Path:
 
 
 def firing(alert: str, release: str) -> dict[str, object]:
-    """Promtool's check that an alert fires for that release, and for no other."""
+    """Return promtool's check that an alert fires for this release only."""
     name = f'alertname="{alert}", alertstate="firing"'
     sample = {"labels": f'ALERTS{{{name}, {labels(release)}, severity="critical"}}', "value": 1}
     return {"expr": f"ALERTS{{{name}}}", "eval_time": "30m", "exp_samples": [sample]}
 
 
 def jobs_query(release: str) -> str:
-    """What KEDA asks for to scale the trainers of a release."""
+    """Return the query by which KEDA scales the trainers of a release."""
     (scaled,) = [
         item
         for item in loaded(template("full", release=release).stdout)
@@ -66,7 +66,7 @@ def test_promtool_accepts_the_rules_of_the_rendered_object(tmp_path: Path) -> No
     assert "SUCCESS" in done.stdout
 
 
-def test_the_rules_are_those_of_their_file_for_the_series_of_the_release() -> None:
+def test_the_rules_are_those_of_the_file_limited_to_the_release() -> None:
     rules = expressions(rendered("full"))
     written = yaml.safe_load((CHART / "files" / "rules.yaml").read_text(encoding="utf-8"))
     assert [tidy(rule.replace(OWN, "").replace("{}", "")) for rule in rules] == [
@@ -74,7 +74,7 @@ def test_the_rules_are_those_of_their_file_for_the_series_of_the_release() -> No
     ]
 
 
-def test_a_rule_asks_for_no_series_of_another_release() -> None:
+def test_no_rule_uses_series_of_another_release() -> None:
     for expression in expressions(rendered("full")):
         for name in asked_for(expression):
             asked = re.findall(rf"\b(?<!:){name}\b(?!:)(.*)", expression)
@@ -82,8 +82,8 @@ def test_a_rule_asks_for_no_series_of_another_release() -> None:
             assert all(rest.startswith(f"{{{OWN}") for rest in asked), expression
 
 
-def test_releases_of_one_namespace_have_alerts_of_their_own(tmp_path: Path) -> None:
-    """Both watched by one Prometheus: "two" fails half of its searches, and a finetune of it waits for no trainer."""
+def test_releases_in_one_namespace_have_separate_alerts(tmp_path: Path) -> None:
+    """One Prometheus watches both. Release "two" fails half of its searches, and no trainer takes its finetune."""
     search = 'http_route="/api/collection/{id}/search"'
     series = {
         f'http_server_request_duration_seconds_count{{%s, {search}, http_response_status_code="200"}}': (
@@ -126,14 +126,14 @@ def test_releases_of_one_namespace_have_alerts_of_their_own(tmp_path: Path) -> N
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_service_monitor_gives_the_labels_that_releases_are_told_apart_by() -> None:
+def test_the_service_monitor_adds_the_label_that_distinguishes_releases() -> None:
     (monitor,) = rendered("full").of("ServiceMonitor")
     (endpoint,) = monitor["spec"]["endpoints"]
-    # The operator itself gives the namespace.
+    # The Prometheus operator adds the namespace.
     assert {"targetLabel": "release", "replacement": RELEASE} in endpoint["relabelings"]
 
 
-def test_runbooks_are_where_the_operator_has_them() -> None:
+def test_runbook_urls_begin_with_the_configured_base() -> None:
     base = "https://git.example.org/similis/blob/main/"
     flags = ("--set", "metrics.prometheusRule.enabled=true", "--set", f"metrics.prometheusRule.runbookBase={base}")
     (rule,) = rendered("minimal", *flags).of("PrometheusRule")
@@ -144,7 +144,37 @@ def test_runbooks_are_where_the_operator_has_them() -> None:
         assert alert["annotations"]["runbook_url"] == f"{base}docs/operations.md#{anchor}"
 
 
-def test_the_dashboard_is_that_of_its_file() -> None:
+def test_an_alert_can_be_switched_off_or_get_other_labels() -> None:
+    alerts = "metrics.prometheusRule.alerts"
+    flags = (
+        "--set",
+        f"{alerts}.SimilisVersionSkew.enabled=false",
+        "--set",
+        f"{alerts}.SimilisNotScraped.labels.team=a",
+    )
+    before, after = (
+        {
+            rule["alert"]: rule
+            for group in item.of("PrometheusRule")[0]["spec"]["groups"]
+            for rule in group["rules"]
+            if "alert" in rule
+        }
+        for item in (rendered("full"), rendered("full", *flags))
+    )
+    assert before.keys() - after.keys() == {"SimilisVersionSkew"}
+    assert after["SimilisNotScraped"]["labels"] == {"severity": "critical", "team": "a"}
+
+
+def test_operators_add_relabelings() -> None:
+    rule = '[{"targetLabel": "cluster", "replacement": "a"}]'
+    names = ("relabelings", "metricRelabelings")
+    flags = [part for name in names for part in ("--set-json", f"metrics.serviceMonitor.{name}={rule}")]
+    (endpoint,) = rendered("full", *flags).one("ServiceMonitor", "similis")["spec"]["endpoints"]
+    assert [item["targetLabel"] for item in endpoint["relabelings"]] == ["release", "cluster"]
+    assert [item["targetLabel"] for item in endpoint["metricRelabelings"]] == ["cluster"]
+
+
+def test_the_dashboard_is_the_one_of_the_file() -> None:
     config = rendered("full").one("ConfigMap", "similis-dashboard")
     assert config["metadata"]["labels"]["grafana_dashboard"] == "1"
     written = json.loads((CHART / "files" / "dashboard.json").read_text(encoding="utf-8"))
@@ -156,6 +186,6 @@ def test_trainers_are_scaled_by_a_metric_that_needs_no_trainer() -> None:
     assert scaled["minReplicaCount"] == 0
     (trigger,) = scaled["triggers"]
     assert f"similis_jobs{{{OWN}" in trigger["metadata"]["query"]
-    # Figures that are not there are no zero: see the fallback.
+    # Without an answer the fallback applies.
     assert trigger["metadata"]["ignoreNullValues"] == "false"
     assert scaled["fallback"]["replicas"] == 1

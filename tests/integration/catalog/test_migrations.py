@@ -33,6 +33,9 @@ def checks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     events: list[str] = []
 
     class Log:
+        def info(self, *_: object, **__: object) -> None:
+            """Ignore applied migrations."""
+
         def warning(self, event: str, **_: object) -> None:
             events.append(event)
 

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from tests.eventually import eventually
 from tests.integration.gateway.api import Answer, Api
 from tests.integration.gateway.conftest import Launch
+from tests.integration.gateway.indexing import Indexer, content
 from tests.processes import offspring
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -198,16 +199,29 @@ async def test_the_body_is_not_requested_without_a_valid_key(api: Api) -> None:
     writer.close()
 
 
+async def assert_times_out(api: Api, path: str) -> None:
+    """Send the head and a part of a body, and check that the gateway stops waiting for the rest."""
+    head = f"POST /api/collection/{path} HTTP/1.1\nHost: x\nAPI-Key: {api.key}\nContent-Type: text/csv\n"
+    answer, writer = await raw_request(api, head + "Content-Length: 1000\n\n", body=b"https")
+    assert answer.startswith(b"HTTP/1.1 504 "), answer
+    assert b'"deadline_exceeded"' in answer
+    writer.close()
+    await writer.wait_closed()
+
+
 async def test_a_body_that_never_arrives_is_a_504(api: Api, launch: Launch, tmp_path: Path) -> None:
     identifier = await api.create()
     api = await launch(upload_seconds=0.5, request_seconds=0.5)
-    for path in (f"{identifier}/updatecontent", f"{identifier}/updatename", f"{identifier}/search"):
-        head = f"POST /api/collection/{path} HTTP/1.1\nHost: x\nAPI-Key: {api.key}\nContent-Type: text/csv\n"
-        answer, writer = await raw_request(api, head + "Content-Length: 1000\n\n", body=b"https")
-        assert answer.startswith(b"HTTP/1.1 504 "), answer
-        assert b'"deadline_exceeded"' in answer
-        writer.close()
+    await assert_times_out(api, f"{identifier}/updatecontent")
+    await assert_times_out(api, f"{identifier}/updatename")
     assert not left_behind(tmp_path)
+
+
+async def test_a_search_whose_body_never_arrives_is_a_504(api: Api, launch: Launch, indexer: Indexer) -> None:
+    identifier = await api.create()
+    await api.upload_raw(identifier, content(range(2)))
+    await indexer.index(identifier)
+    await assert_times_out(await launch(request_seconds=0.5), f"{identifier}/search")
 
 
 async def test_a_client_that_disconnects_leaves_no_files(launch: Launch, tmp_path: Path) -> None:

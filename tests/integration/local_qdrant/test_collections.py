@@ -132,7 +132,7 @@ async def test_a_collection_can_be_deleted_while_it_is_optimized(client: AsyncQd
         hnsw_config=models.HnswConfigDiff(m=32, ef_construct=400),
         optimizers_config=models.OptimizersConfigDiff(indexing_threshold=100),
     )
-    await upsert(client, name, clustered(3000, 256), size=500)
+    await upsert(client, name, clustered(1500, 256), size=500)
     await honest_status(client, name)
 
     async with asyncio.timeout(PROMPT_SECONDS):

@@ -136,7 +136,7 @@ async def test_a_writer_killed_while_it_optimizes_is_replaced_and_finishes(
     lingering_server: QdrantProcess, writing: AsyncQdrantClient, tmp_path: Path
 ) -> None:
     await create(writing, "c", ef_construct=800)
-    vectors = clustered(5000, SIZE)
+    vectors = clustered(3000, SIZE)
     await upsert(writing, "c", vectors, size=1000)
     unfinished = tmp_path / "data" / "collections" / "c" / "shard" / "temp_segments"
 
@@ -155,7 +155,7 @@ async def test_a_writer_killed_while_it_optimizes_is_replaced_and_finishes(
     await settled(writing, "c")
 
     info = await writing.get_collection("c")
-    assert (info.points_count, info.indexed_vectors_count) == (5000, 5000)
+    assert (info.points_count, info.indexed_vectors_count) == (3000, 3000)
 
 
 async def test_a_collection_can_be_written_again_after_it_went_back_to_a_reader(

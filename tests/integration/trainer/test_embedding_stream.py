@@ -1,4 +1,4 @@
-"""The embedding stream alone: no image waits for ever, whatever happens to the calls."""
+"""The embedding stream alone: no image waits forever, whatever happens to the calls."""
 
 import asyncio
 

@@ -23,7 +23,13 @@ def lesson() -> Lesson:
     vectors = random.normal(size=(15, DIMENSION))[groups] + 2 * random.normal(size=(IMAGES, DIMENSION))
     unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
     return Lesson(
-        TrainingSet(unit, groups, np.zeros((0, 1, DIMENSION), np.float32), np.zeros(0, np.int64)),
+        TrainingSet(
+            unit,
+            groups,
+            np.zeros((0, 1, DIMENSION), np.float32),
+            np.zeros(0, np.int64),
+            np.arange(IMAGES, dtype=np.int64),
+        ),
         np.eye(DIMENSION, 8, dtype=np.float32),
         None,
         50,

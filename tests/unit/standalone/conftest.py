@@ -9,7 +9,7 @@ import pytest
 from standalone.instance.data_directory import DataDirectory, open_data_directory
 from standalone.process.child_log import ChildLog
 from standalone.process.supervisor import ChildSpec, RestartPolicy
-from standalone.process.tethered_process import Command
+from standalone.process.tethered_process import ChildCommand
 
 QUICK = RestartPolicy(first_delay=0.01, max_delay=0.05, stable_after=60.0)
 
@@ -22,7 +22,7 @@ def python_child(
     async def ready() -> bool:
         return (directory / "ready").exists()
 
-    command = Command((sys.executable, "-I", "-S", "-u", "-c", script), {}, directory)
+    command = ChildCommand((sys.executable, "-I", "-S", "-u", "-c", script), {}, directory)
     return ChildSpec(name, command, ready, grace_seconds=grace_seconds, policy=policy)
 
 

@@ -3,17 +3,37 @@
 {{- .Values.nameOverride | default .Chart.Name | trunc 46 | trimSuffix "-" -}}
 {{- end -}}
 
-{{/* What every name of this release begins with: 46 characters leave room for the longest suffix in 63. */}}
-{{- define "similis.fullname" -}}
-{{- if .Values.fullnameOverride -}}
-{{- .Values.fullnameOverride | trunc 46 | trimSuffix "-" -}}
+{{/*
+A name of at most "length" characters: dict "name" "…" "length" 46. A longer name is cut and ends with a hash of the whole
+name, so that two long names that begin alike stay different.
+*/}}
+{{- define "similis.shortened" -}}
+{{- if le (len .name) (int .length) -}}
+{{- .name | trimSuffix "-" -}}
 {{- else -}}
-{{- $name := include "similis.name" . -}}
-{{- if contains $name .Release.Name -}}
-{{- .Release.Name | trunc 46 | trimSuffix "-" -}}
-{{- else -}}
-{{- printf "%s-%s" .Release.Name $name | trunc 46 | trimSuffix "-" -}}
+{{- printf "%s-%s" (.name | trunc (int (sub .length 9)) | trimSuffix "-") (.name | sha256sum | trunc 8) -}}
 {{- end -}}
+{{- end -}}
+
+{{/* The prefix of all names of this release. 46 characters leave room for the longest suffix within 63. */}}
+{{- define "similis.fullname" -}}
+{{- $name := include "similis.name" . -}}
+{{- $full := .Values.fullnameOverride -}}
+{{- if not $full -}}
+{{- $full = ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) -}}
+{{- end -}}
+{{- include "similis.shortened" (dict "name" $full "length" 46) -}}
+{{- end -}}
+
+{{/*
+Name of an object that may live in another namespace, next to those of other releases: dict "root" $ "name" "…"
+"namespace" "monitoring". There the release's own namespace is part of the name.
+*/}}
+{{- define "similis.foreignName" -}}
+{{- if or (not .namespace) (eq .namespace .root.Release.Namespace) -}}
+{{- .name -}}
+{{- else -}}
+{{- include "similis.shortened" (dict "name" (printf "%s-%s" .root.Release.Namespace .name) "length" 63) -}}
 {{- end -}}
 {{- end -}}
 
@@ -24,7 +44,7 @@ app.kubernetes.io/instance: {{ .root.Release.Name | quote }}
 app.kubernetes.io/component: {{ .component }}
 {{- end -}}
 
-{{/* The labels that a component's objects have of the chart. */}}
+{{/* The chart's own labels of a component's objects. */}}
 {{- define "similis.ownLabels" -}}
 {{ include "similis.selectorLabels" . }}
 app.kubernetes.io/part-of: similis
@@ -33,14 +53,14 @@ app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
 helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{- end -}}
 
-{{/* All labels of a component's objects. */}}
+{{/* All labels of a component's objects. The operator's labels take precedence. */}}
 {{- define "similis.labels" -}}
 {{- merge dict (.root.Values.commonLabels | default dict) (include "similis.ownLabels" . | fromYaml) | toYaml -}}
 {{- end -}}
 
 {{/*
-metadata of an object: dict "root" $ "component" "gateway" "name" "…-gateway", and if wanted "namespace", "labels" and
-"annotations" (dicts).
+Metadata of an object: dict "root" $ "component" "gateway" "name" "…-gateway". "namespace", "labels" and "annotations"
+are optional.
 */}}
 {{- define "similis.metadata" -}}
 name: {{ .name | quote }}
@@ -68,27 +88,27 @@ annotations:
 {{- end -}}
 {{- end -}}
 
-{{/* Name of the Secret with the first API key. */}}
+{{/* Name of the Secret that holds the first API key. */}}
 {{- define "similis.apiKeySecret" -}}
 {{- .Values.apiKey.existingSecret | default (printf "%s-api-key" (include "similis.fullname" .)) -}}
 {{- end -}}
 
 {{/*
-Name of a component's image without its tag. A name without a registry would mean the cluster's default one, mostly a
-public one, where anybody could have put an image of that name.
+Name of a component's image without its tag. The chart insists on a registry: without one, the container runtime would
+pull from its default registry, where anybody could publish an image of that name.
 */}}
 {{- define "similis.repository" -}}
 {{- $repository := (index .root.Values .component).image.repository -}}
-{{- /* As container runtimes tell a registry from the first part of a path. */}}
+{{- /* Container runtimes recognise a registry by the same rule. */}}
 {{- if regexMatch "^(localhost|[^/]*[.:][^/]*)/" $repository -}}
 {{- $repository -}}
 {{- else -}}
-{{- $registry := .root.Values.global.imageRegistry | required "global.imageRegistry is required: the registry that you have pushed the images to, e.g. registry.example.org; docker.io where nodes have them already" -}}
+{{- $registry := .root.Values.global.imageRegistry | required "global.imageRegistry is required: set it to the registry that you pushed the images to, such as registry.example.org. Set it to docker.io if the images are already on the nodes." -}}
 {{- printf "%s/%s" (trimSuffix "/" $registry) $repository -}}
 {{- end -}}
 {{- end -}}
 
-{{/* The image of a component: dict "root" $ "component" "gateway", and if wanted "suffix" for the default tag. */}}
+{{/* The image of a component: dict "root" $ "component" "gateway". An optional "suffix" is added to the default tag. */}}
 {{- define "similis.image" -}}
 {{- $own := (index .root.Values .component).image -}}
 {{- $image := printf "%s:%s" (include "similis.repository" .) ($own.tag | default (printf "%s%s" .root.Chart.AppVersion (.suffix | default ""))) -}}
@@ -98,17 +118,25 @@ public one, where anybody could have put an image of that name.
 {{- $image -}}
 {{- end -}}
 
-{{/* host:port as a listener wants it, with an IPv6 address in brackets: dict "host" "::" "port" 9001. */}}
+{{/* host:port for a gRPC listener, with an IPv6 address in brackets: dict "host" "::" "port" 9001. */}}
 {{- define "similis.listen" -}}
 {{- if contains ":" .host -}}[{{ .host }}]:{{ .port }}{{- else -}}{{ .host }}:{{ .port }}{{- end -}}
 {{- end -}}
 
-{{/* Where clients find a component's replicas; DNS answers with all of them, so that clients balance. */}}
+{{/*
+The address that the HTTP servers listen on. Python binds "::" to IPv6 only, and an empty host to both address families;
+gRPC binds "[::]" to both.
+*/}}
+{{- define "similis.httpHost" -}}
+{{- if ne .Values.listenAddress "::" -}}{{ .Values.listenAddress }}{{- end -}}
+{{- end -}}
+
+{{/* Where clients find the replicas of a component. The name resolves to all of them, and clients balance. */}}
 {{- define "similis.grpcAddress" -}}
 {{- printf "dns:///%s.%s.svc:%s" (include "similis.componentName" .) .root.Release.Namespace .port -}}
 {{- end -}}
 
-{{/* Matchers of PromQL for the series of this release, as the ServiceMonitor labels them. */}}
+{{/* PromQL matchers for the series of this release, with the labels that the ServiceMonitor adds. */}}
 {{- define "similis.ownSeries" -}}
 {{- printf "namespace=%q, release=%q" .Release.Namespace .Release.Name -}}
 {{- end -}}

@@ -1,11 +1,14 @@
-{{/* The world outside: neither metadata services nor, unless "private" is true, private addresses. */}}
+{{/*
+Addresses outside the cluster, without cloud metadata services and, unless "private" is true, without private addresses.
+IPv4-mapped addresses (::ffff:0:0/96) need no entry: they never travel as IPv6, and the API server refuses them here.
+*/}}
 {{- define "similis.world" -}}
 - ipBlock:
     cidr: 0.0.0.0/0
     except:
       - 169.254.0.0/16
       - 127.0.0.0/8
-      # Metadata services of Azure's, Oracle's and Alibaba's clouds.
+      # Metadata services of Azure, Oracle and Alibaba.
       - 168.63.129.16/32
       - 192.0.0.0/24
       {{- if .private }}
@@ -20,8 +23,7 @@
     cidr: ::/0
     except:
       - fe80::/10
-      # Addresses that carry an IPv4 one; of NAT64 only what carries one of the above.
-      - ::ffff:0:0/96
+      # Addresses that embed an IPv4 address: all of 6to4, and the NAT64 forms of the blocks above.
       - 2002::/16
       - 64:ff9b::a9fe:0/112
       - 64:ff9b::a83f:8110/128
@@ -71,7 +73,7 @@
 {{- end }}
 {{- end -}}
 
-{{/* Egress to another of our components: dict "root" $ "to" "embedder" "port" "grpc". */}}
+{{/* Egress to another component: dict "root" $ "to" "embedder" "port" "grpc". */}}
 {{- define "similis.egressComponent" -}}
 - to:
     - podSelector:
@@ -81,7 +83,7 @@
     - {protocol: TCP, port: {{ get (get (include "similis.ports" . | fromYaml) .to) .port }}}
 {{- end -}}
 
-{{/* Ingress from our own components: dict "root" $ "component" "embedder" "from" (list "gateway" "trainer") "port" "grpc". */}}
+{{/* Ingress from other components: dict "root" $ "component" "embedder" "from" (list "gateway" "trainer") "port" "grpc". */}}
 {{- define "similis.ingressComponents" -}}
 - from:
     {{- range .from }}
@@ -100,7 +102,7 @@
     - {protocol: TCP, port: {{ (include "similis.componentPorts" . | fromYaml).metrics }}}
 {{- end -}}
 
-{{/* What comes before the rules of a component's policy. */}}
+{{/* The part of a component's policy before its rules. */}}
 {{- define "similis.networkPolicyHead" -}}
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy

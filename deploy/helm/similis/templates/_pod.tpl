@@ -1,15 +1,28 @@
-{{/* The parts of a Deployment's spec before its template: dict "root" $ "component" "gateway". */}}
+{{/*
+The number of pods. An autoscaler owns it, so the chart then repeats the current number: without it, Helm would remove the
+field on the upgrade that turns autoscaling on, and Kubernetes would scale down to one pod.
+*/}}
+{{- define "similis.replicas" -}}
+{{- $own := index .root.Values .component -}}
+{{- if eq $own.autoscaling.kind "none" -}}
+replicas: {{ $own.replicas }}
+{{- else -}}
+{{- with lookup "apps/v1" "Deployment" .root.Release.Namespace (include "similis.componentName" .) -}}
+replicas: {{ .spec.replicas }}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
+{{/* The part of a Deployment's spec before its template: dict "root" $ "component" "gateway". */}}
 {{- define "similis.deploymentSpec" -}}
 {{- $own := index .root.Values .component -}}
 {{- if and (eq (trimSuffix "%" (toString $own.strategy.maxSurge)) "0") (eq (trimSuffix "%" (toString $own.strategy.maxUnavailable)) "0") -}}
-{{- fail (printf "%s.strategy would never replace a pod: maxSurge and maxUnavailable are both 0" .component) -}}
+{{- fail (printf "%s.strategy: maxSurge and maxUnavailable are both 0, so a rollout could never replace a pod. Set one of them to 1." .component) -}}
 {{- end -}}
-{{- if eq $own.autoscaling.kind "none" }}
-replicas: {{ $own.replicas }}
-{{- end }}
+{{- include "similis.replicas" . }}
 revisionHistoryLimit: {{ $own.revisionHistoryLimit }}
 minReadySeconds: {{ $own.minReadySeconds }}
-# A pod that pulls an image and loads its model must not count as stuck.
+# Leaves time to pull the image and to load the model.
 progressDeadlineSeconds: {{ add $own.startupSeconds 600 }}
 strategy:
   type: RollingUpdate
@@ -21,11 +34,11 @@ selector:
     {{- include "similis.selectorLabels" . | nindent 4 }}
 {{- end -}}
 
-{{/* metadata of a pod template; a changed configuration makes new pods. */}}
+{{/* Metadata of a pod template. A changed ConfigMap changes the checksum, which replaces the pods. */}}
 {{- define "similis.podMetadata" -}}
 {{- $own := index .root.Values .component -}}
 labels:
-  {{- /* Not the chart's version: a new chart alone makes no new pods. */}}
+  {{- /* Without the chart's version: a new chart alone must not replace pods. */}}
   {{- $labels := omit (include "similis.labels" . | fromYaml) "helm.sh/chart" }}
   {{- merge dict ($own.podLabels | default dict) $labels | toYaml | nindent 2 }}
 annotations:
@@ -35,7 +48,7 @@ annotations:
   {{- merge (dict "checksum/config" $checksum) $given $defaults | toYaml | nindent 2 }}
 {{- end -}}
 
-{{/* The defaults with what the operator gives in their place; null takes one away, as OpenShift wants of runAsUser. */}}
+{{/* The defaults, overridden by the operator's values. A null removes a field; OpenShift needs that for runAsUser. */}}
 {{- define "similis.overridden" -}}
 {{- $result := .defaults -}}
 {{- range $name, $value := .given -}}
@@ -67,18 +80,31 @@ imagePullSecrets:
 {{- end }}
 {{- end -}}
 
-{{/* What every pod has: dict "root" $ "component" "gateway". */}}
+{{/* How a pod resolves names: dict "own" .Values.gateway. */}}
+{{- define "similis.podDns" -}}
+{{- with .own.hostAliases }}
+hostAliases:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .own.dnsConfig }}
+dnsConfig:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end -}}
+
+{{/* The part of a pod's spec that all services share: dict "root" $ "component" "gateway". */}}
 {{- define "similis.podSpec" -}}
 {{- $own := index .root.Values .component -}}
 serviceAccountName: {{ include "similis.serviceAccountName" . | quote }}
 automountServiceAccountToken: false
-# Else a Service named "similis" would put SIMILIS_PORT, our setting, into every pod.
+# A Service named "similis" would otherwise add SIMILIS_PORT to the environment, which is one of our settings.
 enableServiceLinks: false
 securityContext:
   {{- include "similis.podSecurityContext" (dict "given" $own.podSecurityContext) | nindent 2 }}
-# preStop, drain and grace one after the other, and what the process itself needs to end.
+# preStop, drain and grace run one after the other; then the process needs a moment to exit.
 terminationGracePeriodSeconds: {{ add $own.preStopSeconds $own.drainSeconds $own.shutdownGraceSeconds 10 }}
 {{- include "similis.imagePullSecrets" .root }}
+{{- include "similis.podDns" (dict "own" $own) }}
 {{- with $own.priorityClassName }}
 priorityClassName: {{ . | quote }}
 {{- end }}
@@ -108,13 +134,13 @@ topologySpreadConstraints:
     labelSelector:
       matchLabels:
         {{- include "similis.selectorLabels" $ | nindent 8 }}
-    # Each revision is spread for itself, not together with the one that it replaces.
+    # Spreads each revision by itself, without counting the pods that it replaces.
     matchLabelKeys: [pod-template-hash]
   {{- end }}
   {{- end }}
 {{- end -}}
 
-{{/* What the main container of every pod has beside its arguments, probes and mounts. */}}
+{{/* The part of a service's container beside its arguments, probes and mounts. */}}
 {{- define "similis.container" -}}
 {{- $own := index .root.Values .component -}}
 {{- $suffix := "" -}}
@@ -147,7 +173,7 @@ securityContext:
 {{- toYaml $resources -}}
 {{- end -}}
 
-{{/* Endpoints are told of the end before the process is; meanwhile it still answers. */}}
+{{/* The pod keeps serving while the cluster removes it from the endpoints. */}}
 {{- define "similis.lifecycle" -}}
 {{- with (index .root.Values .component).preStopSeconds }}
 lifecycle:
@@ -157,32 +183,39 @@ lifecycle:
 {{- end }}
 {{- end -}}
 
-{{/* Probes of a gRPC service on its plain health port, as the kubelet has no certificate. */}}
-{{- define "similis.grpcProbes" -}}
+{{/*
+The probes of a service: dict "root" $ "component" "gateway" "startup" (dict …) "readiness" (dict …) "liveness" (dict …),
+which hold the action of each probe. The operator's values change how often they run, not what they ask.
+*/}}
+{{- define "similis.probes" -}}
 {{- $own := index .root.Values .component -}}
-{{- $port := (include "similis.componentPorts" . | fromYaml).health -}}
+{{- $startup := dict "periodSeconds" 2 "timeoutSeconds" 2 "failureThreshold" (max 1 (div $own.startupSeconds 2)) -}}
 startupProbe:
-  grpc:
-    port: {{ $port }}
-    {{- if eq .component "trainer" }}
-    # It waits for the schema for as long as need be; restarted, it would only wait again.
-    service: liveness
-    {{- end }}
-  periodSeconds: 2
-  timeoutSeconds: 2
-  failureThreshold: {{ max 1 (div $own.startupSeconds 2) }}
+  {{- merge dict $startup .startup | toYaml | nindent 2 }}
 readinessProbe:
-  grpc:
-    port: {{ $port }}
-  periodSeconds: 5
-  timeoutSeconds: 2
-  failureThreshold: 2
+  {{- merge dict .readiness ($own.probes.readiness | default dict) | toYaml | nindent 2 }}
 livenessProbe:
-  grpc:
-    port: {{ $port }}
-    # The process alone, not whether it can work now.
-    service: liveness
-  periodSeconds: 10
-  timeoutSeconds: 5
-  failureThreshold: 6
+  {{- merge dict .liveness ($own.probes.liveness | default dict) | toYaml | nindent 2 }}
+{{- end -}}
+
+{{/*
+Probes of the gateway. Liveness asks only whether the process answers, because a restart does not repair another part.
+Readiness asks for this gateway alone: without the parts behind it, it still tells callers what is missing.
+*/}}
+{{- define "similis.gatewayProbes" -}}
+{{- $health := dict "httpGet" (dict "path" "/healthz" "port" "http") -}}
+{{- $ready := dict "httpGet" (dict "path" "/readyz/gateway" "port" "http") -}}
+{{- include "similis.probes" (merge (dict "startup" $health "readiness" $ready "liveness" $health) .) -}}
+{{- end -}}
+
+{{/*
+Probes of a gRPC service on its plain health port, because the kubelet has no certificate. Liveness asks for the process
+alone. So does the trainer's startup probe: a trainer waits for the database's schema, and a restart would not help.
+*/}}
+{{- define "similis.grpcProbes" -}}
+{{- $port := (include "similis.componentPorts" . | fromYaml).health | int -}}
+{{- $alive := dict "grpc" (dict "port" $port "service" "liveness") -}}
+{{- $ready := dict "grpc" (dict "port" $port) -}}
+{{- $startup := ternary $alive $ready (eq .component "trainer") -}}
+{{- include "similis.probes" (merge (dict "startup" $startup "readiness" $ready "liveness" $alive) .) -}}
 {{- end -}}

@@ -1,4 +1,4 @@
-{{/* The ports that containers listen on, by component: one place, as Services, probes and policies name them too. */}}
+{{/* The ports that containers listen on, for containers, Services, probes and policies. */}}
 {{- define "similis.ports" -}}
 gateway: {http: 8080, metrics: 9090}
 embedder: {grpc: 9001, metrics: 9091, health: 9101}
@@ -18,12 +18,12 @@ trainer: {grpc: 9002, metrics: 9092, health: 9102}
 {{- end }}
 {{- end -}}
 
-{{/* Port of an http or https URL, its own or that of the scheme. */}}
+{{/* The port of an http or https URL: its own, or the default of the scheme. */}}
 {{- define "similis.urlPort" -}}
 {{- regexFind ":[0-9]+$" (urlParse .).host | trimPrefix ":" | default (ternary "443" "80" (hasPrefix "https:" .)) -}}
 {{- end -}}
 
-{{/* Port of Qdrant's gRPC API, from its address. */}}
+{{/* The port of Qdrant's gRPC API, from its address. */}}
 {{- define "similis.qdrantPort" -}}
 {{- regexFind "[0-9]+$" .Values.qdrant.address -}}
 {{- end -}}

@@ -1,12 +1,12 @@
-{{/* Fails where the autoscaling of a component cannot work. */}}
+{{/* Fails if the autoscaling of a component cannot work. */}}
 {{- define "similis.checkScaling" -}}
 {{- $scaling := (index .root.Values .component).autoscaling -}}
 {{- if ne $scaling.kind "none" -}}
 {{- if gt (int $scaling.minReplicas) (int $scaling.maxReplicas) -}}
-{{- fail (printf "%s.autoscaling.minReplicas is more than maxReplicas" .component) -}}
+{{- fail (printf "%s.autoscaling.minReplicas (%d) is greater than maxReplicas (%d)" .component (int $scaling.minReplicas) (int $scaling.maxReplicas)) -}}
 {{- end -}}
 {{- if and (eq (int $scaling.minReplicas) 0) (not (and (eq $scaling.kind "keda") (eq .component "trainer"))) -}}
-{{- fail (printf "%s.autoscaling.minReplicas cannot be 0: only the trainer, with kind keda, can start from none" .component) -}}
+{{- fail (printf "%s.autoscaling.minReplicas must be at least 1. Only the trainer can scale to 0, with kind keda." .component) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -18,7 +18,7 @@
 {{- if eq $scaling.kind "hpa" -}}
 {{- with $scaling.hpa -}}
 {{- if not (or .targetCPUUtilizationPercentage .targetMemoryUtilizationPercentage .metrics) -}}
-{{- fail (printf "%s.autoscaling.hpa has nothing to scale by: set a target or metrics" $.component) -}}
+{{- fail (printf "%s.autoscaling.hpa has no metric to scale by: set a target or add metrics" $.component) -}}
 {{- end -}}
 {{- end -}}
 apiVersion: autoscaling/v2
@@ -54,8 +54,9 @@ spec:
 {{- end -}}
 
 {{/*
-What KEDA scales by. The trainer's default counts the jobs that wait or run (one that runs must keep its replica); every
-gateway shows the same numbers, from the database, so they are there without a trainer, and the largest is taken.
+The triggers of a ScaledObject. By default the trainer scales by queued and running jobs; a running job must keep its
+replica. Every gateway reports the same numbers from the database, even when there is no trainer, so the query takes their
+maximum.
 */}}
 {{- define "similis.kedaTriggers" -}}
 {{- $keda := (index .root.Values .component).autoscaling.keda -}}
@@ -64,13 +65,20 @@ gateway shows the same numbers, from the database, so they are there without a t
 {{- else if eq .component "trainer" -}}
 - type: prometheus
   metadata:
-    serverAddress: {{ required "trainer.autoscaling.keda.prometheusAddress is required with kind keda, e.g. http://prometheus.monitoring.svc:9090" $keda.prometheusAddress | quote }}
+    serverAddress: {{ required "trainer.autoscaling.keda.prometheusAddress is required with kind keda, such as http://prometheus.monitoring.svc:9090" $keda.prometheusAddress | quote }}
     query: sum(max by (state) (similis_jobs{ {{- include "similis.ownSeries" .root }}, state=~"queued|running"}))
-    # No answer is no zero: the fallback then counts, and nobody who works is taken away.
+    # Treats a missing answer as an error, not as zero, so that the fallback applies and working trainers stay.
     ignoreNullValues: "false"
     threshold: {{ dig "concurrent_jobs" 1 .root.Values.trainer.settings | quote }}
 {{- else -}}
 {{- fail (printf "%s.autoscaling.keda.triggers is required with kind keda" .component) -}}
+{{- end -}}
+{{- end -}}
+
+{{/* "true" if a trigger needs a source that may be down. KEDA refuses a fallback where all triggers are resources. */}}
+{{- define "similis.kedaNeedsFallback" -}}
+{{- range (include "similis.kedaTriggers" . | fromYamlArray) -}}
+{{- if not (has .type (list "cpu" "memory")) -}}true{{- end -}}
 {{- end -}}
 {{- end -}}
 
@@ -97,11 +105,11 @@ spec:
       behavior:
         {{- toYaml . | nindent 8 }}
   {{- end }}
-  {{- if and (eq .component "trainer") (not $scaling.keda.triggers) }}
-  # Jobs go on while Prometheus does not answer, or no gateway knows of them.
+  {{- if and $scaling.keda.fallbackReplicas (include "similis.kedaNeedsFallback" .) }}
+  # Applies while the source of the metrics does not answer.
   fallback:
     failureThreshold: 3
-    replicas: {{ max 1 (int $scaling.minReplicas) }}
+    replicas: {{ max $scaling.keda.fallbackReplicas (int $scaling.minReplicas) }}
   {{- end }}
   triggers:
     {{- include "similis.kedaTriggers" . | nindent 4 }}
@@ -121,7 +129,7 @@ spec:
   {{- else }}
   maxUnavailable: {{ $budget.maxUnavailable }}
   {{- end }}
-  # A pod that is not ready protects nothing, and must not hold up the draining of its node.
+  # A pod that is not ready must not block the drain of its node.
   unhealthyPodEvictionPolicy: AlwaysAllow
   selector:
     matchLabels:

@@ -1,4 +1,4 @@
-{{/* The headless Service of a gRPC component: clients see every replica and balance over them. */}}
+{{/* The headless Service of a gRPC component. Its name resolves to all replicas, and clients balance over them. */}}
 {{- define "similis.grpcService" -}}
 {{- $own := index .root.Values .component -}}
 {{- $ports := include "similis.componentPorts" . | fromYaml -}}

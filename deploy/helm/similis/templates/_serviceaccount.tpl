@@ -1,4 +1,4 @@
-{{/* A ServiceAccount without a token: our services do not talk to the API server. */}}
+{{/* A ServiceAccount without a token, because the services do not use the Kubernetes API. */}}
 {{- define "similis.serviceAccount" -}}
 {{- $account := (index .root.Values .component).serviceAccount -}}
 {{- if $account.create -}}

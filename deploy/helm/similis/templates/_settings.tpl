@@ -1,4 +1,4 @@
-{{/* What all three services are told, as a dict of environment variables. */}}
+{{/* The settings that all three services share, as environment variables. */}}
 {{- define "similis.commonSettings" -}}
 {{- $values := .root.Values -}}
 {{- $own := index $values .component -}}
@@ -6,7 +6,7 @@ SIMILIS_LOG_LEVEL: {{ $values.logLevel }}
 SIMILIS_LOG_FORMAT: json
 SIMILIS_DRAIN_SECONDS: {{ $own.drainSeconds | quote }}
 SIMILIS_SHUTDOWN_GRACE_SECONDS: {{ $own.shutdownGraceSeconds | quote }}
-SIMILIS_METRICS_HOST: {{ $values.listenAddress | quote }}
+SIMILIS_METRICS_HOST: {{ include "similis.httpHost" .root | quote }}
 SIMILIS_METRICS_PORT: {{ (include "similis.componentPorts" . | fromYaml).metrics | quote }}
 {{- if $values.tls.enabled }}
 SIMILIS_TLS_CERT_FILE: /etc/similis/tls/tls.crt
@@ -18,12 +18,12 @@ SIMILIS_TLS_SERVER_NAME: {{ . | quote }}
 {{- end }}
 {{- if $values.tracing.enabled }}
 SIMILIS_TRACING: "true"
-OTEL_EXPORTER_OTLP_ENDPOINT: {{ required "tracing.endpoint is required with tracing.enabled: the URL of an OTLP collector" $values.tracing.endpoint }}
+OTEL_EXPORTER_OTLP_ENDPOINT: {{ required "tracing.endpoint is required with tracing.enabled: set it to the URL of an OTLP collector" $values.tracing.endpoint }}
 OTEL_SERVICE_NAME: similis-{{ .component }}
 {{- end }}
 {{- end -}}
 
-{{/* Where Postgres is; the URL itself is a mounted file. */}}
+{{/* How to reach Postgres. The URL itself is a mounted file. */}}
 {{- define "similis.databaseSettings" -}}
 SIMILIS_DATABASE_URL_FILE: /etc/similis/postgres/url
 {{- if or .Values.postgres.ca.secret .Values.postgres.ca.configMap }}
@@ -31,24 +31,29 @@ SIMILIS_DATABASE_CA_FILE: /etc/similis/postgres-ca/ca.crt
 {{- end }}
 {{- end -}}
 
+{{/* How to reach Qdrant: dict "root" $ "component" "gateway". */}}
 {{- define "similis.qdrantSettings" -}}
-{{- with .Values.qdrant -}}
+{{- with .root.Values.qdrant -}}
 {{- if and (or .tls.ca.secret .tls.ca.configMap) (not .tls.enabled) -}}
-{{- fail "qdrant.tls.ca is of no use without TLS: set qdrant.tls.enabled" -}}
+{{- fail "qdrant.tls.ca has no effect without TLS: set qdrant.tls.enabled to true" -}}
 {{- end -}}
-SIMILIS_QDRANT_ADDRESS: {{ required "qdrant.address is required: host:port of Qdrant's gRPC API, e.g. qdrant.qdrant.svc:6334" .address | quote }}
+{{- $address := required "qdrant.address is required: set it to host:port of Qdrant's gRPC API, such as qdrant.qdrant.svc:6334" .address -}}
+{{- if hasSuffix ":6333" $address -}}
+{{- fail (printf "qdrant.address %q names port 6333, where Qdrant serves its REST API. Use the gRPC port, which is 6334 by default." $address) -}}
+{{- end -}}
+SIMILIS_QDRANT_ADDRESS: {{ $address | quote }}
 SIMILIS_VECTOR_PREFIX: {{ .vectorPrefix | quote }}
 SIMILIS_QDRANT_TLS: {{ .tls.enabled | quote }}
 {{- if and .tls.enabled (or .tls.ca.secret .tls.ca.configMap) }}
 SIMILIS_QDRANT_CA_FILE: /etc/similis/qdrant-ca/ca.crt
 {{- end }}
-{{- if .apiKey.existingSecret }}
-SIMILIS_QDRANT_API_KEY_FILE: /etc/similis/qdrant/api-key
 {{- end }}
+{{- if (include "similis.qdrantKey" . | fromYaml).existingSecret }}
+SIMILIS_QDRANT_API_KEY_FILE: /etc/similis/qdrant/api-key
 {{- end }}
 {{- end -}}
 
-{{/* The operator's settings of a component, as environment variables. */}}
+{{/* A component's further settings from the operator's values, as environment variables. */}}
 {{- define "similis.ownSettings" -}}
 {{- range $name, $value := (index .root.Values .component).settings }}
 {{- if kindIs "float64" $value }}
@@ -61,10 +66,10 @@ SIMILIS_{{ upper $name }}: {{ toString $value | quote }}
 
 {{- define "similis.gatewaySettings" -}}
 {{ include "similis.commonSettings" . }}
-SIMILIS_HOST: {{ .root.Values.listenAddress | quote }}
+SIMILIS_HOST: {{ include "similis.httpHost" .root | quote }}
 SIMILIS_PORT: {{ (include "similis.componentPorts" . | fromYaml).http | quote }}
 {{ include "similis.databaseSettings" .root }}
-{{ include "similis.qdrantSettings" .root }}
+{{ include "similis.qdrantSettings" . }}
 {{- $ports := include "similis.ports" . | fromYaml }}
 SIMILIS_EMBEDDER_ADDRESS: {{ include "similis.grpcAddress" (dict "root" .root "component" "embedder" "port" (toString $ports.embedder.grpc)) }}
 SIMILIS_TRAINER_ADDRESS: {{ include "similis.grpcAddress" (dict "root" .root "component" "trainer" "port" (toString $ports.trainer.grpc)) }}
@@ -77,7 +82,7 @@ SIMILIS_SPOOL_DIRECTORY: /var/spool/similis
 {{- include "similis.ownSettings" . }}
 {{- end -}}
 
-{{/* What services that are called over gRPC are told. */}}
+{{/* The settings that gRPC servers share. */}}
 {{- define "similis.grpcSettings" -}}
 {{- $ports := include "similis.componentPorts" . | fromYaml -}}
 SIMILIS_LISTEN: {{ include "similis.listen" (dict "host" .root.Values.listenAddress "port" $ports.grpc) | quote }}
@@ -88,6 +93,9 @@ SIMILIS_HEALTH_PORT: {{ $ports.health | quote }}
 {{ include "similis.commonSettings" . }}
 {{ include "similis.grpcSettings" . }}
 {{- with .root.Values.embedder }}
+{{- if and (contains "/" .backbone.name) (not (hasPrefix "/" .backbone.name)) (not .backbone.revision) -}}
+{{- fail (printf "embedder.backbone.revision is required for %q, a model on the hub: set it to a full commit hash, so that all embedders load the same weights" .backbone.name) -}}
+{{- end }}
 SIMILIS_BACKBONE: {{ .backbone.name | quote }}
 {{- with .backbone.revision }}
 SIMILIS_BACKBONE_REVISION: {{ . | quote }}
@@ -103,7 +111,7 @@ HF_HOME: /var/cache/similis/hub
 {{ include "similis.commonSettings" . }}
 {{ include "similis.grpcSettings" . }}
 {{ include "similis.databaseSettings" .root }}
-{{ include "similis.qdrantSettings" .root }}
+{{ include "similis.qdrantSettings" . }}
 {{- $ports := include "similis.ports" . | fromYaml }}
 SIMILIS_EMBEDDER_ADDRESS: {{ include "similis.grpcAddress" (dict "root" .root "component" "embedder" "port" (toString $ports.embedder.grpc)) }}
 SIMILIS_ALLOW_PRIVATE_ADDRESSES: {{ .root.Values.trainer.allowPrivateAddresses | quote }}

@@ -1,7 +1,7 @@
-{{/* A volume of one file from a Secret or a ConfigMap: dict "name" "postgres-ca" "from" (secret, configMap, key) "path" "ca.crt". */}}
+{{/* A volume with one file from a Secret or a ConfigMap: dict "name" "postgres-ca" "value" "postgres.ca" "from" .Values.postgres.ca. */}}
 {{- define "similis.caVolume" -}}
 {{- if and .from.secret .from.configMap -}}
-{{- fail (printf "%s: name a Secret or a ConfigMap, not both" .name) -}}
+{{- fail (printf "%s: set either secret or configMap, not both" .value) -}}
 {{- end -}}
 {{- if .from.secret }}
 - name: {{ .name }}
@@ -22,11 +22,11 @@
 {{- define "similis.databaseVolumes" -}}
 - name: postgres
   secret:
-    secretName: {{ required "postgres.existingSecret is required: the Secret whose key postgres.urlKey holds the URL of the database" .Values.postgres.existingSecret | quote }}
+    secretName: {{ required "postgres.existingSecret is required: set it to the name of a Secret whose key postgres.urlKey holds the URL of the database" .Values.postgres.existingSecret | quote }}
     defaultMode: 0440
     items:
       - {key: {{ .Values.postgres.urlKey | quote }}, path: url}
-{{- include "similis.caVolume" (dict "name" "postgres-ca" "from" .Values.postgres.ca) }}
+{{- include "similis.caVolume" (dict "name" "postgres-ca" "value" "postgres.ca" "from" .Values.postgres.ca) }}
 {{- end -}}
 
 {{- define "similis.databaseMounts" -}}
@@ -36,40 +36,52 @@
 {{- end }}
 {{- end -}}
 
+{{/* The Secret and key of a component's Qdrant API key. The gateway only reads, so a read-only key is enough for it. */}}
+{{- define "similis.qdrantKey" -}}
+{{- $qdrant := .root.Values.qdrant -}}
+{{- if and (eq .component "gateway") $qdrant.readOnlyApiKey.existingSecret -}}
+{{- toYaml $qdrant.readOnlyApiKey -}}
+{{- else -}}
+{{- toYaml $qdrant.apiKey -}}
+{{- end -}}
+{{- end -}}
+
 {{- define "similis.qdrantVolumes" -}}
-{{- with .Values.qdrant }}
-{{- if .apiKey.existingSecret }}
+{{- with include "similis.qdrantKey" . | fromYaml }}
+{{- if .existingSecret }}
 - name: qdrant
   secret:
-    secretName: {{ .apiKey.existingSecret | quote }}
+    secretName: {{ .existingSecret | quote }}
     defaultMode: 0440
     items:
-      - {key: {{ .apiKey.key | quote }}, path: api-key}
+      - {key: {{ .key | quote }}, path: api-key}
 {{- end }}
+{{- end }}
+{{- with .root.Values.qdrant }}
 {{- if .tls.enabled }}
-{{- include "similis.caVolume" (dict "name" "qdrant-ca" "from" .tls.ca) }}
+{{- include "similis.caVolume" (dict "name" "qdrant-ca" "value" "qdrant.tls.ca" "from" .tls.ca) }}
 {{- end }}
 {{- end }}
 {{- end -}}
 
 {{- define "similis.qdrantMounts" -}}
-{{- with .Values.qdrant }}
-{{- if .apiKey.existingSecret }}
+{{- if (include "similis.qdrantKey" . | fromYaml).existingSecret }}
 - {name: qdrant, mountPath: /etc/similis/qdrant, readOnly: true}
 {{- end }}
+{{- with .root.Values.qdrant }}
 {{- if and .tls.enabled (or .tls.ca.secret .tls.ca.configMap) }}
 - {name: qdrant-ca, mountPath: /etc/similis/qdrant-ca, readOnly: true}
 {{- end }}
 {{- end }}
 {{- end -}}
 
-{{/* Mounted as a folder, as a file alone would not follow a renewed certificate. */}}
+{{/* Mounted as a folder: Kubernetes does not update a single mounted file when the certificate is renewed. */}}
 {{- define "similis.tlsVolumes" -}}
 {{- with .Values.tls }}
 {{- if .enabled }}
 - name: tls
   secret:
-    secretName: {{ required "tls.existingSecret is required with tls.enabled: a Secret with tls.crt, tls.key and ca.crt" .existingSecret | quote }}
+    secretName: {{ required "tls.existingSecret is required with tls.enabled: set it to the name of a Secret with tls.crt, tls.key and ca.crt" .existingSecret | quote }}
     defaultMode: 0440
     items:
       - {key: {{ .certKey | quote }}, path: tls.crt}
@@ -85,11 +97,11 @@
 {{- end }}
 {{- end -}}
 
-{{/* The root file system is read-only. */}}
+{{/* The root file system is read-only, so /tmp is a volume: dict "own" .Values.gateway. */}}
 {{- define "similis.tmpVolume" -}}
 - name: tmp
   emptyDir:
-    sizeLimit: 1Gi
+    sizeLimit: {{ .own.tmp.sizeLimit }}
 {{- end -}}
 
 {{- define "similis.tmpMount" -}}

@@ -1,6 +1,6 @@
-"""`python -m tests.integration.trainer.parts.guarded_trainer`: a trainer that takes 127.0.0.1 for the public Internet.
+"""`python -m tests.integration.trainer.parts.guarded_trainer`: a trainer that treats 127.0.0.1 as public.
 
-Hosts on that address can be reached, while the network guard blocks all other addresses.
+It can reach hosts on that address, while its network guard blocks all other addresses.
 """
 
 from servicekit import network_guard

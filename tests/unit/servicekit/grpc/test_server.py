@@ -31,11 +31,13 @@ class Example(embedder_pb2_grpc.EmbedderServiceServicer):
 
     def __init__(self) -> None:
         self.error: Exception | None = None
+        self.calls = 0
         self.remaining = 0.0
         self.left = asyncio.Event()
         self.started = asyncio.Event()
 
     async def Describe(self, request: pb.DescribeRequest, context: Any) -> pb.DescribeResponse:
+        self.calls += 1
         if self.error:
             raise self.error
         self.remaining = remaining(1000.0)
@@ -98,6 +100,46 @@ async def test_an_error_of_the_tree_arrives_as_itself(kind: type[errors.ServiceE
     assert type(error) is kind
     assert error.code == "example_code"
     assert error.retry_after == (None if kind is errors.DeadlineExceeded else 3.0)
+
+
+async def test_a_subclass_arrives_as_its_class_of_the_tree() -> None:
+    class VectorsAway(errors.Unavailable):
+        default_code = "vectors_away"
+
+    example = Example()
+    example.error = VectorsAway("Later.")
+    async with serving(example) as (_, channel, _registry):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await embedder_pb2_grpc.EmbedderServiceStub(channel).Describe(pb.DescribeRequest())
+        error = from_rpc_error(refused.value, upstream="embedder")
+    assert (type(error), error.code, error.retry_after) == (errors.Unavailable, "vectors_away", 2.0)
+
+
+async def test_a_channel_retries_an_unavailable_service_but_not_a_failure_behind_it() -> None:
+    example = Example()
+    async with (
+        serving(example) as (running, _, _registry),
+        open_channel(f"127.0.0.1:{running.port}", idempotent=((SERVICE, "Describe"),)) as channel,
+    ):
+        stub = embedder_pb2_grpc.EmbedderServiceStub(channel)
+        for error, retried in ((errors.UpstreamFailed("failed"), False), (errors.Unavailable("away"), True)):
+            example.error, example.calls = error, 0
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await stub.Describe(pb.DescribeRequest())
+            assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+            assert type(from_rpc_error(refused.value, upstream="embedder")) is type(error)
+            assert (example.calls > 1) is retried
+
+
+@pytest.mark.parametrize("trailers", [(), (("grpc-status-details-bin", b"\xff not a message"),)])
+async def test_a_status_that_is_not_ours_means_that_the_upstream_is_unavailable(
+    trailers: tuple[tuple[str, bytes], ...],
+) -> None:
+    metadata = grpc.aio.Metadata(*trailers)
+    broken = grpc.aio.AioRpcError(grpc.StatusCode.NOT_FOUND, grpc.aio.Metadata(), metadata, "from a proxy")
+    error = from_rpc_error(broken, upstream="embedder")
+    assert (type(error), error.code) == (errors.Unavailable, "embedder_unavailable")
+    assert "proxy" not in error.message
 
 
 async def test_a_defect_is_internal_and_never_echoed() -> None:

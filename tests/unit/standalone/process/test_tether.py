@@ -14,12 +14,12 @@ SUPERVISOR = """
 import asyncio, sys
 from pathlib import Path
 from standalone.process.child_log import ChildLog
-from standalone.process.tethered_process import Command, spawn
+from standalone.process.tethered_process import ChildCommand, spawn
 
 async def main():
     here = Path(sys.argv[1])
     script = "import os, signal; open('pid', 'w').write(str(os.getpid())); os.rename('pid', 'child'); signal.pause()"
-    await spawn(Command((sys.executable, "-I", "-S", "-c", script), {}, here), ChildLog("child", here))
+    await spawn(ChildCommand((sys.executable, "-I", "-S", "-c", script), {}, here), ChildLog("child", here))
     await asyncio.Event().wait()
 
 asyncio.run(main())

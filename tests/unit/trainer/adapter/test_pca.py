@@ -5,7 +5,7 @@ import pytest
 
 from catalog.vectors.projection import Projection, normalised
 from trainer.adapter.numerics import numerics_executor
-from trainer.adapter.pca import DIMENSION, accumulate, principal_directions
+from trainer.learning.directions import DIMENSION, accumulate, principal_directions
 
 
 def fitted(vectors: "np.ndarray[tuple[int, int], np.dtype[np.float32]]") -> Projection:

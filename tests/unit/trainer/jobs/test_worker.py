@@ -10,15 +10,15 @@ from prometheus_client import CollectorRegistry
 
 from catalog.jobs import MAX_ATTEMPTS, Job, Jobs, LeaseLost
 from servicekit.errors import NoSpace, Unavailable
-from tests.unit.trainer.jobs.played_queue import JOB, PlayedQueue
+from tests.unit.trainer.jobs.fake_queue import JOB, FakeQueue
 from trainer.jobs.finetune import Finetune
 from trainer.jobs.progress import Progress
 from trainer.jobs.worker import Outcome, Worker
 from trainer.metrics import TrainerMetrics
 
 
-class PlayedFinetune:
-    """Plays `Finetune` with any coroutine."""
+class FakeFinetune:
+    """Stands in for `Finetune` and runs any coroutine."""
 
     def __init__(self, work: Callable[[], Awaitable[None]]) -> None:
         self._work = work
@@ -38,14 +38,14 @@ async def forever() -> None:
     await asyncio.Event().wait()
 
 
-def worker(queue: PlayedQueue, work: Callable[[], Awaitable[None]]) -> tuple[Worker, TrainerMetrics]:
+def worker(queue: FakeQueue, work: Callable[[], Awaitable[None]]) -> tuple[Worker, TrainerMetrics]:
     metrics = TrainerMetrics(CollectorRegistry())
-    finetune = cast("Finetune", PlayedFinetune(work))
+    finetune = cast("Finetune", FakeFinetune(work))
     return Worker("worker", cast("Jobs", queue), finetune, metrics, poll=60.0, lease=0.3), metrics
 
 
 def counted(metrics: TrainerMetrics) -> dict[str, float]:
-    """The outcomes that were counted."""
+    """Return the number of jobs by outcome, as the metrics say."""
     values = {
         outcome.value: metrics.registry.get_sample_value("similis_trainer_jobs_total", {"outcome": outcome.value})
         for outcome in Outcome
@@ -53,7 +53,7 @@ def counted(metrics: TrainerMetrics) -> dict[str, float]:
     return {outcome: value for outcome, value in values.items() if value}
 
 
-async def outcome_of(queue: PlayedQueue, work: Callable[[], Awaitable[None]]) -> dict[str, float]:
+async def outcome_of(queue: FakeQueue, work: Callable[[], Awaitable[None]]) -> dict[str, float]:
     """Let a worker run the queue's job, and return what it counted."""
     subject, metrics = worker(queue, work)
     async with asyncio.timeout(20), subject.running():
@@ -62,7 +62,7 @@ async def outcome_of(queue: PlayedQueue, work: Callable[[], Awaitable[None]]) ->
 
 
 async def test_a_finetune_that_returns_is_done() -> None:
-    queue = PlayedQueue()
+    queue = FakeQueue()
     assert await outcome_of(queue, lambda: asyncio.sleep(0)) == {"done": 1}
     assert queue.ends == []
 
@@ -77,7 +77,7 @@ async def test_a_finetune_that_returns_is_done() -> None:
     ],
 )
 async def test_an_error_fails_the_job_with_its_code_and_advice(error: BaseException, code: str, words: str) -> None:
-    queue = PlayedQueue()
+    queue = FakeQueue()
     assert await outcome_of(queue, raising(error)) == {"failed": 1}
     ((state, recorded, message),) = queue.ends
     assert (state, recorded) == ("failed", code)
@@ -86,19 +86,19 @@ async def test_an_error_fails_the_job_with_its_code_and_advice(error: BaseExcept
 
 
 async def test_a_job_that_was_started_too_often_fails_without_another_attempt() -> None:
-    queue = PlayedQueue(job=dataclasses.replace(JOB, attempts=MAX_ATTEMPTS + 1))
+    queue = FakeQueue(job=dataclasses.replace(JOB, attempts=MAX_ATTEMPTS + 1))
     assert await outcome_of(queue, forever) == {"failed": 1}
     assert queue.ends[0][1] == "too_many_attempts"
 
 
 async def test_a_cancelled_job_is_recorded_as_cancelled() -> None:
-    queue = PlayedQueue(beats=[True])
+    queue = FakeQueue(beats=[True])
     assert await outcome_of(queue, forever) == {"cancelled": 1}
     assert queue.ends == [("cancelled",)]
 
 
 async def test_a_worker_without_the_lease_records_nothing() -> None:
-    queue = PlayedQueue(beats=[LeaseLost("lost")])
+    queue = FakeQueue(beats=[LeaseLost("lost")])
     assert await outcome_of(queue, forever) == {"lost": 1}
     assert queue.ends == []
 
@@ -107,12 +107,12 @@ async def test_a_worker_without_the_lease_records_nothing() -> None:
     ("error", "outcome"), [(LeaseLost("lost"), "lost"), (NoSpace("full"), "abandoned"), (ValueError("x"), "abandoned")]
 )
 async def test_a_worker_survives_when_it_cannot_record_the_end(error: Exception, outcome: str) -> None:
-    queue = PlayedQueue(recording_fails=error)
+    queue = FakeQueue(recording_fails=error)
     assert await outcome_of(queue, raising(NoSpace("The disk is full."))) == {outcome: 1}
 
 
 async def test_a_worker_that_stops_releases_its_job() -> None:
-    queue, started = PlayedQueue(), asyncio.Event()
+    queue, started = FakeQueue(), asyncio.Event()
 
     async def work() -> None:
         started.set()
@@ -127,14 +127,14 @@ async def test_a_worker_that_stops_releases_its_job() -> None:
 
 
 async def test_a_nudge_notices_a_cancelled_job_before_the_next_heartbeat_is_due() -> None:
-    queue, started = PlayedQueue(), asyncio.Event()
+    queue, started = FakeQueue(), asyncio.Event()
 
     async def work() -> None:
         started.set()
         await forever()
 
     metrics = TrainerMetrics(CollectorRegistry())
-    finetune = cast("Finetune", PlayedFinetune(work))
+    finetune = cast("Finetune", FakeFinetune(work))
     subject = Worker("worker", cast("Jobs", queue), finetune, metrics, poll=60.0, lease=3600.0)
     async with asyncio.timeout(20), subject.running():
         await started.wait()

@@ -1,4 +1,4 @@
-"""A queue with one job, played for tests of workers and leases."""
+"""A fake queue with one job, for tests of workers and leases."""
 
 import asyncio
 from dataclasses import dataclass, field
@@ -25,11 +25,11 @@ JOB = Job(
 
 
 @dataclass
-class PlayedQueue:
-    """Plays `catalog.jobs.Jobs` with one job.
+class FakeQueue:
+    """Stands in for `catalog.jobs.Jobs`.
 
-    beats: the answers to heartbeats in turn, the last one again and again. recording_fails: the error of the calls that
-    record the end of the job. ends: what was recorded.
+    beats: the results of heartbeats in turn; the last one repeats. recording_fails: the error of the calls that record
+    the end of the job. ends: what was recorded.
     """
 
     job: Job | None = JOB

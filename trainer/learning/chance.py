@@ -1,0 +1,58 @@
+"""Whether groups mean anything: a permutation test of their similarity in the frozen space, before they are learnt."""
+
+import numpy as np
+
+from trainer.learning.dataset import UNGROUPED, Labels, Mask, Matrix, TrainingSet
+
+# Images that are tested, whole groups at a time.
+MAX_TESTED = 2000
+PERMUTATIONS = 100
+# Standard deviations above chance: noise gets there once in thirty thousand times.
+MIN_SCORE = 4.0
+
+
+def groups_mean_something(data: TrainingSet, seed: int = 0) -> bool:
+    """Return whether images of a group are closer in the frozen space than images of shuffled groups."""
+    return group_score(data, seed) >= MIN_SCORE
+
+
+def group_score(data: TrainingSet, seed: int = 0) -> float:
+    """Return how many standard deviations the similarity within groups lies above that of shuffled groups.
+
+    Images of the same picture say nothing about a group, so each picture counts once in a group. 0 without groups of
+    two pictures or more.
+    """
+    random = np.random.default_rng(seed)
+    rows = _tested(data, random)
+    if not len(rows):
+        return 0.0
+    _, groups, sizes = np.unique(data.groups[rows], return_inverse=True, return_counts=True)
+    order = np.argsort(groups, kind="stable")
+    vectors = data.vectors[rows[order]].astype(np.float32)
+    vectors -= vectors.mean(axis=0)
+    vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-6)
+    starts = np.concatenate([[0], np.cumsum(sizes)[:-1]])
+    found = _similarity(vectors, starts, sizes)
+    chance = [_similarity(random.permutation(vectors), starts, sizes) for _ in range(PERMUTATIONS)]
+    return float((found - np.mean(chance)) / max(float(np.std(chance)), 1e-9))
+
+
+def _tested(data: TrainingSet, random: np.random.Generator) -> Labels:
+    """Return images of whole groups, one of each picture in a group."""
+    rows = np.flatnonzero(data.groups != UNGROUPED)
+    _, first = np.unique(np.stack([data.groups[rows], data.pictures[rows]]), axis=1, return_index=True)
+    rows = rows[np.sort(first)]
+    names, inverse, counts = np.unique(data.groups[rows], return_inverse=True, return_counts=True)
+    order = random.permutation(np.flatnonzero(counts > 1))
+    # No group alone may fill the test: there would be nothing to shuffle with.
+    chosen = order[np.cumsum(counts[order]) <= max(MAX_TESTED, int(counts[order[:2]].sum()))]
+    mask: Mask = np.zeros(len(names), dtype=bool)
+    mask[chosen] = True
+    return rows[mask[inverse]] if len(chosen) > 1 else rows[:0]
+
+
+def _similarity(vectors: Matrix, starts: Labels, sizes: Labels) -> float:
+    """Return the mean cosine over pairs within groups, averaged over groups. The vectors are sorted by group."""
+    sums = np.add.reduceat(vectors, starts, axis=0)
+    pairs = sizes * (sizes - 1)
+    return float((((sums**2).sum(axis=1) - sizes) / pairs).mean())
