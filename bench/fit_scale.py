@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+from pydantic import SecretStr
 
 from bench.finetune import DIMENSION, SAMPLE_SECONDS, HashEmbedder
 from tests.integration.databases import new_database
@@ -118,7 +119,7 @@ async def run(images: int, limit: float, folder: Path) -> dict[str, Any]:
         answer: dict[str, Any] = {"images": images, "filling_seconds": round(time.perf_counter() - began, 1)}
         settings = TrainerSettings(
             listen="127.0.0.1:0",
-            database_url=url,
+            database_url=SecretStr(url),
             qdrant_address=place.qdrant_address,
             vector_prefix=place.prefix,
             embedder_address=embedder.target,

@@ -41,7 +41,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from prometheus_client import CollectorRegistry
 
-from bench.parts.photographs import images_of
+from bench.parts.photographs import image_files
 from catalog.vectors.projection import Matrix, normalised
 from demo.image_server import image_server
 from demo.instance import instance
@@ -131,7 +131,7 @@ def object_task(folder: Path, seed: int, scenario: str) -> Task:
     for label, folder_of_kind in enumerate(kinds):
         part = f"{KINDS} {'B' if label in others else 'A'}" if parted else KINDS
         uploaded = 0
-        for position, path in enumerate(images_of(folder_of_kind)):
+        for position, path in enumerate(image_files(folder_of_kind)):
             name = f"{label}-{path.name}"
             if position % QUERY_EVERY == seed % QUERY_EVERY:
                 queries.setdefault(part, []).append(Photograph(name, path.read_bytes(), label, ""))
@@ -153,7 +153,7 @@ def single_task(folder: Path, seed: int) -> Task:
     """Images that are all different, asked for by distorted versions."""
     chance = random.Random(seed)
     database = [
-        Photograph(path.name, path.read_bytes(), label, path.name) for label, path in enumerate(images_of(folder))
+        Photograph(path.name, path.read_bytes(), label, path.name) for label, path in enumerate(image_files(folder))
     ]
     queries: dict[str, list[Photograph]] = {}
     for photograph in database:

@@ -108,6 +108,8 @@ def _is_intact(folder: Path) -> bool:
 
 def _publish(fresh: Path, folder: Path) -> None:
     """Flush the files to disk and rename the folder, unless another process was faster."""
+    # Temporary folders are private, but embedders that run as another user may share the cache.
+    fresh.chmod(0o755)
     (fresh / MANIFEST).write_text(json.dumps(_digests(fresh)), encoding="utf-8")
     for path in (*fresh.iterdir(), fresh):
         descriptor = os.open(path, os.O_RDONLY)
