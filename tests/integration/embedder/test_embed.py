@@ -78,7 +78,7 @@ async def stream_refusal(
     return code_of(refused.value)
 
 
-async def test_describe_describes_the_backbone(embedder: RunningEmbedder) -> None:
+async def test_describe_returns_the_served_backbone(embedder: RunningEmbedder) -> None:
     served = embedder.description
     assert (served.backbone, served.dimension, served.device) == ("efficientnet-lite0", 1280, "cpu")
     assert (served.engine, served.pooling, len(served.checksum)) == ("openvino", "pooled", 64)
@@ -101,7 +101,7 @@ async def test_a_request_for_another_backbone_is_refused(embedder: RunningEmbedd
     assert await stream_refusal(embedder, channel, checksum="another") == "backbone_changed"
 
 
-async def test_a_bad_image_costs_only_itself(embedder: RunningEmbedder, channel: grpc.aio.Channel) -> None:
+async def test_a_bad_image_fails_alone(embedder: RunningEmbedder, channel: grpc.aio.Channel) -> None:
     images = photographs(64)
     stub = embedder.stub(channel)
     images[31] = images[31][:500]
@@ -113,7 +113,7 @@ async def test_a_bad_image_costs_only_itself(embedder: RunningEmbedder, channel:
         assert similarity(found[number].embedding.vector, single.vector) > 0.9999
 
 
-async def test_odd_metadata_costs_neither_the_image_nor_the_worker(
+async def test_odd_metadata_harms_neither_the_image_nor_the_worker(
     embedder: RunningEmbedder, channel: grpc.aio.Channel
 ) -> None:
     workers = embedder.workers()
@@ -149,7 +149,7 @@ async def test_too_many_views_are_refused(embedder: RunningEmbedder, channel: gr
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-async def test_a_hostile_file_costs_one_quick_error(
+async def test_a_hostile_file_fails_quickly_and_alone(
     embedder: RunningEmbedder, channel: grpc.aio.Channel, name: str
 ) -> None:
     data = HOSTILE[name]()
@@ -192,7 +192,7 @@ async def test_the_largest_allowed_image_is_embedded_in_bounded_memory(
     assert all(peak_bytes(pid) < 500 << 20 for pid in embedder.workers())
 
 
-async def test_a_killed_worker_costs_no_image(embedder: RunningEmbedder, channel: grpc.aio.Channel) -> None:
+async def test_no_image_fails_when_a_worker_is_killed(embedder: RunningEmbedder, channel: grpc.aio.Channel) -> None:
     stub = embedder.stub(channel)
     images = photographs(200)
     found = {}
@@ -253,7 +253,7 @@ async def test_a_full_queue_refuses_at_once(embedder: RunningEmbedder, channel: 
     assert min(refused) < max(seconds for status, seconds in outcomes if status is grpc.StatusCode.OK)
 
 
-async def test_a_flood_of_bulk_images_waits_at_its_sender(embedder: RunningEmbedder, channel: grpc.aio.Channel) -> None:
+async def test_a_full_bulk_queue_slows_down_its_sender(embedder: RunningEmbedder, channel: grpc.aio.Channel) -> None:
     sent = 0
     image = encoded(photograph("retina.jpg").resize((2000, 2000)), "BMP")
 

@@ -36,7 +36,7 @@ def test_the_second_run_converts_nothing() -> None:
         ({"MODEL_CACHE": "/proc/nowhere"}, "not writable"),
     ],
 )
-def test_a_failure_is_one_line(settings: dict[str, str], reason: str) -> None:
+def test_a_failure_is_reported_in_one_line(settings: dict[str, str], reason: str) -> None:
     run = prefetch(LOG_LEVEL="warning", **settings)
     assert run.returncode == 1
     assert reason in run.stderr

@@ -72,7 +72,7 @@ def anonymous_bytes(pid: int) -> int:
 
 
 @pytest.mark.parametrize("backbone", ["/no/such/folder", "nonsense", "facebook/dinov2-base"])
-async def test_a_wrong_backbone_ends_the_start_with_one_line(backbone: str) -> None:
+async def test_a_wrong_backbone_stops_the_start_with_a_one_line_error(backbone: str) -> None:
     status, stderr = await failed_start(backbone=backbone)
     assert status == 1
     lines = stderr.strip().splitlines()
@@ -81,7 +81,7 @@ async def test_a_wrong_backbone_ends_the_start_with_one_line(backbone: str) -> N
     assert "Traceback" not in stderr
 
 
-async def test_a_wrong_setting_is_named() -> None:
+async def test_an_error_names_the_wrong_setting() -> None:
     status, stderr = await failed_start(workers="many")
     assert status == 78
     assert "SIMILIS_WORKERS" in stderr
@@ -95,7 +95,7 @@ async def test_a_cache_that_is_not_writable_is_named(tmp_path: Path) -> None:
     assert str(blocked) in stderr
 
 
-async def test_a_second_start_is_quick_small_and_without_torch() -> None:
+async def test_a_second_start_is_fast_uses_little_memory_and_loads_no_torch() -> None:
     async with running_embedder(workers="2"):
         pass
     async with running_embedder(workers="2") as running:
@@ -165,7 +165,7 @@ async def test_an_image_whose_worker_hangs_is_embedded_by_the_next_one() -> None
         await embed(stub)
 
 
-async def test_workers_are_replaced_by_age_without_a_gap() -> None:
+async def test_old_workers_are_replaced_without_an_interruption() -> None:
     async with (
         running_embedder(workers="2", interactive_workers="0", worker_images="20") as running,
         open_channel(running.target) as channel,
