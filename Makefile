@@ -6,7 +6,7 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 pyth
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 PROTO := proto
 PACKAGES := gateway embedder trainer catalog servicekit standalone local_qdrant
-# A package index to take torch from, if it should not be the one that everything else comes from (README, "Run it").
+# A package index to take torch from, if it should not be the one that everything else comes from (README, "Try it").
 TORCH_INDEX ?=
 # Two processes keep two cores busy. A file runs in one process, so that its fixtures start once. tests/conftest.py orders the files.
 PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
@@ -23,10 +23,10 @@ help: ## list the targets
 setup: $(STAMP) ## install everything into .venv
 
 $(STAMP): pyproject.toml constraints.txt
-	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found. Name it: make PYTHON=/path/to/python3" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found. Set its path: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(VENV)/bin/python -c pass 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
 	@echo "Installing into $(VENV). This takes a few minutes and happens once."
-	@echo "It needs about 2 GB with torch's CPU build and 6 GB with its CUDA build. TORCH_INDEX chooses the index of torch."
+	@echo "It needs about 2 GB with torch's CPU build and 6 GB with its CUDA build. Set TORCH_INDEX to choose the index that torch comes from."
 	@test -z "$(TORCH_INDEX)" || $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
 		--no-deps --index-url "$(TORCH_INDEX)" torch
 	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,test,dev]'
@@ -61,7 +61,7 @@ check-generated: $(STAMP)
 check-fast: $(STAMP)
 	pytest tests/unit tests/architecture
 
-docker-check: $(STAMP) ## install and start what goes into the images, without a container engine
+docker-check: $(STAMP) ## install and start the contents of the images, without a container engine
 	sh deploy/docker/check.sh
 
 dashboard: $(STAMP) ## regenerate the Grafana dashboard
@@ -93,6 +93,6 @@ constraints: ## regenerate constraints.txt with the newest versions that pyproje
 	build/constraints/bin/python -m pip freeze --exclude-editable | sed -e 's/+cpu$$//'; } > constraints.txt
 	@rm -rf build/constraints
 
-clean: ## remove everything that was built; data directories stay
+clean: ## remove all build results, but no data directories
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -prune -exec rm -rf {} +

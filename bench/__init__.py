@@ -1,16 +1,17 @@
-"""What was measured, to be measured again. Each file is a command: `python bench/NAME.py --help` says what it needs.
+"""Benchmarks. Each file is a command, and `python bench/NAME.py --help` explains its options.
 
-embedder                 the bare loop, the service, latency beside bulk, memory
-quality                  what fine-tuning is worth, from upload to search
-finetune, fit_scale      time and memory of the trainer: downloads and index, learning
-faulty_downloads         URLs with every fault
-kills                    kill -9 of any process in a finetune
-search_beside_finetune   what searches feel of a finetune; qdrant_isolation: of the vector store alone
-upload                   large CSVs
+embedder                 throughput and latency of the embedder, against the same engine without the service
+quality                  what fine-tuning gains, from upload to search
+finetune, fit_scale      time and memory of the trainer: of a whole finetune, of fitting an adapter
+faulty_downloads         downloads from hosts with every fault
+kills                    `kill -9` of any process during a finetune
+search_beside_finetune   latency of searches during a finetune
+qdrant_isolation         latency of the one-machine Qdrant during a finetune
+upload                   uploads of large CSVs
 """
 
 import sys
 from pathlib import Path
 
-# Run as a script, a benchmark's folder comes first on the import path, and `bench/embedder.py` hides the package.
+# The folder of a script comes first on the import path, where `bench/embedder.py` would hide the package `embedder`.
 sys.path[:] = [entry for entry in sys.path if Path(entry or ".").resolve() != Path(__file__).parent]

@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import psutil
+from pydantic import SecretStr
 
 from bench.finetune import DIMENSION, SAMPLE_SECONDS, HashEmbedder
 from tests.integration.databases import new_database
@@ -37,17 +38,17 @@ URL = "http://127.0.0.1:1/{number}"
 
 
 class Vectors:
-    """Vectors of images. An object lies around its class, its images around it, and views around an image."""
+    """Synthetic vectors: objects cluster around classes, images around objects, and views around images."""
 
     def __init__(self) -> None:
         self._classes = np.abs(np.random.default_rng(0).normal(size=(CLASSES, DIMENSION)))
 
     def images(self, numbers: list[int]) -> Matrix:
-        """The vectors [n, dim] of the images with these numbers."""
+        """Return the vectors [n, dim] of the images with these numbers."""
         return np.array([self._image(number) for number in numbers], dtype=np.float32)
 
     def views(self, number: int) -> Matrix:
-        """The views [VIEWS, dim] of an image."""
+        """Return the views [VIEWS, dim] of an image."""
         noise = np.random.default_rng((3, number)).normal(size=(VIEWS, DIMENSION))
         return np.asarray(self._image(number) + 0.5 * noise, dtype=np.float32)
 
@@ -60,7 +61,7 @@ class Vectors:
 
 @asynccontextmanager
 async def peaks(trainer: int) -> AsyncIterator[dict[str, float]]:
-    """Of a trainer and of the process that learns for it: the most resident memory, in MB, and seconds of processor."""
+    """Record peak memory (MB) and CPU seconds of a trainer and its learning process while entered."""
     found = {"trainer_mb": 0.0, "trainer_cpu_seconds": 0.0, "learning_mb": 0.0, "learning_cpu_seconds": 0.0}
 
     def note(process: psutil.Process, name: str) -> None:
@@ -86,7 +87,7 @@ async def peaks(trainer: int) -> AsyncIterator[dict[str, float]]:
 
 
 async def filled(place: Workplace, images: int, checksum: str) -> int:
-    """A collection whose base store has everything."""
+    """Create a collection whose base store is complete."""
     collection = await place.collections.create("large")
     rows = [(URL.format(number=number), f"entry-{number // VIEWS_OF_OBJECT}") for number in range(images)]
     await place.contents.replace(collection, place.staged(rows))
@@ -106,7 +107,7 @@ async def filled(place: Workplace, images: int, checksum: str) -> int:
 
 
 async def run(images: int, limit: float, folder: Path) -> dict[str, Any]:
-    """The measurement, which a finetune that takes more than `limit` seconds ends."""
+    """Run the measurement. Stop it if a finetune takes more than `limit` seconds."""
     async with AsyncExitStack() as stack:
         postgres = await stack.enter_async_context(running_postgres(folder / "data"))
         url = await stack.enter_async_context(new_database(postgres))
@@ -118,7 +119,7 @@ async def run(images: int, limit: float, folder: Path) -> dict[str, Any]:
         answer: dict[str, Any] = {"images": images, "filling_seconds": round(time.perf_counter() - began, 1)}
         settings = TrainerSettings(
             listen="127.0.0.1:0",
-            database_url=url,
+            database_url=SecretStr(url),
             qdrant_address=place.qdrant_address,
             vector_prefix=place.prefix,
             embedder_address=embedder.target,
@@ -151,10 +152,10 @@ async def run(images: int, limit: float, folder: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Runs and prints figures, or JSON."""
+    """Run the benchmark and print a table, or JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=100_000)
-    parser.add_argument("--limit", type=float, default=3600.0, help="seconds")
+    parser.add_argument("--limit", type=float, default=3600.0, help="the longest that a finetune may take, in seconds")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="similis-bench-") as folder:

@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 import psutil
 
 from bench.parts.image_host import image_host
-from bench.parts.photographs import images_of
+from bench.parts.photographs import image_files
 from bench.search_beside_finetune import COPY_SCORE, create_filled, finetune
 from demo.instance import instance
 from demo.rest_client import Refused, RestClient
@@ -128,7 +128,7 @@ class Instance:
 
 def measure(data: Path, images: int) -> dict[str, Any]:
     """Run the benchmark and return its report."""
-    photographs = {path.name: path.read_bytes() for path in images_of(data)}
+    photographs = {path.name: path.read_bytes() for path in image_files(data)}
     names = list(photographs)
     with tempfile.TemporaryDirectory() as folder, image_host(data) as host, ExitStack() as running:
         similis = Instance(Path(folder), free_port(), running)
@@ -138,7 +138,7 @@ def measure(data: Path, images: int) -> dict[str, Any]:
         searching = Searching(client, searched, photographs)
         thread = threading.Thread(target=searching.run)
         thread.start()
-        before = host.asked()
+        before = host.requests()
         other = create_filled(client, "B", [f"{host.address}{n}/{names[n % len(names)]}" for n in range(images)])
         began = time.monotonic()
         info, not_killed = similis.finetune_with_kills(client, other)
@@ -146,7 +146,7 @@ def measure(data: Path, images: int) -> dict[str, Any]:
         failures = again(lambda: client.number_of_failures(other))
         searching.over.set()
         thread.join()
-        requests, paths = (after - start for after, start in zip(host.asked(), before, strict=True))
+        requests, paths = (after - start for after, start in zip(host.requests(), before, strict=True))
     return {
         "state": info["finetuning_state"],
         "seconds": round(seconds, 1),

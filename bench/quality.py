@@ -1,4 +1,4 @@
-"""What fine-tuning is worth, through the real services, from upload to search.
+"""Measure what finetuning improves, with the real services, from upload to search.
 
     python bench/quality.py --data FOLDER [--seed N] [--scenario NAME ...] [--json FILE]
 
@@ -41,7 +41,7 @@ import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter, ImageOps
 from prometheus_client import CollectorRegistry
 
-from bench.parts.photographs import images_of
+from bench.parts.photographs import image_files
 from catalog.vectors.projection import Matrix, normalised
 from demo.image_server import image_server
 from demo.instance import instance
@@ -85,7 +85,7 @@ class Task:
 
 
 def crop(image: Image.Image, chance: random.Random, low: float, high: float) -> Image.Image:
-    """A random part with the image's proportions and from `low` to `high` of its area."""
+    """Return a random crop with the image's proportions and `low` to `high` of its area."""
     side = chance.uniform(low, high) ** 0.5
     width, height = round(image.width * side), round(image.height * side)
     left, top = chance.randint(0, image.width - width), chance.randint(0, image.height - height)
@@ -93,7 +93,7 @@ def crop(image: Image.Image, chance: random.Random, low: float, high: float) -> 
 
 
 def jpeg(image: Image.Image, quality: int) -> bytes:
-    """The image encoded."""
+    """Return the image as JPEG."""
     out = io.BytesIO()
     image.convert("RGB").save(out, "JPEG", quality=quality)
     return out.getvalue()
@@ -112,7 +112,7 @@ def copied(data: bytes, chance: random.Random) -> bytes:
 
 
 def distorted(data: bytes, chance: random.Random) -> dict[str, bytes]:
-    """The three queries that are made of one image."""
+    """Return the three queries that are made from one image."""
     image = Image.open(io.BytesIO(data)).convert("RGB")
     angle = chance.choice((-1, 1)) * chance.uniform(15, 35)
     turned = ImageOps.grayscale(image.rotate(angle, expand=True, resample=Image.Resampling.BICUBIC))
@@ -131,7 +131,7 @@ def object_task(folder: Path, seed: int, scenario: str) -> Task:
     for label, folder_of_kind in enumerate(kinds):
         part = f"{KINDS} {'B' if label in others else 'A'}" if parted else KINDS
         uploaded = 0
-        for position, path in enumerate(images_of(folder_of_kind)):
+        for position, path in enumerate(image_files(folder_of_kind)):
             name = f"{label}-{path.name}"
             if position % QUERY_EVERY == seed % QUERY_EVERY:
                 queries.setdefault(part, []).append(Photograph(name, path.read_bytes(), label, ""))
@@ -150,10 +150,10 @@ def object_task(folder: Path, seed: int, scenario: str) -> Task:
 
 
 def single_task(folder: Path, seed: int) -> Task:
-    """Images that are all different, asked for by distorted versions."""
+    """Return images that all differ, with distorted copies as queries."""
     chance = random.Random(seed)
     database = [
-        Photograph(path.name, path.read_bytes(), label, path.name) for label, path in enumerate(images_of(folder))
+        Photograph(path.name, path.read_bytes(), label, path.name) for label, path in enumerate(image_files(folder))
     ]
     queries: dict[str, list[Photograph]] = {}
     for photograph in database:
@@ -163,7 +163,7 @@ def single_task(folder: Path, seed: int) -> Task:
 
 
 async def embed(photographs: Sequence[Photograph]) -> Matrix:
-    """The frozen backbone's vectors [n, dim], from the real service."""
+    """Return the frozen backbone's vectors [n, dim], from the real service."""
     async with running_embedder() as embedder, open_channel(embedder.target) as channel:
         client = BulkEmbedder(channel, RpcClientMetrics(CollectorRegistry()), patience_seconds=30)
         stream = client.stream(await client.describe())
@@ -178,7 +178,7 @@ async def embed(photographs: Sequence[Photograph]) -> Matrix:
 
 
 def right_for(question: str, photograph: Photograph) -> str:
-    """Return what the right results of a query share with it."""
+    """Return the label that a query shares with its correct results."""
     if question == COPIES_OF_IMAGES:
         return photograph.name
     return photograph.uploaded_as if question == ENTRIES else str(photograph.label)
@@ -197,7 +197,7 @@ def figures(rank: Callable[[list[Photograph]], tuple[Matrix, Matrix]], task: Tas
 
 
 def measure_frozen_and_pca(task: Task) -> Spaces:
-    """The figures of the frozen space and of the plain PCA."""
+    """Return the metrics of the frozen space and of the plain PCA."""
     asked = [photograph for queries in task.queries.values() for photograph in queries]
     vectors = normalised(asyncio.run(embed([*task.database, *asked])))
     of = {id(photograph): vector for photograph, vector in zip([*task.database, *asked], vectors, strict=True)}
@@ -219,7 +219,7 @@ def measure_frozen_and_pca(task: Task) -> Spaces:
 
 
 def finetuned(client: RestClient, collection: int, photographs: list[Photograph], images: str) -> dict[str, Any]:
-    """Uploads and finetunes; gives what `info` says then, and the seconds that it took."""
+    """Upload and finetune. Return the collection's `info` and the seconds that it took."""
     rows = [
         f'"{images}{photograph.name}","https://repository.example.org/{photograph.uploaded_as}"'
         for photograph in photographs
@@ -235,7 +235,7 @@ def finetuned(client: RestClient, collection: int, photographs: list[Photograph]
 
 
 def measure_tuned(task: Task, client: RestClient, images: str, name: str) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The figures of search after a finetune, and what `info` says of the collection."""
+    """Return the metrics of search after a finetune, and the collection's `info`."""
     collection = client.create(name)
     for photographs in filter(None, (task.at_first, task.database)):
         info = finetuned(client, collection, photographs, images)
@@ -254,7 +254,7 @@ def measure_tuned(task: Task, client: RestClient, images: str, name: str) -> tup
 
 
 def show(name: str, spaces: Spaces) -> None:
-    """Prints a table."""
+    """Print a table."""
     print(f"\n{name:<22}{'recall@1':>10}{'recall@10':>11}{'mAP@10':>9}{'mAP':>9}")
     for part in next(iter(spaces.values())):
         for space, parts in spaces.items():
@@ -267,7 +267,7 @@ def show(name: str, spaces: Spaces) -> None:
 
 
 def main() -> None:
-    """Runs the scenarios and prints their figures."""
+    """Run the scenarios and print their metrics."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)

@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 
 from bench.parts.image_host import image_host
-from bench.parts.photographs import images_of
+from bench.parts.photographs import image_files
 from demo.instance import instance
 from demo.rest_client import RestClient
 
@@ -84,7 +84,7 @@ def search_during(
 
 def measure(folder: Path, rows: int, seconds: float) -> dict[str, list[float]]:
     """Return the latencies (ms) of searches without a finetune and in each phase of one."""
-    photographs = {path.name: path.read_bytes() for path in images_of(folder)}
+    photographs = {path.name: path.read_bytes() for path in image_files(folder)}
     names, images = list(photographs), list(photographs.values())
     with tempfile.TemporaryDirectory() as data, instance(Path(data), 0) as address, image_host(folder) as host:
         client = RestClient(address, (Path(data) / "admin-key").read_text(encoding="ascii").strip())

@@ -92,7 +92,7 @@ class BaseStoresNeeded:
     backbones: Mapping[int, Sequence[str] | None]
 
     def covers(self, collection_id: int, checksum_prefix: str) -> bool:
-        """Return whether a collection's store for a backbone is needed. checksum_prefix: of the backbone."""
+        """Return whether a collection's store for a backbone is needed. checksum_prefix: the start of its checksum."""
         if collection_id not in self.backbones:
             return False
         checksums = self.backbones[collection_id]
@@ -150,7 +150,7 @@ class Index:
         return round(100 * below / len(self.score_quantiles), 1)
 
     def false_match_rate(self, score: float) -> float | None:
-        """Return the share of queries for something that is not there whose best result scores at least this much."""
+        """Return the share of queries without a match whose best result scores at least this much."""
         return false_match_rate(score, self.false_match_scores)
 
 

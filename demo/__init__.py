@@ -1,1 +1,1 @@
-"""The demo: a small collection of free photographs, from nothing to answered searches, over the REST API only."""
+"""The demo: create, finetune and search a small collection of free photographs, using only the REST API."""

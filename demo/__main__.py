@@ -26,14 +26,14 @@ POLL_SECONDS = 0.2
 FINETUNE_SECONDS = 600.0
 COPY_SCORE = 0.99
 TERMINATED = 143
-# The demo says itself how far it is. Warnings and errors of Similis are shown.
+# The demo reports its own progress. Of Similis' logs, it shows only warnings and errors.
 QUIET = {"SIMILIS_LOG_LEVEL": "warning"}
 
 console = Console(highlight=False)
 
 
 class Wrong(Exception):
-    """The demo ran, and a result was not what it must be."""
+    """A step of the demo did not have the expected result."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ class Query:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the demo. Return 0 if every step and every result was right."""
+    """Run the demo. Return 0 if every step had the expected result."""
     parser = argparse.ArgumentParser(
         prog="make demo ARGS=…",
         description="Start Similis, create a collection of free photographs, finetune it and search it.",
@@ -124,7 +124,7 @@ def _finetune(client: RestClient, collection: int) -> None:
                 break
             bar.update(task, completed=info["finetuning_progess"])
             if time.monotonic() > deadline:
-                raise Wrong(f"the finetune was not done after {FINETUNE_SECONDS:g} s")
+                raise Wrong(f"the finetune did not finish within {FINETUNE_SECONDS:g} s")
             time.sleep(POLL_SECONDS)
         if info["requires_finetuning"] or info["finetuning_state"] != "done":
             raise Wrong(f"the finetune ended in state {info['finetuning_state']!r}: {info['finetuning_error']}")
@@ -171,7 +171,7 @@ def _problems(query: Query, results: Sequence[dict[str, object]]) -> list[str]:
         return [f"{query.title}: no results"]
     score = float(str(results[0]["score"]))
     if query.finds is None:
-        return [f"{query.title}: the score {score:.4f} is that of a copy"] if score >= COPY_SCORE else []
+        return [f"{query.title}: the score {score:.4f} is as high as that of a copy"] if score >= COPY_SCORE else []
     if results[0]["repo_url"] != query.finds:
         return [f"{query.title}: {results[0]['repo_url']} came first"]
     if query.is_copy and score < COPY_SCORE:
@@ -181,11 +181,11 @@ def _problems(query: Query, results: Sequence[dict[str, object]]) -> list[str]:
 
 def _stay(address: str, data: Path, collection: int) -> None:
     console.print(
-        "\nSimilis keeps running until Ctrl-C. Try it with an image of your own:\n"
+        "\nSimilis keeps running until you press Ctrl-C. Try it with your own image:\n"
         f"  curl -s {address}/api/collection/list\n"
         f"  base64 -w0 photo.jpg | curl -s -H 'Content-Type: text/plain' --data-binary @- \\\n"
         f"      {address}/api/collection/{collection}/search\n"
-        f"Requests that change something need the header 'API-Key', with the key in {data / 'admin-key'}.",
+        f"Requests that change anything need the header 'API-Key'. The key is in {data / 'admin-key'}.",
         markup=False,
         soft_wrap=True,
     )

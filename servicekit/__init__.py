@@ -1,1 +1,1 @@
-"""How a service runs: errors, gRPC server and clients, logs, metrics, settings, network guard."""
+"""What every service needs to run: errors, gRPC servers and channels, logs, metrics, settings, limits, processes."""

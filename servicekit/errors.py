@@ -1,15 +1,15 @@
-"""The one tree of errors that a service raises on purpose.
+"""The errors that a service raises for its callers, in one tree.
 
-Free of transport: `grpc_status` maps the tree to gRPC, the gateway's `problems` maps it to HTTP. Whatever is
-not in the tree is a defect: logged whole, answered as INTERNAL or 500, never echoed.
+They are independent of transport: `grpc.status` maps them to gRPC, the gateway's `problems` to HTTP. Any other
+exception is a defect: it is logged with its stack and answered as INTERNAL or 500, without its text.
 """
 
 
 class ServiceError(Exception):
-    """Something a caller is told about.
+    """An error for the caller.
 
-    code: stable, snake case, part of the contract. message: one sentence for the caller, without internals.
-    retry_after: seconds after which the same request may succeed; None where waiting does not help.
+    code: stable, in snake case, part of the contract. message: one sentence for the caller, without internals.
+    retry_after: seconds after which the same request may succeed; None if waiting does not help.
     """
 
     default_code = "internal"
@@ -22,7 +22,7 @@ class ServiceError(Exception):
 
 
 class InvalidRequest(ServiceError):
-    """What was sent is wrong, and sending it again will not help."""
+    """The request is wrong, and stays wrong when it is repeated."""
 
     default_code = "invalid_request"
 
@@ -34,25 +34,25 @@ class Forbidden(ServiceError):
 
 
 class NotFound(ServiceError):
-    """What the request names does not exist."""
+    """The thing that the request names does not exist."""
 
     default_code = "not_found"
 
 
 class FailedPrecondition(ServiceError):
-    """The request is right, but the state it needs is not there."""
+    """The request is valid, but not in the present state."""
 
     default_code = "failed_precondition"
 
 
 class TooLarge(ServiceError):
-    """More was sent than a configured limit allows."""
+    """The request exceeds a configured limit."""
 
     default_code = "too_large"
 
 
 class Overloaded(ServiceError):
-    """A bounded queue is full."""
+    """A limit on concurrency or memory is reached."""
 
     default_code = "overloaded"
 
@@ -61,7 +61,7 @@ class Overloaded(ServiceError):
 
 
 class Unavailable(ServiceError):
-    """A part that is needed does not answer."""
+    """A part of Similis, or one of its stores, does not answer."""
 
     default_code = "unavailable"
 
@@ -70,13 +70,13 @@ class Unavailable(ServiceError):
 
 
 class UpstreamFailed(ServiceError):
-    """A system that is not ours answered wrongly, or not at all."""
+    """A foreign system gave a wrong answer or none."""
 
     default_code = "upstream_failed"
 
 
 class DeadlineExceeded(ServiceError):
-    """The time that the caller gave is over."""
+    """The caller's deadline has passed."""
 
     default_code = "deadline_exceeded"
 

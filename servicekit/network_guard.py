@@ -1,7 +1,7 @@
-"""The network guard: keeps URLs that strangers give us from reaching addresses that are not public.
+"""The network guard: keep downloads of untrusted URLs away from addresses that are not public.
 
-It looks at the very address that a socket is about to connect to, after every form that a host name or a number
-can take was resolved, so that neither odd spellings nor a changed DNS answer lead past it.
+It checks the resolved address that a socket is about to connect to. Unusual spellings of an address and changing DNS
+answers therefore cannot get around it.
 """
 
 import ipaddress
@@ -18,13 +18,13 @@ AddressInfo: TypeAlias = tuple[int | socket.AddressFamily, int | socket.SocketKi
 
 MAX_URL_CHARACTERS = 8000
 
-# What IANA's registries of special addresses hold beside what `is_global` knows, and what only looks public.
+# Special addresses in IANA's registries that `is_global` does not know or counts as public.
 NOT_PUBLIC_4 = tuple(
     ipaddress.IPv4Network(network)
     for network in ("192.0.0.0/24", "192.31.196.0/24", "192.52.193.0/24", "192.88.99.0/24", "192.175.48.0/24")
 )
-# Where clouds tell a machine its credentials: out of reach also where private addresses are not. AWS (and most others),
-# Azure, Oracle, Alibaba; AWS, Google and OpenStack.
+# Metadata services, where clouds hand out credentials. They stay blocked when private addresses are allowed.
+# IPv4: AWS and most others, Azure, Oracle, Alibaba. IPv6: AWS, Google, OpenStack.
 METADATA_4 = tuple(
     ipaddress.IPv4Network(network)
     for network in ("169.254.0.0/16", "168.63.129.16/32", "192.0.0.192/32", "100.100.100.200/32")
@@ -32,28 +32,28 @@ METADATA_4 = tuple(
 METADATA_6 = tuple(
     ipaddress.IPv6Network(network) for network in ("fd00:ec2::254/128", "fd20:ce::254/128", "fe80::a9fe:a9fe/128")
 )
-# The only global unicast addresses that are given out, and what in them is for protocols, tunnels and examples.
+# The only global unicast addresses that IANA assigns, and the parts reserved for protocols, tunnels and examples.
 GLOBAL_UNICAST_6 = ipaddress.IPv6Network("2000::/3")
 NOT_PUBLIC_6 = tuple(
     ipaddress.IPv6Network(network) for network in ("2001::/23", "2001:db8::/32", "3fff::/20", "2620:4f:8000::/48")
 )
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-# RFC 5214: the interface identifier ends in an IPv4 address after these 32 bits (the first with the global bit).
+# RFC 5214: an IPv4 address follows these 32 bits of the interface identifier (the first has the global bit set).
 ISATAP = (0x0200_5EFE, 0x0000_5EFE)
 
 
 class BlockedAddress(OSError):
-    """A connection to an address that is not public was refused. The message is always the same, for all addresses."""
+    """A connection to an address that is not public was refused. The message never names the address."""
 
     def __init__(self) -> None:
         super().__init__("the address is not public")
 
 
 def is_public(address: str) -> bool:
-    """Whether an IP address, in the form that `getaddrinfo` gives, is one of the public Internet.
+    """Return whether an IP address belongs to the public Internet. address: as `getaddrinfo` returns it.
 
-    IPv6 forms that carry an IPv4 address (mapped, 6to4, NAT64, ISATAP) are as public as what they carry; Teredo and
-    the deprecated compatible form never are. Text that is no address is not public.
+    An IPv6 address that embeds an IPv4 address (mapped, 6to4, NAT64, ISATAP) is not public unless the embedded one is.
+    Teredo and the deprecated IPv4-compatible addresses are never public. Neither is text that is not an address.
     """
     try:
         parsed = ipaddress.ip_address(address)
@@ -65,7 +65,7 @@ def is_public(address: str) -> bool:
 
 
 def is_metadata(address: str) -> bool:
-    """Whether an IP address, in the form that `getaddrinfo` gives, is that of a cloud's metadata service."""
+    """Return whether an IP address is a cloud's metadata service. address: as `getaddrinfo` returns it."""
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
@@ -96,7 +96,7 @@ def _is_public_6(address: IPv6) -> bool:
 
 
 def _carried(address: IPv6) -> IPv4 | None:
-    """The IPv4 address that connections to an IPv6 one may end at."""
+    """Return the IPv4 address that is embedded in an IPv6 one, where a connection to it may end."""
     if address.ipv4_mapped is not None:
         return address.ipv4_mapped
     if address in NAT64:
@@ -111,7 +111,7 @@ def _low_bits(address: IPv6) -> IPv4:
 
 
 def guarded_socket(info: AddressInfo) -> socket.socket:
-    """A socket for an address that was resolved. Raises BlockedAddress before anything is sent to one not public."""
+    """Create a socket for a resolved address. Raises BlockedAddress if the address is not public."""
     family, kind, protocol, _, address = info
     if family not in (socket.AF_INET, socket.AF_INET6) or not is_public(str(address[0])):
         raise BlockedAddress
@@ -121,7 +121,7 @@ def guarded_socket(info: AddressInfo) -> socket.socket:
 
 
 def private_socket(info: AddressInfo) -> socket.socket:
-    """A socket for an address that was resolved, a private one too. Raises BlockedAddress for a metadata service."""
+    """Create a socket for a resolved address, public or private. Raises BlockedAddress for a metadata service."""
     family, kind, protocol, _, address = info
     if family not in (socket.AF_INET, socket.AF_INET6) or is_metadata(str(address[0])):
         raise BlockedAddress
@@ -129,10 +129,10 @@ def private_socket(info: AddressInfo) -> socket.socket:
 
 
 def open_connector(*, allow_private_addresses: bool, limit: int) -> aiohttp.TCPConnector:
-    """The connector of a session that fetches what strangers name: at most `limit` connections at once.
+    """Return the connector of a session that fetches untrusted URLs, with at most `limit` connections at once.
 
-    allow_private_addresses: connects to all addresses but those of metadata services. The session must have
-    `trust_env=False`: a proxy would connect in our place.
+    allow_private_addresses: allow all addresses except metadata services. The session must have `trust_env=False`,
+    because a proxy would connect without these checks.
     """
     return aiohttp.TCPConnector(
         limit=limit,
@@ -143,28 +143,28 @@ def open_connector(*, allow_private_addresses: bool, limit: int) -> aiohttp.TCPC
 
 
 def checked_url(url: str, *, base: URL | None = None) -> URL:
-    """The URL in the form that is requested; it may be relative where there is a base.
+    """Return the URL to request: parsed, without its fragment, and resolved against `base` if there is one.
 
-    Raises ValueError unless it is http(s) and names a host.
+    Raises ValueError unless it is an http or https URL with a host.
     """
     if len(url) > MAX_URL_CHARACTERS:
         raise ValueError("the URL is too long")
     try:
         parsed = URL(url) if base is None else base.join(URL(url))
     except Exception as error:
-        # The parser answers some texts with an IndexError.
-        raise ValueError("the URL cannot be understood") from error
+        # The parser raises IndexError for some texts.
+        raise ValueError("the URL cannot be parsed") from error
     if parsed.scheme not in ("http", "https"):
         raise ValueError("the URL is not http or https")
     if not parsed.host:
-        raise ValueError("the URL names no host")
-    # Raises for a port that is none.
+        raise ValueError("the URL has no host")
+    # Raises ValueError for an invalid port.
     _ = parsed.port
     return parsed.with_fragment(None)
 
 
 def is_blocked(error: BaseException) -> bool:
-    """Whether an error of the client was caused by the guard."""
+    """Return whether the guard caused an error of the HTTP client."""
     seen: BaseException | None = error
     while seen is not None:
         if isinstance(seen, BlockedAddress) or isinstance(getattr(seen, "os_error", None), BlockedAddress):

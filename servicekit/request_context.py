@@ -1,4 +1,4 @@
-"""What belongs to the request being served: its id and its deadline. Both travel over every hop."""
+"""The id and the deadline of the current request. Both are passed on to every hop."""
 
 import secrets
 import time
@@ -18,20 +18,20 @@ _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 
 def accepted_request_id(given: str | None) -> str:
-    """The caller's own id if it is short and printable ASCII, else a new one."""
+    """Return the caller's id if it is short and printable ASCII, and a new one otherwise."""
     if given and len(given) <= MAX_REQUEST_ID and given.isascii() and given.isprintable():
         return given
     return secrets.token_hex(8)
 
 
 def request_id() -> str:
-    """The id of the request being served; empty outside of one."""
+    """Return the id of the current request, or an empty string outside a request."""
     return _request_id.get()
 
 
 @contextmanager
 def request_scope(identifier: str, seconds: float | None) -> Iterator[None]:
-    """Everything inside belongs to one request, which ends in `seconds` (None: no deadline)."""
+    """Make the block part of one request, whose deadline is in `seconds` (None: no deadline)."""
     id_token = _request_id.set(identifier)
     deadline_token = _deadline.set(None if seconds is None else time.monotonic() + seconds)
     try:
@@ -43,14 +43,14 @@ def request_scope(identifier: str, seconds: float | None) -> Iterator[None]:
 
 
 def remaining(limit: float) -> float:
-    """Seconds that a call to an upstream may take: what is left of the request, `limit` at most.
+    """Return the seconds until the request's deadline, `limit` at most, as the timeout of a call to an upstream.
 
-    Raises DeadlineExceeded when nothing is left, so that no work starts that nobody waits for.
+    Raises DeadlineExceeded after the deadline, so that no work starts for a caller that has stopped waiting.
     """
     deadline = _deadline.get()
     if deadline is None:
         return limit
     left = deadline - time.monotonic()
     if left <= 0:
-        raise DeadlineExceeded("The request took longer than it may.")
+        raise DeadlineExceeded("The request timed out.")
     return min(left, limit)

@@ -1,18 +1,18 @@
-"""Where a service's settings come from: environment variables that begin with SIMILIS_, and secret files.
+"""Settings of the services, from environment variables that begin with SIMILIS_ and from secret files.
 
-A field `qdrant_api_key` is read from SIMILIS_QDRANT_API_KEY, or from the file that SIMILIS_QDRANT_API_KEY_FILE
-names, so that a secret need not stand in the environment. Fields that are paths themselves end in `_file`, and no
-field may have the same name without it.
+A field `qdrant_api_key` is read from the file that SIMILIS_QDRANT_API_KEY_FILE names, or else from
+SIMILIS_QDRANT_API_KEY, so that secrets can stay out of the environment. A field that holds a path has a name that ends
+in `_file`. Its name without `_file` must not be the name of another field.
 """
 
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Self, TypeVar
 
 from pydantic import Field, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from servicekit.telemetry.logs import LogFormat
 
@@ -20,7 +20,32 @@ PREFIX = "SIMILIS_"
 
 
 class SettingsError(Exception):
-    """A setting is missing or wrong; the message names the environment variable, never its value."""
+    """A setting is missing or wrong. The message names the environment variable, never its value."""
+
+
+class SecretFiles(PydanticBaseSettingsSource):
+    """Read the settings whose `SIMILIS_<NAME>_FILE` variable names a file."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[str | None, str, bool]:  # noqa: ARG002
+        """Return the content of the setting's file, or None if no file is named.
+
+        Raises SettingsError if the file cannot be read.
+        """
+        variable = f"{PREFIX}{field_name.upper()}_FILE"
+        path = os.environ.get(variable)
+        if path is None:
+            return None, field_name, False
+        try:
+            return Path(path).read_text(encoding="utf-8").strip(), field_name, False
+        except OSError as error:
+            raise SettingsError(f"{variable}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise SettingsError(f"{variable}: The file is not UTF-8 text") from None
+
+    def __call__(self) -> dict[str, str | None]:
+        """Return the settings that come from files."""
+        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: text for name, text in found.items() if text is not None}
 
 
 class ServiceSettings(BaseSettings):
@@ -41,12 +66,24 @@ class ServiceSettings(BaseSettings):
     niceness: Annotated[int, Field(ge=0, le=19)] = 0
     """CPU priority of the process, as for `nice`: 0 is normal, 19 the lowest."""
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003 (not used, but part of the signature)
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Return the sources of settings, in order of precedence."""
+        return init_settings, SecretFiles(settings_cls), env_settings
+
 
 @dataclass(frozen=True)
 class TlsFiles:
-    """Where PEM files are: our certificate with its chain, its key, and the authorities that the others' come from.
+    """Paths of PEM files: our certificate with its chain, its key, and the authorities that we trust.
 
-    server_name: the name that upstreams' certificates carry; None: the one that they are reached by.
+    server_name: the name in the certificates of the upstreams; None for the host name of their address.
     """
 
     certificate: Path
@@ -69,14 +106,14 @@ class RpcSettings(ServiceSettings):
     """The name in the certificates of embedder and trainer, if it is not the host name of their address."""
 
     @model_validator(mode="after")
-    def _is_whole(self) -> Self:
+    def _has_all_tls_files_or_none(self) -> Self:
         if len({path is None for path in (self.tls_cert_file, self.tls_key_file, self.tls_ca_file)}) > 1:
-            raise ValueError("SIMILIS_TLS_CERT_FILE, SIMILIS_TLS_KEY_FILE and SIMILIS_TLS_CA_FILE are given together")
+            raise ValueError("SIMILIS_TLS_CERT_FILE, SIMILIS_TLS_KEY_FILE and SIMILIS_TLS_CA_FILE must be set together")
         return self
 
     @property
     def tls(self) -> TlsFiles | None:
-        """The files for mutual TLS; None without it."""
+        """The files for mutual TLS, or None."""
         if self.tls_cert_file is None or self.tls_key_file is None or self.tls_ca_file is None:
             return None
         return TlsFiles(self.tls_cert_file, self.tls_key_file, self.tls_ca_file, self.tls_server_name)
@@ -94,10 +131,9 @@ S = TypeVar("S", bound=ServiceSettings)
 
 
 def load_settings(kind: type[S]) -> S:
-    """The settings of this process. Raises SettingsError with one line for each wrong variable."""
+    """Return the settings of this process. Raises SettingsError with a line for each wrong variable."""
     try:
-        values: Mapping[str, Any] = _from_files(kind)
-        return kind(**values)
+        return kind()
     except ValidationError as error:
         lines = [_line([str(part) for part in problem["loc"]], problem["msg"]) for problem in error.errors()]
         raise SettingsError("; ".join(lines)) from None
@@ -105,19 +141,5 @@ def load_settings(kind: type[S]) -> S:
 
 def _line(place: list[str], message: str) -> str:
     message = message.removeprefix("Value error, ")
-    # What concerns several settings names them itself.
+    # A message about several settings already names them.
     return f"{PREFIX}{'_'.join(place).upper()}: {message}" if place else message
-
-
-def _from_files(kind: type[ServiceSettings]) -> dict[str, str]:
-    values: dict[str, str] = {}
-    for name in kind.model_fields:
-        variable = f"{PREFIX}{name.upper()}_FILE"
-        path = os.environ.get(variable)
-        if path is None:
-            continue
-        try:
-            values[name] = Path(path).read_text(encoding="utf-8").strip()
-        except OSError as error:
-            raise SettingsError(f"{variable}: {error.strerror}") from None
-    return values

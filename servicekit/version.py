@@ -1,4 +1,4 @@
-"""Which version runs."""
+"""The version of this release."""
 
 from importlib.metadata import version
 

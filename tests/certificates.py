@@ -1,4 +1,4 @@
-"""Certificates of a test's own, as files."""
+"""Certificate files for tests."""
 
 from pathlib import Path
 
@@ -8,18 +8,21 @@ from servicekit.settings import TlsFiles
 
 
 class Authority:
-    """Signs certificates for this machine."""
+    """A certificate authority."""
 
     def __init__(self) -> None:
         self._authority = trustme.CA()
 
     @property
     def pem(self) -> bytes:
-        """Its own certificate."""
+        """The certificate of the authority."""
         return self._authority.cert_pem.bytes()
 
     def issue(self, folder: Path, *names: str) -> TlsFiles:
-        """Writes a new certificate, its key and our own certificate into a folder, over what was there."""
+        """Write a new certificate, its key and the authority's certificate into a folder. Existing files are replaced.
+
+        names: the host names and addresses of the certificate; without any, those of this machine.
+        """
         folder.mkdir(exist_ok=True)
         issued = self._authority.issue_cert(*(names or ("localhost", "127.0.0.1")))
         chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)

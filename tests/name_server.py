@@ -1,4 +1,4 @@
-"""A name server on the loopback interface, whose answers a test changes while others ask."""
+"""A DNS server on the loopback interface, whose answers a test can change at any time."""
 
 import asyncio
 import socket
@@ -9,13 +9,14 @@ from contextlib import asynccontextmanager
 HEADER = struct.Struct("!6H")
 ANSWER = struct.Struct("!HHHIH")
 RESPONSE, A, IN = 0x8580, 1, 1
-# As of CoreDNS in a cluster.
+# The default of CoreDNS in a Kubernetes cluster.
 TTL_SECONDS = 5
 
 
 class NameServer(asyncio.DatagramProtocol):
-    """Answers with the IPv4 addresses that a name has, as a cluster does for a headless Service; the `dns:` scheme of
-    gRPC takes it as "dns://127.0.0.1:{port}/name:9001".
+    """Answer with the IPv4 addresses of a name, as a cluster does for a headless Service.
+
+    addresses: the addresses by name. gRPC uses the server in a target such as "dns://127.0.0.1:{port}/name:9001".
     """
 
     def __init__(self) -> None:
@@ -39,7 +40,7 @@ class NameServer(asyncio.DatagramProtocol):
 
 
 def name(question: bytes) -> str:
-    """The name that is asked for, from its labels, each behind its length."""
+    """Return the name in a DNS question. Each of its labels follows a byte with the label's length."""
     labels: list[str] = []
     while length := question[0]:
         labels.append(question[1 : length + 1].decode().lower())
@@ -49,7 +50,7 @@ def name(question: bytes) -> str:
 
 @asynccontextmanager
 async def name_server() -> AsyncIterator[NameServer]:
-    """Answers while entered."""
+    """Run a name server while the block runs."""
     transport, server = await asyncio.get_running_loop().create_datagram_endpoint(
         NameServer, local_addr=("127.0.0.1", 0)
     )

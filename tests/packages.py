@@ -18,7 +18,7 @@ def modules() -> list[Path]:
 
 
 def module_name(path: Path) -> str:
-    """Return the dotted name under which a file of ours is imported."""
+    """Return the dotted name of the module in a file. Raises ValueError if it is not in one of our packages."""
     for folder in FOLDERS:
         if path.is_relative_to(folder):
             return ".".join(path.relative_to(folder.parent).with_suffix("").parts)

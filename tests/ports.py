@@ -1,13 +1,13 @@
-"""Ports for processes that have to be told theirs before they listen."""
+"""Free ports, for processes whose port must be known before they start."""
 
 import socket
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that the system gives to nobody else for as long as this process lives.
+    """Return a port of 127.0.0.1 that is reserved for as long as this process runs.
 
-    It is bound here, by a socket that never listens: whoever is told of it can listen there, again and again, while
-    the system takes it neither for a server that asks for any port nor for a client's end of a connection.
+    A socket that never listens stays bound to it. Other processes can still listen on the port, repeatedly, but the
+    system does not assign it to a server that asks for any free port, or to the client side of a connection.
     """
     with socket.socket() as kept:
         kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

@@ -1,4 +1,4 @@
-"""Other processes, which may end while they are looked at."""
+"""Look at other processes, which may end at any time."""
 
 import os
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ import psutil
 
 
 def gone(processes: Iterable[psutil.Process]) -> bool:
-    """Whether all have ended, whoever has still to take notice."""
+    """Return whether all processes have ended. Zombies count as ended."""
     return not any(_runs(process) for process in processes)
 
 
@@ -20,7 +20,7 @@ def _runs(process: psutil.Process) -> bool:
 
 
 def offspring(word: str, *, of: int | None = None) -> list[psutil.Process]:
-    """The processes below one (this one unless told otherwise) whose command line has a word with `word` in it."""
+    """Return the descendants of a process whose command line contains `word`. of: its id; None for this process."""
     found = []
     for process in psutil.Process(of or os.getpid()).children(recursive=True):
         with suppress(psutil.Error):

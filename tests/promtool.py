@@ -1,4 +1,4 @@
-"""Prometheus' own tool, which judges what we show."""
+"""Check metrics with promtool, the command-line tool of Prometheus."""
 
 import os
 import shutil
@@ -11,7 +11,7 @@ BUILT = Path(__file__).parents[1] / "build" / "tools" / "bin" / "promtool"
 
 
 def promtool() -> str:
-    """Where it is. Skips the test that asks where it is not installed, and fails it in CI."""
+    """Return the path of promtool. If it is not installed, skip the test, or fail it in CI."""
     found = shutil.which("promtool") or (str(BUILT) if BUILT.exists() else None)
     if found is None:
         message = "promtool is not installed (Debian: prometheus)"
@@ -22,7 +22,7 @@ def promtool() -> str:
 
 
 def check_metrics(exposition: bytes) -> str:
-    """What `promtool check metrics` complains about; empty if nothing."""
+    """Return the complaints of `promtool check metrics`, or an empty text."""
     run = subprocess.run([promtool(), "check", "metrics"], input=exposition, capture_output=True, check=False)
     complaints = (run.stdout + run.stderr).decode()
     return complaints or ("" if run.returncode == 0 else f"exit status {run.returncode}")

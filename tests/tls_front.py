@@ -1,4 +1,4 @@
-"""TLS in front of a server that speaks none, as a proxy beside it would do."""
+"""A TLS proxy in front of a server without TLS."""
 
 import asyncio
 import ssl
@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from servicekit.settings import TlsFiles
 
 Streams = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-# PostgreSQL's protocol: a client asks for TLS with this message, and "S" is a yes.
+# PostgreSQL's protocol: a client requests TLS with this message, and the server accepts with "S".
 SSL_REQUEST = bytes((0, 0, 0, 8, 4, 210, 22, 47))
 
 
@@ -16,9 +16,10 @@ SSL_REQUEST = bytes((0, 0, 0, 8, 4, 210, 22, 47))
 async def tls_front(
     files: TlsFiles, connect: Callable[[], Awaitable[Streams]], *, postgres: bool = False
 ) -> AsyncIterator[int]:
-    """A port of this machine that passes what comes over TLS on to what `connect` opens.
+    """Accept TLS connections while the block runs, and forward each over a connection of its own. Yields the port.
 
-    postgres: TLS begins as PostgreSQL's clients want it, and a client that does not ask for it is refused.
+    connect: opens a connection to the server.
+    postgres: negotiate TLS as PostgreSQL does, and refuse a client that does not request it.
     """
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(files.certificate, files.key)

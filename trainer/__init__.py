@@ -1,1 +1,1 @@
-"""The trainer: runs finetune jobs, from claimed to published."""
+"""The trainer: runs finetune jobs, from claim to publication."""

@@ -79,7 +79,7 @@ class _Parts:
 
 @asynccontextmanager
 async def trainer(settings: TrainerSettings) -> AsyncIterator[RunningTrainer]:
-    """A running trainer while entered. On exit, its running jobs go back to the queue. Raises StartupError."""
+    """Run a trainer while entered. On exit, its running jobs go back to the queue. Raises StartupError."""
     async with AsyncExitStack() as stack:
         parts = await _connect(stack, settings)
         workers = [_worker(number, parts, settings) for number in range(settings.concurrent_jobs)]

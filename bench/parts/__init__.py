@@ -1,1 +1,1 @@
-"""What the benchmarks share: processes beside them, and what they are given."""
+"""Parts that the benchmarks share: processes that measure or serve, and their images."""

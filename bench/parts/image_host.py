@@ -1,9 +1,7 @@
-"""Image hosts as a process of their own, so that what measures does not share its interpreter with them.
+"""Run an image host in a process of its own: `python -m bench.parts.image_host FOLDER`.
 
-    python -m bench.parts.image_host FOLDER
-
-Serves the photographs of FOLDER under their names, and under any path before the name. Prints its address, then for
-each line on standard input how many requests it has had, and for how many different paths.
+It serves the photographs of FOLDER under their names, after any path. It prints its address, and answers each line on
+standard input with the number of requests so far and the number of different paths among them.
 """
 
 import subprocess
@@ -14,23 +12,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.parts.photographs import images_of
+from bench.parts.photographs import image_files
 from demo.image_server import image_server
 from servicekit.process.priority import step_back
 
-# Hosts of images are on other machines; here they take what is left.
+# Real image hosts are on other machines, so this one only gets the CPU time that nothing else wants.
 NICENESS = 10
 
 
 class Repeated(Mapping[str, bytes]):
-    """Photographs by name, and under any path before the name. asked: how often for each of these."""
+    """Photographs by name, after any path. requests: their number, by path and name."""
 
     def __init__(self, photographs: dict[str, bytes]) -> None:
         self._photographs = photographs
-        self.asked: Counter[str] = Counter()
+        self.requests: Counter[str] = Counter()
 
     def __getitem__(self, name: str) -> bytes:
-        self.asked[name] += 1
+        self.requests[name] += 1
         return self._photographs[name.rpartition("/")[2]]
 
     def __iter__(self) -> Iterator[str]:
@@ -42,13 +40,13 @@ class Repeated(Mapping[str, bytes]):
 
 @dataclass
 class ImageHost:
-    """A host that runs. address: the URL that a name is appended to."""
+    """A running host. address: the URL of its folder, to which a name is appended."""
 
     process: "subprocess.Popen[str]"
     address: str
 
-    def asked(self) -> tuple[int, int]:
-        """How many requests it has had, and for how many different paths."""
+    def requests(self) -> tuple[int, int]:
+        """Return the number of requests so far, and the number of different paths among them."""
         assert self.process.stdin, "it is a pipe"  # noqa: S101
         self.process.stdin.write("\n")
         self.process.stdin.flush()
@@ -58,7 +56,7 @@ class ImageHost:
 
 @contextmanager
 def image_host(folder: Path) -> Iterator[ImageHost]:
-    """Serves while entered."""
+    """Run a host while entered."""
     command = (sys.executable, "-m", "bench.parts.image_host", str(folder))
     with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True) as process:
         yield ImageHost(process, _line(process))
@@ -72,13 +70,13 @@ def _line(process: "subprocess.Popen[str]") -> str:
 
 
 def main(folder: Path) -> None:
-    """Serves until standard input ends."""
+    """Serve until standard input ends."""
     step_back(NICENESS)
-    images = Repeated({path.name: path.read_bytes() for path in images_of(folder)})
+    images = Repeated({path.name: path.read_bytes() for path in image_files(folder)})
     with image_server(images) as address:
         print(address, flush=True)
         for _ in sys.stdin:
-            print(images.asked.total(), len(images.asked), flush=True)
+            print(images.requests.total(), len(images.requests), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Processes that measure on command, so that everything compared takes turns within one run."""
+"""Processes that measure on command, so that one run can measure different things in turns."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ Answer = dict[str, Any]
 
 
 class MeasuringProcess:
-    """A module of this package that answers one JSON line with one JSON line, and sleeps in between."""
+    """A process that runs a module of this package. It answers each line of JSON with one, and sleeps in between."""
 
     def __init__(self, module: str, *arguments: str, env: dict[str, str] | None = None) -> None:
         process = subprocess.Popen(
@@ -21,35 +21,35 @@ class MeasuringProcess:
             env=env,
         )
         if process.stdin is None or process.stdout is None:
-            raise RuntimeError("no pipes")
+            raise RuntimeError("the process has no pipes")
         self._process, self._commands, self._answers = process, process.stdin, process.stdout
 
     def begin(self, **command: object) -> None:
-        """Sends a command."""
+        """Send a command."""
         self._commands.write(json.dumps(command) + "\n")
         self._commands.flush()
 
     def result(self) -> Answer:
-        """Waits for the answer."""
+        """Wait for the answer."""
         line = self._answers.readline()
         if not line:
-            raise SystemExit("a measuring process ended")
+            raise SystemExit("a measuring process exited")
         answer: Answer = json.loads(line)
         return answer
 
     def ask(self, **command: object) -> Answer:
-        """Sends a command and waits for the answer."""
+        """Send a command and wait for the answer."""
         self.begin(**command)
         return self.result()
 
     def close(self) -> None:
-        """Ends the process."""
+        """End the process."""
         self._commands.close()
         self._process.wait()
 
 
 def answer_commands(commands: dict[str, Callable[..., Answer]]) -> None:
-    """The other side: runs what is named until there are no more commands."""
+    """Run commands by name until standard input ends. This is the side of the process."""
     for line in sys.stdin:
         command = json.loads(line)
         sys.stdout.write(json.dumps(commands[command.pop("do")](**command)) + "\n")
@@ -57,6 +57,6 @@ def answer_commands(commands: dict[str, Callable[..., Answer]]) -> None:
 
 
 def quantile(values: list[float], share: float) -> float:
-    """The value below which that share of the values lies."""
+    """Return the value below which this share of the values lies."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]

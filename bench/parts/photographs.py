@@ -5,6 +5,6 @@ from pathlib import Path
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp"}
 
 
-def images_of(folder: Path) -> list[Path]:
-    """The images of a folder, by name."""
+def image_files(folder: Path) -> list[Path]:
+    """Return the image files of a folder, by name."""
     return sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)

@@ -1,4 +1,4 @@
-"""The images that are embedded: a folder's own, or crops of photographs that scikit-image and scikit-learn ship."""
+"""The images that the embedder's benchmark embeds."""
 
 import io
 from pathlib import Path
@@ -7,21 +7,26 @@ from PIL import Image
 
 from bench.parts.photographs import SUFFIXES
 
-# A thumbnail or a small photograph, as it is found in repositories: 0.18 megapixels.
+# 0.18 megapixels: the size of thumbnails and small photographs in repositories.
 WIDTH, HEIGHT = 500, 360
 CROPS = 4
+MAX_IMAGES = 1000
 
 
-def images_of(folder: Path | None) -> list[bytes]:
-    """Encoded images. Raises SystemExit when there are none."""
-    found = _own(folder) if folder else _shipped()
-    if not found:
+def sample_images(folder: str) -> list[bytes]:
+    """Return the encoded images of a folder, or if it is "", crops of photographs in scikit-image and scikit-learn.
+
+    Raises SystemExit if there are none.
+    """
+    images = _own(Path(folder)) if folder else _shipped()
+    if not images:
         raise SystemExit(f"no images in {folder or 'scikit-image: pip install scikit-image'}")
-    return found
+    return images
 
 
 def _own(folder: Path) -> list[bytes]:
-    return [path.read_bytes() for path in sorted(folder.rglob("*")) if path.suffix.lower() in SUFFIXES][:1000]
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+    return [path.read_bytes() for path in files[:MAX_IMAGES]]
 
 
 def _shipped() -> list[bytes]:
@@ -38,7 +43,7 @@ def _shipped() -> list[bytes]:
 
 
 def _crops(photograph: Image.Image) -> list[bytes]:
-    """Crops that overlap, each scaled to one size and encoded as a JPEG of quality 90."""
+    """Return overlapping crops, scaled to one size and encoded as JPEGs of quality 90."""
     encoded = []
     for index in range(CROPS):
         share = 1 - 0.1 * index

@@ -1,36 +1,38 @@
-"""Loads a running embedder over gRPC, as the gateway (single images) and the trainer (streams) do."""
+"""Put load on an embedder over gRPC: single images like the gateway, and streams like the trainer.
+
+Started by `bench/embedder.py`: `python -m bench.parts.service_load TARGET FOLDER`.
+"""
 
 import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 from similis.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 
 from bench.parts.measuring_process import Answer, answer_commands
-from bench.parts.sample_images import images_of
+from bench.parts.sample_images import sample_images
 from servicekit.grpc.channel import open_channel
 
 
 class ServiceLoad:
-    """Everything is measured from this process, whose own work is part of what it measures."""
+    """A client that measures. Its own work is part of what it measures."""
 
     def __init__(self, target: str, folder: str) -> None:
         self._target = target
-        self._images = images_of(Path(folder) if folder else None)
+        self._images = sample_images(folder)
         self._runner = asyncio.Runner()
 
     def unary(self, seconds: float, concurrency: int) -> Answer:
-        """Single images by so many callers, each of whom sends the next one when it has its answer."""
+        """Send single images from `concurrency` callers, each of which waits for its answer before the next one."""
         return self._runner.run(self._unary(seconds, concurrency))
 
     def stream(self, seconds: float) -> Answer:
-        """One stream, sent as fast as the service takes it; from its first answer to its last one."""
+        """Send one stream as fast as the service accepts it, and measure from its first answer to its last one."""
         return self._runner.run(self._stream(seconds))
 
     def images(self, count: int) -> Answer:
-        """One stream of so many images."""
+        """Send one stream of `count` images."""
         return self._runner.run(self._stream(1e9, count))
 
     async def _unary(self, seconds: float, concurrency: int) -> Answer:
@@ -42,9 +44,9 @@ class ServiceLoad:
 
             async def caller(number: int) -> None:
                 index = number
-                while (began := time.perf_counter()) < start + seconds:
+                while (started := time.perf_counter()) < start + seconds:
                     await stub.Embed(embedder_pb2.EmbedRequest(image=self._images[index % len(self._images)]))
-                    times.append((time.perf_counter() - began) * 1000)
+                    times.append((time.perf_counter() - started) * 1000)
                     index += concurrency
 
             await asyncio.gather(*(caller(number) for number in range(concurrency)))

@@ -53,7 +53,7 @@ _TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE|TABLE|JOIN)\s+([a-z_]+)")
 
 
 class Database:
-    """A pool of connections. A connection that failed in any way but a refused statement is dropped, not reused."""
+    """A pool of connections. After any failure except a rejected statement, a connection is dropped, not reused."""
 
     def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
         self._pool = pool

@@ -1,4 +1,4 @@
-"""Give queued images to workers: searches first, and no image to a third worker after it has ended two."""
+"""Assign queued images to workers, searches first. An image that has ended two workers gets no third one."""
 
 import asyncio
 import itertools

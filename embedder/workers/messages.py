@@ -11,7 +11,7 @@ Role = Literal["fused", "decoder", "engine"]
 
 @dataclass(frozen=True)
 class WorkerOrders:
-    """The first message to a worker: what it shall do.
+    """The first message to a worker: its configuration.
 
     role: "fused" decodes and infers, "decoder" decodes into slots of the arena, "engine" infers batches of slots.
     model, canary: the files of the converted model, or "". threads: of a forward pass; all_threads: of one that may use

@@ -10,7 +10,7 @@ from servicekit.version import VERSION
 
 
 class StatusHandlers:
-    """The routes outside of collections."""
+    """The routes that are not about collections."""
 
     def __init__(self, *, readiness: GatewayReadiness, registry: CollectorRegistry) -> None:
         self._readiness = readiness

@@ -66,7 +66,7 @@ class HeidiconClient:
         except (aiohttp.ClientError, OSError, asyncio.IncompleteReadError) as error:
             # OSError includes TimeoutError.
             log.warning("heidicon_failed", path=path, error=type(error).__name__)
-            message = "HeidICON cannot be reached or broke off its answer. Try again later."
+            message = "HeidICON could not be reached, or its response was cut off. Try again later."
             raise UpstreamFailed(message, code="heidicon_unavailable") from error
 
 

@@ -1,4 +1,4 @@
-"""The end of a gateway: it reports not ready, then takes no new connections, and finishes the requests it has.
+"""Graceful shutdown: report not ready, then accept no new connections, and finish the requests in progress.
 
 aiohttp's own shutdown ignores the rest of a request's body, so it must not begin before those requests are finished.
 """

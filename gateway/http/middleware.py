@@ -1,4 +1,4 @@
-"""Everything around a handler, in the order in which a request passes it.
+"""The steps around a handler, in the order in which a request passes through them.
 
 Only what is not valid HTTP does not get here: `server.py` answers that.
 """
@@ -45,7 +45,7 @@ async def expect_later(_: web.Request) -> None:
 
 
 class RequestPipeline:
-    """What surrounds every handler."""
+    """The steps around every handler."""
 
     def __init__(
         self,

@@ -62,7 +62,7 @@ def http_problem(error: web.HTTPException) -> web.Response:
 
 
 def internal_problem() -> web.Response:
-    """Return the answer to a defect of ours, which tells nothing except how to find it in the logs."""
+    """Return the answer to an internal error. It reveals only the request id, to find the error in the logs."""
     message = "An internal error occurred. Quote the request_id when you report it."
     return _problem(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", message, {})
 

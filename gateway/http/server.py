@@ -1,4 +1,4 @@
-"""aiohttp's server, with our own answers to what is not a valid HTTP request.
+"""aiohttp's server, with our own answers to invalid HTTP.
 
 aiohttp would quote its parser in the answer, and log a traceback for every port scan.
 """
@@ -35,9 +35,9 @@ class ProblemProtocol(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """Return the answer to broken HTTP. Raises ConnectionError if another answer was begun already."""
+        """Return the answer to broken HTTP. Raises ConnectionError if another answer has already been started."""
         if request.writer.output_size > 0:
-            raise ConnectionError("an answer was begun already") from exc
+            raise ConnectionError("an answer has already been started") from exc
         identifier = accepted_request_id(None)
         with request_scope(identifier, None):
             if status == HTTPStatus.BAD_REQUEST:

@@ -111,7 +111,7 @@ class SearchService:
             except FailedPrecondition as error:
                 if error.code != "backbone_changed":
                     raise
-                message = "The collection was finetuned with another backbone. Finetune it again before searching."
+                message = "The collection was finetuned with a different backbone. Finetune it again before searching."
                 raise FailedPrecondition(message, code="backbone_changed") from error
 
     async def _nearest(self, index: Index, vector: Vector, request: SearchRequest) -> list[SearchResult]:

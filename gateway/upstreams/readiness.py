@@ -28,7 +28,7 @@ class GatewayReadiness:
         self._checking = asyncio.Lock()
 
     def serves(self) -> bool:
-        """Return whether this gateway takes requests. It does so without its parts too, to answer what is missing."""
+        """Return whether this gateway takes requests. It takes them even while a part is down, to say which one."""
         try:
             self._drain()
         except ServiceError:

@@ -1,4 +1,4 @@
-"""Wait for the database's schema. The gateway listens at once, but answers API requests only when there is one."""
+"""Wait for the database's schema. The gateway listens at once, but serves the API only once it exists."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -60,7 +60,7 @@ class LocalCollection:
             self._unsettled.set()
 
     async def wait_unsettled(self) -> None:
-        """Wait until a write is not yet optimized and flushed."""
+        """Wait until there is a write that is not yet optimized and flushed."""
         await self._unsettled.wait()
 
     @property
@@ -84,11 +84,11 @@ class LocalCollection:
 
     @property
     def kills_readers(self) -> bool:
-        """Whether readers keep dying on this collection, so that it may not share one with others."""
+        """Whether readers keep dying on this collection. It must then have a reader of its own."""
         return self._reader_deaths >= MAX_READER_DEATHS
 
     def record_counts(self, counts: Counts) -> None:
-        """Take over what an engine process counted when it answered."""
+        """Store the counts that an engine process sent with its reply."""
         self.counts = counts
         self.counted = True
         if not self.kills_readers:

@@ -13,6 +13,7 @@ from local_qdrant.options import Options
 from local_qdrant.router.collection import LocalCollection
 from local_qdrant.router.engine_process import EngineProcess, Role
 from local_qdrant.storage import Storage
+from servicekit.backoff import Backoff
 from servicekit.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -31,7 +32,7 @@ class Reader:
         self._options = options
         self._process: EngineProcess | None = None
         self._started = 0.0
-        self._deaths = 0
+        self._backoff = Backoff(FIRST_DELAY, MAX_DELAY)
         self._lock = asyncio.Lock()
 
     async def process(self) -> EngineProcess:
@@ -54,10 +55,9 @@ class Reader:
 
     async def _back_off(self, dead: EngineProcess) -> None:
         await dead.ended()
-        steady = time.monotonic() - self._started > STEADY_SECONDS
-        self._deaths = 0 if steady else self._deaths + 1
-        if self._deaths > 1:
-            await asyncio.sleep(min(FIRST_DELAY * 2**self._deaths, MAX_DELAY))
+        if time.monotonic() - self._started > STEADY_SECONDS:
+            self._backoff.reset()
+        await asyncio.sleep(self._backoff.delay())
 
 
 class Readers:

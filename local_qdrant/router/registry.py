@@ -26,7 +26,7 @@ class Registry:
         self._removals: set[asyncio.Task[None]] = set()
 
     def load(self) -> None:
-        """Find the collections on disk and go on settling those that are not settled."""
+        """Find the collections on disk and resume settling those that are not settled yet."""
         for name in self._storage.names():
             collection = _load(self._storage, name)
             self._collections[name] = collection

@@ -13,6 +13,7 @@ from local_qdrant.router.engine_process import EngineProcess, Role
 from local_qdrant.router.readers import Readers
 from local_qdrant.router.writer_slots import WriterSlots
 from local_qdrant.storage import Storage
+from servicekit.backoff import Backoff
 from servicekit.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -35,6 +36,7 @@ class WriteSession:
         self._slots = slots
         self._options = options
         self._failures = 0
+        self._backoff = Backoff(FIRST_DELAY, MAX_DELAY)
         self._ready: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.task = asyncio.create_task(self._run())
 
@@ -109,6 +111,7 @@ class WriteSession:
         collection.record_counts(reply.counts)
         collection.optimizer_error = ""
         self._failures = 0
+        self._backoff.reset()
         if collection.writes == writes:
             await collection.move(self._mark_settled)
         log.info(
@@ -182,8 +185,7 @@ class WriteSession:
             self._announce(unavailable(f"Cannot start a process for collection `{collection.name}`: {error}"))
         if collection.holder is not None and not collection.holder.alive:
             await collection.holder.ended()
-        if self._failures > 1:
-            await asyncio.sleep(min(FIRST_DELAY * 2**self._failures, MAX_DELAY))
+        await asyncio.sleep(self._backoff.delay())
 
 
 async def _first_of(seconds: float, *events: Coroutine[None, None, object]) -> None:

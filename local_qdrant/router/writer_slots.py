@@ -4,7 +4,7 @@ import asyncio
 
 
 class WriterSlots:
-    """The slots for writers. A lingering collection leaves its slot when another one waits."""
+    """The slots for writers. A lingering collection gives up its slot when another one waits."""
 
     def __init__(self, number: int) -> None:
         self._number = number

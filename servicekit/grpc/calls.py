@@ -1,4 +1,4 @@
-"""The calls that we make over gRPC: each timed, and with the metadata that travels over every hop."""
+"""Outgoing gRPC calls: their latency, their spans and the metadata that every call carries."""
 
 import asyncio
 import time
@@ -16,16 +16,16 @@ Metadata = tuple[tuple[str, str], ...]
 
 
 class RpcCalls:
-    """Surrounds the calls to one service of an upstream."""
+    """Measure and trace the calls to one gRPC service."""
 
     def __init__(self, service: str, metrics: RpcClientMetrics) -> None:
-        """service: its full name, "similis.embedder.v1.EmbedderService"."""
+        """service: the full name, such as "similis.embedder.v1.EmbedderService"."""
         self._service = service
         self._metrics = metrics
 
     @contextmanager
     def call(self, method: str) -> Iterator[Metadata]:
-        """One call, or one stream, is made while entered; gives its metadata."""
+        """Measure the one call or stream that the block makes. Yields the metadata to send with it."""
         status, began = grpc.StatusCode.OK, time.perf_counter()
         try:
             name, attributes = f"{self._service}/{method}", rpc_attributes(self._service, method)

@@ -1,4 +1,7 @@
-"""Channels to upstreams: one for each in a process, with balancing, retries of what is safe, and our metadata."""
+"""Channels to upstreams, with load balancing, health checks and retries of idempotent calls.
+
+A process opens one channel for each upstream.
+"""
 
 import json
 from collections.abc import Sequence
@@ -15,13 +18,13 @@ from servicekit.settings import TlsFiles
 def open_channel(
     target: str, *, idempotent: Sequence[tuple[str, str]] = (), tls: TlsFiles | None = None
 ) -> grpc.aio.Channel:
-    """A channel to `target`.
+    """Open a channel to `target`. The caller closes it.
 
-    "dns:///embedder:9001" stands for all addresses that the name has, "ipv4:10.0.0.1:9001,10.0.0.2:9001" for these;
-    "127.0.0.1:9001" and "unix:/run/embedder.sock" for one. Calls are dealt out, in turn, to those whose health service
-    says that they serve. `idempotent` names (service, method) pairs that are
-    sent again when the upstream was UNAVAILABLE. tls: we show a certificate and demand one. The caller closes the
-    channel. Raises StartupError when the TLS files cannot be used.
+    target: "dns:///embedder:9001" for all addresses of a name, "ipv4:10.0.0.1:9001,10.0.0.2:9001" for several
+    addresses, "127.0.0.1:9001" or "unix:/run/embedder.sock" for one. Calls go round-robin to the addresses whose health
+    service reports SERVING. idempotent: the (service, method) pairs that are retried when the upstream answers
+    UNAVAILABLE. tls: the files for mutual TLS; None for plain text.
+    Raises StartupError when the TLS files cannot be used.
     """
     options = _options(idempotent)
     if tls is None:
@@ -43,7 +46,7 @@ def _options(idempotent: Sequence[tuple[str, str]]) -> tuple[tuple[str, str | in
     }
     if retried:
         policy = {
-            # About two seconds in all: what a new replica takes to be found, and nobody waits long for nothing.
+            # About two seconds in total: long enough to find a new replica, and short enough for a caller to wait.
             "maxAttempts": 5,
             "initialBackoff": "0.1s",
             "maxBackoff": "1s",
@@ -58,13 +61,13 @@ def _options(idempotent: Sequence[tuple[str, str]]) -> tuple[tuple[str, str | in
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.initial_reconnect_backoff_ms", 200),
         ("grpc.max_reconnect_backoff_ms", 1_000),
-        # After replicas were replaced, the names of the new ones are asked for at once and not half a minute later.
+        # gRPC's default is 30 seconds. After a rollout, clients must find the new replicas sooner.
         ("grpc.dns_min_time_between_resolutions_ms", 1_000),
         ("grpc.enable_http_proxy", 0),
     )
 
 
 def call_metadata() -> tuple[tuple[str, str], ...]:
-    """The metadata that every call carries: the id of the request it is made for."""
+    """Return the metadata that every call carries: the id of the current request, if there is one."""
     identifier = request_id()
     return ((REQUEST_ID_KEY, identifier),) if identifier else ()

@@ -1,4 +1,4 @@
-"""What happens around every RPC that we answer: request id, deadline, latency, and errors from the tree."""
+"""The interceptor around every RPC that we answer: request id, deadline, span, latency and error status."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from servicekit.telemetry.tracing import continued_span, rpc_attributes
 
 log = get_logger(__name__)
 
-# Health and reflection are the libraries' own: their calls are neither timed nor translated.
+# Only our own services are intercepted. Health and reflection come from libraries.
 OWN_PREFIX = "/similis."
-# Between the failure of a write and the news that the caller has left: milliseconds on a machine that is not busy.
+# How long after a failed write gRPC may take to cancel the call. It takes milliseconds unless the machine is busy.
 LEAVING_SECONDS = 2.0
 
 Req = TypeVar("Req")
@@ -40,7 +40,7 @@ class _Handler(Protocol):
 
 
 class ServiceInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
-    """Wraps the handlers of our own services."""
+    """Wrap the handlers of our own services."""
 
     def __init__(self, metrics: RpcServerMetrics) -> None:
         self._metrics = metrics
@@ -50,7 +50,7 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Req, Res]]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> grpc.RpcMethodHandler[Req, Res]:
-        """Gives the handler of a call, with its surroundings; handlers of other services as they are."""
+        """Return the wrapped handler of a call. Handlers of other services are returned unchanged."""
         found = await continuation(handler_call_details)
         method = handler_call_details.method
         if found is None or not method.startswith(OWN_PREFIX):
@@ -90,8 +90,8 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
     def _streaming(
         self, method: str, inner: Callable[[object, Context], AsyncGenerator[object, None]]
     ) -> Callable[[object, Context], Awaitable[None]]:
-        # Not a generator itself: one that is left while a slow client holds it back would be closed later, in another
-        # context, by the collector. A coroutine is cancelled where it stands, and closes what it iterates.
+        # A coroutine, not a generator: when the caller leaves, a coroutine is cancelled and closes `inner` at once. A
+        # generator that waits for a slow client would be closed later by the garbage collector, in another context.
         async def call(request: object, context: Context) -> None:
             with _scope(method, context), _Observed(self._metrics, method, context) as observed:
                 try:
@@ -105,11 +105,11 @@ class ServiceInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
 
 
 async def _write(context: Context, response: object) -> None:
-    """Sends a response. Is cancelled when the caller has left."""
+    """Send a response. If the caller has left, wait for the cancellation of this call."""
     try:
         await context.write(response)
     except grpc.aio.InternalError:
-        # A write that was under way when the caller left may fail before this call is cancelled for it.
+        # When the caller leaves during a write, the write may fail before gRPC cancels this call.
         await asyncio.sleep(LEAVING_SECONDS)
         raise
 
@@ -126,7 +126,7 @@ def _scope(method: str, context: Context) -> Iterator[None]:
 
 
 class _Observed:
-    """One call: times it, and ends it with the right status."""
+    """Measure one call, and end it with the right status."""
 
     def __init__(self, metrics: RpcServerMetrics, method: str, context: Context) -> None:
         self._metrics = metrics
@@ -146,7 +146,7 @@ class _Observed:
         self._metrics.duration.labels(self._service, self._method, self._status.name).observe(duration)
 
     async def refuse(self, error: Exception) -> None:
-        """Ends the call with the error's status. Raises always."""
+        """End the call with the status of the error. Always raises."""
         if isinstance(error, ServiceError):
             self._status = grpc_status.status_of(error)
             await self._context.abort(self._status, error.message, grpc_status.trailing_metadata(error))

@@ -1,4 +1,4 @@
-"""A gRPC server as all our services run it: health, reflection, errors, request ids, latency, drain."""
+"""The gRPC server of all our services, with health, reflection, our interceptor, mutual TLS and drain."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -16,19 +16,18 @@ from servicekit.grpc.tls import CertificateFiles, server_credentials
 from servicekit.settings import RpcServerSettings
 from servicekit.telemetry.metrics import RpcServerMetrics
 
-# An encoded image of 20 MiB and what surrounds it.
+# An encoded image may have 20 MiB. The rest is for the other fields of the message.
 MAX_MESSAGE_BYTES = 24 * 1024 * 1024
-# The service that health checks name who only ask whether the process answers: it serves from the start, and while what
-# the process needs is away.
+# Health checks that name this service ask about the process alone: it is SERVING even while an upstream is down.
 LIVENESS = "liveness"
-# Checks at once on the plain port; those of the kubelet come one at a time.
+# Concurrent checks on the plain port. The kubelet sends one at a time.
 MAX_HEALTH_CHECKS = 32
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.so_reuseport", 0),
-    # Clients look for new replicas when a connection ends, so connections end; gRPC varies the age by a tenth, so that
-    # not all of them do at once. The grace is more than the age of the longest of our streams.
+    # Clients look for new replicas only when a connection ends, so connections have a maximum age. gRPC varies it by 10
+    # percent, so that they do not all end at once. The grace is longer than our longest stream.
     ("grpc.max_connection_age_ms", 5 * 60 * 1000),
     ("grpc.max_connection_age_grace_ms", 6 * 60 * 1000),
     ("grpc.keepalive_time_ms", 60 * 1000),
@@ -38,11 +37,13 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
 
 @dataclass(frozen=True)
 class ServerPlan:
-    """How a server is run.
+    """Where a server listens and how it stops.
 
-    listen: "127.0.0.1:0", "unix:/run/embedder.sock". health_port: of a second, plain port for health checks only, on
-    the same host. drain_seconds: how long new calls are still taken after health has said NOT_SERVING, until clients
-    have seen that. grace_seconds: what calls under way then have.
+    listen: an address such as "127.0.0.1:0" or "unix:/run/embedder.sock".
+    grace_seconds: how long calls in progress may take to finish after the drain.
+    drain_seconds: how long the server accepts new calls after health reports NOT_SERVING, so that clients notice.
+    tls: the certificates for mutual TLS; None for plain text.
+    health_port: a second port on the same host for health checks only, without TLS; None for no such port.
     """
 
     listen: str
@@ -53,7 +54,7 @@ class ServerPlan:
 
     @classmethod
     def of(cls, settings: RpcServerSettings, listen: str) -> "ServerPlan":
-        """As the settings say. Raises StartupError when the TLS files cannot be used."""
+        """Return the plan that the settings describe. Raises StartupError when the TLS files cannot be used."""
         return cls(
             listen=listen,
             grace_seconds=settings.shutdown_grace_seconds,
@@ -64,16 +65,16 @@ class ServerPlan:
 
     @property
     def health_listen(self) -> str:
-        """Where the plain port is."""
+        """The address of the health port. A server on a Unix socket has it on 127.0.0.1."""
         host = "127.0.0.1" if self.listen.startswith("unix:") else self.listen.rpartition(":")[0]
         return f"{host}:{self.health_port}"
 
 
 @dataclass(frozen=True)
 class RunningServer:
-    """A server that accepts calls. `health` is told what its parts can do; `port` is 0 for a Unix socket.
+    """A server that accepts calls.
 
-    health_port: None where there is no second port.
+    port: 0 for a Unix socket. health_port: None if there is no second port.
     """
 
     server: grpc.aio.Server
@@ -82,7 +83,7 @@ class RunningServer:
     health_port: int | None = None
 
     async def set_serving(self, service: str, serving: bool) -> None:
-        """Tells the standard health service about `service` ("": the whole server)."""
+        """Set the health status of `service`; "" stands for the whole server."""
         status = health_pb2.HealthCheckResponse
         await self.health.set(service, status.SERVING if serving else status.NOT_SERVING)
 
@@ -95,11 +96,11 @@ async def grpc_server(
     register: Callable[[grpc.aio.Server], None],
     metrics: RpcServerMetrics,
 ) -> AsyncIterator[RunningServer]:
-    """Serves while entered.
+    """Serve while the block runs.
 
-    `register` adds the servicers; `services` are their full names, for reflection. On exit the health service says
-    NOT_SERVING, and after the plan's drain new calls are refused and those under way have the grace period. Raises
-    OSError for a taken address.
+    services: the full names of our services, for reflection. register: adds their servicers to the server.
+    At the end, health reports NOT_SERVING. After the drain, new calls are refused, and calls in progress get the grace
+    period. Raises OSError if the address is in use.
     """
     server = grpc.aio.server(interceptors=(ServiceInterceptor(metrics),), options=SERVER_OPTIONS)
     register(server)
@@ -109,7 +110,7 @@ async def grpc_server(
     reflection.enable_server_reflection((*services, HEALTH_SERVICE, reflection.SERVICE_NAME), server)
     port = _bind(server, plan.listen, plan.tls)
     async with AsyncExitStack() as stack:
-        # Entered first: it answers until everything else has ended.
+        # Entered first, so that it answers until the server has stopped.
         health_port = await stack.enter_async_context(_health_port(plan, servicer))
         await server.start()
         running = RunningServer(server, servicer, port if not plan.listen.startswith("unix:") else 0, health_port)

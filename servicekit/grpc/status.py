@@ -1,7 +1,7 @@
 """Service errors over gRPC, in both directions.
 
 The status carries Google's rich error model (https://google.aip.dev/193): an ErrorInfo with our code and the error's
-class, and a RetryInfo where waiting helps.
+class, and a RetryInfo if waiting helps.
 """
 
 from typing import cast
@@ -53,8 +53,7 @@ def trailing_metadata(error: errors.ServiceError) -> Trailers:
         delay.FromNanoseconds(round(error.retry_after * 1e9))
         status.details.add().Pack(RetryInfo(retry_delay=delay))
     trailers: Trailers = tuple(rpc_status.to_status(status).trailing_metadata)
-    # The channel retries UNAVAILABLE, which is right for a replica that goes away. What failed behind this service
-    # fails for every replica.
+    # Channels retry UNAVAILABLE at another replica. A system that failed behind this service fails for every replica.
     return (*trailers, DO_NOT_RETRY) if kind is errors.UpstreamFailed else trailers
 
 
@@ -87,7 +86,7 @@ def _details(error: grpc.aio.AioRpcError) -> tuple[ErrorInfo, float | None]:
             detail.Unpack(info)
             detail.Unpack(retry)
     except (ValueError, DecodeError):
-        # Not from one of our services, but from something between them and us.
+        # The details come from a proxy and not from one of our services.
         return ErrorInfo(), None
     if info.domain != DOMAIN:
         return ErrorInfo(), None

@@ -1,4 +1,4 @@
-"""Certificates for the connections between our services: read from files, and again whenever these change."""
+"""Certificates for the connections between our services, read from files and read again when these change."""
 
 import ssl
 import threading
@@ -17,7 +17,7 @@ log = get_logger(__name__)
 
 @dataclass(frozen=True)
 class Certificates:
-    """What the files held at one moment, in PEM."""
+    """The content of the TLS files, in PEM, as read together."""
 
     chain: bytes
     key: bytes
@@ -25,13 +25,16 @@ class Certificates:
 
 
 class CertificateFiles:
-    """The newest content of the files that is complete: between two writes the one before stays in use."""
+    """The newest valid content of the TLS files.
+
+    While the files do not fit together, as in the middle of a renewal, the last valid content stays in use.
+    """
 
     def __init__(self, files: TlsFiles) -> None:
-        """Raises StartupError when the files cannot be used."""
+        """Read the files. Raises StartupError when they cannot be used."""
         self.files = files
         self._paths = (files.certificate, files.key, files.authorities)
-        # gRPC asks on threads of its own.
+        # gRPC calls `current` from its own threads.
         self._lock = threading.Lock()
         try:
             self._seen = self._state()
@@ -40,7 +43,7 @@ class CertificateFiles:
             raise StartupError(f"the TLS files cannot be used: {_reason(error)}") from error
 
     def current(self) -> Certificates:
-        """The same object for as long as the files stay as they are."""
+        """Return the newest valid certificates. The object stays the same until the files change."""
         with self._lock:
             try:
                 found = self._state()
@@ -57,14 +60,14 @@ class CertificateFiles:
         return tuple((status.st_mtime_ns, status.st_ino, status.st_size) for status in found)
 
     def _read(self) -> Certificates:
-        # Raises ssl.SSLError, an OSError, where the key is not the certificate's, as between two writes.
+        # Raises ssl.SSLError, which is an OSError, if key and certificate do not match.
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.files.certificate, self.files.key)
         ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(self.files.authorities)
         return Certificates(*(path.read_bytes() for path in self._paths))
 
 
 def server_credentials(certificates: CertificateFiles) -> grpc.ServerCredentials:
-    """Credentials that demand a client's certificate; every handshake is made with the newest files."""
+    """Return credentials that require a client certificate. Every handshake uses the newest certificates."""
     given = certificates.current()
 
     def renewed() -> "grpc.ServerCertificateConfiguration | None":
@@ -75,13 +78,13 @@ def server_credentials(certificates: CertificateFiles) -> grpc.ServerCredentials
         given = newest
         return _configuration(newest)
 
-    # The stubs do not know that None stands for "nothing new".
+    # The type stubs do not allow None, which means "unchanged".
     ask = cast("Callable[[], grpc.ServerCertificateConfiguration]", renewed)
     return grpc.dynamic_ssl_server_credentials(_configuration(given), ask, require_client_authentication=True)
 
 
 def channel_credentials(certificates: Certificates) -> grpc.ChannelCredentials:
-    """Credentials of a client that shows its certificate and trusts these authorities only."""
+    """Return the credentials of a client that presents its certificate and trusts only these authorities."""
     return grpc.ssl_channel_credentials(certificates.authorities, certificates.key, certificates.chain)
 
 

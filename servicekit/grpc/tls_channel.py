@@ -1,4 +1,4 @@
-"""A channel that goes over to new certificates by itself."""
+"""A channel that switches to renewed certificates without a restart."""
 
 import asyncio
 from collections.abc import Callable
@@ -8,16 +8,18 @@ import grpc
 
 from servicekit.grpc.tls import CertificateFiles, Certificates
 
-# Calls under way when the certificates changed may go on for this long on the connections that they have: for longer
-# than our longest streams live.
+# How long calls in progress may keep their connection after the certificates change. Longer than our longest stream.
 OLD_SECONDS = 420.0
 
 
 class RenewingChannel(grpc.aio.Channel):
-    """Calls are made on a channel with the newest certificates; the one before ends when its calls must be over."""
+    """A channel whose new calls use the newest certificates.
+
+    When the certificates change, it opens another channel and closes the old one `OLD_SECONDS` later.
+    """
 
     def __init__(self, certificates: CertificateFiles, make: Callable[[Certificates], grpc.aio.Channel]) -> None:
-        """make: opens a channel with these certificates."""
+        """make: opens a channel with the given certificates."""
         self._certificates = certificates
         self._make = make
         self._given = certificates.current()
@@ -25,7 +27,7 @@ class RenewingChannel(grpc.aio.Channel):
         self._closing: dict[asyncio.Task[None], grpc.aio.Channel] = {}
 
     def newest(self) -> grpc.aio.Channel:
-        """The channel to call on now."""
+        """Return the channel with the newest certificates."""
         certificates = self._certificates.current()
         if certificates is not self._given:
             task = asyncio.create_task(_closed_later(self._channel), name="old-certificates")
@@ -41,7 +43,7 @@ class RenewingChannel(grpc.aio.Channel):
         await self.close()
 
     async def close(self, grace: float | None = None) -> None:
-        """Closes the channel in use, and at once those before it."""
+        """Close the current channel within `grace` seconds, then the old ones at once."""
         await self._channel.close(grace)
         closing = dict(self._closing)
         for task in closing:
@@ -51,36 +53,36 @@ class RenewingChannel(grpc.aio.Channel):
             await channel.close(None)
 
     def get_state(self, try_to_connect: bool = False) -> grpc.ChannelConnectivity:
-        """The state of the channel in use."""
+        """Return the state of the current channel."""
         return self._channel.get_state(try_to_connect)
 
     async def wait_for_state_change(self, last_observed_state: grpc.ChannelConnectivity) -> None:
-        """Returns when the channel in use leaves the state."""
+        """Wait until the current channel leaves the state."""
         await self._channel.wait_for_state_change(last_observed_state)
 
     async def channel_ready(self) -> None:
-        """Returns when the channel in use is connected."""
+        """Wait until the current channel is connected."""
         await self._channel.channel_ready()
 
     def unary_unary(self, *arguments: Any, **named: Any) -> Any:
-        """A method of this kind, as `grpc.aio.Channel` gives it."""
+        """Return a callable for a unary method, like `grpc.aio.Channel.unary_unary`."""
         return _Method(self, lambda channel: channel.unary_unary(*arguments, **named))
 
     def unary_stream(self, *arguments: Any, **named: Any) -> Any:
-        """A method of this kind, as `grpc.aio.Channel` gives it."""
+        """Return a callable for a server-streaming method, like `grpc.aio.Channel.unary_stream`."""
         return _Method(self, lambda channel: channel.unary_stream(*arguments, **named))
 
     def stream_unary(self, *arguments: Any, **named: Any) -> Any:
-        """A method of this kind, as `grpc.aio.Channel` gives it."""
+        """Return a callable for a client-streaming method, like `grpc.aio.Channel.stream_unary`."""
         return _Method(self, lambda channel: channel.stream_unary(*arguments, **named))
 
     def stream_stream(self, *arguments: Any, **named: Any) -> Any:
-        """A method of this kind, as `grpc.aio.Channel` gives it."""
+        """Return a callable for a bidirectional streaming method, like `grpc.aio.Channel.stream_stream`."""
         return _Method(self, lambda channel: channel.stream_stream(*arguments, **named))
 
 
 async def _closed_later(channel: grpc.aio.Channel) -> None:
-    # Not by `close` with a grace period: once that is begun, the channel cannot be closed sooner.
+    # `close` with a grace period would not do: it could not be cut short.
     await asyncio.sleep(OLD_SECONDS)
     await channel.close(None)
 

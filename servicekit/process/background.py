@@ -1,4 +1,4 @@
-"""Work that goes on for as long as something else does."""
+"""Background tasks that live as long as a block of code."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -11,9 +11,9 @@ log = get_logger(__name__)
 
 @asynccontextmanager
 async def in_background(work: Coroutine[object, object, None], name: str) -> AsyncIterator["asyncio.Task[None]"]:
-    """Runs `work` as a task while entered, and gives it; on exit it is cancelled and waited for.
+    """Run `work` as a task while the block runs, and return the task. At the end it is cancelled and awaited.
 
-    What it raises is logged at once, as nobody else would hear of it before the end.
+    If it raises, the error is logged at once, because nobody awaits the task before the end.
     """
     task = asyncio.create_task(work, name=name)
     task.add_done_callback(_log_failure)

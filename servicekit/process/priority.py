@@ -1,4 +1,4 @@
-"""How far a process steps back for those that searches need."""
+"""The CPU priority of this process, so that bulk work does not slow down searches."""
 
 import os
 from contextlib import suppress
@@ -8,16 +8,17 @@ AUTOGROUP = Path("/proc/self/autogroup")
 
 
 def step_back(niceness: int) -> None:
-    """Lowers the priority of this process and of what it starts, as `nice` has it; 0 leaves it.
+    """Lower the priority of this process and of its children by `niceness`, as `nice` does. 0 changes nothing.
 
-    Linux may share processors among sessions and not among processes ("autogroup"), so that niceness counts within a
-    session only. Hence a session of its own, whose share is lowered too.
+    With Linux's autogroups, niceness only counts within a session. So the process gets a session of its own, and the
+    session's share is lowered too.
     """
     if not niceness:
         return
     os.nice(niceness)
-    # A process that leads its group has its session already; a kernel without autogroups needs no more.
+    # Fails if the process leads its group, which then has a session already.
     with suppress(OSError):
         os.setsid()
+    # Fails on a kernel without autogroups, which needs no more.
     with suppress(OSError):
         AUTOGROUP.write_text(str(niceness), encoding="ascii")

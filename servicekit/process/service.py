@@ -1,4 +1,4 @@
-"""The life of a service's process: start, serve until a signal, drain, stop."""
+"""The process of a service: load the settings, start, serve until a signal, drain, stop."""
 
 import asyncio
 import os
@@ -18,13 +18,13 @@ EXIT_CONFIG = 78
 
 
 class StartupError(Exception):
-    """The service cannot start; the message is the one line that its operator reads."""
+    """The service cannot start. The message is one line for the operator."""
 
 
 def run_service(name: str, settings: type[S], build: Callable[[S], AbstractAsyncContextManager[object]]) -> int:
-    """Runs a service until SIGTERM or SIGINT and returns the process's exit status, for `end_process`.
+    """Run a service until SIGTERM or SIGINT, and return the exit status for `end_process`.
 
-    0 after a clean stop, 78 for a wrong setting, 1 when it could not start. `build` gives the application, an
+    0: a clean stop. 78: a wrong setting. 1: the service could not start. `build` returns the application, an
     asynchronous context manager that serves while it is entered.
     """
     try:
@@ -36,7 +36,7 @@ def run_service(name: str, settings: type[S], build: Callable[[S], AbstractAsync
     step_back(loaded.niceness)
     try:
         with _tracing(name, loaded.tracing):
-            # Never closed: that would wait for threads, as the interpreter's end would.
+            # The runner is never closed, because that would wait for threads. See `end_process`.
             asyncio.Runner().run(_serve(name, build(loaded)))
     except StartupError as error:
         log.error("service_start_failed", reason=str(error))
@@ -45,10 +45,10 @@ def run_service(name: str, settings: type[S], build: Callable[[S], AbstractAsync
 
 
 def end_process(status: int) -> NoReturn:
-    """Ends the process at once, when all of ours is closed.
+    """End the process at once, after everything of ours is closed.
 
-    What libraries have under way then, the look-up of a name above all, would hold up the interpreter's own end for as
-    long as a name server is silent.
+    A normal exit waits for the threads of libraries. A DNS lookup in one of them can hang for as long as the name
+    server is silent.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -63,7 +63,7 @@ def _tracing(name: str, wanted: bool) -> Iterator[None]:
     try:
         from servicekit.telemetry.trace_export import exported_traces
     except ImportError as error:
-        raise StartupError("SIMILIS_TRACING needs more packages: pip install 'similis[tracing]'") from error
+        raise StartupError("SIMILIS_TRACING needs more packages. Run: pip install 'similis[tracing]'") from error
     with exported_traces(name):
         yield
 

@@ -1,4 +1,4 @@
-"""Logs are events with fields: JSON lines for machines, colours for a terminal, always on standard error."""
+"""Structured logs on standard error: JSON lines for machines, coloured text for a terminal."""
 
 import logging
 import sys
@@ -9,18 +9,18 @@ import structlog
 from servicekit.telemetry.tracing import trace_ids
 
 LogFormat = Literal["json", "console"]
-# The parent of all our loggers, so that one level applies to them and another to the libraries.
+# The parent of all our loggers, so that libraries can have a level of their own.
 ROOT = "similis"
 
 
 def configure_logging(service: str, *, level: str = "info", log_format: LogFormat = "json") -> None:
-    """Sets up structlog for this process, and sends what libraries log the same way.
+    """Set up logging for this process. Libraries log in the same format, but only warnings and errors.
 
     Raises ValueError for an unknown level.
     """
     number = logging.getLevelNamesMapping().get(level.upper())
     if number is None:
-        raise ValueError(f"unknown log level {level!r}")
+        raise ValueError(f"unknown log level {level!r}. Set SIMILIS_LOG_LEVEL to debug, info, warning or error")
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         _add_trace_ids,

@@ -1,4 +1,4 @@
-"""Metrics that every service has, and the endpoint that shows them."""
+"""Metrics that every service has, and the endpoint that serves them."""
 
 import shutil
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -19,7 +19,7 @@ LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2
 
 
 def new_registry(service: str) -> CollectorRegistry:
-    """A registry with what describes the process and the build."""
+    """Return a registry with the metrics of the process, the Python version and the build."""
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
@@ -29,7 +29,7 @@ def new_registry(service: str) -> CollectorRegistry:
 
 
 class RpcServerMetrics:
-    """Latency of the RPCs that this process answers, by method and status."""
+    """Latency of incoming RPCs, by method and status."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.duration = Histogram(
@@ -42,7 +42,7 @@ class RpcServerMetrics:
 
 
 class RpcClientMetrics:
-    """Latency of the RPCs that this process makes, by method and status."""
+    """Latency of outgoing RPCs, by method and status."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.duration = Histogram(
@@ -55,7 +55,7 @@ class RpcClientMetrics:
 
 
 class UpstreamMetrics:
-    """What this process last heard of the parts that it needs."""
+    """The result of the last check of each upstream."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.up = Gauge(
@@ -67,27 +67,27 @@ class UpstreamMetrics:
 
 
 def show_free_disk(registry: CollectorRegistry, volumes: Mapping[str, Path]) -> None:
-    """Shows the bytes that are free where the folders, by the name of their volume, are; asked at every scrape."""
+    """Add a gauge of the free bytes of each volume, measured at every scrape. volumes: a folder on each, by name."""
     gauge = Gauge("similis_disk_free_bytes", "Bytes that are free on a volume.", ["volume"], registry=registry)
     for volume, folder in volumes.items():
         gauge.labels(volume).set_function(partial(free_bytes, folder))
 
 
 def free_bytes(folder: Path) -> int:
-    """Bytes that are free on the disk of a folder, or of its nearest parent that is there."""
+    """Return the free bytes on the disk of a folder. If it does not exist, its nearest existing parent counts."""
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free
 
 
 def render(registry: CollectorRegistry) -> web.Response:
-    """The registry in Prometheus' text format."""
+    """Return a response with the registry in Prometheus' text format."""
     return _response(generate_latest(registry))
 
 
 @asynccontextmanager
 async def metrics_endpoint(registry: CollectorRegistry, host: str, port: int | None) -> AsyncIterator[int | None]:
-    """Serves a registry as `exposition_endpoint` does; with no port it is not served, and there is none to yield."""
+    """Serve a registry like `exposition_endpoint`. Without a port, serve nothing and yield None."""
     if port is None:
         yield None
         return
@@ -101,9 +101,10 @@ async def metrics_endpoint(registry: CollectorRegistry, host: str, port: int | N
 
 @asynccontextmanager
 async def exposition_endpoint(exposition: Callable[[], Awaitable[bytes]], host: str, port: int) -> AsyncIterator[int]:
-    """Serves `/metrics` over HTTP while entered, in Prometheus' text format; yields the port.
+    """Serve `/metrics` over HTTP in Prometheus' text format while the block runs. Yields the port.
 
-    host: "unix:/run/metrics.sock" for a socket, whose port is 0. Raises StartupError for an address that is taken.
+    host: a host, or "unix:/run/metrics.sock" for a Unix socket, whose port is 0.
+    Raises StartupError if the address is in use.
     """
 
     async def show(_: web.Request) -> web.Response:

@@ -1,4 +1,4 @@
-"""Export of traces over OTLP. OpenTelemetry's own OTEL_ variables say where to, and how many."""
+"""Export of traces over OTLP. OpenTelemetry's own OTEL_ variables set the endpoint and the sampling."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +14,9 @@ from servicekit.version import VERSION
 
 @contextmanager
 def exported_traces(service: str) -> Iterator[None]:
-    """Record and export the spans of this process while the block runs. Once in a process, as OpenTelemetry wants it.
+    """Record and export the spans of this process while the block runs.
 
-    At the end, the spans that are still buffered are sent.
+    At the end, buffered spans are sent. OpenTelemetry allows this only once in a process.
     """
     resource = Resource.create({SERVICE_VERSION: VERSION})
     if str(resource.attributes[SERVICE_NAME]).startswith("unknown_service"):

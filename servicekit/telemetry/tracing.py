@@ -1,7 +1,7 @@
-"""Traces with OpenTelemetry: one for each request and one for each job, over every hop.
+"""Traces with OpenTelemetry: one for each request and one for each job, across all services.
 
-The API does nothing until the process has an SDK, and `is_tracing` keeps that nearly free. A span holds names and
-counts, never the content of a request, a statement or an error.
+OpenTelemetry's API does nothing until the process has an SDK, and `is_tracing` makes that case nearly free. A span
+holds names and counts, never the content of a request, a statement or an error.
 """
 
 import time
@@ -116,7 +116,7 @@ def _is_inside_a_span() -> bool:
 
 @contextmanager
 def _entered(name: str, kind: SpanKind, attributes: Attributes, parent: Context | None) -> Iterator[Span]:
-    # The text of an exception may repeat what a request said: only its class is recorded.
+    # Only the class of an exception is recorded, because its text may repeat the content of a request.
     with _tracer.start_as_current_span(
         name,
         context=parent,

@@ -1,4 +1,4 @@
-"""Whether the parts that a service needs answer, asked now and then, for those who watch it."""
+"""Regular checks of the upstreams of a service, for its metrics."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -12,7 +12,7 @@ from servicekit.telemetry.metrics import UpstreamMetrics
 log = get_logger(__name__)
 
 WATCH_SECONDS = 15.0
-# One that was away is looked at sooner: its return is news.
+# The interval while an upstream does not answer, so that its recovery shows soon.
 AWAY_SECONDS = 2.0
 CHECK_SECONDS = 2.0
 
@@ -21,7 +21,7 @@ CHECK_SECONDS = 2.0
 async def watched_upstreams(
     checks: Mapping[str, Callable[[], Awaitable[object]]], metrics: UpstreamMetrics, seconds: float = WATCH_SECONDS
 ) -> AsyncIterator[None]:
-    """Shows, while entered, which upstreams answer. A check raises where its upstream does not."""
+    """Check the upstreams while the block runs, every `seconds`. A check raises if its upstream does not answer."""
 
     async def watch(name: str, check: Callable[[], Awaitable[object]]) -> None:
         while True:

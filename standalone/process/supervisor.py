@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from servicekit.backoff import Backoff
 from servicekit.process.service import EXIT_CONFIG, StartupError
 from servicekit.settings import SettingsError
 from servicekit.telemetry.logs import get_logger
@@ -23,7 +24,7 @@ NOT_SPAWNED = 127
 
 @dataclass(frozen=True)
 class RestartPolicy:
-    """How long to wait before a dead child is restarted, in seconds. The delay doubles with every death in a row."""
+    """The backoff before a dead child is restarted, in seconds, and when to give it up."""
 
     first_delay: float = 0.5
     max_delay: float = 30.0
@@ -31,10 +32,6 @@ class RestartPolicy:
     stable_after: float = 60.0
     # A child that dies this often before it was ever ready is given up.
     start_attempts: int = 3
-
-    def delay(self, deaths: int) -> float:
-        """Return the seconds to wait after this many deaths in a row (at least 1)."""
-        return min(self.first_delay * 2.0 ** min(deaths - 1, 30), self.max_delay)
 
 
 @dataclass(frozen=True)
@@ -78,25 +75,28 @@ class Child:
 
     async def run(self) -> None:
         """Run the child, and restart it, until it is stopped or given up."""
-        deaths = 0
+        policy = self._spec.policy
+        backoff, deaths = Backoff(policy.first_delay, policy.max_delay), 0
         while not self._stopping.is_set():
             started = time.monotonic()
             status = await self._run_once()
             if self._stopping.is_set():
                 return
-            stable = time.monotonic() - started >= self._spec.policy.stable_after
-            deaths = 1 if stable else deaths + 1
-            if not self._started.is_set() and (deaths >= self._spec.policy.start_attempts or status == EXIT_CONFIG):
+            if time.monotonic() - started >= policy.stable_after:
+                backoff.reset()
+                deaths = 0
+            deaths += 1
+            if not self._started.is_set() and (deaths >= policy.start_attempts or status == EXIT_CONFIG):
                 self._give_up(status)
                 return
-            delay = self._spec.policy.delay(deaths)
+            delay = backoff.delay()
             log.warning(
                 "child_died",
                 child=self._spec.name,
                 ended=describe_status(status),
                 reason=self._output.reason(),
                 deaths=deaths,
-                restart_seconds=delay,
+                restart_seconds=round(delay, 2),
             )
             await self._pause(delay)
 

@@ -72,7 +72,7 @@ def test_only_settings_read_the_environment() -> None:
             assert path.name in ("config.py", "settings.py"), path
 
 
-def test_no_module_has_a_name_that_says_nothing() -> None:
+def test_no_module_has_a_meaningless_name() -> None:
     assert [path for path in modules() if path.stem in VAGUE] == []
 
 

@@ -51,7 +51,7 @@ def test_objects_have_no_unknown_or_wrong_field(name: str, version: str) -> None
             pytest.fail(f"{document['kind']}/{document['metadata']['name']}: {error.json_path}: {error.message}")
 
 
-def test_the_values_create_every_custom_resource() -> None:
+def test_the_test_values_create_every_custom_resource() -> None:
     found = {document["kind"] for name in MATRIX for document in rendered(name).documents}
     assert {"ServiceMonitor", "PrometheusRule", "HTTPRoute", "ScaledObject"} <= found
 

@@ -56,7 +56,7 @@ def test_an_older_kubernetes_is_refused() -> None:
     assert "incompatible with Kubernetes" in done.stderr
 
 
-def test_the_package_holds_the_files_of_the_templates_and_no_test_values(tmp_path: Path) -> None:
+def test_the_package_contains_template_files_but_no_test_values(tmp_path: Path) -> None:
     done = run_helm("package", str(CHART), "-d", str(tmp_path))
     assert done.returncode == 0, done.stderr
     (archive,) = tmp_path.glob("similis-*.tgz")
@@ -222,7 +222,7 @@ def test_long_names_fit_kubernetes_and_stay_different() -> None:
     assert names[0] & names[1] == set()
 
 
-def test_an_object_in_another_namespace_carries_the_release_namespace_in_its_name() -> None:
+def test_an_object_in_another_namespace_has_the_release_namespace_in_its_name() -> None:
     flags = [
         part
         for name in ("serviceMonitor", "prometheusRule", "dashboard")
@@ -269,7 +269,7 @@ def test_operators_set_node_ports_names_and_probes() -> None:
     assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
 
 
-def test_a_parent_chart_can_leave_the_chart_out(tmp_path: Path) -> None:
+def test_a_parent_chart_can_disable_this_chart(tmp_path: Path) -> None:
     parent = tmp_path / "parent"
     shutil.copytree(CHART, parent / "charts" / "similis")
     (parent / "Chart.yaml").write_text(

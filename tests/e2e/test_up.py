@@ -49,7 +49,7 @@ def stop_and_check(instance: RunningInstance, number: signal.Signals) -> None:
     assert not (instance.data / "run").exists()
 
 
-def test_it_is_ready_when_it_says_so(instance: RunningInstance) -> None:
+def test_it_answers_once_it_has_printed_ready(instance: RunningInstance) -> None:
     assert instance.get("/readyz") == 200
 
 
@@ -122,7 +122,7 @@ def anonymous_bytes(process: psutil.Process) -> int:
     return sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Anonymous:")) * 1024
 
 
-def test_a_restart_is_quick_and_knows_the_keys_created_while_it_was_stopped(
+def test_a_restart_is_fast_and_accepts_keys_created_while_it_was_stopped(
     instance: RunningInstance, stopped: Path
 ) -> None:
     created = similis("keys", "create", "--name", "library", "--data", str(stopped))

@@ -35,7 +35,7 @@ async def newer_data(tmp_path: Path) -> Path:
     return data.root
 
 
-def test_a_port_in_use(tmp_path: Path) -> None:
+def test_a_port_in_use_is_refused(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
         line = refusal("up", "--data", str(tmp_path / "data"), "--port", port)
@@ -43,14 +43,14 @@ def test_a_port_in_use(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
-def test_the_same_port_for_api_and_metrics(tmp_path: Path) -> None:
+def test_the_same_port_for_api_and_metrics_is_refused(tmp_path: Path) -> None:
     """The gateway used to notice this when everything else had started."""
     line = refusal("up", "--data", str(tmp_path / "data"), "--port", "8080", "--metrics-port", "8080")
     assert line == "similis: --port and --metrics-port must differ, both are 8080"
     assert not (tmp_path / "data").exists()
 
 
-def test_a_directory_with_other_files(tmp_path: Path) -> None:
+def test_a_directory_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").touch()
     line = refusal("up", "--data", str(tmp_path), "--port", "0")
     assert line == (
@@ -59,24 +59,24 @@ def test_a_directory_with_other_files(tmp_path: Path) -> None:
     )
 
 
-def test_too_little_disk_space(tmp_path: Path) -> None:
+def test_too_little_disk_space_is_refused(tmp_path: Path) -> None:
     environment = {"SIMILIS_MIN_FREE_DISK_BYTES": str(1 << 62)}
     line = refusal("up", "--data", str(tmp_path / "data"), "--port", "0", environment=environment)
     assert "not enough disk space" in line
 
 
-def test_a_corrupt_database(newer_data: Path) -> None:
+def test_a_corrupt_database_is_refused(newer_data: Path) -> None:
     (newer_data / "postgres" / "data" / "global" / "pg_control").write_bytes(os.urandom(8192))
     line = refusal("up", "--data", str(newer_data), "--port", "0")
     assert "postgres cannot start" in line
 
 
-def test_a_database_of_a_newer_version(newer_data: Path) -> None:
+def test_a_database_of_a_newer_version_is_refused(newer_data: Path) -> None:
     line = refusal("up", "--data", str(newer_data), "--port", "0")
     assert "the database was written by a newer version of Similis (schema 9999" in line
 
 
-def test_a_wrong_setting() -> None:
+def test_a_wrong_setting_is_refused() -> None:
     line = refusal("up", environment={"SIMILIS_START_TIMEOUT_SECONDS": "soon"}, status=78)
     assert "SIMILIS_START_TIMEOUT_SECONDS" in line
 
@@ -88,12 +88,12 @@ def test_a_wrong_setting_of_a_child_ends_with_status_78(tmp_path: Path) -> None:
     assert line.startswith("similis: trainer: SIMILIS_LEASE_SECONDS: ")
 
 
-def test_keys_of_a_missing_data_directory(tmp_path: Path) -> None:
+def test_keys_in_a_missing_data_directory_are_an_error(tmp_path: Path) -> None:
     line = refusal("keys", "list", "--data", str(tmp_path / "data"))
     assert line == f"similis: {tmp_path / 'data'} is not a data directory of Similis. Give its path with --data"
     assert not (tmp_path / "data").exists()
 
 
-def test_keys_of_a_database_that_does_not_answer() -> None:
+def test_keys_in_a_database_that_does_not_answer_are_an_error() -> None:
     line = refusal("keys", "list", "--database-url", "postgresql://similis@127.0.0.1:1/similis")
     assert line == "similis: The database is not available."

@@ -1,4 +1,4 @@
-"""Starts the embedder as a real process, for any test that needs one."""
+"""Run the embedder as a real process, for every test that needs one."""
 
 import asyncio
 import contextlib
@@ -21,13 +21,13 @@ from tests.ports import free_port
 
 START_SECONDS = 60.0
 STOP_SECONDS = 30.0
-# Converted models are the same for all tests of a machine.
+# All tests on a machine share the converted models.
 MODEL_CACHE = Path(__file__).parents[2] / "build" / "test-models"
 
 
 @dataclass(frozen=True)
 class RunningEmbedder:
-    """A serving embedder: where it listens, what it serves, its process."""
+    """An embedder that serves. target: its gRPC address. description: its answer to `Describe`."""
 
     target: str
     description: embedder_pb2.DescribeResponse
@@ -35,48 +35,48 @@ class RunningEmbedder:
     metrics_port: int
 
     def workers(self) -> list[int]:
-        """Process ids of its workers."""
+        """Return the process ids of its workers."""
         pid = self.process.pid
         return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
 
     async def all_ready(self, workers: int) -> None:
-        """Returns when so many workers take images; it serves as soon as one of them does."""
+        """Wait until this many workers accept images. The embedder serves as soon as one of them does."""
         await eventually(lambda: self.workers_ready() == workers)
 
     def workers_ready(self) -> float:
-        """How many workers take images now, as it says itself."""
-        return self._shown("embedder_workers_ready")
+        """Return how many workers accept images, according to its metrics."""
+        return self._metric("embedder_workers_ready")
 
     def queued(self, lane: str) -> float:
-        """How many images of a lane wait for a worker, as it says itself."""
-        return self._shown("embedder_queue_items", lane=lane)
+        """Return how many images of a lane wait for a worker, according to its metrics."""
+        return self._metric("embedder_queue_items", lane=lane)
 
-    def _shown(self, name: str, **labels: str) -> float:
+    def _metric(self, name: str, **labels: str) -> float:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.metrics_port}/metrics", timeout=20) as answer:
             families = text_string_to_metric_families(answer.read().decode())
         samples = (sample for family in families for sample in family.samples if sample.name == name)
         return sum(sample.value for sample in samples if labels.items() <= sample.labels.items())
 
     def stub(self, channel: grpc.aio.Channel) -> "embedder_pb2_grpc.EmbedderServiceAsyncStub":
-        """The client's side of the service on an open channel."""
-        return embedder_pb2_grpc.EmbedderServiceStub(channel)  # type: ignore[return-value]
+        """Return a client on an open channel."""
+        return embedder_pb2_grpc.EmbedderServiceStub(channel)
 
 
 @contextlib.asynccontextmanager
-async def running_embedder(model_cache: Path = MODEL_CACHE, **settings: str) -> AsyncIterator[RunningEmbedder]:
-    """The embedder on a free loopback port, healthy; stopped when the block ends.
+async def running_embedder(*, model_cache: Path = MODEL_CACHE, **settings: str) -> AsyncIterator[RunningEmbedder]:
+    """Run the embedder on a free port of the loopback interface while the block runs, and check that it stops cleanly.
 
     `settings` become environment variables: `workers="1"` is SIMILIS_WORKERS=1.
     """
-    told = {"listen": f"127.0.0.1:{free_port()}", "metrics_port": str(free_port()), "model_cache": str(model_cache)}
-    told |= settings
+    values = {"listen": f"127.0.0.1:{free_port()}", "metrics_port": str(free_port()), "model_cache": str(model_cache)}
+    values |= settings
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "embedder"),
-        env={**os.environ, **{f"SIMILIS_{name.upper()}": value for name, value in told.items()}},
+        env={**os.environ, **{f"SIMILIS_{name.upper()}": value for name, value in values.items()}},
     )
     try:
-        description = await _described(told["listen"], process)
-        yield RunningEmbedder(told["listen"], description, process, int(told["metrics_port"]))
+        description = await _wait_until_serving(values["listen"], process)
+        yield RunningEmbedder(values["listen"], description, process, int(values["metrics_port"]))
         if process.returncode is None:
             process.send_signal(signal.SIGTERM)
             async with asyncio.timeout(STOP_SECONDS):
@@ -87,12 +87,12 @@ async def running_embedder(model_cache: Path = MODEL_CACHE, **settings: str) -> 
             await process.wait()
 
 
-async def _described(target: str, process: asyncio.subprocess.Process) -> embedder_pb2.DescribeResponse:
+async def _wait_until_serving(target: str, process: asyncio.subprocess.Process) -> embedder_pb2.DescribeResponse:
     async with asyncio.timeout(START_SECONDS), open_channel(target) as channel:
         health = health_pb2_grpc.HealthStub(channel)
         stub = embedder_pb2_grpc.EmbedderServiceStub(channel)
         while True:
-            assert process.returncode is None, f"the embedder ended with status {process.returncode}"
+            assert process.returncode is None, f"the embedder exited with status {process.returncode}"
             with contextlib.suppress(grpc.aio.AioRpcError):
                 answer = await health.Check(health_pb2.HealthCheckRequest())
                 if answer.status == health_pb2.HealthCheckResponse.SERVING:

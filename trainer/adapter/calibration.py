@@ -1,6 +1,6 @@
-"""Calibration: what a score means in the index at hand.
+"""Calibration: what a score means in a particular index.
 
-The same cosine similarity means much in one collection and little in another. The percentile compares it with pairs of
+The same cosine similarity can be high in one collection and low in another. The percentile compares it with pairs of
 unrelated images. The false match rate compares it with the best result of a query for something that is not in the
 collection (the false-positive identification rate of ISO/IEC 19795-1).
 """
@@ -23,7 +23,7 @@ from trainer.learning.pictures import same_pictures
 # Enough for half a million pairs, so that the top thousandth is known well.
 SAMPLE = 1000
 QUANTILES = 1001
-# Fewer held-out images say too little about the best score.
+# With fewer held-out images, the estimate of the best score is too uncertain.
 MIN_QUERIES = 20
 # Keeps the Fisher transform and the normal quantiles finite.
 LARGEST, SMALLEST = 0.999999, 1e-9
@@ -62,20 +62,20 @@ def unrelated_quantiles(tuned: Matrix, objects: Labels, pictures: Labels) -> lis
 
 
 def _objects(images: list[Image]) -> Labels:
-    """Return the object [n] of each image. One without a telling repository URL is an object of its own."""
+    """Return the object [n] of each image. One whose repository URL says nothing is an object of its own."""
     spanning = spanning_object(np.array([object_number(image.repo_url) for image in images], dtype=np.int64))
     return np.array([object_of(image, spanning) for image in images], dtype=np.int64)
 
 
 def false_match_scores(best: Matrix, gallery: int, images: int) -> list[float]:
-    """Return the scores at FALSE_MATCH_RATES, falling. Empty with too few queries to tell.
+    """Return the scores at FALSE_MATCH_RATES, falling. Empty if there are too few queries to measure them.
 
     best: the best scores [q] of queries for something that is not among `gallery` images, made with an adapter that has
     not learnt from them. images: of the collection. If it has more than the gallery, the best of as many is expected:
     its distribution is that of the gallery's, to the power of the ratio.
 
-    The upper half of the best scores is taken as that of a normal distribution of their Fisher transform: its tail goes
-    on where the queries end. The lower half is as it was found. Mean and deviation are raised by a standard error.
+    A normal distribution is fitted to the Fisher transform of the upper half of the best scores, to extrapolate beyond
+    the measured ones. The lower half is used as measured. Mean and deviation are raised by one standard error.
     """
     if len(best) < MIN_QUERIES:
         return []

@@ -21,11 +21,11 @@ from trainer.learning.directions import DIMENSION, accumulate, principal_directi
 log = get_logger(__name__)
 
 # An adapter is kept as it is if at most KEPT_SHARE of the rows are new to it. The training continues from it if at most
-# CONTINUED_SHARE of them are, and at least MIN_FRESH images: only those can examine it, as it knows all others.
+# CONTINUED_SHARE of them are, and at least MIN_FRESH images: it can be tested only on images it was not trained on.
 KEPT_SHARE = 0.05
 CONTINUED_SHARE = 0.5
 MIN_FRESH = 40
-# One step of training for so many images.
+# Images per training step.
 IMAGES_PER_STEP = 4
 MIN_STEPS, MAX_STEPS = 400, 1500
 # Learning processes that may die before the PCA is used instead.
@@ -87,7 +87,7 @@ class LearnedAdapter:
 
 
 async def learned_apart(lesson: Lesson, report: Callable[[float], None]) -> LearnedHead:
-    """Learn in a child process. Try twice, then return the PCA (the process may lack memory, for example)."""
+    """Train in a child process. If it fails twice, for lack of memory for example, return the PCA."""
     reason = ""
     for _ in range(ATTEMPTS):
         try:
@@ -99,7 +99,7 @@ async def learned_apart(lesson: Lesson, report: Callable[[float], None]) -> Lear
 
 
 def _earlier(previous: Previous | None, fresh: Mask) -> Earlier | None:
-    """Return the head to continue from, if there is one. A PCA has learnt nothing, so it is made anew."""
+    """Return the head to continue from, if there is one. A PCA was not trained, so it is computed again."""
     if previous is None or previous.changed > CONTINUED_SHARE or fresh.sum() < MIN_FRESH:
         return None
     if previous.fitted.quality.get("adapter") not in LEARNED:

@@ -1,4 +1,4 @@
-"""Numerics: the one thread that numpy works on, off the event loop."""
+"""Numerical work: one thread for numpy, off the event loop."""
 
 from concurrent.futures import Executor, ThreadPoolExecutor
 
@@ -6,7 +6,7 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 
 def numerics_executor() -> Executor:
-    """An executor of one thread, with linear algebra of one thread.
+    """Return an executor with one thread, whose linear algebra uses one thread too.
 
     BLAS threads wait for each other in busy loops: beside other busy processes an eigendecomposition of 0.5 s on one
     thread took 4 s on two. The trainer always has busy neighbours on one machine.

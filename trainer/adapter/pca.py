@@ -47,7 +47,7 @@ class Previous:
     unseen: list[Image]
 
     def kept(self, unseen: object) -> Fitted:
-        """Return the same adapter. unseen: the gate's figures for images that it has not learnt from."""
+        """Return the same adapter. unseen: the gate's metrics on images that it was not trained on."""
         found = {"kept": True, "changed": self.changed, "unseen": unseen}
         return Fitted(self.fitted.projection, self.fitted.quality | found)
 
@@ -65,10 +65,10 @@ class Fit(Protocol):
 
 @dataclass(frozen=True)
 class Survey:
-    """What one pass over a collection tells.
+    """The results of one pass over a collection.
 
     moment: the second moment [dim, dim] of the unit vectors, summed. images: how many there are. spanning: the number
-    of the object that most of them show by their repository URL, if there is one.
+    of the object that most images belong to by their repository URL, if there is one.
     """
 
     moment: Moment
@@ -77,7 +77,7 @@ class Survey:
 
 
 class PrincipalComponents:
-    """Projects to the directions of most energy: PCA without centring, to at most 256 dimensions.
+    """Projects onto the principal directions: PCA without centring, to at most 256 dimensions.
 
     Without centring, scores still approximate the backbone's cosine similarities, and one image is enough. The matrix
     is orthonormal for any images. Equal images in equal order produce an equal matrix.

@@ -1,4 +1,4 @@
-"""Learning in a process of its own: torch is in memory only while it works, and a cancelled finetune ends it."""
+"""Training in a separate process: torch is in memory only while it runs, and cancelling the finetune ends it."""
 
 import asyncio
 import json
@@ -16,12 +16,12 @@ EXIT_SECONDS = 2.0
 
 
 class LearningFailed(Exception):
-    """Nothing could be learnt; the message says why. No finetune fails of it: the PCA takes the adapter's place."""
+    """The training failed; the message says why. The finetune goes on with the PCA as its adapter."""
 
 
 @dataclass(frozen=True)
 class Lesson:
-    """What to learn. pca: the head [dim, d] to begin with; earlier: what may be gone on from. threads: to be used."""
+    """The input of a training. pca: the head [dim, d] to start from. earlier: a head that may be continued, if any."""
 
     data: TrainingSet
     pca: Matrix
@@ -30,7 +30,7 @@ class Lesson:
     threads: int
 
     def save(self, file: IO[bytes]) -> None:
-        """Writes it for `load`."""
+        """Write the lesson to a file, for `load`."""
         data = self.data
         earlier = self.earlier or Earlier(np.zeros((0, 0), np.float32), np.zeros(0, bool))
         np.savez(
@@ -48,7 +48,7 @@ class Lesson:
 
     @classmethod
     def load(cls, file: IO[bytes]) -> "Lesson":
-        """What `save` wrote."""
+        """Return the lesson that `save` wrote."""
         with np.load(file) as saved:
             steps, threads = saved["settings"].tolist()
             earlier = Earlier(saved["head"], saved["fresh"])
@@ -72,19 +72,19 @@ class LearnedHead:
 
 
 async def learn_apart(lesson: Lesson, report: Callable[[float], None]) -> LearnedHead:
-    """Learns in a child process. report: told the share done, 0 to 1.
+    """Train in a child process. report: receives the share done, 0 to 1.
 
-    Raises LearningFailed when the child dies, or cannot be had: of a full disk, or too little memory. Cancelled, it
-    ends the child.
+    Raises LearningFailed when the child dies, or cannot start because the disk is full or memory is short.
+    Cancelling ends the child.
     """
     try:
         return await _learnt_by_child(lesson, report)
     except OSError as error:
-        raise LearningFailed(f"learning is not possible here: {error.strerror}") from error
+        raise LearningFailed(f"cannot start the training process: {error.strerror}") from error
 
 
 async def _learnt_by_child(lesson: Lesson, report: Callable[[float], None]) -> LearnedHead:
-    # A file without a name: nothing of it stays, however this process ends.
+    # An unnamed file leaves nothing behind, however this process ends.
     with tempfile.TemporaryFile() as file:
         await asyncio.to_thread(_written, lesson, file)
         descriptor = file.fileno()
@@ -94,7 +94,7 @@ async def _learnt_by_child(lesson: Lesson, report: Callable[[float], None]) -> L
             try:
                 return await _learned(child, lesson, report)
             except ChildGone:
-                raise LearningFailed("the process that learns died") from None
+                raise LearningFailed("the training process died") from None
 
 
 def _written(lesson: Lesson, file: IO[bytes]) -> None:

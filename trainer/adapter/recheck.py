@@ -1,4 +1,4 @@
-"""Examines an adapter that is to be kept with the images that came since: it has learnt from none of them."""
+"""Re-evaluation: tests an adapter that may be kept on the images that were added since it was trained."""
 
 import asyncio
 from concurrent.futures import Executor
@@ -16,14 +16,14 @@ from trainer.learning.dataset import UNGROUPED, Matrix, TrainingSet, usable_grou
 from trainer.learning.holdout import fresh_questions
 from trainer.learning.pictures import same_pictures
 
-# Images to search among, beside those that came: of the objects that came or grew, and of all others.
+# Gallery images besides the new ones: of objects that are new or have grown, and of all others.
 RELATED = 4000
 OTHERS = 4000
 MAX_OTHERS = 2 * OTHERS
 
 
 class Reexamination:
-    """Asks the gate whether the adapter that serves the collection now should stay."""
+    """Asks the acceptance gate whether to keep the live adapter of a collection."""
 
     def __init__(self, executor: Executor, previous: Previous) -> None:
         self._executor = executor

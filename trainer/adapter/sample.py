@@ -1,4 +1,4 @@
-"""The sample of a collection that is learnt from."""
+"""The sample of a collection that an adapter is trained on."""
 
 import numpy as np
 
@@ -8,12 +8,12 @@ from trainer.adapter.object_number import object_number, object_of
 from trainer.learning.dataset import UNGROUPED, Mask, Matrix, TrainingSet, usable_groups
 from trainer.learning.pictures import same_pictures
 
-# The largest number of images that are learnt from, so that memory does not grow with the collection.
+# The most images that an adapter is trained on, so that memory does not grow with the collection.
 MAX_SAMPLE = 100_000
 
 
 class Sample:
-    """Collects, page by page, whole objects to learn from, as many as there is room for."""
+    """Collects whole objects to train on, page by page, until the sample is full."""
 
     def __init__(self, images: int, revision: int, spanning: int | None) -> None:
         """images: of the collection. revision: the last one that was learnt from, 0 for none.
@@ -34,7 +34,7 @@ class Sample:
 
     @property
     def fresh(self) -> Mask:
-        """The images that came or changed after the revision, bool [n]."""
+        """Which images were added or changed after the revision, bool [n]."""
         return np.array(self._fresh, dtype=bool)
 
     def rows(self, images: list[Image]) -> list[int]:

@@ -87,7 +87,7 @@ class Downloader:
     @classmethod
     @asynccontextmanager
     async def open(cls, limits: DownloadLimits, *, allow_private_addresses: bool) -> AsyncIterator["Downloader"]:
-        """A downloader while entered."""
+        """Open a downloader while entered."""
         async with aiohttp.ClientSession(
             connector=open_connector(allow_private_addresses=allow_private_addresses, limit=limits.concurrency),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -101,7 +101,7 @@ class Downloader:
 
     @asynccontextmanager
     async def download(self, url: str, version: ImageVersion = UNKNOWN) -> AsyncIterator[Download]:
-        """The image at `url`, whose memory counts as used while entered. Raises ImageFailed.
+        """Download the image at `url`. Its memory counts as used while entered. Raises ImageFailed.
 
         version: the version that we have; the host does not send that one again.
         """

@@ -101,7 +101,7 @@ class EmbeddingStream:
 
     @asynccontextmanager
     async def connected(self) -> AsyncIterator["EmbeddingStream"]:
-        """The stream, usable while entered."""
+        """Connect a stream while entered."""
         async with in_background(self._run(), "embedding-stream"):
             yield self
 

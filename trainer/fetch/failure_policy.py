@@ -18,8 +18,8 @@ def require_enough_images(failures: Mapping[str, int], total: int, *, max_transi
     failed = sum(failures.values())
     if failed >= total:
         raise TooFewImages(
-            f"None of the {total} images could be indexed ({_summary(failures)}). The collection's failures tell why, "
-            "image by image. Correct the content or the images' hosts, then finetune again.",
+            f"None of the {total} images could be indexed ({_summary(failures)}). The collection's failures give "
+            "the reason for each image. Correct the CSV or the image hosts, then finetune again.",
             code="no_images_indexed",
         )
     transient = {reason: rows for reason, rows in failures.items() if _is_transient(reason)}

@@ -35,7 +35,7 @@ class FetchLimits:
 
 @dataclass(frozen=True)
 class FetchPipeline:
-    """What all fetch phases use. Calls of the stores are retried."""
+    """Runs fetch phases. The stores retry their calls."""
 
     images: Images
     versions: ImageVersions

@@ -32,7 +32,7 @@ class _Vector:
 
 
 class UnsavedSlot:
-    """The right to have one image embedded whose vector is not stored yet."""
+    """A permit for one image that is being embedded and not yet stored."""
 
     def __init__(self, vectors: deque[_Vector], arrived: asyncio.Event) -> None:
         self._vectors = vectors
@@ -80,7 +80,7 @@ class ResultWriter:
 
     @asynccontextmanager
     async def unsaved_slot(self) -> AsyncIterator[UnsavedSlot]:
-        """A slot for one image, once one is free."""
+        """Hold a slot for one image. Waits until one is free."""
         await self._unsaved_slots.acquire()
         slot = UnsavedSlot(self._vectors, self._arrived)
         try:

@@ -1,1 +1,1 @@
-"""What a finetune learns: arrays in, a projection and its measured quality out. Knows no database and no network."""
+"""Training and evaluation: arrays in, a projection and its measured quality out. Uses neither database nor network."""

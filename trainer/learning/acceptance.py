@@ -1,4 +1,4 @@
-"""The gate: an adapter is adopted only if held-out questions prove that it helps and that no question gets worse."""
+"""The acceptance gate: adopt an adapter only if it improves held-out queries and makes no kind of query worse."""
 
 from collections import defaultdict
 from collections.abc import Sequence
@@ -11,18 +11,18 @@ from trainer.learning.dataset import Matrix, UnitVectors
 from trainer.learning.evaluation import LEFT_OUT, Retrieval, rank
 from trainer.learning.holdout import GROUPS_SEEN, GROUPS_UNSEEN, NEIGHBOURHOOD, VIEWS, Holdout
 
-# The required gain: this much, and two standard errors of the comparison. Chance alone is caught before: see `chance`.
+# The required gain is at least this much and at least two standard errors. `chance` rejects meaningless groups before.
 MIN_GAIN = 0.005
 STANDARD_ERRORS = 2.0
-# No figure of any question may fall by more than this, give or take two standard errors of the comparison.
+# No metric of any kind of query may fall by more than this plus two standard errors of the comparison.
 MAX_LOSS = 0.01
 STANDARD_ERRORS_OF_LOSS = 2.0
 JUDGED = ("map", "recall_at_1", "recall_at_10")
-# The frozen space answers questions about neighbourhoods perfectly, by definition. This much of mAP has to stay.
+# The frozen space has a neighbourhood mAP of 1 by definition. The adapter must keep this much of it.
 MIN_NEIGHBOURHOOD = 0.8
-# Fewer questions than this do not take an adapter away that was adopted before.
+# With fewer queries than this, an adopted adapter is not rejected.
 ENOUGH_QUESTIONS = 20
-# How a reason names questions and figures.
+# How a reason names kinds of queries and metrics.
 QUESTIONS = {
     GROUPS_SEEN: "other images of known entries",
     GROUPS_UNSEEN: "other images of unknown entries",
@@ -49,7 +49,7 @@ class Verdict:
 
 
 class Examination:
-    """The answers of several spaces to the questions of all folds. Each space has a name."""
+    """The results of several named spaces on the queries of all folds."""
 
     def __init__(self, grouped: float) -> None:
         """grouped: the share, 0 to 1, of the images that have a group. It is the weight of questions about groups."""
@@ -57,18 +57,18 @@ class Examination:
         self._grouped = grouped
 
     def ask(self, holdout: Holdout, space: str, projection: Matrix | None) -> None:
-        """Put the questions of one fold to a projection [dim, d], or to the frozen space itself (None)."""
+        """Run the queries of one fold in the space of a projection [dim, d], or in the frozen space (None)."""
         database = _projected(holdout.database, projection)
         for part in holdout.parts:
             queries = _projected(part.queries, projection)
             self._answers[space][part.name].append(rank(queries, database, part.right, part.ignored))
 
     def parts(self, space: str) -> Answers:
-        """Return the answers of a space, by kind of question."""
+        """Return the results of a space, by kind of query."""
         return {name: Retrieval.join(answers) for name, answers in self._answers[space].items()}
 
     def gain(self, adapter: str, plain: str) -> tuple[float, float]:
-        """Return the change of mAP from `plain` to `adapter` over all kinds of questions, and its standard error."""
+        """Return the change of mAP from `plain` to `adapter` over all kinds of queries, and its standard error."""
         before, after = self.parts(plain), self.parts(adapter)
         changes = {name: after[name].average_precision - before[name].average_precision for name in after}
         weights = self._weights(list(changes))
@@ -79,7 +79,7 @@ class Examination:
     def _weights(self, kinds: list[str]) -> dict[str, float]:
         """Views weigh as much as groups; known groups and unknown ones share by how many images have a group.
 
-        Neighbourhoods are no aim, so they have no weight.
+        Neighbourhoods are a constraint, not an aim, so they have no weight.
         """
         share = {VIEWS: 1.0, GROUPS_SEEN: self._grouped, GROUPS_UNSEEN: 1 - self._grouped}
         weights = {kind: share.get(kind, 0.0) for kind in kinds}
@@ -87,7 +87,7 @@ class Examination:
         return {kind: weight / total for kind, weight in weights.items()} if total else dict.fromkeys(kinds, 0.0)
 
     def shown(self, *spaces: str, adapter: str) -> dict[str, dict[str, object]]:
-        """Return for each kind of question their number and the figures of the spaces, one of them as "adapter"."""
+        """Return, for each kind of query, their number and the metrics of each space, one of them as "adapter"."""
         named = {**{space: self.parts(space) for space in spaces}, "adapter": self.parts(adapter)}
         return {
             part: {
@@ -118,7 +118,7 @@ def judge(examination: Examination, adapter: str, plain: Sequence[str]) -> Verdi
     harmed += [harm for name in plain[1:] for harm in against[name] if harm not in harmed]
     changes = _changes(examination.parts("frozen"), tuned)
     if harmed:
-        return Verdict(False, f"Not adopted: too much gets worse ({', '.join(harmed)}). {changes}", gain, shown)
+        return Verdict(False, f"Not adopted: results get worse ({', '.join(harmed)}). {changes}", gain, shown)
     if gain < needed:
         reason = f"Not adopted: the gain of {gain:.4f} mAP is below the required {needed:.4f}. {changes}"
         return Verdict(False, reason, gain, shown)
@@ -126,9 +126,9 @@ def judge(examination: Examination, adapter: str, plain: Sequence[str]) -> Verdi
 
 
 def judge_again(examination: Examination, adapter: str) -> Verdict:
-    """Decide whether an adapter that was adopted before still serves: nothing may be worse than in the frozen space.
+    """Decide whether to keep an adapter that was adopted before: nothing may be worse than in the frozen space.
 
-    Only questions with images that it has not learnt from count. Parts with few questions are shown but not judged.
+    Only queries with images that it was not trained on count. Parts with few questions are shown but not judged.
     """
     frozen, tuned = (examination.parts(space) for space in ("frozen", adapter))
     shown = examination.shown("frozen", adapter=adapter)
@@ -137,12 +137,12 @@ def judge_again(examination: Examination, adapter: str) -> Verdict:
     harmed = _all_harms(frozen, telling)
     changes = _changes(frozen, tuned)
     if harmed:
-        return Verdict(False, f"Not kept: too much gets worse ({', '.join(harmed)}). {changes}", gain, shown)
-    return Verdict(True, f"Kept: it serves the images that it has not learnt from. {changes}", gain, shown)
+        return Verdict(False, f"Not kept: results get worse ({', '.join(harmed)}). {changes}", gain, shown)
+    return Verdict(True, f"Kept: it also works for images that it was not trained on. {changes}", gain, shown)
 
 
 def best_unrelated(holdout: Holdout, projection: Matrix) -> Matrix:
-    """Return the best score [q] of each held-out image among those that it has nothing to do with."""
+    """Return the best score [q] of each held-out image among the images that are unrelated to it."""
     database = _projected(holdout.database, projection)
     scores = _projected(holdout.unrelated.queries, projection) @ database.T
     for row, ignored in zip(scores, holdout.unrelated.ignored, strict=True):
@@ -152,7 +152,7 @@ def best_unrelated(holdout: Holdout, projection: Matrix) -> Matrix:
 
 
 def _all_harms(without: Answers, tuned: Answers) -> list[str]:
-    # Groups whose labels were hidden say better than the frozen space's neighbours how images without a label fare.
+    # Groups with hidden labels are a better test of images without a group than neighbours in the frozen space.
     unneeded = {NEIGHBOURHOOD} if GROUPS_UNSEEN in tuned else set()
     return [harm for name in tuned if name not in unneeded for harm in _harms(name, without[name], tuned[name])]
 

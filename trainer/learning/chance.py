@@ -1,4 +1,4 @@
-"""Whether groups mean anything: a permutation test of their similarity in the frozen space, before they are learnt."""
+"""A permutation test of whether groups mean anything: their similarity in the frozen space, before any training."""
 
 import numpy as np
 
@@ -7,7 +7,7 @@ from trainer.learning.dataset import UNGROUPED, Labels, Mask, Matrix, TrainingSe
 # Images that are tested, whole groups at a time.
 MAX_TESTED = 2000
 PERMUTATIONS = 100
-# Standard deviations above chance: noise gets there once in thirty thousand times.
+# Standard deviations above chance. Noise reaches this once in 30,000 tests.
 MIN_SCORE = 4.0
 
 
@@ -44,7 +44,7 @@ def _tested(data: TrainingSet, random: np.random.Generator) -> Labels:
     rows = rows[np.sort(first)]
     names, inverse, counts = np.unique(data.groups[rows], return_inverse=True, return_counts=True)
     order = random.permutation(np.flatnonzero(counts > 1))
-    # No group alone may fill the test: there would be nothing to shuffle with.
+    # At least two groups: a single one has nothing to be shuffled with.
     chosen = order[np.cumsum(counts[order]) <= max(MAX_TESTED, int(counts[order[:2]].sum()))]
     mask: Mask = np.zeros(len(names), dtype=bool)
     mask[chosen] = True

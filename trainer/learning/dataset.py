@@ -11,16 +11,16 @@ UnitVectors = npt.NDArray[np.float16] | Matrix
 Labels = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-# A group that covers more of a collection than this says nothing about what belongs together.
+# A group that covers a larger share of a collection than this is not treated as an object.
 MAX_GROUP_SHARE = 0.5
 UNGROUPED = -1
-# Fewer images than this are too few to measure anything, so nothing is learnt.
+# With fewer images than this nothing can be measured, so no adapter is trained.
 MIN_IMAGES = 40
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """A head [dim, d] from an earlier training. fresh: bool [n], the images that it has not learnt from."""
+    """A head [dim, d] from an earlier training. fresh: bool [n], the images that it was not trained on."""
 
     head: Matrix
     fresh: Mask

@@ -10,7 +10,7 @@ from trainer.learning.dataset import Labels, Matrix
 
 DEPTH = 10
 QUERY_BLOCK = 64
-# Up to so many right ones, their places are counted one by one, which is faster than sorting.
+# Up to this many correct images, counting the rank of each is faster than sorting.
 FEW = 12
 # Below every cosine.
 LEFT_OUT = -2.0
@@ -22,7 +22,7 @@ NONE: Labels = np.zeros(0, dtype=np.int64)
 
 @dataclass(frozen=True)
 class Retrieval:
-    """Average precision, the same at 10, and whether a right one is among the first 1 or 10, for each query."""
+    """For each query: average precision, average precision at 10, and whether the first 1 or 10 hits are correct."""
 
     average_precision: Figures
     average_precision_at_10: Figures
@@ -50,7 +50,7 @@ class Retrieval:
 
 
 def retrieve(queries: Matrix, answers: Labels, database: Matrix, labels: Labels) -> Retrieval:
-    """Rank the database for each query by cosine similarity, where images with the query's label are right.
+    """Rank the database for each query by cosine similarity, where images with the query's label are correct.
 
     queries: unit vectors [q, d]; answers: the right label [q] for each; database: unit vectors [n, d] with labels [n].
     """
@@ -75,10 +75,10 @@ def rank(queries: Matrix, database: Matrix, right: Sequence[Labels], ignored: Se
 
 
 def _figures(scores: Scores, right: Labels, ignored: Labels) -> tuple[float, float, float, float]:
-    """Return average precision, the same at 10, and recall at 1 and at 10 of one query. `scores` is used up.
+    """Return AP, AP@10, recall@1 and recall@10 of one query. `scores` is overwritten.
 
-    Only the places of the right ones are looked up among the scores of the others. Sorting the whole ranking costs ten
-    times as much. Of equal scores the right one comes last.
+    Only the ranks of the correct images are computed, because sorting the whole ranking takes ten times as long. Among
+    equal scores, the correct image comes last.
     """
     found = np.sort(scores[right])[::-1]
     if not len(found):

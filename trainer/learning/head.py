@@ -12,7 +12,7 @@ from trainer.learning.losses import NEAR_IDENTICAL, contrastive, frozen_pull
 
 # Receives the number of finished steps and the current head [dim, d]. Returning False ends the training.
 Observer = Callable[[int, Matrix], bool]
-# At least this share of a batch's images comes with a view, however few images have views.
+# At least this share of a batch has views, however few images of the sample have them.
 MIN_VIEWED_SHARE = 0.5
 
 
@@ -21,8 +21,8 @@ class Hyperparameters:
     """The settings of a training. They are stored with the adapter.
 
     view_weight, group_weight: of an image's views and of its group's other images in the contrastive loss.
-    pull_weight: holds pairs of images to the frozen space of which at least one has no group; group_pull_weight: pairs
-    of images of two different groups.
+    pull_weight: how strongly pairs in which at least one image has no group are held to the frozen space.
+    group_pull_weight: the same for pairs of images of two different groups.
     """
 
     steps: int = 400

@@ -1,6 +1,6 @@
-"""Held-out questions: images and views that a training has not seen.
+"""Held-out queries: images and views that are not trained on.
 
-Small collections are asked fold by fold, so that every image is a question once.
+Small collections are cross-validated, so that every image is a query once.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ import numpy as np
 from trainer.learning.dataset import UNGROUPED, Labels, Mask, Matrix, TrainingSet, UnitVectors
 
 FOLDS = 3
-# From this size on one fold has enough questions. It hides fewer groups, so that nearly all are learnt from.
+# From this size on, one fold has enough queries. It hides fewer groups, so that nearly all are trained on.
 LARGE = 4000
 HIDDEN_OF_LARGE = 5
 MAX_QUERIES = 1000
@@ -28,7 +28,7 @@ BLOCK = 128
 
 @dataclass(frozen=True)
 class Part:
-    """Questions of one kind.
+    """Queries of one kind.
 
     queries: unit base vectors [q, dim]. right, ignored: for each query the positions in the database that are right,
     and those that are left out of the ranking.
@@ -42,9 +42,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Holdout:
-    """A training set without the held-out images, the images [n, dim] to search among, and the questions.
+    """A training set without the held-out images, the gallery [n, dim] to search, and the queries.
 
-    Images of the same picture as a question are never an answer, except to a view. The parts:
+    Images of the same picture as the query are never correct, except for a view. The parts:
 
     - "groups_seen": a held-out image of a group that the training knows; the others of its group are right.
     - "groups_unseen": the same for groups whose labels the training does not know.
@@ -63,8 +63,8 @@ class Holdout:
 def folds(data: TrainingSet, fresh: Mask, seed: int) -> Iterator[Holdout]:
     """Yield the splits of a training set: FOLDS for a small one, one for a large one. Deterministic for a seed.
 
-    fresh: bool [n]; only these images are asked with, and only groups that are fresh as a whole are hidden. A training
-    that starts anew passes all images; one that continues passes those that the earlier one has not learnt from.
+    fresh: bool [n]; only these images are queries, and only groups of which all images are fresh are hidden. A training
+    from scratch passes all images; one that continues passes those that the earlier one was not trained on.
     """
     random = np.random.default_rng(seed)
     # All images of a picture are held out together.
@@ -80,9 +80,9 @@ def folds(data: TrainingSet, fresh: Mask, seed: int) -> Iterator[Holdout]:
 
 
 def fresh_questions(data: TrainingSet, fresh: Mask, seed: int) -> Holdout:
-    """Return the questions that can be asked with all images that an adapter has not learnt from, `fresh`, bool [n].
+    """Return queries with all images that an adapter was not trained on. fresh: bool [n], which images those are.
 
-    Groups may be new as a whole. Deterministic for a seed.
+    Whole groups may be new. Deterministic for a seed.
     """
     none_hidden = np.zeros(len(data), dtype=bool)
     return _split(data, fresh, none_hidden, 0, np.random.default_rng(seed))
@@ -99,14 +99,14 @@ def _split(data: TrainingSet, asked: Mask, unseen: Mask, fold: int, random: np.r
     viewed = np.flatnonzero((asked & once)[data.viewed]) if data.views.shape[1] else np.zeros(0, np.int64)
     viewed = _at_most(MAX_QUERIES, viewed, random)
     lone = _at_most(MAX_NEIGHBOURHOODS, np.flatnonzero(asked & once & (~grouped | unseen)), random)
-    # Each fold asks with another view.
+    # Each fold queries with a different view.
     views = data.views[viewed, fold % max(data.views.shape[1], 1)] if len(viewed) else data.vectors[:0]
     shown = data.viewed[viewed]
     found = _database(data, np.concatenate([seen, hidden, shown, lone]), random)
     search = _Search(data, found)
     gone = np.zeros(len(data), dtype=bool)
     gone[np.concatenate([seen, hidden, shown, lone])] = True
-    # With a question go the other images of its picture.
+    # Held out together with a query: the other images of its picture.
     gone = np.isin(data.pictures, data.pictures[gone])
     parts = (
         search.group_part(GROUPS_SEEN, seen),
@@ -121,7 +121,7 @@ def _split(data: TrainingSet, asked: Mask, unseen: Mask, fold: int, random: np.r
 
 
 class _Search:
-    """The right answers to questions about a training set, among the images `found` of it."""
+    """The correct results of queries, among the images `found` of a training set."""
 
     def __init__(self, data: TrainingSet, found: Labels) -> None:
         self._data = data
@@ -135,7 +135,7 @@ class _Search:
         return np.flatnonzero(self._pictures == self._data.pictures[image])
 
     def group_part(self, name: str, images: Labels) -> Part:
-        """Return the questions with images whose group has another picture among those found."""
+        """Return the queries with images whose group has another picture in the gallery."""
         right = [
             np.flatnonzero((self._groups == self._data.groups[image]) & (self._pictures != self._data.pictures[image]))
             for image in images
@@ -146,7 +146,7 @@ class _Search:
         return Part(name, self._data.vectors[images], [right[number] for number in kept], ignored)
 
     def unrelated_part(self, images: Labels) -> Part:
-        """Return images that have nothing to find, because they ignore their group and picture."""
+        """Return queries without a match: each ignores its own group and picture."""
         ignored = [
             np.flatnonzero(
                 (self._pictures == self._data.pictures[image])
@@ -157,7 +157,7 @@ class _Search:
         return Part(UNRELATED, self._data.vectors[images], [self.none] * len(images), ignored)
 
     def neighbourhood_part(self, images: Labels) -> Part:
-        """Return the questions whose right answers are the nearest images in the frozen space."""
+        """Return the queries whose correct results are the nearest images in the frozen space."""
         ignored = [self.same_picture(image) for image in images]
         right: list[Labels] = []
         database: Matrix = self._data.vectors[self._found].astype(np.float32)
@@ -171,7 +171,7 @@ class _Search:
 
 
 def _database(data: TrainingSet, asked: Labels, random: np.random.Generator) -> Labels:
-    """Return the images to search among: at most MAX_DATABASE, and those asked about with all of their groups."""
+    """Return the gallery: the queries with all of their groups, filled up with other images to at most MAX_DATABASE."""
     if len(data) <= MAX_DATABASE:
         return np.arange(len(data))
     groups = np.setdiff1d(data.groups[asked], [UNGROUPED])

@@ -1,9 +1,9 @@
 """The two terms of the adapter's loss, each over one batch of images and views.
 
-An image belongs together with its views (InfoNCE; van den Oord et al., 2018) and with the other images of its group
+An image is pulled towards its views (InfoNCE; van den Oord et al., 2018) and towards the other images of its group
 (supervised contrastive loss; Khosla et al., 2020, L_out). Both terms share their negatives, so they are one
 cross-entropy towards weighted targets. All other pairs are held to their similarity in the frozen space (relational
-distillation; Park et al., 2019), so that the adapter keeps what no label speaks about.
+distillation; Park et al., 2019), so that the adapter preserves similarities that no label covers.
 """
 
 import torch

@@ -1,4 +1,4 @@
-"""From a training set to a head: train without the held-out images, ask, decide, and train on all of them."""
+"""Train an adapter's head: train without the held-out images, evaluate, decide, then train on all images."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -16,21 +16,21 @@ from trainer.learning.directions import directions_of
 from trainer.learning.head import Hyperparameters, checkpoints, train_head
 from trainer.learning.holdout import LARGE, Holdout, folds
 
-# Interpolations between the head before (0) and after (1) the training. More of it serves what the training knows, less
-# serves what it does not know (WiSE-FT: Wortsman et al., 2022, "Robust fine-tuning of zero-shot models").
+# Interpolations between the head before (0) and after (1) the training. More favours what was trained on, less
+# favours all other images (WiSE-FT: Wortsman et al., 2022, "Robust fine-tuning of zero-shot models").
 MIXES = (1.0, 0.75, 0.5)
-# Groups smaller than this on average are small, and their pairs are held so many times more firmly.
+# Below this average group size, pairs are held to the frozen space this many times more strongly.
 SMALL_GROUP = 8
 FIRMNESS_OF_SMALL_GROUPS = 5.0
-NONSENSE = "The repository URLs group images that are no more alike than chance, so they are not learnt."
+NONSENSE = "Images with the same repository URL are no more alike than by chance, so groups were not used for training."
 
 
 @dataclass(frozen=True)
 class Learned:
     """The head [dim, d] to use, and the gate's verdict on it.
 
-    adapter: "learned"; "learned_without_groups" if there are groups that were not learnt; without a training "pca", or
-    "kept" for an earlier head. continued: whether the training started from an earlier head. steps: of the training, 0
+    adapter: "learned"; "learned_without_groups" if the groups were not used; "pca" or, for an earlier head, "kept" if
+    the training was rejected. continued: whether the training started from an earlier head. steps: of the training, 0
     without one. mix: the share, 0 to 1, of the trained head. unrelated: the best score of each of some held-out images
     that have nothing to find, [q], among `gallery` images.
     """
@@ -60,7 +60,7 @@ class Learned:
 
 @dataclass(frozen=True)
 class _Trial:
-    """The gate's verdict on a head that a recipe made in so many steps, mixed by so much."""
+    """The gate's verdict on a head, with the recipe, the number of steps and the mix that produced it."""
 
     verdict: Verdict
     recipe: Hyperparameters
@@ -68,14 +68,14 @@ class _Trial:
     mix: float
 
     def beats(self, other: "_Trial") -> bool:
-        """Return whether only this trial passes, or its gain is larger."""
+        """Return whether this trial is better: it alone passes the gate, or its gain is larger."""
         if self.verdict.adopted != other.verdict.adopted:
             return self.verdict.adopted
         return self.verdict.gain > other.verdict.gain
 
 
 def recipes(data: TrainingSet, parameters: Hyperparameters) -> list[Hyperparameters]:
-    """Return the trainings that compete, the usual one first.
+    """Return the hyperparameters to try, the usual ones first.
 
     Entries of a few images say little about which entries are alike, so their pairs are held more firmly.
     """
@@ -94,7 +94,7 @@ def learn(
     parameters: Hyperparameters,
     progress: Callable[[float], None],
 ) -> Learned:
-    """Train a head and let the gate judge it. If it is refused, the head from before the training is returned.
+    """Train a head and let the gate judge it. If the gate rejects it, return the head that the training started from.
 
     pca: the head [dim, d] to start from, unless an earlier head serves the images that came since. progress: receives
     the share done, 0 to 1.
@@ -172,7 +172,7 @@ class _Fold:
 
 
 def _fold(holdout: Holdout, pca: Matrix, kept: Matrix | None) -> _Fold:
-    # A PCA of few images knows each of them by heart. A question has to be new to it, as a user's will be.
+    # A PCA of few images overfits to them, so it must not contain the queries: a user's will be new to it too.
     if len(holdout.training) < LARGE:
         pca = directions_of(holdout.training, pca.shape[1])
     return _Fold(holdout, {"pca": pca} if kept is None else {"pca": pca, "kept": kept})
@@ -199,7 +199,7 @@ class _Contest:
         return _best(self._trials(best.recipe)) if others else best
 
     def unrelated(self, trial: _Trial) -> tuple[Matrix, int]:
-        """Return the best scores of held-out images that have nothing to find, and the size of their database.
+        """Return the best scores of held-out images without a match, and the size of the gallery.
 
         In the trial's space if it was adopted, else in the one before it.
         """

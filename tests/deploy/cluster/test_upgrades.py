@@ -97,7 +97,7 @@ def test_the_claim_for_models_is_kept(namespace: Namespace) -> None:
         (("--set", "embedder.modelCache.size=9Gi"), "size"),
     ],
 )
-def test_a_change_that_a_claim_cannot_take_is_refused_before_the_upgrade_begins(
+def test_an_impossible_change_to_a_volume_claim_is_refused_before_the_upgrade(
     namespace: Namespace, flags: tuple[str, str], setting: str
 ) -> None:
     namespace.helm("install", "similis", *MINIMAL, "--no-hooks", *CLAIM)

@@ -118,7 +118,7 @@ def test_a_finished_image_installs_only_the_init_process(target: str) -> None:
     ]
 
 
-def test_the_build_context_holds_exactly_the_copied_files() -> None:
+def test_the_build_context_contains_exactly_the_copied_files() -> None:
     copied = {source for line in stages()["build"][1] if line.startswith("COPY") for source in line.split()[1:-1]}
     ignored = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
     assert {line[1:] for line in ignored if line.startswith("!")} == copied

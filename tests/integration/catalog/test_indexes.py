@@ -50,7 +50,7 @@ async def test_the_index_of_a_failed_job_can_be_dropped(workplace: Workplace) ->
     assert await names(workplace, 60) == [index.qdrant_collection]
 
 
-async def test_the_failures_of_a_failed_job_stay_until_the_next_index_but_its_vectors_do_not(
+async def test_only_the_failures_of_a_failed_job_stay_until_the_next_index(
     workplace: Workplace,
 ) -> None:
     collection = await workplace.collection(URLS)

@@ -1,4 +1,4 @@
-"""What the embedder says of its work, in both arrangements of processes."""
+"""The metrics of the embedder, in both pipelines."""
 
 import asyncio
 import urllib.request
@@ -16,8 +16,8 @@ from tests.unit.embedder.decoding.photographs import encoded, photograph
 IMAGE = encoded(photograph().resize((300, 300)), "JPEG")
 
 
-def scraped(port: int) -> dict[tuple[str, str, str], float]:
-    """Samples by name, lane and outcome."""
+def scrape(port: int) -> dict[tuple[str, str, str], float]:
+    """Return the samples by name, lane and outcome."""
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
         text = answer.read().decode()
     return {
@@ -39,7 +39,7 @@ async def test_queues_steps_and_outcomes_are_counted(pipeline: str) -> None:
         open_channel(running.target) as channel,
     ):
         stub = running.stub(channel)
-        before = await asyncio.to_thread(scraped, running.metrics_port)
+        before = await asyncio.to_thread(scrape, running.metrics_port)
         await stub.Embed(pb.EmbedRequest(image=IMAGE))
         for image in (b"no image", bytes(100_001)):
             with pytest.raises(grpc.aio.AioRpcError):
@@ -47,8 +47,8 @@ async def test_queues_steps_and_outcomes_are_counted(pipeline: str) -> None:
         with pytest.raises(grpc.aio.AioRpcError):
             await stub.Embed(pb.EmbedRequest(image=IMAGE), timeout=0.0005)
         assert len([response async for response in stub.EmbedStream(requests())]) == 3
-        found = await asyncio.to_thread(scraped, running.metrics_port)
-    outcomes = {key[1:]: value for key, value in found.items() if key[0] == "embedder_images_total"}
+        after = await asyncio.to_thread(scrape, running.metrics_port)
+    outcomes = {key[1:]: value for key, value in after.items() if key[0] == "embedder_images_total"}
     late = [key for key in outcomes if key[1] in ("deadline_exceeded", "cancelled")]
     assert {key: value for key, value in outcomes.items() if key not in late} == {
         ("interactive", "embedded"): 1,
@@ -59,15 +59,15 @@ async def test_queues_steps_and_outcomes_are_counted(pipeline: str) -> None:
     }
 
     def rise(name: str, lane: str = "") -> float:
-        return found[name, lane, ""] - before.get((name, lane, ""), 0.0)
+        return after[name, lane, ""] - before.get((name, lane, ""), 0.0)
 
     assert rise("embedder_queue_wait_seconds_count", "interactive") >= 2
     assert rise("embedder_queue_wait_seconds_count", "bulk") == 3
-    assert found["embedder_queue_items", "bulk", ""] == found["embedder_queue_items", "interactive", ""] == 0
+    assert after["embedder_queue_items", "bulk", ""] == after["embedder_queue_items", "interactive", ""] == 0
     assert rise("embedder_decode_seconds_count") >= 3
     assert rise("embedder_forward_seconds_count") >= 1
     assert rise("embedder_forward_seconds_sum") > 0
-    # An image and its view are one batch, at least.
+    # One image, and two images with a view each.
     assert rise("embedder_batch_size_sum") >= 5
-    # Only stages copy from one process to the device.
+    # Only the staged pipeline copies batches to a device.
     assert (rise("embedder_copy_seconds_count") > 0) == (pipeline == "staged")

@@ -1,4 +1,4 @@
-"""The backbone on disk before an embedder needs it."""
+"""The prefetch command puts the backbone on disk before an embedder needs it."""
 
 import os
 import subprocess
@@ -21,7 +21,7 @@ def prefetch(**settings: str) -> "subprocess.CompletedProcess[str]":
     )
 
 
-def test_what_was_prefetched_is_there_and_a_second_time_nothing_is_converted() -> None:
+def test_the_second_run_converts_nothing() -> None:
     first, second = (prefetch(MODEL_CACHE=str(MODEL_CACHE)) for _ in range(2))
     assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
     assert "backbone_prefetched" in second.stderr
@@ -33,16 +33,16 @@ def test_what_was_prefetched_is_there_and_a_second_time_nothing_is_converted() -
     ("settings", "reason"),
     [
         ({"BACKBONE": "./nothing-here"}, "nothing-here"),
-        ({"MODEL_CACHE": "/proc/nowhere"}, "cannot be written"),
+        ({"MODEL_CACHE": "/proc/nowhere"}, "not writable"),
     ],
 )
-def test_what_cannot_be_had_is_one_clear_line(settings: dict[str, str], reason: str) -> None:
+def test_a_failure_is_reported_in_one_line(settings: dict[str, str], reason: str) -> None:
     run = prefetch(LOG_LEVEL="warning", **settings)
     assert run.returncode == 1
     assert reason in run.stderr
     assert len(run.stderr.strip().splitlines()) == 1
 
 
-def test_a_wrong_setting_is_one_clear_line(tmp_path: Path) -> None:
+def test_a_wrong_setting_is_named(tmp_path: Path) -> None:
     run = prefetch(ENGINE="steam", MODEL_CACHE=str(tmp_path))
     assert (run.returncode, run.stderr.count("SIMILIS_ENGINE")) == (78, 1)

@@ -1,5 +1,5 @@
 # ruff: noqa: ASYNC240 - files of /proc and of the test itself
-"""The embedder as a process: how it starts, what it costs, how it ends."""
+"""The embedder as a process: its start, its resources, its workers and its end."""
 
 import asyncio
 import itertools
@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import grpc
 import numpy as np
@@ -24,12 +25,17 @@ from tests.processes import gone
 from tests.unit.embedder.backbones.checkpoints import save_checkpoint
 from tests.unit.embedder.decoding.photographs import NAMES, encoded, photograph
 
+if TYPE_CHECKING:
+    from similis.embedder.v1.embedder_pb2_grpc import EmbedderServiceAsyncStub
+
 IMAGE = encoded(photograph().resize((300, 300)), "JPEG")
 SERVICE = "similis.embedder.v1.EmbedderService"
 GRACE_SECONDS = 60.0
+VECTOR_BYTES = 1280 * 4
 
 
 async def failed_start(**settings: str) -> tuple[int, str]:
+    """Start an embedder that exits, and return its exit status and standard error."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "embedder"),
         stderr=asyncio.subprocess.PIPE,
@@ -46,42 +52,18 @@ async def failed_start(**settings: str) -> tuple[int, str]:
     return process.returncode or 0, stderr.decode()
 
 
-@pytest.mark.parametrize("backbone", ["/no/such/folder", "nonsense", "facebook/dinov2-base"])
-async def test_a_wrong_backbone_ends_the_start_with_one_line(backbone: str) -> None:
-    status, said = await failed_start(backbone=backbone)
-    assert status == 1
-    lines = said.strip().splitlines()
-    assert len(lines) == 1
-    assert backbone in lines[0]
-    assert "Traceback" not in said
+async def endless_requests() -> AsyncIterator[pb.EmbedStreamRequest]:
+    for number in itertools.count():
+        yield pb.EmbedStreamRequest(item_id=number, image=IMAGE)
 
 
-async def test_a_wrong_setting_is_named() -> None:
-    status, said = await failed_start(workers="many")
-    assert status == 78
-    assert "SIMILIS_WORKERS" in said
+async def embed(stub: "EmbedderServiceAsyncStub") -> None:
+    answer = await stub.Embed(pb.EmbedRequest(image=IMAGE), timeout=30)
+    assert len(answer.vector) == VECTOR_BYTES
 
 
-async def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    blocked = tmp_path / "file"
-    blocked.write_text("not a folder")
-    status, said = await failed_start(model_cache=str(blocked / "cache"))
-    assert status == 1
-    assert "model cache" in said
-
-
-async def test_a_second_start_is_quick_small_and_without_torch() -> None:
-    async with running_embedder(workers="2"):
-        pass
-    async with running_embedder(workers="2") as running:
-        await running.all_ready(3)
-        async with open_channel(running.target) as channel:
-            await running.stub(channel).Embed(pb.EmbedRequest(image=IMAGE))
-        family = [running.process.pid, *running.workers()]
-        # The processor's time and not the clock's: what else runs on the machine is not ours.
-        assert sum(sum(psutil.Process(pid).cpu_times()[:2]) for pid in family) < 5
-        assert sum(anonymous_bytes(pid) for pid in family) < 450 << 20
-        assert not any("libtorch" in Path(f"/proc/{pid}/maps").read_text() for pid in family)
+def cpu_seconds(pids: list[int]) -> dict[int, float]:
+    return {pid: sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids}
 
 
 def anonymous_bytes(pid: int) -> int:
@@ -89,17 +71,55 @@ def anonymous_bytes(pid: int) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Anonymous:"))
 
 
-async def test_a_damaged_converted_model_is_made_anew(tmp_path: Path) -> None:
-    async with running_embedder(tmp_path, workers="1"):
+@pytest.mark.parametrize("backbone", ["/no/such/folder", "nonsense", "facebook/dinov2-base"])
+async def test_a_wrong_backbone_stops_the_start_with_a_one_line_error(backbone: str) -> None:
+    status, stderr = await failed_start(backbone=backbone)
+    assert status == 1
+    lines = stderr.strip().splitlines()
+    assert len(lines) == 1
+    assert backbone in lines[0]
+    assert "Traceback" not in stderr
+
+
+async def test_an_error_names_the_wrong_setting() -> None:
+    status, stderr = await failed_start(workers="many")
+    assert status == 78
+    assert "SIMILIS_WORKERS" in stderr
+
+
+async def test_a_cache_that_is_not_writable_is_named(tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("not a folder")
+    status, stderr = await failed_start(model_cache=str(blocked / "cache"))
+    assert status == 1
+    assert str(blocked) in stderr
+
+
+async def test_a_second_start_is_fast_uses_little_memory_and_loads_no_torch() -> None:
+    async with running_embedder(workers="2"):
+        pass
+    async with running_embedder(workers="2") as running:
+        await running.all_ready(3)
+        async with open_channel(running.target) as channel:
+            await running.stub(channel).Embed(pb.EmbedRequest(image=IMAGE))
+        family = [running.process.pid, *running.workers()]
+        # CPU time, because other programs of the machine count towards the time on the clock.
+        assert sum(cpu_seconds(family).values()) < 5
+        assert sum(anonymous_bytes(pid) for pid in family) < 450 << 20
+        assert not any("libtorch" in Path(f"/proc/{pid}/maps").read_text() for pid in family)
+
+
+async def test_a_damaged_converted_model_is_replaced(tmp_path: Path) -> None:
+    async with running_embedder(model_cache=tmp_path, workers="1"):
         pass
     model = next(tmp_path.glob("*/model.onnx"))
     model.write_bytes(model.read_bytes()[:1000])
-    async with running_embedder(tmp_path, workers="1") as running:
+    async with running_embedder(model_cache=tmp_path, workers="1") as running:
         assert running.description.dimension == 1280
     assert [path.name for path in tmp_path.iterdir()] == [model.parent.name]
 
 
-async def test_workers_end_with_a_front_process_that_is_killed() -> None:
+async def test_workers_do_not_outlive_an_embedder_that_is_killed() -> None:
     async with running_embedder(workers="2") as running:
         await eventually(lambda: len(running.workers()) == 3)
         workers = [psutil.Process(pid) for pid in running.workers()]
@@ -108,7 +128,7 @@ async def test_workers_end_with_a_front_process_that_is_killed() -> None:
         await eventually(lambda: gone(workers))
 
 
-async def test_it_is_not_serving_while_no_worker_lives_and_serving_again_after() -> None:
+async def test_an_embedder_whose_worker_hangs_is_not_serving_until_it_works_again() -> None:
     async with (
         running_embedder(workers="1", interactive_workers="0", canary_seconds="2") as running,
         open_channel(running.target) as channel,
@@ -123,7 +143,6 @@ async def test_it_is_not_serving_while_no_worker_lives_and_serving_again_after()
                     pass
 
         await becomes(serving)
-        # A worker that is stopped is there and does not work.
         worker = running.workers()[0]
         os.kill(worker, signal.SIGSTOP)
         await becomes(not_serving)
@@ -132,28 +151,21 @@ async def test_it_is_not_serving_while_no_worker_lives_and_serving_again_after()
         watch.cancel()
 
 
-async def test_an_image_that_kills_its_worker_twice_fails_alone() -> None:
+async def test_an_image_whose_worker_hangs_is_embedded_by_the_next_one() -> None:
     async with (
-        # Stopped, it is killed after so long and a second more; the one that comes after it has as long.
         running_embedder(workers="1", interactive_workers="0", item_seconds="5") as running,
         open_channel(running.target) as channel,
     ):
         stub = running.stub(channel)
-        os.kill(running.workers()[0], signal.SIGSTOP)
-        held = asyncio.create_task(_embed(stub))
-        first = running.workers()[0]
-        await eventually(lambda: first not in running.workers() and len(running.workers()) == 1)
-        await held
-        answer = await stub.Embed(pb.EmbedRequest(image=IMAGE))
-        assert len(answer.vector) == 5120
+        hanging = running.workers()[0]
+        os.kill(hanging, signal.SIGSTOP)
+        embedding = asyncio.create_task(embed(stub))
+        await eventually(lambda: hanging not in running.workers() and len(running.workers()) == 1)
+        await embedding
+        await embed(stub)
 
 
-async def _embed(stub: object) -> None:
-    answer = await stub.Embed(pb.EmbedRequest(image=IMAGE), timeout=30)  # type: ignore[attr-defined]
-    assert len(answer.vector) == 5120
-
-
-async def test_workers_are_replaced_by_age_without_a_gap() -> None:
+async def test_old_workers_are_replaced_without_an_interruption() -> None:
     async with (
         running_embedder(workers="2", interactive_workers="0", worker_images="20") as running,
         open_channel(running.target) as channel,
@@ -165,7 +177,7 @@ async def test_workers_are_replaced_by_age_without_a_gap() -> None:
 
         async def requests() -> AsyncIterator[pb.EmbedStreamRequest]:
             nonlocal sent
-            # Until the last of them is so old, however the images are dealt out.
+            # Until both workers are replaced, however the images are distributed.
             while sent < 120 or first & set(running.workers()):
                 yield pb.EmbedStreamRequest(item_id=sent, image=IMAGE)
                 sent += 1
@@ -176,7 +188,7 @@ async def test_workers_are_replaced_by_age_without_a_gap() -> None:
         assert all(response.HasField("embedding") for response in answers)
 
 
-async def test_bulk_workers_step_back_for_the_one_that_only_searches_use() -> None:
+async def test_bulk_workers_have_a_lower_priority_than_the_one_for_searches() -> None:
     own = psutil.Process().nice()
     bulk = min(own + 10, 19)
     async with (
@@ -192,30 +204,28 @@ async def test_bulk_workers_step_back_for_the_one_that_only_searches_use() -> No
             for number in range(100):
                 yield pb.EmbedStreamRequest(item_id=number, image=IMAGE)
 
-        # Stopped, it would keep what it was given, and be killed for its silence.
+        # If the stopped worker got a bulk image, it would never answer and be killed.
         reserved.suspend()
         assert len([response async for response in stub.EmbedStream(requests())]) == 100
         reserved.resume()
         assert reserved.pid in running.workers()
-        used = cpu_seconds(running.workers())
+        before = cpu_seconds(running.workers())
         for _ in range(40):
             await stub.Embed(pb.EmbedRequest(image=IMAGE))
-        spent = {pid: seconds - used[pid] for pid, seconds in cpu_seconds(running.workers()).items()}
+        spent = {pid: seconds - before[pid] for pid, seconds in cpu_seconds(running.workers()).items()}
         assert spent[reserved.pid] > sum(spent.values()) / 2
 
 
-def cpu_seconds(pids: list[int]) -> dict[int, float]:
-    return {pid: sum(psutil.Process(pid).cpu_times()[:2]) for pid in pids}
-
-
-async def test_a_stop_lets_calls_under_way_finish() -> None:
-    # Long enough for workers that are stopped for a while.
-    settings = {"workers": "1", "interactive_workers": "0", "item_seconds": "60"}
-    async with running_embedder(**settings) as running, open_channel(running.target) as channel:
+async def test_calls_in_progress_finish_when_the_embedder_stops() -> None:
+    # The worker is stopped for a while, and must not be killed for its silence.
+    async with (
+        running_embedder(workers="1", interactive_workers="0", item_seconds="60") as running,
+        open_channel(running.target) as channel,
+    ):
         (worker,) = map(psutil.Process, running.workers())
         worker.suspend()
-        calls = [asyncio.create_task(_embed(running.stub(channel))) for _ in range(8)]
-        # Two of them are with the worker, and the others wait.
+        calls = [asyncio.create_task(embed(running.stub(channel))) for _ in range(8)]
+        # The worker has two of the images.
         await eventually(lambda: running.queued("interactive") == 6)
         running.process.send_signal(signal.SIGTERM)
         worker.resume()
@@ -223,33 +233,30 @@ async def test_a_stop_lets_calls_under_way_finish() -> None:
         assert await running.process.wait() == 0
 
 
-async def test_a_stop_ends_streams_as_soon_as_what_they_took_up_is_answered() -> None:
+async def test_streams_end_when_the_embedder_stops_and_their_accepted_images_are_answered() -> None:
     async with (
-        running_embedder(workers="1", stream_in_flight="4", shutdown_grace_seconds=str(GRACE_SECONDS)) as embedder,
-        open_channel(embedder.target) as channel,
+        running_embedder(workers="1", stream_in_flight="4", shutdown_grace_seconds=str(GRACE_SECONDS)) as running,
+        open_channel(running.target) as channel,
     ):
-
-        async def requests() -> AsyncIterator[pb.EmbedStreamRequest]:
-            for number in itertools.count():
-                yield pb.EmbedStreamRequest(item_id=number, image=IMAGE)
-
-        stream = embedder.stub(channel).EmbedStream(requests())
+        stream = running.stub(channel).EmbedStream(endless_requests())
+        responses = aiter(stream)
         for _ in range(8):
-            assert (await stream.read()).WhichOneof("outcome") == "embedding"
-        embedder.process.send_signal(signal.SIGTERM)
-        # Well within the grace period, which streams that are fed for hours would use up.
+            assert (await anext(responses)).HasField("embedding")
+        running.process.send_signal(signal.SIGTERM)
+        # A stream that did not end would use up the grace period.
         async with asyncio.timeout(GRACE_SECONDS / 2):
-            while (answer := await stream.read()) is not grpc.aio.EOF:
-                assert answer.WhichOneof("outcome") == "embedding"
+            async for response in responses:
+                assert response.HasField("embedding")
             assert await stream.code() is grpc.StatusCode.OK
-            assert await embedder.process.wait() == 0
+            assert await running.process.wait() == 0
 
 
-async def test_decoding_and_inference_in_stages_give_the_same_vectors(tmp_path: Path) -> None:
-    """How a GPU is used, shown on the processor: shared memory, batches, views, bad images, a killed engine."""
+async def test_the_staged_pipeline_returns_the_same_vectors() -> None:
+    """The staged pipeline is for GPUs. Its shared memory, batches and retries work the same on a CPU."""
     images = [encoded(photograph(name).resize((300, 280)), "JPEG") for name in NAMES] * 10
     images[5] = images[5][:200]
-    fused, staged = await embedded(images), await embedded(images, pipeline="staged", max_batch="32")
+    fused = await embed_while_a_worker_dies(images, pipeline="fused")
+    staged = await embed_while_a_worker_dies(images, pipeline="staged")
     assert fused[5].error.code == staged[5].error.code == "decode_error"
     for number in set(range(len(images))) - {5}:
         one, other = fused[number].embedding, staged[number].embedding
@@ -258,28 +265,28 @@ async def test_decoding_and_inference_in_stages_give_the_same_vectors(tmp_path: 
             assert cosine(np.frombuffer(a, "<f4"), np.frombuffer(b, "<f4")) > 0.9999
 
 
-async def embedded(images: list[bytes], **settings: str) -> dict[int, pb.EmbedStreamResponse]:
-    """The outcomes of a stream during which one of the workers is killed."""
-    async with running_embedder(**settings) as running, open_channel(running.target) as channel:
+async def embed_while_a_worker_dies(images: list[bytes], *, pipeline: str) -> dict[int, pb.EmbedStreamResponse]:
+    """Return the responses of a stream during which one of the workers is killed."""
+    async with running_embedder(pipeline=pipeline, max_batch="32") as running, open_channel(running.target) as channel:
 
         async def requests() -> AsyncIterator[pb.EmbedStreamRequest]:
             for number, image in enumerate(images):
                 yield pb.EmbedStreamRequest(item_id=number, image=image, views=pb.Views(count=2, seed=1))
 
-        found = {}
+        found: dict[int, pb.EmbedStreamResponse] = {}
         async for response in running.stub(channel).EmbedStream(requests()):
             if not found:
                 os.kill(running.workers()[0], signal.SIGKILL)
             found[response.item_id] = response
         assert len(found) == len(images)
-        assert len((await running.stub(channel).Embed(pb.EmbedRequest(image=images[0]))).vector) == 5120
+        await embed(running.stub(channel))
         return found
 
 
-async def test_a_checkpoint_of_transformers_is_served(tmp_path: Path) -> None:
+async def test_a_transformers_checkpoint_is_served(tmp_path: Path) -> None:
     folder = save_checkpoint("clip", tmp_path / "model")
     async with (
-        running_embedder(tmp_path / "cache", backbone=str(folder), workers="1") as running,
+        running_embedder(model_cache=tmp_path / "cache", backbone=str(folder), workers="1") as running,
         open_channel(running.target) as channel,
     ):
         assert (running.description.dimension, running.description.pooling) == (24, "projection")

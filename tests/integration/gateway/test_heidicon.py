@@ -289,7 +289,7 @@ async def test_objects_added_during_the_import_are_imported_too(api: Api, easydb
     assert (await api.info(identifier))["number_of_images"] == 2500
 
 
-async def test_objects_removed_during_the_import_are_no_error(api: Api, easydb: EasyDb) -> None:
+async def test_objects_removed_during_the_import_are_not_an_error(api: Api, easydb: EasyDb) -> None:
     easydb.objects = [thing(identifier) for identifier in range(1400)]
     easydb.total = lambda offset: 1500 if offset == 0 else 1400
     identifier = (await create(api, "Coins")).pushed()["id"]

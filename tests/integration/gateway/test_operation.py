@@ -270,7 +270,7 @@ async def never_answers(reader: asyncio.StreamReader, writer: asyncio.StreamWrit
     writer.close()
 
 
-async def test_a_hanging_part_costs_no_more_than_the_deadline(launch: Launch) -> None:
+async def test_a_hanging_part_cannot_delay_a_request_beyond_its_deadline(launch: Launch) -> None:
     server = await asyncio.start_server(never_answers, "127.0.0.1", 0)
     async with server:
         port = server.sockets[0].getsockname()[1]

@@ -1,4 +1,4 @@
-"""The finetune of a collection that has changed by a good part: it goes on from the adapter that serves."""
+"""Finetunes of a collection of which a large part has changed: the training continues from the live adapter."""
 
 import hashlib
 from typing import Any
@@ -58,26 +58,26 @@ async def finetuned_with(
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def collection(trainers: Trainers, workplace: Workplace, known: list[tuple[str, str]]) -> int:
-    """A collection of what is known, which an adapter serves that has learnt from it."""
+    """A collection with the known objects, and a live adapter that was trained on them."""
     created = await workplace.collections.create("coins")
     quality = await finetuned_with(trainers, workplace, created, known)
     assert (quality["adapter"], quality["continued"]) == ("learned", False), quality
     return created
 
 
-async def test_it_learns_what_came_from_where_it_stood(
+async def test_training_continues_from_the_live_adapter_with_the_new_images(
     trainers: Trainers, workplace: Workplace, objects: list[list[tuple[str, str]]], collection: int
 ) -> None:
     rows = [row for each in objects[: KNOWN + CAME] for row in each]
     quality = await finetuned_with(trainers, workplace, collection, rows)
     assert (quality["adapter"], quality["continued"], quality["revision"]) == ("learned", True, 2), quality
-    # It was asked with what came only, as was what served until then.
+    # Only the new images were queries, for this adapter and the previous one.
     part = quality["parts"]["groups_seen"]
     assert part["queries"] <= CAME * EACH
     assert part["adapter"]["map"] > max(part[space]["map"] for space in ("frozen", "pca", "kept"))
 
 
-async def test_where_nothing_is_to_be_gained_what_serves_is_kept(
+async def test_the_live_adapter_is_kept_if_training_does_not_improve_it(
     trainers: Trainers, workplace: Workplace, objects: list[list[tuple[str, str]]], collection: int
 ) -> None:
     perfect = np.zeros((DIMENSION, LOUD), np.float32)
@@ -91,7 +91,7 @@ async def test_where_nothing_is_to_be_gained_what_serves_is_kept(
     np.testing.assert_array_equal(Projection.from_bytes(adapter.weights).matrix, perfect)
 
 
-async def test_where_what_serves_harms_what_came_it_begins_anew(
+async def test_training_starts_over_if_the_live_adapter_harms_the_new_images(
     trainers: Trainers, workplace: Workplace, objects: list[list[tuple[str, str]]], collection: int
 ) -> None:
     blind = np.zeros((DIMENSION, LOUD), np.float32)

@@ -119,7 +119,7 @@ async def test_a_request_to_wait_pauses_all_images_of_the_host(host: ImageHost) 
 
 
 @pytest.mark.parametrize("listens", [True, False])
-async def test_a_dead_host_costs_little_time_however_many_images_it_has(host: ImageHost, listens: bool) -> None:
+async def test_a_dead_host_delays_little_however_many_images_it_has(host: ImageHost, listens: bool) -> None:
     faulty(host)
     url = host.url("silent") if listens else "http://127.0.0.1:1/nobody-listens"
     limits = dataclasses.replace(LIMITS, read_seconds=1.0, concurrency=32)

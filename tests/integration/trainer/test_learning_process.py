@@ -1,4 +1,4 @@
-"""The process that learns: what its death costs, and what it leaves behind."""
+"""The training process: what happens when it dies, and what it leaves behind."""
 
 import asyncio
 import resource
@@ -38,7 +38,7 @@ def lesson() -> Lesson:
 
 
 def kill_as_they_start(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]:
-    """Has so many of the processes that start from now on killed as soon as they are there; gives which were."""
+    """Kill the next `times` child processes as soon as they start. Return a list of their ids."""
     start = asyncio.create_subprocess_exec
     killed: list[int] = []
 
@@ -53,7 +53,7 @@ def kill_as_they_start(monkeypatch: pytest.MonkeyPatch, times: int) -> list[int]
     return killed
 
 
-async def test_a_disk_without_room_for_what_is_learnt_from_costs_the_adapter_and_no_finetune(
+async def test_a_finetune_succeeds_with_the_pca_if_the_training_set_does_not_fit_on_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
@@ -68,8 +68,8 @@ async def test_a_disk_without_room_for_what_is_learnt_from_costs_the_adapter_and
     assert "File too large" in str(learned.quality["reason"])
 
 
-@pytest.mark.parametrize(("kills", "reason"), [(1, "mAP"), (2, "the process that learns died")])
-async def test_learning_outlives_one_death_of_its_process_and_is_given_up_after_two(
+@pytest.mark.parametrize(("kills", "reason"), [(1, "mAP"), (2, "the training process died")])
+async def test_training_is_retried_once_if_its_process_dies(
     kills: int, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))

@@ -30,7 +30,7 @@ async def fetched(workplace: Workplace, job: Job) -> bool:
     return found.phase == Phase.FITTING.value
 
 
-async def test_each_row_gets_one_outcome_and_a_kill_halfway_costs_next_to_nothing(
+async def test_each_row_gets_one_outcome_and_a_kill_repeats_almost_no_work(
     trainers: Trainers, workplace: Workplace, embedder: PixelEmbedder
 ) -> None:
     async with AsyncExitStack() as stack:

@@ -32,7 +32,7 @@ def bomb() -> bytes:
 
 
 @pytest.mark.usefixtures("nothing_to_learn")
-async def test_a_killed_embedder_costs_only_time_and_bad_images_only_their_rows(
+async def test_a_killed_embedder_only_delays_a_finetune_and_bad_images_fail_alone(
     trainers: Trainers, workplace: Workplace, host: ImageHost
 ) -> None:
     gif = io.BytesIO()

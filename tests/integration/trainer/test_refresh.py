@@ -76,7 +76,7 @@ async def test_unchanged_images_are_neither_sent_nor_embedded_again(
     assert embedder.embedded.total() == 2
 
 
-async def test_another_backbone_embeds_unchanged_images_again(
+async def test_unchanged_images_are_embedded_again_by_another_backbone(
     trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
 ) -> None:
     host.answers["tagged"] = versioned(1, etag='"one"')

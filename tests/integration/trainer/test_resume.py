@@ -146,7 +146,7 @@ async def test_all_replicas_of_the_embedder_are_used_and_losing_one_repeats_no_a
 
 
 @pytest.mark.usefixtures("nothing_to_learn")
-async def test_a_job_waits_for_an_embedder_that_is_away(
+async def test_a_job_waits_for_an_embedder_that_is_down(
     trainers: Trainers, workplace: Workplace, host: ImageHost
 ) -> None:
     job = await workplace.finetune(await workplace.collection(host.picture_urls(IMAGES)))
@@ -168,7 +168,7 @@ async def test_a_job_waits_for_an_embedder_that_is_away(
     assert set(host.pictures_served.values()) == {1}
 
 
-async def test_an_embedder_that_stays_away_fails_the_job(
+async def test_a_job_fails_if_the_embedder_stays_down(
     trainers: Trainers, workplace: Workplace, host: ImageHost
 ) -> None:
     collection = await workplace.collection(host.picture_urls(3))

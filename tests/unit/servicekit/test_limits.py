@@ -1,4 +1,4 @@
-"""Limits hold, and every caller frees its share, however it leaves."""
+"""Limits hold, and every caller frees its share, also after an error or a cancellation."""
 
 import asyncio
 import random
@@ -20,7 +20,7 @@ async def stay(limit: ConcurrencyLimit, inside: asyncio.Event, leave: asyncio.Ev
         await leave.wait()
 
 
-async def test_a_full_queue_refuses_at_once() -> None:
+async def test_a_caller_is_refused_at_once_when_the_queue_is_full() -> None:
     limit, inside, leave = limit_of(), asyncio.Event(), asyncio.Event()
     first = asyncio.create_task(stay(limit, inside, leave))
     await inside.wait()
@@ -89,7 +89,7 @@ def test_an_account_returns_its_bytes_when_the_work_fails() -> None:
             fail()
 
 
-def test_a_budget_refuses_with_the_error_that_it_was_given() -> None:
+def test_a_budget_raises_its_configured_error() -> None:
     budget = ByteBudget(10, refusal=lambda: ValueError("full"))
     with budget.account() as account, pytest.raises(ValueError, match="full"):
         account.take(11)
@@ -118,7 +118,7 @@ async def test_reservations_are_served_in_order_and_never_exceed_the_budget() ->
     assert order == [0, 1, 2, 3]
 
 
-async def test_an_account_does_not_overtake_a_reservation_that_waits() -> None:
+async def test_an_account_does_not_overtake_a_waiting_reservation() -> None:
     budget = ByteBudget(10)
     async with budget.reserved(6):
         waiting = asyncio.create_task(reserve(budget, 9))
@@ -129,7 +129,7 @@ async def test_an_account_does_not_overtake_a_reservation_that_waits() -> None:
         await waiting
 
 
-async def test_a_cancelled_reservation_holds_up_no_other() -> None:
+async def test_a_cancelled_reservation_does_not_block_others() -> None:
     budget = ByteBudget(10)
     async with budget.reserved(6):
         large = asyncio.create_task(reserve(budget, 9))
@@ -142,7 +142,7 @@ async def test_a_cancelled_reservation_holds_up_no_other() -> None:
         pass
 
 
-async def test_no_byte_is_lost_when_many_reservations_come_and_are_cancelled() -> None:
+async def test_no_byte_is_lost_when_many_reservations_are_cancelled() -> None:
     chance = random.Random(3)
     budget = ByteBudget(100)
     tasks = [asyncio.create_task(reserve(budget, chance.randint(1, 120))) for _ in range(300)]

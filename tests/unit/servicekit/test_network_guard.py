@@ -1,4 +1,4 @@
-"""No connection to an address that is not public, however it is written."""
+"""The network guard blocks every address that is not public, in every spelling."""
 
 import ipaddress
 import socket
@@ -92,12 +92,12 @@ NOT_PUBLIC = [
 
 
 @pytest.mark.parametrize("address", PUBLIC)
-def test_public_addresses_are_public(address: str) -> None:
+def test_addresses_of_the_public_internet_are_public(address: str) -> None:
     assert is_public(address)
 
 
 @pytest.mark.parametrize("address", NOT_PUBLIC)
-def test_other_addresses_are_not(address: str) -> None:
+def test_special_addresses_and_invalid_text_are_not_public(address: str) -> None:
     assert not is_public(address)
 
 
@@ -107,7 +107,7 @@ private_networks = st.sampled_from(
 
 
 @given(private_networks, st.integers(0, 2**32 - 1))
-def test_no_wrapping_makes_a_private_address_public(network: str, number: int) -> None:
+def test_a_private_address_stays_private_inside_an_ipv6_address(network: str, number: int) -> None:
     net = ipaddress.IPv4Network(network)
     inner = int(net.network_address) | (number & int(net.hostmask))
     wrapped = [
@@ -116,7 +116,7 @@ def test_no_wrapping_makes_a_private_address_public(network: str, number: int) -
         ipaddress.IPv6Address(0x2002 << 112 | inner << 80 | 1),
         ipaddress.IPv6Address(inner),
         ipaddress.IPv6Address((0x2A00_1450_4001_0800 << 64) | 0x5EFE << 32 | inner),
-        # Teredo hides the client's address with its bits turned round.
+        # Teredo inverts the bits of the client's address.
         ipaddress.IPv6Address(0x2001_0000_0808_0808 << 64 | (inner ^ 0xFFFF_FFFF)),
     ]
     assert not is_public(str(ipaddress.IPv4Address(inner)))
@@ -124,7 +124,7 @@ def test_no_wrapping_makes_a_private_address_public(network: str, number: int) -
 
 
 @given(st.ip_addresses(v=4))
-def test_what_the_standard_library_calls_private_is_never_public(address: ipaddress.IPv4Address) -> None:
+def test_an_address_that_the_standard_library_calls_private_is_never_public(address: ipaddress.IPv4Address) -> None:
     assert not (is_public(str(address)) and (address.is_private or address.is_multicast or address.is_loopback))
 
 
@@ -146,7 +146,7 @@ METADATA = [
 
 
 @pytest.mark.parametrize("address", METADATA)
-def test_metadata_services_are_out_of_reach_also_where_private_addresses_are_not(address: str) -> None:
+def test_metadata_services_stay_blocked_when_private_addresses_are_allowed(address: str) -> None:
     assert is_metadata(address)
     assert not is_public(address)
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -155,13 +155,13 @@ def test_metadata_services_are_out_of_reach_also_where_private_addresses_are_not
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "10.1.2.3", "192.168.1.1", "8.8.8.8", "fd12::1", "fe80::1%eth0"])
-def test_an_operator_can_allow_other_private_addresses(address: str) -> None:
+def test_private_addresses_that_are_not_metadata_services_can_be_allowed(address: str) -> None:
     assert not is_metadata(address)
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     private_socket((family, socket.SOCK_STREAM, 6, "", (address, 80))).close()
 
 
-def test_a_socket_is_only_made_for_a_public_address() -> None:
+def test_a_guarded_socket_is_only_created_for_a_public_address() -> None:
     kind = socket.SOCK_STREAM
     with pytest.raises(BlockedAddress):
         guarded_socket((socket.AF_INET, kind, 6, "", ("127.0.0.1", 80)))
@@ -174,7 +174,7 @@ def test_a_socket_is_only_made_for_a_public_address() -> None:
 
 @pytest.fixture
 async def secret_port() -> AsyncIterator[int]:
-    """An inner service that nobody may reach."""
+    """Run an internal service that must not be reachable, and return its port."""
 
     async def answer(_: web.Request) -> web.Response:
         return web.Response(text="secret")
@@ -188,7 +188,7 @@ async def secret_port() -> AsyncIterator[int]:
     await runner.cleanup()
 
 
-FORMS = [
+SPELLINGS = [
     "127.0.0.1",
     "127.1",
     "127.0.1",
@@ -214,17 +214,17 @@ FORMS = [
 ]
 
 
-@pytest.mark.parametrize("host", FORMS)
-async def test_no_form_of_a_url_reaches_a_service_inside(host: str, secret_port: int) -> None:
+@pytest.mark.parametrize("host", SPELLINGS)
+async def test_no_spelling_of_a_host_reaches_an_internal_service(host: str, secret_port: int) -> None:
     connector = open_connector(allow_private_addresses=False, limit=2)
     async with aiohttp.ClientSession(connector=connector, trust_env=False) as session:
-        with pytest.raises((aiohttp.ClientError, ValueError)) as caught:
+        with pytest.raises((aiohttp.ClientError, ValueError)) as error:
             await session.get(checked_url(f"http://{host}:{secret_port}/"), allow_redirects=False)
-    # A form that the resolver does not know never becomes an address.
-    assert is_blocked(caught.value) or isinstance(caught.value, aiohttp.ClientConnectorDNSError | ValueError)
+    # Some resolvers and parsers reject a spelling before it becomes an address.
+    assert is_blocked(error.value) or isinstance(error.value, aiohttp.ClientConnectorDNSError | ValueError)
 
 
-async def test_an_operator_can_allow_private_addresses(secret_port: int) -> None:
+async def test_a_connector_that_allows_private_addresses_reaches_an_internal_service(secret_port: int) -> None:
     connector = open_connector(allow_private_addresses=True, limit=2)
     async with aiohttp.ClientSession(connector=connector) as session:
         response = await session.get(checked_url(f"http://127.0.0.1:{secret_port}/"))
@@ -232,8 +232,8 @@ async def test_an_operator_can_allow_private_addresses(secret_port: int) -> None
 
 
 async def test_a_name_that_resolves_to_a_private_address_is_blocked(secret_port: int) -> None:
-    class Inward(aiohttp.abc.AbstractResolver):
-        """Says an inner address for any name."""
+    class LoopbackResolver(aiohttp.abc.AbstractResolver):
+        """Resolve every name to a loopback address."""
 
         async def resolve(
             self,
@@ -249,11 +249,11 @@ async def test_a_name_that_resolves_to_a_private_address_is_blocked(secret_port:
 
         async def close(self) -> None: ...
 
-    connector = aiohttp.TCPConnector(resolver=Inward(), socket_factory=guarded_socket)
+    connector = aiohttp.TCPConnector(resolver=LoopbackResolver(), socket_factory=guarded_socket)
     async with aiohttp.ClientSession(connector=connector) as session:
-        with pytest.raises(aiohttp.ClientConnectorError) as caught:
+        with pytest.raises(aiohttp.ClientConnectorError) as error:
             await session.get(f"http://images.example.org:{secret_port}/")
-    assert is_blocked(caught.value)
+    assert is_blocked(error.value)
 
 
 @pytest.mark.parametrize(
@@ -276,6 +276,6 @@ async def test_a_name_that_resolves_to_a_private_address_is_blocked(secret_port:
         "http://example.org/" + "a" * 9000,
     ],
 )
-def test_what_is_no_url_of_the_web_is_refused(url: str) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 (whatever the parser says)
+def test_a_url_that_is_not_a_valid_http_url_is_refused(url: str) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 (the parser's message varies)
         checked_url(url)

@@ -73,7 +73,7 @@ def remove_resize(folder: Path) -> None:
         (remove_resize, "no fixed size"),
     ],
 )
-def test_a_folder_that_cannot_be_served_costs_one_line(
+def test_an_unsupported_folder_is_reported_in_one_line(
     spoil: Callable[[Path], None], message: str, tmp_path: Path
 ) -> None:
     save_checkpoint("vit", tmp_path)

@@ -15,7 +15,7 @@ def test_a_hub_name_needs_a_full_commit_hash(revision: str | None) -> None:
         resolve_backbone("facebook/dinov2-base", revision)
 
 
-def test_a_name_that_the_hub_rejects_costs_one_line() -> None:
+def test_a_name_that_the_hub_rejects_is_reported_in_one_line() -> None:
     with pytest.raises(BackboneError, match="could not be downloaded from the hub") as refused:
         resolve_backbone("museum/ti..ny", "0" * 40)
     assert "\n" not in str(refused.value)

@@ -40,7 +40,7 @@ def test_the_vector_is_the_documented_output(kind: str, pooling: str, dimension:
     assert torch.allclose(found, expected, atol=1e-5)
 
 
-def test_damaged_weights_cost_one_line(tmp_path: Path) -> None:
+def test_damaged_weights_are_reported_in_one_line(tmp_path: Path) -> None:
     source = folder_source("vit", save_checkpoint("vit", tmp_path))
     weights = tmp_path / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:100])

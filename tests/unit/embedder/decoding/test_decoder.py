@@ -141,7 +141,7 @@ def test_a_damaged_image_is_a_decode_error(decoder: Decoder, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", hostile_files.NOISY)
-def test_random_bytes_cause_no_error_but_image_error(decoder: Decoder, name: str) -> None:
+def test_random_bytes_raise_only_image_error(decoder: Decoder, name: str) -> None:
     with contextlib.suppress(ImageError):
         assert decoder.decode(hostile_files.NOISY[name]()).image.mode == "RGB"
 

@@ -16,7 +16,7 @@ def test_a_view_does_not_depend_on_the_number_of_views() -> None:
     assert augmented_views(photograph(), 1, 7)[0].tobytes() == augmented_views(photograph(), 3, 7)[0].tobytes()
 
 
-def test_views_and_seeds_differ() -> None:
+def test_different_views_and_seeds_look_different() -> None:
     views = [view.tobytes() for seed in range(4) for view in augmented_views(photograph(), 4, seed)]
     assert len(set(views)) == len(views)
 

@@ -45,7 +45,7 @@ async def answer_with_slots(engine: PlayedWorker) -> list[int]:
     return request.slots
 
 
-async def test_a_failed_batch_costs_only_the_image_at_fault() -> None:
+async def test_a_failed_batch_fails_only_the_image_at_fault() -> None:
     scene = Scene()
     async with played_worker(scene.pool) as engine:
         images = [scene.infer() for _ in range(MAX_BATCH)]

@@ -78,7 +78,7 @@ class EngineThread:
             BatchLoop(engine, arena).serve(ParentLink(connection))
 
 
-def test_a_failed_batch_costs_no_other_batch(arena: Arena) -> None:
+def test_a_failed_batch_does_not_fail_other_batches(arena: Arena) -> None:
     outcomes = (1.0, RuntimeError("no"), float("nan"), EngineError("no"), float("inf"), 1.0, 2.0)
     engine = EngineThread(PlannedEngine(*outcomes, start_errors={5: RuntimeError("no")}), arena)
     codes = [engine.run_batch() for _ in outcomes]

@@ -35,7 +35,7 @@ async def test_every_part_has_its_state(monkeypatch: pytest.MonkeyPatch) -> None
     assert "secret" not in parts["broken"]
 
 
-async def test_many_callers_at_once_cost_one_check() -> None:
+async def test_concurrent_callers_share_one_check() -> None:
     checks = 0
 
     async def counted() -> None:

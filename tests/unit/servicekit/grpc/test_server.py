@@ -1,5 +1,5 @@
-# ruff: noqa: ARG002, N802 - the names and arguments of the protocol
-"""What surrounds every RPC, over a real server and a real channel. The embedder's protocol serves as the example."""
+# ruff: noqa: ARG002, N802 - the protocol defines these names and arguments
+"""The server and its interceptor, over real connections, with the embedder's protocol as an example."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -27,7 +27,7 @@ SERVICE = "similis.embedder.v1.EmbedderService"
 
 
 class Example(embedder_pb2_grpc.EmbedderServiceServicer):
-    """Raises what it is told to; says what it sees."""
+    """A service that raises `error` if it is set, and records what its handlers see."""
 
     def __init__(self) -> None:
         self.error: Exception | None = None
@@ -59,7 +59,7 @@ class Example(embedder_pb2_grpc.EmbedderServiceServicer):
                 if self.error:
                     raise self.error
                 self.started.set()
-                while request.image == b"for ever":
+                while request.image == b"forever":
                     yield pb.EmbedStreamResponse(item_id=request.item_id, embedding=pb.Embedding(vector=bytes(100_000)))
                 yield pb.EmbedStreamResponse(item_id=request.item_id)
         finally:
@@ -81,48 +81,48 @@ async def serving(example: Example) -> AsyncIterator[tuple[RunningServer, grpc.a
         yield running, channel, registry
 
 
-async def counted_once(registry: CollectorRegistry, method: str, status: str) -> None:
-    """Returns when one such call is counted, which is after its caller has the answer."""
+async def wait_for_one_call(registry: CollectorRegistry, method: str, status: str) -> None:
+    """Wait until one such call is counted, which happens after the caller has the answer."""
     labels = {"rpc_service": SERVICE, "rpc_method": method, "rpc_grpc_status_code": status}
     await eventually(lambda: registry.get_sample_value("rpc_server_duration_seconds_count", labels) == 1)
 
 
 @pytest.mark.parametrize("kind", STATUS_OF, ids=lambda kind: kind.__name__)
-async def test_an_error_of_the_tree_arrives_as_itself(kind: type[errors.ServiceError]) -> None:
+async def test_a_service_error_keeps_its_class_code_and_delay(kind: type[errors.ServiceError]) -> None:
     example = Example()
     example.error = kind("What went wrong.", code="example_code", retry_after=3.0)
     async with serving(example) as (_, channel, registry):
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await embedder_pb2_grpc.EmbedderServiceStub(channel).Describe(pb.DescribeRequest())
         assert refused.value.code() is STATUS_OF[kind]
-        await counted_once(registry, "Describe", STATUS_OF[kind].name)
+        await wait_for_one_call(registry, "Describe", STATUS_OF[kind].name)
         error = from_rpc_error(refused.value, upstream="embedder")
     assert type(error) is kind
     assert error.code == "example_code"
     assert error.retry_after == (None if kind is errors.DeadlineExceeded else 3.0)
 
 
-async def test_a_subclass_arrives_as_its_class_of_the_tree() -> None:
-    class VectorsAway(errors.Unavailable):
-        default_code = "vectors_away"
+async def test_an_error_of_a_subclass_arrives_as_its_base_class() -> None:
+    class VectorsUnavailable(errors.Unavailable):
+        default_code = "vectors_unavailable"
 
     example = Example()
-    example.error = VectorsAway("Later.")
+    example.error = VectorsUnavailable("Later.")
     async with serving(example) as (_, channel, _registry):
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await embedder_pb2_grpc.EmbedderServiceStub(channel).Describe(pb.DescribeRequest())
         error = from_rpc_error(refused.value, upstream="embedder")
-    assert (type(error), error.code, error.retry_after) == (errors.Unavailable, "vectors_away", 2.0)
+    assert (type(error), error.code, error.retry_after) == (errors.Unavailable, "vectors_unavailable", 2.0)
 
 
-async def test_a_channel_retries_an_unavailable_service_but_not_a_failure_behind_it() -> None:
+async def test_a_channel_retries_an_unavailable_service_but_not_if_its_own_upstream_failed() -> None:
     example = Example()
     async with (
         serving(example) as (running, _, _registry),
         open_channel(f"127.0.0.1:{running.port}", idempotent=((SERVICE, "Describe"),)) as channel,
     ):
         stub = embedder_pb2_grpc.EmbedderServiceStub(channel)
-        for error, retried in ((errors.UpstreamFailed("failed"), False), (errors.Unavailable("away"), True)):
+        for error, retried in ((errors.UpstreamFailed("failed"), False), (errors.Unavailable("unavailable"), True)):
             example.error, example.calls = error, 0
             with pytest.raises(grpc.aio.AioRpcError) as refused:
                 await stub.Describe(pb.DescribeRequest())
@@ -132,17 +132,17 @@ async def test_a_channel_retries_an_unavailable_service_but_not_a_failure_behind
 
 
 @pytest.mark.parametrize("trailers", [(), (("grpc-status-details-bin", b"\xff not a message"),)])
-async def test_a_status_that_is_not_ours_means_that_the_upstream_is_unavailable(
+async def test_a_status_from_a_proxy_means_that_the_upstream_is_unavailable(
     trailers: tuple[tuple[str, bytes], ...],
 ) -> None:
     metadata = grpc.aio.Metadata(*trailers)
-    broken = grpc.aio.AioRpcError(grpc.StatusCode.NOT_FOUND, grpc.aio.Metadata(), metadata, "from a proxy")
+    broken = grpc.aio.AioRpcError(grpc.StatusCode.NOT_FOUND, grpc.aio.Metadata(), metadata, "from a proxy", None)
     error = from_rpc_error(broken, upstream="embedder")
     assert (type(error), error.code) == (errors.Unavailable, "embedder_unavailable")
     assert "proxy" not in error.message
 
 
-async def test_a_defect_is_internal_and_never_echoed() -> None:
+async def test_a_defect_is_an_internal_error_without_its_text() -> None:
     example = Example()
     example.error = RuntimeError("secret")
     async with serving(example) as (_, channel, registry):
@@ -151,7 +151,7 @@ async def test_a_defect_is_internal_and_never_echoed() -> None:
             await stub.Describe(pb.DescribeRequest())
         assert refused.value.code() is grpc.StatusCode.INTERNAL
         assert "secret" not in str(refused.value.details())
-        await counted_once(registry, "Describe", "INTERNAL")
+        await wait_for_one_call(registry, "Describe", "INTERNAL")
         error = from_rpc_error(refused.value, upstream="embedder")
     assert isinstance(error, errors.Unavailable)
 
@@ -164,7 +164,7 @@ async def test_an_error_ends_a_stream_with_its_status() -> None:
         with pytest.raises(grpc.aio.AioRpcError) as refused:
             await stream.read()
         assert refused.value.code() is grpc.StatusCode.FAILED_PRECONDITION
-        await counted_once(registry, "EmbedStream", "FAILED_PRECONDITION")
+        await wait_for_one_call(registry, "EmbedStream", "FAILED_PRECONDITION")
 
 
 async def test_a_stream_answers_every_request() -> None:
@@ -172,10 +172,10 @@ async def test_a_stream_answers_every_request() -> None:
         requests = [pb.EmbedStreamRequest(item_id=number) for number in range(20)]
         stream = embedder_pb2_grpc.EmbedderServiceStub(channel).EmbedStream(iter(requests))
         assert [response.item_id async for response in stream] == list(range(20))
-        await counted_once(registry, "EmbedStream", "OK")
+        await wait_for_one_call(registry, "EmbedStream", "OK")
 
 
-async def test_the_request_id_travels_and_a_missing_one_is_made() -> None:
+async def test_the_request_id_is_passed_on_or_else_generated() -> None:
     async with serving(Example()) as (_, channel, _registry):
         stub = embedder_pb2_grpc.EmbedderServiceStub(channel)
         with request_scope("request-7", None):
@@ -184,7 +184,7 @@ async def test_the_request_id_travels_and_a_missing_one_is_made() -> None:
         assert len((await stub.Describe(pb.DescribeRequest())).backbone) == 16
 
 
-async def test_the_caller_s_deadline_is_the_handler_s() -> None:
+async def test_a_handler_has_the_deadline_of_its_caller() -> None:
     example = Example()
     async with serving(example) as (_, channel, _registry):
         stub = embedder_pb2_grpc.EmbedderServiceStub(channel)
@@ -198,7 +198,7 @@ async def test_a_handler_is_cancelled_when_its_caller_gives_up() -> None:
     example = Example()
     async with serving(example) as (_, channel, _registry):
         seconds = 0.1
-        # Until one of them has come to its handler before its time was over.
+        # On a busy machine, the deadline may pass before the call reaches its handler.
         while not example.started.is_set():
             seconds *= 2
             with pytest.raises(grpc.aio.AioRpcError) as refused:
@@ -207,22 +207,22 @@ async def test_a_handler_is_cancelled_when_its_caller_gives_up() -> None:
         await asyncio.wait_for(example.left.wait(), 20)
 
 
-async def test_a_stream_that_its_caller_leaves_while_it_is_held_back_is_closed_in_its_own_context() -> None:
+async def test_a_stream_is_closed_in_its_own_context_when_its_caller_leaves_during_flow_control() -> None:
     complaints: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: complaints.append(context))
     example = Example()
     async with serving(example) as (_, channel, registry):
         stub = embedder_pb2_grpc.EmbedderServiceStub(channel)
-        stream = stub.EmbedStream(iter([pb.EmbedStreamRequest(image=b"for ever")]))
+        stream = stub.EmbedStream(iter([pb.EmbedStreamRequest(image=b"forever")]))
         await stream.read()
         stream.cancel()
         await asyncio.wait_for(example.left.wait(), 20)
-    await counted_once(registry, "EmbedStream", "CANCELLED")
+    await wait_for_one_call(registry, "EmbedStream", "CANCELLED")
     assert complaints == []
 
 
 class LeavingCaller:
-    """The context of a call whose caller leaves during a write: gRPC may say so of the write first."""
+    """The context of a call whose caller leaves during a write: the write fails before the call is cancelled."""
 
     def __init__(self) -> None:
         self.failed = asyncio.Event()
@@ -238,7 +238,7 @@ class LeavingCaller:
         raise grpc.aio.InternalError("execute_batch")
 
 
-async def test_a_write_that_fails_as_its_caller_leaves_is_a_cancelled_call_and_no_defect() -> None:
+async def test_a_write_that_fails_because_the_caller_leaves_counts_as_cancelled() -> None:
     registry, context, closed = CollectorRegistry(), LeavingCaller(), asyncio.Event()
 
     async def responses(*_: object) -> AsyncGenerator[object, None]:
@@ -255,20 +255,20 @@ async def test_a_write_that_fails_as_its_caller_leaves_is_a_cancelled_call_and_n
     with pytest.raises(asyncio.CancelledError):
         await call
     assert closed.is_set()
-    await counted_once(registry, "EmbedStream", "CANCELLED")
+    await wait_for_one_call(registry, "EmbedStream", "CANCELLED")
 
 
-async def test_health_is_what_was_told() -> None:
+async def test_health_checks_report_the_status_that_was_set() -> None:
     async with serving(Example()) as (running, channel, _registry):
         health = health_pb2_grpc.HealthStub(channel)
         request = health_pb2.HealthCheckRequest(service=SERVICE)
-        for serving_now in (True, False):
-            await running.set_serving(SERVICE, serving_now)
-            expected = health_pb2.HealthCheckResponse.SERVING if serving_now else 2
+        status = health_pb2.HealthCheckResponse
+        for is_serving, expected in ((True, status.SERVING), (False, status.NOT_SERVING)):
+            await running.set_serving(SERVICE, is_serving)
             assert (await health.Check(request)).status == expected
 
 
-async def test_reflection_names_the_services() -> None:
+async def test_reflection_lists_the_services() -> None:
     async with serving(Example()) as (_, channel, _registry):
         stub = reflection_pb2_grpc.ServerReflectionStub(channel)
         request = reflection_pb2.ServerReflectionRequest(list_services="")
@@ -277,7 +277,7 @@ async def test_reflection_names_the_services() -> None:
     assert {SERVICE, "grpc.health.v1.Health", "grpc.reflection.v1alpha.ServerReflection"} <= names
 
 
-async def test_a_taken_address_is_an_os_error() -> None:
+async def test_an_address_in_use_is_an_os_error() -> None:
     async with serving(Example()) as (running, _channel, _registry):
         with pytest.raises(OSError, match="cannot listen"):
             async with grpc_server(

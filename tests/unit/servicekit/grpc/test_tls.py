@@ -1,4 +1,4 @@
-# ruff: noqa: ARG002, N802 - the names and arguments of the protocol
+# ruff: noqa: ARG002, N802 - the protocol defines these names and arguments
 """Mutual TLS between our services, over real connections."""
 
 import asyncio
@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 import pytest
@@ -25,14 +25,18 @@ from servicekit.telemetry.metrics import RpcServerMetrics
 from tests.certificates import Authority
 
 SERVICE = "similis.embedder.v1.EmbedderService"
+Stream: TypeAlias = grpc.aio.StreamStreamCall[pb.EmbedStreamRequest, pb.EmbedStreamResponse]
 
 
-class Peers(embedder_pb2_grpc.EmbedderServiceServicer):
-    """Says the serial number of the caller's certificate."""
+class CallerReporter(embedder_pb2_grpc.EmbedderServiceServicer):
+    """Return the serial number of the caller's certificate, and echo the items of a stream."""
 
     async def Describe(self, request: pb.DescribeRequest, context: Any) -> pb.DescribeResponse:
         (certificate,) = context.auth_context()["x509_pem_cert"]
         return pb.DescribeResponse(backbone=serial(certificate))
+
+    async def Embed(self, request: pb.EmbedRequest, context: Any) -> pb.EmbedResponse:
+        raise NotImplementedError
 
     async def EmbedStream(
         self, request_iterator: AsyncIterator[pb.EmbedStreamRequest], context: Any
@@ -51,30 +55,42 @@ async def serving(files: TlsFiles, *, health_port: int | None = None) -> AsyncIt
     async with grpc_server(
         plan,
         services=[SERVICE],
-        register=lambda server: embedder_pb2_grpc.add_EmbedderServiceServicer_to_server(Peers(), server),
+        register=lambda server: embedder_pb2_grpc.add_EmbedderServiceServicer_to_server(CallerReporter(), server),
         metrics=RpcServerMetrics(CollectorRegistry()),
     ) as running:
         yield running
 
 
-async def caller_seen(channel: grpc.aio.Channel) -> str:
-    """The serial number of our certificate as the server saw it."""
+async def ask_for_caller(channel: grpc.aio.Channel) -> str:
+    """Return the serial number of our certificate as the server sees it."""
     answer = await embedder_pb2_grpc.EmbedderServiceStub(channel).Describe(pb.DescribeRequest(), timeout=10)
     return str(answer.backbone)
 
 
-async def refused(channel: grpc.aio.Channel) -> None:
-    """Checks that the channel gets no answer."""
+async def assert_refused(channel: grpc.aio.Channel) -> None:
+    """Check that the server refuses the connection."""
     with pytest.raises(grpc.aio.AioRpcError) as error:
-        await caller_seen(channel)
+        await ask_for_caller(channel)
     assert error.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_both_sides_show_a_certificate_of_one_authority(tmp_path: Path) -> None:
+def open_stream(channel: grpc.aio.Channel) -> Stream:
+    return embedder_pb2_grpc.EmbedderServiceStub(channel).EmbedStream(None)
+
+
+async def echo(stream: Stream, item_id: int) -> None:
+    """Send an item and check that the server sends it back."""
+    await stream.write(pb.EmbedStreamRequest(item_id=item_id))
+    response = await stream.read()
+    assert isinstance(response, pb.EmbedStreamResponse)
+    assert response.item_id == item_id
+
+
+async def test_a_client_and_a_server_with_certificates_of_the_same_authority_can_talk(tmp_path: Path) -> None:
     authority = Authority()
     ours, theirs = authority.issue(tmp_path / "client"), authority.issue(tmp_path / "server")
     async with serving(theirs) as running, open_channel(f"127.0.0.1:{running.port}", tls=ours) as channel:
-        assert await caller_seen(channel) == serial(ours.certificate.read_bytes())
+        assert await ask_for_caller(channel) == serial(ours.certificate.read_bytes())
 
 
 async def test_a_client_without_a_certificate_is_refused(tmp_path: Path) -> None:
@@ -82,12 +98,12 @@ async def test_a_client_without_a_certificate_is_refused(tmp_path: Path) -> None
     async with serving(authority.issue(tmp_path / "server")) as running:
         credentials = grpc.ssl_channel_credentials(authority.pem)
         async with grpc.aio.secure_channel(f"127.0.0.1:{running.port}", credentials) as channel:
-            await refused(channel)
+            await assert_refused(channel)
         async with open_channel(f"127.0.0.1:{running.port}") as channel:
-            await refused(channel)
+            await assert_refused(channel)
 
 
-async def test_a_client_of_another_authority_is_refused(tmp_path: Path) -> None:
+async def test_a_client_certificate_of_another_authority_is_refused(tmp_path: Path) -> None:
     authority = Authority()
     stranger = replace(
         Authority().issue(tmp_path / "client"), authorities=authority.issue(tmp_path / "trusted").authorities
@@ -96,58 +112,55 @@ async def test_a_client_of_another_authority_is_refused(tmp_path: Path) -> None:
         serving(authority.issue(tmp_path / "server")) as running,
         open_channel(f"127.0.0.1:{running.port}", tls=stranger) as channel,
     ):
-        await refused(channel)
+        await assert_refused(channel)
 
 
-async def test_a_server_with_another_name_is_refused_unless_that_name_was_given(tmp_path: Path) -> None:
+async def test_a_server_certificate_with_another_name_is_refused_unless_that_name_is_configured(tmp_path: Path) -> None:
     authority = Authority()
     ours = authority.issue(tmp_path / "client")
     async with serving(authority.issue(tmp_path / "server", "embedder.example.org")) as running:
         target = f"127.0.0.1:{running.port}"
         async with open_channel(target, tls=ours) as channel:
-            await refused(channel)
+            await assert_refused(channel)
         async with open_channel(target, tls=replace(ours, server_name="embedder.example.org")) as channel:
-            await caller_seen(channel)
+            await ask_for_caller(channel)
 
 
-async def test_new_files_are_used_without_a_restart_and_streams_under_way_go_on(tmp_path: Path) -> None:
+async def test_new_certificates_are_used_without_a_restart_and_open_streams_continue(tmp_path: Path) -> None:
     old, new = Authority(), Authority()
     ours, theirs = old.issue(tmp_path / "client"), old.issue(tmp_path / "server")
     async with serving(theirs) as running, open_channel(f"127.0.0.1:{running.port}", tls=ours) as channel:
-        before = await caller_seen(channel)
-        stream = embedder_pb2_grpc.EmbedderServiceStub(channel).EmbedStream()
-        await stream.write(pb.EmbedStreamRequest(item_id=1))
-        assert (await stream.read()).item_id == 1
+        before = await ask_for_caller(channel)
+        stream = open_stream(channel)
+        await echo(stream, 1)
 
         new.issue(tmp_path / "server")
         new.issue(tmp_path / "client")
-        after = await caller_seen(channel)
+        after = await ask_for_caller(channel)
         assert after == serial(ours.certificate.read_bytes()) != before
-        await stream.write(pb.EmbedStreamRequest(item_id=2))
-        assert (await stream.read()).item_id == 2
+        await echo(stream, 2)
         await stream.done_writing()
 
         stale = old.issue(tmp_path / "stale")
         async with open_channel(f"127.0.0.1:{running.port}", tls=stale) as other:
-            await refused(other)
+            await assert_refused(other)
 
 
-async def test_closing_ends_streams_on_old_certificates_too(tmp_path: Path) -> None:
+async def test_closing_the_channel_also_ends_streams_on_old_certificates(tmp_path: Path) -> None:
     authority = Authority()
     ours, theirs = authority.issue(tmp_path / "client"), authority.issue(tmp_path / "server")
     async with serving(theirs) as running:
         async with open_channel(f"127.0.0.1:{running.port}", tls=ours) as channel:
-            stream = embedder_pb2_grpc.EmbedderServiceStub(channel).EmbedStream()
-            await stream.write(pb.EmbedStreamRequest(item_id=1))
-            assert (await stream.read()).item_id == 1
+            stream = open_stream(channel)
+            await echo(stream, 1)
             authority.issue(tmp_path / "client")
-            await caller_seen(channel)
+            await ask_for_caller(channel)
             assert not stream.done()
         assert await stream.code() is grpc.StatusCode.CANCELLED
     assert not [task for task in asyncio.all_tasks() if task.get_name() == "old-certificates"]
 
 
-def test_files_that_do_not_fit_together_are_left_for_later(tmp_path: Path) -> None:
+def test_new_files_are_ignored_until_key_and_certificate_match(tmp_path: Path) -> None:
     authority = Authority()
     files = authority.issue(tmp_path / "files")
     certificates = CertificateFiles(files)
@@ -159,14 +172,14 @@ def test_files_that_do_not_fit_together_are_left_for_later(tmp_path: Path) -> No
     assert certificates.current().chain == other.certificate.read_bytes()
 
 
-def test_files_that_cannot_be_used_are_one_clear_line(tmp_path: Path) -> None:
+def test_unusable_files_are_a_startup_error(tmp_path: Path) -> None:
     files = Authority().issue(tmp_path / "files")
     files.key.unlink()
     with pytest.raises(StartupError, match="TLS files cannot be used"):
         CertificateFiles(files)
 
 
-async def test_the_health_port_is_plain_and_answers_nothing_but_health(tmp_path: Path) -> None:
+async def test_the_health_port_needs_no_tls_and_answers_only_health_checks(tmp_path: Path) -> None:
     authority = Authority()
     serving_status, not_serving = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
     async with (
@@ -174,10 +187,10 @@ async def test_the_health_port_is_plain_and_answers_nothing_but_health(tmp_path:
         grpc.aio.insecure_channel(f"127.0.0.1:{running.health_port}") as channel,
     ):
         check = health_pb2_grpc.HealthStub(channel).Check
-        for says, status in ((True, serving_status), (False, not_serving)):
-            await running.set_serving("", says)
+        for is_serving, status in ((True, serving_status), (False, not_serving)):
+            await running.set_serving("", is_serving)
             assert (await check(health_pb2.HealthCheckRequest())).status == status
             assert (await check(health_pb2.HealthCheckRequest(service="liveness"))).status == serving_status
         with pytest.raises(grpc.aio.AioRpcError) as error:
-            await caller_seen(channel)
+            await ask_for_caller(channel)
         assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED

@@ -1,4 +1,4 @@
-"""Work in the background ends with what it is for, and does not fail in silence."""
+"""Background tasks end with their block, and their failures are logged."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ import pytest
 from servicekit.process.background import in_background
 
 
-async def test_work_is_ended_and_waited_for() -> None:
+async def test_the_task_is_cancelled_and_awaited_at_the_end_of_the_block() -> None:
     ended = []
 
     async def work() -> None:
@@ -23,7 +23,7 @@ async def test_work_is_ended_and_waited_for() -> None:
     assert ended
 
 
-async def test_work_that_fails_says_so_at_once_and_disturbs_nobody(
+async def test_a_failure_is_logged_at_once_and_does_not_reach_the_block(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     async def work() -> None:
@@ -32,7 +32,7 @@ async def test_work_that_fails_says_so_at_once_and_disturbs_nobody(
     async with in_background(work(), "work") as task:
         await asyncio.wait({task})
         await asyncio.sleep(0)
-        # Wherever earlier tests have left the logs to go.
-        said = capsys.readouterr().out + caplog.text
-        assert "background_failed" in said
-        assert "no work" in said
+        # Logs go to standard output or to `caplog`, depending on how earlier tests configured them.
+        logged = capsys.readouterr().out + caplog.text
+        assert "background_failed" in logged
+        assert "no work" in logged

@@ -1,4 +1,4 @@
-"""The life of a service's process."""
+"""The process of a service, from its start to its end."""
 
 import signal
 import subprocess
@@ -23,8 +23,8 @@ end_process(run_service("test", ServiceSettings, service))
 """
 
 
-def test_a_thread_that_waits_for_something_does_not_hold_up_the_end() -> None:
-    """The look-up of a name, say: nothing ends it before its time."""
+def test_a_blocked_thread_does_not_delay_the_end_of_the_process() -> None:
+    """A DNS lookup, for example, cannot be cancelled."""
     with subprocess.Popen([sys.executable, "-c", SERVICE], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         try:

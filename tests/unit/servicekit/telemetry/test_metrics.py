@@ -1,4 +1,4 @@
-"""The endpoint that shows a process's metrics."""
+"""The metrics endpoint."""
 
 import pytest
 
@@ -11,7 +11,7 @@ async def test_without_a_port_nothing_is_served() -> None:
         assert port is None
 
 
-async def test_a_taken_port_is_one_line_for_the_operator() -> None:
+async def test_a_port_in_use_is_a_startup_error() -> None:
     registry = new_registry("test")
     async with metrics_endpoint(registry, "127.0.0.1", 0) as port:
         with pytest.raises(StartupError, match=f"cannot show metrics on port {port}"):

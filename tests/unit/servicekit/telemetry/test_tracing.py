@@ -1,4 +1,4 @@
-"""Spans: where they belong, what they hold, and that nothing happens without an SDK."""
+"""Spans: their trace, their content, and that nothing is recorded without an SDK."""
 
 import pytest
 from opentelemetry import trace
@@ -24,7 +24,7 @@ HEADERS = {"traceparent": f"00-{TRACE}-{CALLER}-01"}
 
 @pytest.fixture
 def exporter(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
-    """Record spans in memory, for one test: OpenTelemetry's own provider can be set only once in a process."""
+    """Record spans in memory. OpenTelemetry's global provider is not used, as it can be set only once in a process."""
     exporter = InMemorySpanExporter()
     provider = TracerProvider(shutdown_on_exit=False)
     provider.add_span_processor(SimpleSpanProcessor(exporter))

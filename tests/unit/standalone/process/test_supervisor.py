@@ -141,12 +141,6 @@ while True: signal.pause()
         await eventually(lambda: child.pid not in (None, pid))
 
 
-def test_the_restart_delay_doubles_up_to_its_maximum() -> None:
-    policy = RestartPolicy(first_delay=0.5, max_delay=30.0)
-    assert [policy.delay(deaths) for deaths in (1, 2, 3, 4)] == [0.5, 1.0, 2.0, 4.0]
-    assert policy.delay(1000) == 30.0
-
-
 async def test_a_death_after_a_stable_run_counts_as_the_first(tmp_path: Path, output: ChildLog) -> None:
     # Every run counts as stable here, so no death is the second in a row.
     policy = RestartPolicy(first_delay=0.01, max_delay=600.0, stable_after=0.0, start_attempts=2)

@@ -19,14 +19,14 @@ def best_scores(queries: int, gallery: int, seed: int) -> "np.ndarray[tuple[int]
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(("rate", "at_most"), [(0.01, 0.02), (0.05, 0.08), (0.1, 0.15)])
-def test_few_queries_for_something_that_is_not_there_have_a_low_rate(seed: int, rate: float, at_most: float) -> None:
+def test_few_queries_without_a_match_reach_a_score_with_a_low_rate(seed: int, rate: float, at_most: float) -> None:
     scores = false_match_scores(best_scores(300, 200, seed), 200, 200)
     found = [false_match_rate(float(score), scores) for score in best_scores(3000, 200, 100 + seed)]
     share = np.mean([each is not None and each < rate for each in found])
     assert rate / 5 < share <= at_most
 
 
-def test_a_larger_collection_than_was_measured_raises_the_rate() -> None:
+def test_the_rate_rises_in_a_collection_larger_than_the_measured_one() -> None:
     measured = false_match_scores(best_scores(500, 100, 0), 100, 1000)
     found = [false_match_rate(float(score), measured) for score in best_scores(1000, 1000, 1)]
     assert 0.01 < np.mean([each is not None and each < 0.05 for each in found]) < 0.1

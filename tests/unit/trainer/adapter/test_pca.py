@@ -49,5 +49,5 @@ def test_the_same_images_give_the_same_matrix() -> None:
     assert (largest > 0).all()
 
 
-def test_images_without_any_vector_are_no_error() -> None:
+def test_a_collection_without_vectors_is_not_an_error() -> None:
     assert np.isfinite(fitted(np.zeros((3, 16), dtype=np.float32)).matrix).all()

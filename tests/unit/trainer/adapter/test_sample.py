@@ -21,13 +21,13 @@ def sampled(repo_urls: list[str], monkeypatch: pytest.MonkeyPatch) -> list[Image
 
 
 @pytest.mark.parametrize("repo_url", ["", "https://repository.example/all"])
-def test_images_without_a_telling_repository_url_are_drawn_one_by_one(
+def test_images_without_a_distinctive_repository_url_are_drawn_individually(
     repo_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert 0.8 * ROOM < len(sampled([repo_url] * COUNT, monkeypatch)) <= ROOM
 
 
-def test_objects_are_drawn_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_objects_are_drawn_with_all_of_their_images(monkeypatch: pytest.MonkeyPatch) -> None:
     found = sampled([f"https://repository.example/{number // 4}" for number in range(COUNT)], monkeypatch)
     assert 0.6 * ROOM < len(found) <= ROOM
     _, counts = np.unique([image.repo_url for image in found], return_counts=True)

@@ -25,7 +25,7 @@ def test_the_phases_add_up_to_a_hundred_percent() -> None:
     st.floats(0, 100),
     st.lists(st.one_of(st.sampled_from(Phase), st.integers(0, 1000)), max_size=30),
 )
-def test_it_never_falls_when_phases_are_entered_again(before: float, steps: list[Phase | int]) -> None:
+def test_progress_never_falls_when_phases_are_entered_again(before: float, steps: list[Phase | int]) -> None:
     progress = Progress(before)
     last = before
     for step in steps:
@@ -37,7 +37,7 @@ def test_it_never_falls_when_phases_are_entered_again(before: float, steps: list
         last = progress.percent
 
 
-def test_a_phase_without_images_is_no_error() -> None:
+def test_a_phase_without_images_is_not_an_error() -> None:
     progress = Progress()
     progress.enter(Phase.INDEXING, 0)
     progress.advance(0)

@@ -1,4 +1,4 @@
-"""What a finetune learns, on points whose truth is known: it helps where it can, and is refused where it would harm."""
+"""Training on synthetic vectors: a head is adopted where it helps, and rejected where it would do harm."""
 
 import numpy as np
 import pytest
@@ -75,14 +75,14 @@ def shuffled(seed: int) -> Labels:
     return np.random.default_rng(seed).permutation(np.repeat(np.arange(OBJECTS), EACH))
 
 
-def test_groups_that_mean_something_are_learnt() -> None:
+def test_meaningful_groups_are_learned() -> None:
     found = learnt(objects(1))
     assert found.verdict.adopted, found.verdict.reason
     assert found.verdict.gain > 0.1
     assert found.steps > 0
 
 
-def test_what_was_learnt_helps_on_images_that_were_not_there() -> None:
+def test_the_learned_head_improves_unseen_images() -> None:
     data, head = objects(1), learnt(objects(1)).head
     fresh = objects(1).views[:, 0]
     spaces = [rows.astype(np.float32) for rows in (fresh, data.vectors)]
@@ -91,7 +91,7 @@ def test_what_was_learnt_helps_on_images_that_were_not_there() -> None:
     assert retrieve(tuned[0], data.groups, tuned[1], data.groups).means()["map"] > before + 0.1
 
 
-def test_views_alone_are_learnt_from() -> None:
+def test_a_head_can_be_learned_from_views_alone() -> None:
     random = np.random.default_rng(5)
     count, telling = OBJECTS * EACH, 16
     images = np.concatenate([random.normal(size=(count, telling)), 0.3 * random.normal(size=(count, DIM - telling))], 1)
@@ -117,7 +117,7 @@ def test_views_that_contradict_the_frozen_space_are_refused() -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_groups_that_are_noise_are_refused(seed: int) -> None:
+def test_random_groups_are_rejected(seed: int) -> None:
     data = objects(seed, shuffled(seed))
     assert not groups_mean_something(data)
     found = learnt(data)
@@ -125,17 +125,17 @@ def test_groups_that_are_noise_are_refused(seed: int) -> None:
     assert "groups_seen" not in found.verdict.parts
 
 
-def test_too_few_images_are_not_learnt_from() -> None:
+def test_nothing_is_learned_from_too_few_images() -> None:
     data = objects(1)
     few = data.without(np.arange(len(data)) >= MIN_IMAGES - 1)
     assert not learnt(few).verdict.adopted
 
 
-def test_a_seed_gives_the_same_head() -> None:
+def test_the_same_seed_returns_the_same_head() -> None:
     np.testing.assert_array_equal(learnt(objects(1), 50).head, learnt(objects(1), 50).head)
 
 
-def test_half_of_the_groups_unknown_are_asked_about() -> None:
+def test_unknown_groups_are_queried_if_half_of_the_images_have_no_group() -> None:
     half = np.where(np.repeat(np.arange(OBJECTS), EACH) % 2, UNGROUPED, np.repeat(np.arange(OBJECTS), EACH))
     assert {part.name for split in split_up(objects(1, half)) for part in split.parts} == {
         "groups_seen",
@@ -145,7 +145,7 @@ def test_half_of_the_groups_unknown_are_asked_about() -> None:
     }
 
 
-def test_no_question_is_in_the_training() -> None:
+def test_no_query_is_in_the_training_set() -> None:
     data = objects(3)
     for split in split_up(data):
         known = {row.tobytes() for row in split.training.vectors}
@@ -154,7 +154,7 @@ def test_no_question_is_in_the_training() -> None:
             assert all(len(right) for right in part.right)
 
 
-def test_every_grouped_image_is_a_question_once() -> None:
+def test_every_grouped_image_is_a_query_exactly_once() -> None:
     data = objects(3)
     for name in ("groups_seen", "views"):
         parts = [part for split in split_up(data) for part in split.parts if part.name == name]
@@ -163,12 +163,12 @@ def test_every_grouped_image_is_a_question_once() -> None:
     assert len(split_up(data)) == FOLDS
 
 
-def test_a_group_of_one_or_of_most_images_is_none() -> None:
+def test_a_group_of_one_image_or_of_most_images_is_ignored() -> None:
     groups = np.array([1, 2, 2, 3, 3, 3, 3, 3, 3])
     assert usable_groups(groups).tolist() == [UNGROUPED, 2, 2, *[UNGROUPED] * 6]
 
 
-def test_retrieval_is_measured_as_the_field_does() -> None:
+def test_metrics_follow_their_usual_definitions() -> None:
     database = np.eye(4, dtype=np.float32)
     query = np.array([[0.9, 0.8, 0.7, 0.1]], dtype=np.float32)
     found = retrieve(query, np.array([7]), database, np.array([5, 7, 5, 7]))
@@ -177,7 +177,7 @@ def test_retrieval_is_measured_as_the_field_does() -> None:
 
 
 @pytest.mark.parametrize(("grouped", "gain"), [(0.75, 0.375), (0.25, 0.125)])
-def test_questions_weigh_as_much_as_there_are_images_of_their_kind(grouped: float, gain: float) -> None:
+def test_queries_are_weighted_by_the_share_of_images_of_their_kind(grouped: float, gain: float) -> None:
     queries = np.array([[0.9, 0.4], [0.4, 0.9]], dtype=np.float32)
     # The right answer to each question comes second in the frozen space.
     none = np.arange(0)
@@ -196,7 +196,7 @@ def test_questions_weigh_as_much_as_there_are_images_of_their_kind(grouped: floa
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_groups_that_are_not_known_lose_little_by_those_that_are(seed: int) -> None:
+def test_learning_known_groups_hardly_harms_unknown_ones(seed: int) -> None:
     truth = np.repeat(np.arange(OBJECTS), EACH)
     found = learnt(objects(seed, np.where(truth % 2, UNGROUPED, truth)), 200)
     assert found.verdict.adopted, found.verdict.reason
@@ -208,14 +208,14 @@ def test_groups_that_are_not_known_lose_little_by_those_that_are(seed: int) -> N
     assert 0 < found.mix <= 1
 
 
-def test_nothing_held_out_is_a_refusal() -> None:
+def test_an_adapter_is_rejected_without_held_out_images() -> None:
     assert not judge(Examination(1.0), "adapter", ["pca"]).adopted
 
 
 def again(head: Matrix, *, asked: int = 60) -> Verdict:
     """The verdict on a head that learnt from all but the last `asked` images."""
     data, examination = objects(4), Examination(1.0)
-    # Louder in what tells objects apart, so that there is something to lose.
+    # Amplify the dimensions that tell objects apart, so that there is something to lose.
     loudness = np.where(np.arange(DIM) < 4, 4, 1).astype(np.float32)
     data = TrainingSet(normalised(data.vectors * loudness), data.groups, data.views, data.viewed, data.pictures)
     questions = fresh_questions(data, np.arange(len(data)) >= len(data) - asked, seed=0)
@@ -224,26 +224,26 @@ def again(head: Matrix, *, asked: int = 60) -> Verdict:
     return judge_again(examination, "adapter")
 
 
-def test_what_serves_images_that_came_since_is_kept_and_what_harms_them_is_not() -> None:
+def test_a_head_is_kept_only_if_it_does_not_harm_new_images() -> None:
     kept, given_up = again(PCA), again(np.eye(DIM, 16, -8, dtype=np.float32))
     assert kept.adopted, kept.reason
     assert not given_up.adopted
     assert kept.parts["groups_seen"]["queries"] == 60
 
 
-def test_a_handful_of_questions_takes_no_adapter_away() -> None:
+def test_a_few_queries_cannot_reject_an_adopted_adapter() -> None:
     found = again(np.eye(DIM, 16, -8, dtype=np.float32), asked=ENOUGH_QUESTIONS // 2)
     assert found.parts
     assert found.adopted
 
 
-def test_what_was_learnt_with_is_said() -> None:
+def test_quality_contains_the_hyperparameters() -> None:
     found = learnt(objects(1), 50)
     assert found.quality()["hyperparameters"] == found.parameters.as_dict()
 
 
 def going_on(data: TrainingSet, head: Matrix, fresh: Mask) -> Learned:
-    """What comes of it when a head is begun with that has learnt from all images but the `fresh` ones."""
+    """Return the result of a training that may continue from a head trained on all but the `fresh` images."""
     return learn(data, PCA, Earlier(head, fresh), settings(), lambda _: None)
 
 
@@ -251,10 +251,10 @@ def some_of_each(data: TrainingSet) -> Mask:
     return np.arange(len(data)) % EACH >= EACH // 2
 
 
-def test_only_images_that_an_earlier_head_has_not_learnt_from_are_asked_with() -> None:
+def test_only_images_that_are_new_to_an_earlier_head_are_queries() -> None:
     half = np.where(np.repeat(np.arange(OBJECTS), EACH) % 2, UNGROUPED, np.repeat(np.arange(OBJECTS), EACH))
     data = objects(1, half)
-    # Of some objects images came, and some came as a whole.
+    # Some objects have new images, and some are entirely new.
     fresh = some_of_each(data) | (np.arange(len(data)) >= EACH * (OBJECTS - 4))
     known = {row.tobytes() for row in data.vectors[~fresh]} | {
         row.tobytes() for row in data.views[~fresh].reshape(-1, DIM)
@@ -273,7 +273,7 @@ def test_only_images_that_an_earlier_head_has_not_learnt_from_are_asked_with() -
     assert hidden <= set(range(OBJECTS - 4, OBJECTS))
 
 
-def test_an_earlier_head_is_kept_where_there_is_nothing_to_gain() -> None:
+def test_an_earlier_head_is_kept_if_training_gains_nothing() -> None:
     data = objects(1)
     # It looks at what tells the objects apart, and at little else.
     head = PCA * np.where(np.arange(DIM) < 4, 1, 0.05).astype(np.float32)
@@ -283,23 +283,23 @@ def test_an_earlier_head_is_kept_where_there_is_nothing_to_gain() -> None:
     assert set(found.verdict.parts["groups_seen"]) == {"queries", "frozen", "pca", "kept", "adapter"}
 
 
-def test_an_earlier_head_is_gone_on_from_where_that_helps() -> None:
+def test_training_continues_from_an_earlier_head_if_that_helps() -> None:
     data = objects(1)
     fresh = some_of_each(data)
-    # It has hardly learnt anything yet.
+    # One step: it has hardly been trained.
     head = learnt(data.without(fresh), steps=1).head
     found = going_on(data, head, fresh)
     assert (found.adapter, found.continued) == ("learned", True), found.verdict.reason
 
 
-def test_an_earlier_head_that_does_harm_is_not_begun_with() -> None:
+def test_training_does_not_start_from_a_harmful_earlier_head() -> None:
     data = objects(1)
     found = going_on(data, np.eye(DIM, 16, -8, dtype=np.float32), some_of_each(data))
     assert (found.adapter, found.continued) == ("learned", False), found.verdict.reason
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-def test_what_an_earlier_head_knows_by_heart_proves_nothing(seed: int) -> None:
+def test_an_overfitted_earlier_head_is_not_adopted(seed: int) -> None:
     data = objects(seed, shuffled(seed))
     fresh = some_of_each(data)
     loose = settings(400, pull_weight=0.0, group_pull_weight=0.0)
@@ -313,7 +313,7 @@ def test_what_an_earlier_head_knows_by_heart_proves_nothing(seed: int) -> None:
     assert going_on(data, by_heart, fresh).adapter != "learned"
 
 
-def test_images_that_are_nearly_one_are_not_pushed_apart() -> None:
+def test_nearly_identical_images_are_not_pushed_apart() -> None:
     """Two rows may show the same photograph twice, of one object under two URLs or by mistake."""
     photographs = normalised((1 + 0.12 * np.random.default_rng(0).normal(size=(80, DIM))).astype(np.float32))
     images, views = photographs[:40], photographs[40:, None]

@@ -26,7 +26,7 @@ def test_equal_and_nearly_equal_images_are_one_picture(all_pairs: int, monkeypat
     np.testing.assert_array_equal(found, np.tile(np.arange(60), 2))
 
 
-def test_pictures_do_not_chain() -> None:
+def test_pictures_are_not_joined_through_a_third_image() -> None:
     angles = np.arange(40) * 0.1
     row = np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
     found = same_pictures(row)
@@ -41,7 +41,7 @@ def training_set(vectors: Matrix, groups: Labels) -> TrainingSet:
     return TrainingSet(vectors, groups, views, np.arange(count), same_pictures(vectors))
 
 
-def test_photographs_that_stand_in_two_records_each_are_found_by_their_views() -> None:
+def test_photographs_in_two_entries_are_found_by_their_views() -> None:
     vectors = np.tile(photographs(60), (2, 1))
     data = training_set(vectors, np.full(120, UNGROUPED))
     for split in folds(data, np.ones(120, dtype=bool), 0):
@@ -56,14 +56,14 @@ def test_photographs_that_stand_in_two_records_each_are_found_by_their_views() -
 
 @pytest.mark.parametrize("size", [2, 3, 5, 20])
 @pytest.mark.parametrize("seed", range(8))
-def test_shuffled_groups_mean_nothing(seed: int, size: int) -> None:
+def test_shuffled_groups_are_meaningless(seed: int, size: int) -> None:
     groups = np.random.default_rng(seed).permutation(np.arange(200) // size)
     assert not groups_mean_something(training_set(photographs(200, seed), groups))
 
 
 @pytest.mark.parametrize("size", [2, 3, 5, 20])
 @pytest.mark.parametrize("seed", range(8))
-def test_genuine_groups_mean_something(seed: int, size: int) -> None:
+def test_genuine_groups_are_meaningful(seed: int, size: int) -> None:
     groups = np.arange(200) // size
     centres = photographs(200, seed)[groups]
     vectors = normalised(centres + photographs(200, seed + 100))
