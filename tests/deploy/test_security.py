@@ -59,10 +59,10 @@ def test_every_container_has_requests_and_a_memory_limit(release: Rendered) -> N
 
 
 def test_temporary_files_have_room_for_the_sample_of_a_trainer() -> None:
-    """A sample of 100,000 vectors of the default backbone, 1,280 numbers of 4 bytes each, and its adapter."""
+    """A sample of 100,000 vectors of the default backbone, 1,280 numbers of 2 bytes each, and its adapter."""
     pod = rendered("minimal").one("Deployment", "similis-trainer")["spec"]["template"]["spec"]
     (tmp,) = (volume for volume in pod["volumes"] if volume["name"] == "tmp")
-    sample = 100_000 * 1_280 * 4
+    sample = 100_000 * 1_280 * 2
     assert int(tmp["emptyDir"]["sizeLimit"].removesuffix("Gi")) << 30 >= 2 * sample
 
 
