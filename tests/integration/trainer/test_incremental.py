@@ -17,8 +17,8 @@ from tests.integration.workplace import Workplace
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.usefixtures("nothing_to_learn")]
 
-IMAGES = 200
-OBJECTS = 40
+IMAGES = 500
+OBJECTS = 100
 
 
 @pytest.fixture
@@ -46,11 +46,12 @@ async def test_after_few_changes_the_adapter_is_kept_with_its_lineage(
     collection = await workplace.collection(urls[:IMAGES])
     await finetuned(trainers, workplace, collection)
     first, _ = await live(workplace, collection)
-    await workplace.fill(collection, urls[8 : IMAGES + 8])
+    await workplace.fill(collection, urls[10 : IMAGES + 10])
     quality = await finetuned(trainers, workplace, collection)
     kept, _ = await live(workplace, collection)
-    assert (quality["kept"], quality["changed"], quality["revision"]) == (True, 8 / IMAGES, 1)
-    assert quality["unseen"]["views"]["queries"] == 8
+    assert (quality["kept"], quality["changed"], quality["revision"]) == (True, 10 / IMAGES, 1)
+    # Among the new images are some that look like earlier ones; those are no queries.
+    assert 0 < quality["unseen"]["views"]["queries"] <= 10
     np.testing.assert_array_equal(
         Projection.from_bytes(kept.weights).matrix, Projection.from_bytes(first.weights).matrix
     )
@@ -65,7 +66,7 @@ async def test_an_adapter_that_harms_new_images_is_not_kept(
     trainers: Trainers, workplace: Workplace, urls: list[str], embedder: PixelEmbedder
 ) -> None:
     seen = np.random.default_rng(1).normal(size=(OBJECTS, DIMENSION))
-    for number in range(IMAGES + 10):
+    for number in range(IMAGES + 25):
         changed = seen[number % OBJECTS] + 0.3 * np.random.default_rng(number).normal(size=DIMENSION)
         embedder.vectors[hashlib.sha256(picture(number)).hexdigest()] = changed.astype("<f4")
     rows = [(url, f"https://repository.example/{number % OBJECTS}") for number, url in enumerate(urls)]
@@ -76,7 +77,7 @@ async def test_an_adapter_that_harms_new_images_is_not_kept(
     ruined = np.random.default_rng(0).normal(size=Projection.from_bytes(first.weights).matrix.shape)
     ruined[:, 1:] = 0
     await serve_instead(workplace, collection, ruined.astype(np.float32))
-    await workplace.contents.replace(collection, workplace.staged(rows[: IMAGES + 10]))
+    await workplace.contents.replace(collection, workplace.staged(rows[: IMAGES + 25]))
     quality = await finetuned(trainers, workplace, collection)
     assert "kept" not in quality
     assert quality["revision"] == 2
