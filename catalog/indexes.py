@@ -56,6 +56,12 @@ WHERE i.id = $1 AND f.image_id > $2
 ORDER BY f.image_id LIMIT $3
 """
 
+OF_COLLECTION = """
+SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim, i.score_quantiles,
+       i.quality -> 'false_match_scores' AS false_match_scores
+FROM indexes i WHERE i.collection_id = $1
+"""
+
 DROPPABLE = """
 SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim, i.score_quantiles,
        i.quality -> 'false_match_scores' AS false_match_scores
@@ -310,7 +316,7 @@ class Indexes:
     async def of_collection(self, collection_id: int) -> list[Index]:
         """List all indexes of a collection, even of one that is being deleted."""
         async with self._database.connection() as connection:
-            rows = await connection.fetch("SELECT * FROM indexes WHERE collection_id = $1", collection_id)
+            rows = await connection.fetch(OF_COLLECTION, collection_id)
         return [_index(row) for row in rows]
 
     async def base_stores_needed(self) -> BaseStoresNeeded:
