@@ -342,5 +342,5 @@ def _index(row: asyncpg.Record) -> Index:
         backbone=row["backbone"],
         dim=row["dim"],
         score_quantiles=row["score_quantiles"] or (),
-        false_match_scores=loads(row["false_match_scores"] or "[]"),
+        false_match_scores=tuple(loads(row["false_match_scores"] or "[]")),
     )
