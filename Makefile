@@ -53,6 +53,7 @@ check-types: $(STAMP)
 
 check-generated: $(STAMP)
 	python docs/configuration_reference.py --check
+	python deploy/chart_reference.py --check
 	buf lint
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && sh $(PROTO)/generate.sh "$$fresh" && \
 	diff -r -x '*.proto' -x '*.sh' -x __init__.py -x py.typed -x __pycache__ "$$fresh" $(PROTO) || \
