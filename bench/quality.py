@@ -7,7 +7,7 @@ what is known of them, that is, which images share a repository URL:
   grouped   each kind is one entry
   half      a random half of the kinds, A, are entries; the images of the others, B, are entries of their own
   threes    entries of three images of a kind
-  none      each image is an entry of its own
+  none      each image is its own entry
   shuffled  the entries are noise
   growing   a random third of the kinds, B, comes after a finetune without it, and another finetune follows
 

@@ -1,4 +1,4 @@
-"""Read a request's body: decompressed, limited, and not before the handler asks for it."""
+"""Read a request's body when the handler asks for it, decompressed and within limits."""
 
 import zlib
 from collections.abc import AsyncIterator

@@ -69,7 +69,7 @@ def add_routes(application: web.Application, routes: Iterable[Route], pipeline: 
 
 
 def add_status_routes(application: web.Application, status: StatusHandlers, *, metrics: bool) -> None:
-    """Register the status routes, which need no key. metrics: include `/metrics`, as it has no port of its own."""
+    """Register the status routes, which need no key. metrics: also serve `/metrics` here."""
     application.router.add_get("/", status.about)
     application.router.add_get("/healthz", status.healthy)
     application.router.add_get("/readyz", status.ready)

@@ -84,7 +84,7 @@ class LocalCollection:
 
     @property
     def kills_readers(self) -> bool:
-        """Whether readers keep dying on this collection. It must then have a reader of its own."""
+        """Whether readers keep dying on this collection. It must then get its own reader."""
         return self._reader_deaths >= MAX_READER_DEATHS
 
     def record_counts(self, counts: Counts) -> None:
