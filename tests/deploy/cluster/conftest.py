@@ -1,6 +1,8 @@
 """A real API server, prepared like an operator's: custom resources, and a namespace that enforces Pod Security."""
 
 import os
+import subprocess
+import time
 import uuid
 from collections.abc import Iterator
 
@@ -15,6 +17,8 @@ CUSTOM_RESOURCES = (
     *("scaledobjects.keda.sh", "httproutes.gateway.networking.k8s.io"),
 )
 
+ESTABLISHED_SECONDS = 30
+
 
 @pytest.fixture(scope="session", autouse=True)
 def custom_resources() -> None:
@@ -26,8 +30,15 @@ def custom_resources() -> None:
         applied = kubectl("apply", "--server-side", "-f", folder)
         assert applied.returncode == 0, applied.stderr
     names = [f"crd/{name}" for name in CUSTOM_RESOURCES]
-    waited = kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
+    deadline = time.monotonic() + ESTABLISHED_SECONDS
+    # `kubectl wait` fails at once for a definition so new that its status has no conditions yet.
+    while (waited := wait_until_established(names)).returncode and time.monotonic() < deadline:
+        time.sleep(0.2)
     assert waited.returncode == 0, f"{waited.stderr}KUBE_CRDS can name a folder with the missing definitions."
+
+
+def wait_until_established(names: list[str]) -> "subprocess.CompletedProcess[str]":
+    return kubectl("wait", "--for=condition=Established", f"--timeout={ESTABLISHED_SECONDS}s", *names)
 
 
 @pytest.fixture
