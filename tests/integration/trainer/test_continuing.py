@@ -13,6 +13,7 @@ from tests.integration.trainer.parts.adapters import finetuned, live, serve_inst
 from tests.integration.trainer.parts.image_host import ImageHost, picture
 from tests.integration.trainer.parts.pixel_embedder import DIMENSION, PixelEmbedder
 from tests.integration.workplace import Workplace
+from trainer.adapter import fit as learned_adapter
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -57,17 +58,23 @@ async def finetuned_with(
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def collection(trainers: Trainers, workplace: Workplace, known: list[tuple[str, str]]) -> int:
-    """A collection with the known objects, and a live adapter that was trained on them."""
+async def collection(
+    trainers: Trainers, workplace: Workplace, known: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> int:
+    """A collection with the known objects, whose adapter is still the PCA: the tests replace it."""
     created = await workplace.collections.create("coins")
-    quality = await finetuned_with(trainers, workplace, created, known)
-    assert (quality["adapter"], quality["continued"]) == ("learned", False), quality
+    with monkeypatch.context() as patch:
+        patch.setattr(learned_adapter, "MIN_IMAGES", 1_000_000)
+        await finetuned_with(trainers, workplace, created, known)
     return created
 
 
 async def test_training_continues_from_the_live_adapter_with_the_new_images(
-    trainers: Trainers, workplace: Workplace, objects: list[list[tuple[str, str]]], collection: int
+    trainers: Trainers, workplace: Workplace, objects: list[list[tuple[str, str]]], known: list[tuple[str, str]]
 ) -> None:
+    collection = await workplace.collections.create("coins")
+    quality = await finetuned_with(trainers, workplace, collection, known)
+    assert (quality["adapter"], quality["continued"]) == ("learned", False), quality
     rows = [row for each in objects[: KNOWN + CAME] for row in each]
     quality = await finetuned_with(trainers, workplace, collection, rows)
     assert (quality["adapter"], quality["continued"], quality["revision"]) == ("learned", True, 2), quality
