@@ -20,7 +20,7 @@ from trainer.index.base_vectors import Matrix, StoredVectors
 from trainer.learning.dataset import Labels
 from trainer.learning.pictures import same_pictures
 
-# Enough for half a million pairs, so that the top thousandth is known well.
+# Enough for half a million pairs, so that the top 0.1 % is measured well.
 SAMPLE = 1000
 QUANTILES = 1001
 # With fewer held-out images, the estimate of the best score is too uncertain.
@@ -38,7 +38,7 @@ class Calibration:
     async def run(self, vectors: StoredVectors, index: Index, projection: Projection) -> list[float]:
         """Return the quantiles, at QUANTILES equal steps from 0 to 1, of the scores between unrelated images.
 
-        index: the one that is being made. Images are unrelated if neither their objects nor their pictures are the
+        index: the index that is being built. Images are unrelated if neither their objects nor their pictures are the
         same. Empty without two such images.
         """
         sample = await vectors.sample(index, SAMPLE)
@@ -62,24 +62,24 @@ def unrelated_quantiles(tuned: Matrix, objects: Labels, pictures: Labels) -> lis
 
 
 def _objects(images: list[Image]) -> Labels:
-    """Return the object [n] of each image. One whose repository URL says nothing is an object of its own."""
+    """Return the object [n] of each image. An image without a distinctive repository URL is an object of its own."""
     spanning = spanning_object(np.array([object_number(image.repo_url) for image in images], dtype=np.int64))
     return np.array([object_of(image, spanning) for image in images], dtype=np.int64)
 
 
-def false_match_scores(best: Matrix, gallery: int, images: int) -> list[float]:
-    """Return the scores at FALSE_MATCH_RATES, falling. Empty if there are too few queries to measure them.
+def false_match_scores(best: Matrix, gallery_size: int, images: int) -> list[float]:
+    """Return the scores at FALSE_MATCH_RATES, in descending order. Empty if there are too few queries.
 
-    best: the best scores [q] of queries for something that is not among `gallery` images, made with an adapter that has
-    not learnt from them. images: of the collection. If it has more than the gallery, the best of as many is expected:
-    its distribution is that of the gallery's, to the power of the ratio.
+    best: the best score [q] of each of some queries without a relevant image, in a gallery of `gallery_size` images.
+    The adapter must not have been trained on these queries. images: the size of the collection. If it is larger than
+    the gallery, the distribution function of the best score is raised to the power of the ratio.
 
     A normal distribution is fitted to the Fisher transform of the upper half of the best scores, to extrapolate beyond
     the measured ones. The lower half is used as measured. Mean and deviation are raised by one standard error.
     """
     if len(best) < MIN_QUERIES:
         return []
-    ratio = max(images / max(gallery, 1), 1.0)
+    ratio = max(images / max(gallery_size, 1), 1.0)
     fisher = np.sort(np.arctanh(np.clip(best.astype(np.float64), -LARGEST, LARGEST)))
     shares = (np.arange(len(fisher)) + 0.5) / len(fisher)
     upper = shares >= 0.5

@@ -1,4 +1,4 @@
-"""The learned adapter: trained on the collection's groups and views, and adopted if the gate finds that it helps."""
+"""The learned adapter: trained on the collection's groups and views, and used if it passes the acceptance gate."""
 
 import asyncio
 from collections.abc import Callable
@@ -11,24 +11,24 @@ from catalog.vectors.projection import Projection
 from servicekit.telemetry.logs import get_logger
 from trainer.adapter.calibration import false_match_scores
 from trainer.adapter.pca import Fitted, Previous, PrincipalComponents, Report, Survey
-from trainer.adapter.process import LearnedHead, LearningFailed, Lesson, learn_apart
-from trainer.adapter.recheck import Reexamination
+from trainer.adapter.process import TrainedHead, TrainingFailed, TrainingInput, train_in_child
+from trainer.adapter.reevaluation import Reevaluation
 from trainer.adapter.sample import Sample
 from trainer.index.base_vectors import Matrix, StoredVectors
-from trainer.learning.dataset import MIN_IMAGES, Earlier, Mask
+from trainer.learning.dataset import MIN_IMAGES, EarlierHead, Mask
 from trainer.learning.directions import DIMENSION, accumulate, principal_directions
 
 log = get_logger(__name__)
 
-# An adapter is kept as it is if at most KEPT_SHARE of the rows are new to it. The training continues from it if at most
-# CONTINUED_SHARE of them are, and at least MIN_FRESH images: it can be tested only on images it was not trained on.
+# An adapter may be kept as it is if at most KEPT_SHARE of the rows are new to it. Training may continue from it if at
+# most CONTINUED_SHARE of them are, and at least MIN_FRESH images: only those can be used to evaluate it.
 KEPT_SHARE = 0.05
 CONTINUED_SHARE = 0.5
 MIN_FRESH = 40
 # Images per training step.
 IMAGES_PER_STEP = 4
 MIN_STEPS, MAX_STEPS = 400, 1500
-# Learning processes that may die before the PCA is used instead.
+# So many training processes may fail before the PCA is used instead.
 ATTEMPTS = 2
 NO_SCORES: Matrix = np.zeros(0, np.float32)
 LEARNED = ("learned", "learned_without_groups")
@@ -44,12 +44,12 @@ class LearnedAdapter:
         self._principal = PrincipalComponents(executor)
 
     async def fit(self, vectors: StoredVectors, dim: int, previous: Previous | None, report: Report) -> Fitted:
-        """See `Fit`. Learns from a bounded sample, and continues from the previous adapter if most rows are old."""
+        """See `Fit`. Trains on a bounded sample, and continues from the previous adapter if most rows are old."""
         if previous is not None and previous.changed <= KEPT_SHARE:
-            verdict = await Reexamination(self._executor, previous).run(vectors)
-            log.info("adapter_kept" if verdict.adopted else "adapter_not_kept", reason=verdict.reason)
-            if verdict.adopted:
-                return previous.kept(verdict.parts)
+            decision = await Reevaluation(self._executor, previous).run(vectors)
+            log.info("adapter_kept" if decision.adopted else "adapter_not_kept", reason=decision.reason)
+            if decision.adopted:
+                return previous.kept(decision.metrics)
             previous = None
         survey = await self._principal.survey(vectors, dim, report)
         moment, count = survey.moment, survey.images
@@ -62,14 +62,14 @@ class LearnedAdapter:
             reason = f"There are fewer than {MIN_IMAGES} images."
             return Fitted(Projection(pca), {"adapter": "pca", "reason": reason, "images": count})
         data = await loop.run_in_executor(self._executor, sample.training_set)
-        lesson = Lesson(data, pca, _earlier(previous, sample.fresh), _steps(len(data)), self._threads)
-        learned = await learned_apart(lesson, _in_rows(report, 2 * count))
-        log.info("adapter_learned", adapter=learned.quality["adapter"], reason=learned.quality["reason"])
-        if previous is not None and learned.quality["adapter"] == "kept":
-            return previous.kept(learned.quality["parts"])
-        matches = false_match_scores(learned.unrelated, learned.gallery, count)
-        quality = learned.quality | {"images": count, "sample": len(data), "false_match_scores": matches}
-        return Fitted(Projection(learned.head), quality)
+        given = TrainingInput(data, pca, _earlier(previous, sample.fresh), _steps(len(data)), self._threads)
+        trained = await train_or_fall_back(given, _in_rows(report, 2 * count))
+        log.info("adapter_learned", adapter=trained.quality["adapter"], reason=trained.quality["reason"])
+        if previous is not None and trained.quality["adapter"] == "kept":
+            return previous.kept(trained.quality["parts"])
+        matches = false_match_scores(trained.unrelated, trained.gallery_size, count)
+        quality = trained.quality | {"images": count, "sample": len(data), "false_match_scores": matches}
+        return Fitted(Projection(trained.head), quality)
 
     async def _gather(
         self, vectors: StoredVectors, survey: Survey, previous: Previous | None, report: Report
@@ -86,29 +86,29 @@ class LearnedAdapter:
         return sample
 
 
-async def learned_apart(lesson: Lesson, report: Callable[[float], None]) -> LearnedHead:
-    """Train in a child process. If it fails twice, for lack of memory for example, return the PCA."""
+async def train_or_fall_back(given: TrainingInput, report: Callable[[float], None]) -> TrainedHead:
+    """Train in a child process. If it fails ATTEMPTS times, for lack of memory for example, return the PCA."""
     reason = ""
     for _ in range(ATTEMPTS):
         try:
-            return await learn_apart(lesson, report)
-        except LearningFailed as error:
+            return await train_in_child(given, report)
+        except TrainingFailed as error:
             reason = str(error)
             log.warning("learning_failed", reason=reason)
-    return LearnedHead(lesson.pca, {"adapter": "pca", "reason": reason, "steps": 0, "parts": {}}, NO_SCORES, 0)
+    return TrainedHead(given.pca, {"adapter": "pca", "reason": reason, "steps": 0, "parts": {}}, NO_SCORES, 0)
 
 
-def _earlier(previous: Previous | None, fresh: Mask) -> Earlier | None:
-    """Return the head to continue from, if there is one. A PCA was not trained, so it is computed again."""
+def _earlier(previous: Previous | None, fresh: Mask) -> EarlierHead | None:
+    """Return the head to continue from, or None. A PCA was not trained, so it is computed again."""
     if previous is None or previous.changed > CONTINUED_SHARE or fresh.sum() < MIN_FRESH:
         return None
     if previous.fitted.quality.get("adapter") not in LEARNED:
         return None
-    return Earlier(previous.fitted.projection.matrix, fresh)
+    return EarlierHead(previous.fitted.projection.matrix, fresh)
 
 
 def _in_rows(report: Report, rows: int) -> Callable[[float], None]:
-    """Turn a report of rows into a report of shares, 0 to 1, of so many rows."""
+    """Return a receiver of shares, 0 to 1, that reports them as shares of `rows`."""
     reported = 0
 
     def share_done(share: float) -> None:

@@ -17,7 +17,7 @@ from trainer.index.base_vectors import StoredVectors
 from trainer.learning.dataset import MAX_GROUP_SHARE, Labels
 from trainer.learning.directions import DIMENSION, Moment, accumulate, principal_directions
 
-# A fit reads the rows twice, and then learns for about as long as that takes.
+# A fit reads the rows twice. The training after it takes about as long as both.
 PASSES = 4
 
 # Receives the number of rows that were read.
@@ -26,7 +26,7 @@ Report = Callable[[int], None]
 
 @dataclass(frozen=True)
 class Fitted:
-    """An adapter. quality: figures to store with the index, as JSON holds them."""
+    """An adapter. quality: metrics and facts to store with the index, as JSON stores them."""
 
     projection: Projection
     quality: dict[str, object] = field(default_factory=dict)
@@ -36,8 +36,8 @@ class Fitted:
 class Previous:
     """The adapter that serves the collection now. images: rows of the revision that is finetuned.
 
-    revision: the one that it learnt from. changed: the share of the rows, 0 to 1, that came or changed since. unseen:
-    some of those rows.
+    revision: the one that it was trained on. changed: the share of the rows, 0 to 1, that were added or changed since.
+    unseen: some of those rows.
     """
 
     fitted: Fitted

@@ -16,7 +16,7 @@ class Sample:
     """Collects whole objects to train on, page by page, until the sample is full."""
 
     def __init__(self, images: int, revision: int, spanning: int | None) -> None:
-        """images: of the collection. revision: the last one that was learnt from, 0 for none.
+        """images: the size of the collection. revision: the last one that was trained on, 0 for none.
 
         spanning: the number of the object that spans most of the collection, if there is one.
         """
@@ -38,7 +38,7 @@ class Sample:
         return np.array(self._fresh, dtype=bool)
 
     def rows(self, images: list[Image]) -> list[int]:
-        """Return which of the images belong to the sample, as long as there is room."""
+        """Return the positions of the images that belong to the sample, until it is full."""
         room = MAX_SAMPLE - len(self)
         limit = self._share * 2**63
         wanted = [row for row, image in enumerate(images) if object_of(image, self._spanning) < limit]
@@ -55,7 +55,7 @@ class Sample:
             self.views.append(normalised(views))
 
     def training_set(self) -> TrainingSet:
-        """Return the sample as a training set. It frees the sample's own vectors page by page."""
+        """Return the sample as a training set. The sample's own vectors are freed on the way."""
         size = self._vectors[0].shape[1]
         vectors = np.empty((len(self._groups), size), np.float16)
         row = 0

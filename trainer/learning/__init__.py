@@ -1,1 +1,1 @@
-"""Training and evaluation: arrays in, a projection and its measured quality out. Uses neither database nor network."""
+"""Training and evaluation: arrays in, a projection and its quality out. Uses no database and no network."""

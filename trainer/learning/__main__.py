@@ -1,7 +1,8 @@
-"""`python -m trainer.learning PARENT LESSON`: learn an adapter's head, for the trainer that started it.
+"""`python -m trainer.learning PARENT INPUT`: train an adapter's head for the trainer that started this process.
 
-LESSON is the descriptor of an open file. Every frame to the parent has the share done, 0 to 1, as its header; the last
-one has the quality, the head's columns and the gallery there, and the head and the unrelated scores as its body.
+INPUT is the descriptor of an open file with the training input. The header of each frame to the parent is the share
+done, 0 to 1. In the last frame it has the quality, the head's columns and the gallery's size, and the body has the head
+and the scores of the held-out images without a relevant image.
 """
 
 import json
@@ -12,28 +13,28 @@ from typing import IO
 import torch
 
 from servicekit.process.parent_link import ParentLink
-from trainer.adapter.process import Lesson
+from trainer.adapter.process import TrainingInput
 from trainer.learning.head import Hyperparameters
-from trainer.learning.train import learn
+from trainer.learning.train import train_adapter
 
 
-def main(given: IO[bytes], parent: ParentLink) -> None:
-    """Learn from a lesson, and send the head with its quality."""
-    given.seek(0)
-    lesson = Lesson.load(given)
-    torch.set_num_threads(lesson.threads)
+def main(file: IO[bytes], parent: ParentLink) -> None:
+    """Train on the input in a file, and send the head and its quality to the parent."""
+    file.seek(0)
+    given = TrainingInput.load(file)
+    torch.set_num_threads(given.threads)
     torch.use_deterministic_algorithms(True)
 
     def report(share: float) -> None:
         parent.send(json.dumps(round(share, 4)).encode())
 
-    learned = learn(lesson.data, lesson.pca, lesson.earlier, Hyperparameters(steps=lesson.steps), report)
-    answer = {"quality": learned.quality(), "columns": learned.head.shape[1], "gallery": learned.gallery}
-    body = learned.head.astype("<f4").tobytes() + learned.unrelated.astype("<f4").tobytes()
-    parent.send(json.dumps(answer).encode(), body)
+    result = train_adapter(given.data, given.pca, given.earlier, Hyperparameters(steps=given.steps), report)
+    header = {"quality": result.quality(), "columns": result.head.shape[1], "gallery_size": result.gallery_size}
+    body = result.head.astype("<f4").tobytes() + result.unrelated.astype("<f4").tobytes()
+    parent.send(json.dumps(header).encode(), body)
 
 
 if __name__ == "__main__":
     link = ParentLink.open(int(sys.argv[1]))
-    with os.fdopen(int(sys.argv[2]), "rb") as lesson_file:
-        main(lesson_file, link)
+    with os.fdopen(int(sys.argv[2]), "rb") as input_file:
+        main(input_file, link)

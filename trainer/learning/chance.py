@@ -1,26 +1,26 @@
-"""A permutation test of whether groups mean anything: their similarity in the frozen space, before any training."""
+"""Permutation test: are the images of a group more similar in the frozen space than by chance?"""
 
 import numpy as np
 
 from trainer.learning.dataset import UNGROUPED, Labels, Mask, Matrix, TrainingSet
 
-# Images that are tested, whole groups at a time.
+# The most images in a test. Groups are tested as a whole.
 MAX_TESTED = 2000
 PERMUTATIONS = 100
 # Standard deviations above chance. Noise reaches this once in 30,000 tests.
 MIN_SCORE = 4.0
 
 
-def groups_mean_something(data: TrainingSet, seed: int = 0) -> bool:
-    """Return whether images of a group are closer in the frozen space than images of shuffled groups."""
+def groups_are_meaningful(data: TrainingSet, seed: int = 0) -> bool:
+    """Return whether images of a group are more similar in the frozen space than images of shuffled groups."""
     return group_score(data, seed) >= MIN_SCORE
 
 
 def group_score(data: TrainingSet, seed: int = 0) -> float:
-    """Return how many standard deviations the similarity within groups lies above that of shuffled groups.
+    """Return how many standard deviations the similarity within groups is above that within shuffled groups.
 
-    Images of the same picture say nothing about a group, so each picture counts once in a group. 0 without groups of
-    two pictures or more.
+    Images of the same picture are similar whatever the groups mean, so each picture counts once in a group. Returns 0
+    if no group has two pictures.
     """
     random = np.random.default_rng(seed)
     rows = _tested(data, random)
@@ -38,13 +38,13 @@ def group_score(data: TrainingSet, seed: int = 0) -> float:
 
 
 def _tested(data: TrainingSet, random: np.random.Generator) -> Labels:
-    """Return images of whole groups, one of each picture in a group."""
+    """Return the images to test: whole groups, with one image of each picture."""
     rows = np.flatnonzero(data.groups != UNGROUPED)
     _, first = np.unique(np.stack([data.groups[rows], data.pictures[rows]]), axis=1, return_index=True)
     rows = rows[np.sort(first)]
     names, inverse, counts = np.unique(data.groups[rows], return_inverse=True, return_counts=True)
     order = random.permutation(np.flatnonzero(counts > 1))
-    # At least two groups: a single one has nothing to be shuffled with.
+    # Shuffling needs at least two groups.
     chosen = order[np.cumsum(counts[order]) <= max(MAX_TESTED, int(counts[order[:2]].sum()))]
     mask: Mask = np.zeros(len(names), dtype=bool)
     mask[chosen] = True

@@ -11,16 +11,16 @@ UnitVectors = npt.NDArray[np.float16] | Matrix
 Labels = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
-# A group that covers a larger share of a collection than this is not treated as an object.
+# A group with a larger share of the collection than this is not treated as an object.
 MAX_GROUP_SHARE = 0.5
 UNGROUPED = -1
-# With fewer images than this nothing can be measured, so no adapter is trained.
+# With fewer images than this no evaluation is possible, so no adapter is trained.
 MIN_IMAGES = 40
 
 
 @dataclass(frozen=True)
-class Earlier:
-    """A head [dim, d] from an earlier training. fresh: bool [n], the images that it was not trained on."""
+class EarlierHead:
+    """A head [dim, d] from an earlier finetune. fresh: bool [n], the images that it was not trained on."""
 
     head: Matrix
     fresh: Mask
@@ -31,7 +31,7 @@ class TrainingSet:
     """A sample of n images.
 
     vectors: [n, dim], the unit base vectors. groups: int64 [n]; images with the same number show the same object, and
-    UNGROUPED ones belong to no known object. views: [m, v, dim], the unit vectors of v augmented views of m of the
+    the object of an UNGROUPED image is unknown. views: [m, v, dim], the unit vectors of v augmented views of m of the
     images. viewed: int64 [m], which images those are. pictures: int64 [n]; images with the same number are equal or
     nearly equal.
     """
@@ -72,7 +72,7 @@ class TrainingSet:
 
 
 def usable_groups(groups: Labels) -> Labels:
-    """Return the groups [n] without groups of one image and without a group that spans most of the collection."""
+    """Return the groups [n]. UNGROUPED replaces those of one image and the one that spans most of the collection."""
     names, inverse, counts = np.unique(groups, return_inverse=True, return_counts=True)
     usable = (names != UNGROUPED) & (counts > 1) & (counts <= MAX_GROUP_SHARE * max(len(groups), 1))
     return np.where(usable[inverse], groups, UNGROUPED)

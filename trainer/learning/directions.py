@@ -24,7 +24,7 @@ def principal_directions(moment: Moment, count: int) -> Matrix:
 def accumulate(moment: Moment, vectors: Matrix) -> None:
     """Add vectors [n, dim], scaled to length 1, to the second moment [dim, dim]."""
     unit = normalised(vectors)
-    # Single precision is enough for the product of a page, but not for the sum of a million pages.
+    # Single precision is enough for the product within a page, but not for the sum over a million pages.
     moment += unit.T @ unit
 
 

@@ -1,96 +1,80 @@
-"""How well a space retrieves: recall@k and mAP over queries."""
+"""Evaluation: how well several spaces retrieve the images of held-out queries."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from collections import defaultdict
 
 import numpy as np
-import numpy.typing as npt
 
-from trainer.learning.dataset import Labels, Matrix
+from catalog.vectors.projection import normalised
+from trainer.learning.dataset import Matrix, UnitVectors
+from trainer.learning.holdout import GROUPS_SEEN, GROUPS_UNSEEN, VIEWS, Holdout
+from trainer.learning.retrieval import EXCLUDED, Retrieval, rank
 
-DEPTH = 10
-QUERY_BLOCK = 64
-# Up to this many correct images, counting the rank of each is faster than sorting.
-FEW = 12
-# Below every cosine.
-LEFT_OUT = -2.0
-
-Figures = npt.NDArray[np.float64]
-Scores = npt.NDArray[np.float32]
-NONE: Labels = np.zeros(0, dtype=np.int64)
+# By the name of the query set.
+Results = dict[str, Retrieval]
 
 
-@dataclass(frozen=True)
-class Retrieval:
-    """For each query: average precision, average precision at 10, and whether the first 1 or 10 hits are correct."""
+class Evaluation:
+    """The retrieval results of several named spaces on the held-out queries of all folds."""
 
-    average_precision: Figures
-    average_precision_at_10: Figures
-    recall_at_1: Figures
-    recall_at_10: Figures
+    def __init__(self, grouped: float) -> None:
+        """grouped: the share, 0 to 1, of the images that have a group. It is the weight of queries about groups."""
+        self._results: dict[str, dict[str, list[Retrieval]]] = defaultdict(lambda: defaultdict(list))
+        self._grouped = grouped
 
-    @classmethod
-    def join(cls, several: "Sequence[Retrieval]") -> "Retrieval":
-        """Return the queries of several retrievals as one."""
-        joined = (np.concatenate([getattr(each, field.name) for each in several]) for field in fields(cls))
-        return cls(*joined)
+    def add(self, holdout: Holdout, space: str, projection: Matrix | None) -> None:
+        """Run the queries of one fold in the space of a projection [dim, d], or in the frozen space (None)."""
+        gallery = _projected(holdout.gallery, projection)
+        for query_set in holdout.query_sets:
+            queries = _projected(query_set.vectors, projection)
+            found = rank(queries, gallery, query_set.relevant, query_set.excluded)
+            self._results[space][query_set.name].append(found)
 
-    def figures(self) -> dict[str, Figures]:
-        """Return each query's part of mAP, mAP@10, recall@1 and recall@10."""
+    def results(self, space: str) -> Results:
+        """Return the results of a space by query set."""
+        return {name: Retrieval.join(folds) for name, folds in self._results[space].items()}
+
+    def gain(self, candidate: str, baseline: str) -> tuple[float, float]:
+        """Return the change of mAP from `baseline` to `candidate` over all query sets, and its standard error."""
+        before, after = self.results(baseline), self.results(candidate)
+        changes = {name: after[name].average_precision - before[name].average_precision for name in after}
+        weights = self._weights(list(changes))
+        mean = sum(weights[name] * float(change.mean()) for name, change in changes.items())
+        variance = sum(weights[name] ** 2 * float(change.var()) / len(change) for name, change in changes.items())
+        return mean, variance**0.5
+
+    def _weights(self, names: list[str]) -> dict[str, float]:
+        """Return the weight of each query set in the gain.
+
+        Views weigh as much as groups. Seen and unseen groups share their weight by how many images have a group.
+        Neighbourhoods are a constraint and no objective, so they have no weight.
+        """
+        share = {VIEWS: 1.0, GROUPS_SEEN: self._grouped, GROUPS_UNSEEN: 1 - self._grouped}
+        weights = {name: share.get(name, 0.0) for name in names}
+        total = sum(weights.values())
+        return {name: weight / total for name, weight in weights.items()} if total else dict.fromkeys(names, 0.0)
+
+    def summary(self, *baselines: str, candidate: str) -> dict[str, dict[str, object]]:
+        """Return each query set's size and the metrics of each space in it. The candidate is called "adapter"."""
+        spaces = {**{space: self.results(space) for space in baselines}, "adapter": self.results(candidate)}
         return {
-            "map": self.average_precision,
-            "map_at_10": self.average_precision_at_10,
-            "recall_at_1": self.recall_at_1,
-            "recall_at_10": self.recall_at_10,
+            name: {
+                "queries": len(result.average_precision),
+                **{space: results[name].means() for space, results in spaces.items()},
+            }
+            for name, result in spaces["adapter"].items()
         }
 
-    def means(self) -> dict[str, float]:
-        """Return mAP, mAP@10, recall@1 and recall@10 over the queries."""
-        return {metric: round(float(values.mean()), 4) for metric, values in self.figures().items()}
+
+def best_unrelated(holdout: Holdout, projection: Matrix) -> Matrix:
+    """Return the best score [q] of each held-out image among the images that are unrelated to it."""
+    gallery = _projected(holdout.gallery, projection)
+    scores = _projected(holdout.unrelated.vectors, projection) @ gallery.T
+    for row, excluded in zip(scores, holdout.unrelated.excluded, strict=True):
+        row[excluded] = EXCLUDED
+    best: Matrix = scores.max(axis=1, initial=EXCLUDED)
+    return best
 
 
-def retrieve(queries: Matrix, answers: Labels, database: Matrix, labels: Labels) -> Retrieval:
-    """Rank the database for each query by cosine similarity, where images with the query's label are correct.
-
-    queries: unit vectors [q, d]; answers: the right label [q] for each; database: unit vectors [n, d] with labels [n].
-    """
-    right = [np.flatnonzero(labels == answer) for answer in answers]
-    return rank(queries, database, right, [NONE] * len(queries))
-
-
-def rank(queries: Matrix, database: Matrix, right: Sequence[Labels], ignored: Sequence[Labels]) -> Retrieval:
-    """Rank the database for each query by cosine similarity.
-
-    queries: unit vectors [q, d]; database: unit vectors [n, d]; right, ignored: for each query the positions in the
-    database that are right, and those that are left out of the ranking. Average precision at 10 is divided by
-    min(number of right ones, 10), so that 1 can be reached.
-    """
-    figures = []
-    for start in range(0, len(queries), QUERY_BLOCK):
-        scores = queries[start : start + QUERY_BLOCK] @ database.T
-        for row, found in enumerate(scores):
-            number = start + row
-            figures.append(_figures(found, right[number], ignored[number]))
-    return Retrieval(*np.array(figures, dtype=np.float64).reshape(-1, len(fields(Retrieval))).T)
-
-
-def _figures(scores: Scores, right: Labels, ignored: Labels) -> tuple[float, float, float, float]:
-    """Return AP, AP@10, recall@1 and recall@10 of one query. `scores` is overwritten.
-
-    Only the ranks of the correct images are computed, because sorting the whole ranking takes ten times as long. Among
-    equal scores, the correct image comes last.
-    """
-    found = np.sort(scores[right])[::-1]
-    if not len(found):
-        return 0.0, 0.0, 0.0, 0.0
-    scores[right] = LEFT_OUT
-    scores[ignored] = LEFT_OUT
-    if len(found) <= FEW:
-        ahead = np.array([np.count_nonzero(scores >= score) for score in found])
-    else:
-        ahead = len(scores) - np.searchsorted(np.sort(scores), found, side="left")
-    number = np.arange(1, len(found) + 1)
-    places = ahead + number
-    precision = number / places
-    at_depth = precision[places <= DEPTH].sum() / min(len(found), DEPTH)
-    return precision.mean(), at_depth, float(places[0] == 1), float(places[0] <= DEPTH)
+def _projected(vectors: UnitVectors, projection: Matrix | None) -> Matrix:
+    unit = vectors.astype(np.float32)
+    return normalised(unit if projection is None else unit @ projection)

@@ -1,4 +1,4 @@
-"""The adapter's training: a linear head on the frozen backbone, starting from the PCA."""
+"""Training of the head: a linear map on top of the frozen backbone, starting from the PCA or an earlier head."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -12,17 +12,17 @@ from trainer.learning.losses import NEAR_IDENTICAL, contrastive, frozen_pull
 
 # Receives the number of finished steps and the current head [dim, d]. Returning False ends the training.
 Observer = Callable[[int, Matrix], bool]
-# At least this share of a batch has views, however few images of the sample have them.
+# At least this share of a batch are images with views, however few of the sample have them.
 MIN_VIEWED_SHARE = 0.5
 
 
 @dataclass(frozen=True)
 class Hyperparameters:
-    """The settings of a training. They are stored with the adapter.
+    """The settings of a training run. They are stored with the adapter.
 
-    view_weight, group_weight: of an image's views and of its group's other images in the contrastive loss.
-    pull_weight: how strongly pairs in which at least one image has no group are held to the frozen space.
-    group_pull_weight: the same for pairs of images of two different groups.
+    view_weight, group_weight: weights of an image's views and of its group's other images in the contrastive loss.
+    pull_weight: weight of the pull for pairs in which at least one image has no group. group_pull_weight: weight of the
+    pull for pairs of images of two different groups.
     """
 
     steps: int = 400
@@ -41,14 +41,14 @@ class Hyperparameters:
 
 
 def checkpoints(steps: int) -> list[int]:
-    """Return the steps after which the gate examines a training: halfway and at the end."""
+    """Return the steps after which a training run is evaluated: halfway and at the end."""
     return sorted({max(steps // 2, 1), steps})
 
 
 def train_head(data: TrainingSet, start: Matrix, parameters: Hyperparameters, observe: Observer) -> Matrix:
-    """Train a head [dim, d] from `start`. The result is deterministic for a seed and a number of threads.
+    """Return a head [dim, d] trained from `start`. Deterministic for a seed and a number of threads.
 
-    observe is called at the checkpoints.
+    observe is called at each checkpoint.
     """
     batches = _Batches(data, parameters)
     head = torch.from_numpy(start.copy()).requires_grad_(True)
@@ -89,7 +89,7 @@ class _Batches:
         """Return the loss of the next batch."""
         images, views = self._draw()
         unit = self._vectors[images].float()
-        # Rows of the batch: all images, then one view each of the first of them.
+        # Rows of the batch: all images, then one view for each of the first ones.
         shown = torch.cat([torch.arange(len(images)), torch.arange(len(views))])
         tuned = normalize(torch.cat([unit, views.float()]) @ head, dim=1)
         similarity, frozen = tuned @ tuned.T, unit @ unit.T
@@ -99,26 +99,26 @@ class _Batches:
         alike = (frozen > NEAR_IDENTICAL) & ~same_group
         targets = self._targets(same_picture[shown][:, shown], same_group[shown][:, shown], groups[shown])
         ignored = alike[shown][:, shown].fill_diagonal_(fill_value=True)
-        drawn = contrastive(similarity, targets, ignored, self._parameters.temperature)
+        contrast = contrastive(similarity, targets, ignored, self._parameters.temperature)
         count = len(images)
-        return drawn + frozen_pull(similarity[:count, :count], frozen, self._pull(same_group, groups))
+        return contrast + frozen_pull(similarity[:count, :count], frozen, self._pull(same_group, groups))
 
     def _targets(self, same_picture: torch.Tensor, same_group: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
-        """Return each row's target weights [b, b]: its other views and its group share one weight each."""
+        """Return each row's target weights [b, b]: one weight divided among its views, one among its group."""
         view = same_picture.float().fill_diagonal_(0.0)
         group = same_group.float().fill_diagonal_(0.0)
         group_weight = self._parameters.group_weight * (groups != UNGROUPED).float()[:, None]
         return self._parameters.view_weight * _shared(view) + group_weight * _shared(group)
 
     def _pull(self, same_group: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
-        """Return how firmly each pair of images [m, m] is held to the frozen space."""
+        """Return the weight [m, m] of the pull for each pair of images."""
         grouped = groups != UNGROUPED
         both = grouped[:, None] & grouped[None]
         weights = torch.where(both, self._parameters.group_pull_weight, self._parameters.pull_weight)
         return weights.masked_fill(same_group, 0.0)
 
     def _draw(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Draw images, none twice, and one view each of the first of them."""
+        """Draw images without replacement, and one view for each of the first ones."""
         rows = torch.randperm(len(self._viewed), generator=self._random)[: self._pairs]
         choice = torch.randint(max(self._views.shape[1], 1), (len(rows),), generator=self._random)
         room = self._parameters.batch_size - 2 * len(rows)

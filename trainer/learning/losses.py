@@ -2,13 +2,13 @@
 
 An image is pulled towards its views (InfoNCE; van den Oord et al., 2018) and towards the other images of its group
 (supervised contrastive loss; Khosla et al., 2020, L_out). Both terms share their negatives, so they are one
-cross-entropy towards weighted targets. All other pairs are held to their similarity in the frozen space (relational
-distillation; Park et al., 2019), so that the adapter preserves similarities that no label covers.
+cross-entropy towards weighted targets. A regularisation term, the pull, keeps the similarity of all other pairs as it
+is in the frozen space (relational distillation; Park et al., 2019), so that the adapter preserves what no label covers.
 """
 
 import torch
 
-# Images more alike than this in the frozen space may show the same thing. They are never pushed apart.
+# Images with a higher similarity than this in the frozen space may show the same object. They are never negatives.
 NEAR_IDENTICAL = 0.95
 VERY_SMALL = -1e9
 
@@ -18,9 +18,9 @@ def contrastive(
 ) -> torch.Tensor:
     """Return the cross-entropy between target weights and the softmax of the similarities, averaged over all rows.
 
-    similarity: cosines [b, b] in the tuned space. targets: weights [b, b], 0 or more; a row without any adds nothing.
-    ignored: bool [b, b], pairs that are neither drawn together nor pushed apart, the diagonal included. A low
-    temperature emphasises the most similar negatives.
+    similarity: cosines [b, b] in the tuned space. targets: weights [b, b], not negative; a row of zeros adds nothing.
+    ignored: bool [b, b], pairs that are neither positives nor negatives, including the diagonal. A low temperature
+    emphasises the most similar negatives.
     """
     scores = (similarity / temperature).masked_fill(ignored, VERY_SMALL)
     weights = targets.sum(dim=1)
@@ -28,9 +28,9 @@ def contrastive(
 
 
 def frozen_pull(similarity: torch.Tensor, frozen: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Return the weighted mean squared change of cosine similarity.
+    """Return the weighted mean squared difference between two matrices of cosine similarities.
 
-    similarity, frozen: cosines [b, b] in the tuned and in the frozen space. weights: [b, b]; pairs with weight 0 are
-    free.
+    similarity, frozen: cosines [b, b] in the tuned and in the frozen space. weights: [b, b]; pairs with weight 0 do not
+    count.
     """
     return (weights * (similarity - frozen).square()).sum() / (weights > 0).sum().clamp(min=1)

@@ -1,12 +1,12 @@
-"""Pictures: equal and nearly equal images count as one when a finetune learns, evaluates and calibrates."""
+"""Pictures: near-duplicate images count as one in training, evaluation and calibration."""
 
 import numpy as np
 
 from trainer.learning.dataset import Labels, Matrix, UnitVectors
 
-# Cosine similarity in the frozen space above which two images are the same picture, resized or compressed again.
+# Above this cosine similarity in the frozen space, two images are the same picture, resized or compressed again.
 SAME_PICTURE = 0.98
-# Up to this many images all pairs are compared. Beyond, only those that fall on the same side of random planes.
+# Up to this many images, all pairs are compared. Above, only pairs on the same side of all random planes.
 ALL_PAIRS = 4000
 PLANES = 16
 BLOCK = 256
@@ -15,8 +15,8 @@ BLOCK = 256
 def same_pictures(vectors: UnitVectors) -> Labels:
     """Return for each unit vector [n, dim] the position of the first image that shows the same picture, int64 [n].
 
-    Pictures do not chain: an image joins another only if it is that close to it. Above ALL_PAIRS images, some near
-    copies may be missed; equal ones are not.
+    Near-duplicates are not chained: every image is similar enough to the first image of its picture. Above ALL_PAIRS
+    images some near-duplicates may be missed, but no equal images.
     """
     pictures = np.arange(len(vectors), dtype=np.int64)
     if len(vectors) <= ALL_PAIRS:
@@ -32,7 +32,7 @@ def same_pictures(vectors: UnitVectors) -> Labels:
 
 
 def _sides(vectors: UnitVectors) -> Labels:
-    """Return for each vector a number [n] that says on which side of each plane it lies."""
+    """Return for each vector a number [n] whose bits say on which side of each plane it is."""
     dim = vectors.shape[1]
     mean = vectors[:: max(len(vectors) // ALL_PAIRS, 1)].astype(np.float32).mean(axis=0)
     planes = np.random.default_rng(0).normal(size=(dim, PLANES)).astype(np.float32)
@@ -44,7 +44,7 @@ def _sides(vectors: UnitVectors) -> Labels:
 
 
 def _join(vectors: UnitVectors, rows: Labels, pictures: Labels) -> None:
-    """Let each of the rows, which rise, join the first picture among them that it shows."""
+    """Set the picture of each of the rows, in ascending order, to the first row that is similar enough."""
     chosen: Matrix = vectors[rows].astype(np.float32)
     free = np.ones(len(rows), dtype=bool)
     for start in range(0, len(rows), BLOCK):

@@ -17,27 +17,28 @@ from trainer.adapter import fit as learned_adapter
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
-# Of the first kind, of which some are known at first, and of another kind.
+# Objects of one kind that are known at first and that are added later, objects of another kind, and images of each.
 KNOWN, CAME, OTHERS, EACH = 10, 7, 6, 10
-TELLING, LOUD = 4, 24
+# The first NUMBERS numbers of a vector are not 0. SIGNAL of them say which object the image shows.
+SIGNAL, NUMBERS = 4, 24
 
 
 def show(embedder: PixelEmbedder, number: int, first: int) -> None:
-    """Has a picture show its object: TELLING numbers from `first` on say which, the LOUD others say nothing."""
+    """Set the vector of a picture: SIGNAL numbers from `first` on say which object it shows, the others are noise."""
     random = np.random.default_rng(number)
     vector = np.zeros(DIMENSION)
-    vector[:LOUD] = 1.2 * random.normal(size=LOUD)
-    which = np.random.default_rng(10_000 + number // EACH).normal(size=TELLING)
-    vector[first : first + TELLING] = which + 0.1 * random.normal(size=TELLING)
+    vector[:NUMBERS] = 1.2 * random.normal(size=NUMBERS)
+    which = np.random.default_rng(10_000 + number // EACH).normal(size=SIGNAL)
+    vector[first : first + SIGNAL] = which + 0.1 * random.normal(size=SIGNAL)
     embedder.vectors[hashlib.sha256(picture(number)).hexdigest()] = vector.astype("<f4")
 
 
 @pytest.fixture
 def objects(host: ImageHost, embedder: PixelEmbedder) -> list[list[tuple[str, str]]]:
-    """Rows by object: KNOWN and CAME of one kind, and OTHERS that other numbers tell apart."""
+    """Rows by object: KNOWN and CAME of one kind, and OTHERS whose signal is in other numbers."""
     count = KNOWN + CAME + OTHERS
     for number in range(count * EACH):
-        show(embedder, number, 0 if number < (KNOWN + CAME) * EACH else LOUD - TELLING)
+        show(embedder, number, 0 if number < (KNOWN + CAME) * EACH else NUMBERS - SIGNAL)
     urls = host.picture_urls(count * EACH)
     return [
         [(url, f"https://repository.example/{number}") for url in urls[number * EACH : (number + 1) * EACH]]
@@ -87,8 +88,8 @@ async def test_training_continues_from_the_live_adapter_with_the_new_images(
 async def test_the_live_adapter_is_kept_if_training_does_not_improve_it(
     trainers: Trainers, workplace: Workplace, objects: list[list[tuple[str, str]]], collection: int
 ) -> None:
-    perfect = np.zeros((DIMENSION, LOUD), np.float32)
-    np.fill_diagonal(perfect, np.where(np.arange(LOUD) < TELLING, 1, 0.05))
+    perfect = np.zeros((DIMENSION, NUMBERS), np.float32)
+    np.fill_diagonal(perfect, np.where(np.arange(NUMBERS) < SIGNAL, 1, 0.05))
     await serve_instead(workplace, collection, perfect)
     rows = [row for each in objects[: KNOWN + CAME] for row in each]
     quality = await finetuned_with(trainers, workplace, collection, rows)
@@ -101,8 +102,8 @@ async def test_the_live_adapter_is_kept_if_training_does_not_improve_it(
 async def test_training_starts_over_if_the_live_adapter_harms_the_new_images(
     trainers: Trainers, workplace: Workplace, objects: list[list[tuple[str, str]]], collection: int
 ) -> None:
-    blind = np.zeros((DIMENSION, LOUD), np.float32)
-    np.fill_diagonal(blind, np.where(np.arange(LOUD) < LOUD - TELLING, 1, 0))
+    blind = np.zeros((DIMENSION, NUMBERS), np.float32)
+    np.fill_diagonal(blind, np.where(np.arange(NUMBERS) < NUMBERS - SIGNAL, 1, 0))
     await serve_instead(workplace, collection, blind)
     rows = [row for each in objects[:KNOWN] + objects[-OTHERS:] for row in each]
     quality = await finetuned_with(trainers, workplace, collection, rows)

@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 import pytest
 
-from trainer.adapter.fit import learned_apart
-from trainer.adapter.process import Lesson
+from trainer.adapter.fit import train_or_fall_back
+from trainer.adapter.process import TrainingInput
 from trainer.learning.dataset import TrainingSet
 
 IMAGES, DIMENSION = 90, 32
 
 
-def lesson() -> Lesson:
+def training_input() -> TrainingInput:
     """Fifteen objects of six images each, hard to tell apart, without views."""
     random = np.random.default_rng(0)
     groups = np.repeat(np.arange(15), 6)
     vectors = random.normal(size=(15, DIMENSION))[groups] + 2 * random.normal(size=(IMAGES, DIMENSION))
     unit = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
-    return Lesson(
+    return TrainingInput(
         TrainingSet(
             unit,
             groups,
@@ -60,7 +60,7 @@ async def test_a_finetune_succeeds_with_the_pca_if_the_training_set_does_not_fit
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
     try:
-        learned = await learned_apart(lesson(), lambda _: None)
+        learned = await train_or_fall_back(training_input(), lambda _: None)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert learned.head.shape == (DIMENSION, 8)
@@ -74,7 +74,7 @@ async def test_training_is_retried_once_if_its_process_dies(
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     killed = kill_as_they_start(monkeypatch, kills)
-    learned = await learned_apart(lesson(), lambda _: None)
+    learned = await train_or_fall_back(training_input(), lambda _: None)
     assert len(killed) == kills
     assert learned.head.shape == (DIMENSION, 8)
     assert reason in str(learned.quality["reason"])

@@ -1,4 +1,4 @@
-"""The sample that is learnt from: whole objects, and images without a telling object one by one."""
+"""The training sample: whole objects, and individual images if their repository URL says nothing."""
 
 import numpy as np
 import pytest

@@ -5,7 +5,7 @@ import pytest
 
 from catalog.vectors.projection import normalised
 from trainer.learning import pictures as module
-from trainer.learning.chance import group_score, groups_mean_something
+from trainer.learning.chance import group_score, groups_are_meaningful
 from trainer.learning.dataset import UNGROUPED, Labels, Matrix, TrainingSet
 from trainer.learning.holdout import VIEWS, folds
 from trainer.learning.pictures import same_pictures
@@ -45,20 +45,20 @@ def test_photographs_in_two_entries_are_found_by_their_views() -> None:
     vectors = np.tile(photographs(60), (2, 1))
     data = training_set(vectors, np.full(120, UNGROUPED))
     for split in folds(data, np.ones(120, dtype=bool), 0):
-        (views,) = (part for part in split.parts if part.name == VIEWS)
-        for right in views.right:
-            assert len(right) == 2
-        # Neither record of a question is learnt from.
-        learnt = {row.tobytes() for row in split.training.vectors}
-        asked = {split.database[right[0]].tobytes() for right in views.right}
-        assert not learnt & asked
+        (views,) = (query_set for query_set in split.query_sets if query_set.name == VIEWS)
+        for relevant in views.relevant:
+            assert len(relevant) == 2
+        # Neither row of a query's picture is trained on.
+        trained = {row.tobytes() for row in split.training.vectors}
+        queries = {split.gallery[relevant[0]].tobytes() for relevant in views.relevant}
+        assert not trained & queries
 
 
 @pytest.mark.parametrize("size", [2, 3, 5, 20])
 @pytest.mark.parametrize("seed", range(8))
 def test_shuffled_groups_are_meaningless(seed: int, size: int) -> None:
     groups = np.random.default_rng(seed).permutation(np.arange(200) // size)
-    assert not groups_mean_something(training_set(photographs(200, seed), groups))
+    assert not groups_are_meaningful(training_set(photographs(200, seed), groups))
 
 
 @pytest.mark.parametrize("size", [2, 3, 5, 20])
@@ -67,7 +67,7 @@ def test_genuine_groups_are_meaningful(seed: int, size: int) -> None:
     groups = np.arange(200) // size
     centres = photographs(200, seed)[groups]
     vectors = normalised(centres + photographs(200, seed + 100))
-    assert groups_mean_something(training_set(vectors, groups))
+    assert groups_are_meaningful(training_set(vectors, groups))
 
 
 def test_a_picture_that_is_listed_twice_in_an_entry_proves_nothing() -> None:

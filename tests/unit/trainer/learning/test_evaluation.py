@@ -1,0 +1,25 @@
+import numpy as np
+import pytest
+
+from trainer.learning.dataset import TrainingSet
+from trainer.learning.evaluation import Evaluation
+from trainer.learning.holdout import Holdout, QuerySet
+
+
+@pytest.mark.parametrize(("grouped", "gain"), [(0.75, 0.375), (0.25, 0.125)])
+def test_query_sets_are_weighted_by_the_share_of_images_of_their_kind(grouped: float, gain: float) -> None:
+    queries = np.array([[0.9, 0.4], [0.4, 0.9]], dtype=np.float32)
+    # The relevant image of each query has rank 2 in the frozen space.
+    none = np.arange(0)
+    seen, unseen = (
+        QuerySet(name, queries[[row]], [np.array([1 - row])], [none])
+        for row, name in ((0, "groups_seen"), (1, "groups_unseen"))
+    )
+    images = np.eye(2, dtype=np.float32)
+    data = TrainingSet(images, np.arange(2), images[:0, None], none, np.arange(2))
+    holdout = Holdout(data, images, (seen, unseen), QuerySet("unrelated", images[:0], [], []))
+    evaluation = Evaluation(grouped)
+    evaluation.add(holdout, "frozen", None)
+    # The second dimension counts for more, which improves the first query.
+    evaluation.add(holdout, "adapter", np.diag([0.1, 1.0]).astype(np.float32))
+    assert evaluation.gain("adapter", "frozen")[0] == pytest.approx(gain)

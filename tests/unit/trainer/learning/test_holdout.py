@@ -1,0 +1,47 @@
+import numpy as np
+
+from tests.unit.trainer.learning.synthetic import DIM, EACH, HALF_GROUPED, OBJECTS, all_folds, half_of_each, objects
+from trainer.learning.holdout import FOLDS, folds
+
+
+def test_groups_are_hidden_if_half_of_the_images_have_no_group() -> None:
+    names = {query_set.name for fold in all_folds(objects(1, HALF_GROUPED)) for query_set in fold.query_sets}
+    assert names == {"groups_seen", "groups_unseen", "views", "neighbourhood"}
+
+
+def test_no_query_is_in_the_training_set() -> None:
+    data = objects(3)
+    for fold in all_folds(data):
+        known = {row.tobytes() for row in fold.training.vectors}
+        for query_set in fold.query_sets:
+            assert not known & {row.tobytes() for row in query_set.vectors}
+            assert all(len(relevant) for relevant in query_set.relevant)
+
+
+def test_every_grouped_image_is_a_query_exactly_once() -> None:
+    data = objects(3)
+    for name in ("groups_seen", "views"):
+        query_sets = [found for fold in all_folds(data) for found in fold.query_sets if found.name == name]
+        queries = [row.tobytes() for query_set in query_sets for row in query_set.vectors]
+        assert len(queries) == len(set(queries)) == len(data)
+    assert len(all_folds(data)) == FOLDS
+
+
+def test_only_images_that_are_new_to_an_earlier_head_are_queries() -> None:
+    data = objects(1, HALF_GROUPED)
+    # Some objects have new images, and some are entirely new.
+    fresh = half_of_each(data) | (np.arange(len(data)) >= EACH * (OBJECTS - 4))
+    known = {row.tobytes() for row in data.vectors[~fresh]} | {
+        row.tobytes() for row in data.views[~fresh].reshape(-1, DIM)
+    }
+    query_sets = [query_set for fold in folds(data, fresh, 0) for query_set in fold.query_sets]
+    assert {query_set.name for query_set in query_sets} == {"groups_seen", "groups_unseen", "views", "neighbourhood"}
+    assert not known & {row.tobytes() for query_set in query_sets for row in query_set.vectors}
+    hidden = {
+        int(data.groups[image])
+        for query_set in query_sets
+        if query_set.name == "groups_unseen"
+        for relevant in query_set.relevant
+        for image in relevant
+    }
+    assert hidden <= set(range(OBJECTS - 4, OBJECTS))

@@ -1,0 +1,136 @@
+"""Model selection: choose hyperparameters, number of steps and interpolation weight on the held-out queries."""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import reduce
+from itertools import product
+
+import numpy as np
+
+from trainer.learning.acceptance import Decision, decide_adoption
+from trainer.learning.dataset import Matrix
+from trainer.learning.directions import directions_of
+from trainer.learning.evaluation import Evaluation, best_unrelated
+from trainer.learning.head import Hyperparameters, checkpoints, train_head
+from trainer.learning.holdout import LARGE, Holdout
+
+# Weights of the trained head in an interpolation with the head that the training started from. Large weights favour the
+# training data, small ones all other images (WiSE-FT: Wortsman et al., 2022, "Robust fine-tuning of zero-shot models").
+MIXES = (1.0, 0.75, 0.5)
+
+Progress = Callable[[float], None]
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A trained head: what produced it, and the gate's decision on it. mix: the weight of the trained head, 0 to 1."""
+
+    decision: Decision
+    parameters: Hyperparameters
+    step: int
+    mix: float
+
+    def beats(self, other: "Candidate") -> bool:
+        """Return whether this candidate is better: only it passes the gate, or its gain is larger."""
+        if self.decision.adopted != other.decision.adopted:
+            return self.decision.adopted
+        return self.decision.gain > other.decision.gain
+
+
+@dataclass(frozen=True)
+class Fold:
+    """A split, and the baseline heads by name. The training starts from the last of them."""
+
+    holdout: Holdout
+    baselines: dict[str, Matrix]
+
+    @classmethod
+    def of(cls, holdout: Holdout, pca: Matrix, kept: Matrix | None) -> "Fold":
+        """Return a fold with the PCA and, if there is one, the earlier head as its baselines."""
+        # A PCA of few images overfits to them, so it must not contain the held-out images.
+        if len(holdout.training) < LARGE:
+            pca = directions_of(holdout.training, pca.shape[1])
+        return cls(holdout, {"pca": pca} if kept is None else {"pca": pca, "kept": kept})
+
+    @property
+    def start(self) -> Matrix:
+        """The head that the training starts from."""
+        return [*self.baselines.values()][-1]
+
+
+class ModelSelection:
+    """Trains on the folds and evaluates the heads on their held-out queries."""
+
+    def __init__(self, grouped: float, splits: list[Fold]) -> None:
+        """grouped: the share, 0 to 1, of the images that have a group."""
+        self._evaluation = Evaluation(grouped)
+        self._splits = splits
+        self._heads: dict[tuple[Hyperparameters, int], list[Matrix]] = defaultdict(list)
+
+    def best(self, grid: list[Hyperparameters], progress: Iterator[Progress]) -> Candidate:
+        """Return the best candidate. progress: one receiver, of the share done, for each training run.
+
+        All hyperparameters are compared on the first fold. The best are trained and evaluated on the other folds too.
+        """
+        first, *others = self._splits
+        self._add_baselines(first)
+        for parameters in grid:
+            self._train(first, parameters, next(progress))
+        best = _best([candidate for parameters in grid for candidate in self._candidates(parameters)])
+        for fold in others:
+            self._add_baselines(fold)
+            self._train(fold, best.parameters, next(progress))
+        return _best(self._candidates(best.parameters)) if others else best
+
+    def unrelated(self, candidate: Candidate) -> tuple[Matrix, int]:
+        """Return the best scores of held-out images without a relevant image, and the size of the gallery.
+
+        They are measured in the candidate's space if it was adopted, otherwise in the one that the training started
+        from.
+        """
+        trained = self._heads[candidate.parameters, candidate.step]
+        mix = candidate.mix if candidate.decision.adopted else 0.0
+        scores = [
+            best_unrelated(fold.holdout, interpolated(fold.start, head, mix))
+            for fold, head in zip(self._splits, trained, strict=True)
+        ]
+        return np.concatenate(scores), len(self._splits[0].holdout.gallery)
+
+    def _add_baselines(self, fold: Fold) -> None:
+        self._evaluation.add(fold.holdout, "frozen", None)
+        for name, head in fold.baselines.items():
+            self._evaluation.add(fold.holdout, name, head)
+
+    def _train(self, fold: Fold, parameters: Hyperparameters, progress: Progress) -> None:
+        def observe(step: int, head: Matrix) -> bool:
+            self._heads[parameters, step].append(head)
+            for mix in MIXES:
+                space = _space(parameters, step, mix)
+                self._evaluation.add(fold.holdout, space, interpolated(fold.start, head, mix))
+            progress(step / parameters.steps)
+            return True
+
+        train_head(fold.holdout.training, fold.start, parameters, observe)
+
+    def _candidates(self, parameters: Hyperparameters) -> list[Candidate]:
+        baselines = list(self._splits[0].baselines)
+        return [
+            Candidate(
+                decide_adoption(self._evaluation, _space(parameters, step, mix), baselines), parameters, step, mix
+            )
+            for step, mix in product(checkpoints(parameters.steps), MIXES)
+        ]
+
+
+def interpolated(start: Matrix, head: Matrix, mix: float) -> Matrix:
+    """Return the weighted mean of two heads. mix: the weight of `head`, 0 to 1."""
+    return (1 - mix) * start + mix * head
+
+
+def _best(candidates: list[Candidate]) -> Candidate:
+    return reduce(lambda first, second: second if second.beats(first) else first, candidates)
+
+
+def _space(parameters: Hyperparameters, step: int, mix: float) -> str:
+    return f"{parameters} after {step} steps, {mix}"
