@@ -19,20 +19,20 @@ class EmbedderMetrics:
         )
         self.queue_wait = Histogram(
             "embedder_queue_wait_seconds",
-            "Time between the arrival of an image and its start in a worker.",
+            "Time that images waited in the queue, by lane.",
             ["lane"],
             buckets=WAIT_BUCKETS,
             registry=registry,
         )
         self.batch_size = Histogram(
             "embedder_batch_size",
-            "Inputs in one forward pass: images and views.",
+            "Images and views per forward pass.",
             buckets=BATCH_BUCKETS,
             registry=registry,
         )
         self.decode = Histogram(
             "embedder_decode_seconds",
-            "Time to decode and preprocess an image.",
+            "Time to decode and preprocess an image with its views.",
             buckets=WORK_BUCKETS,
             registry=registry,
         )
@@ -40,17 +40,17 @@ class EmbedderMetrics:
             "embedder_copy_seconds", "Time to copy a batch to the device.", buckets=WORK_BUCKETS, registry=registry
         )
         self.forward = Histogram(
-            "embedder_forward_seconds", "Time of one forward pass.", buckets=WORK_BUCKETS, registry=registry
+            "embedder_forward_seconds", "Duration of a forward pass.", buckets=WORK_BUCKETS, registry=registry
         )
         self.images = Counter(
             "embedder_images",
-            "Images by lane and outcome: embedded, cancelled, or an error code.",
+            "Images, by lane and outcome: embedded, cancelled or an error code.",
             ["lane", "outcome"],
             registry=registry,
         )
         self.retries = Counter(
             "embedder_retries",
-            "Images tried again because their worker exited or their batch failed.",
+            "Images retried because their worker exited or their batch failed.",
             registry=registry,
         )
         self.worker_ends = Counter(
@@ -59,4 +59,4 @@ class EmbedderMetrics:
         self.workers = Gauge(
             "embedder_workers_ready", "Workers that accept images, by role.", ["role"], registry=registry
         )
-        self.ready = Gauge("embedder_ready", "1 while the embedder can embed images, otherwise 0.", registry=registry)
+        self.ready = Gauge("embedder_ready", "1 if the embedder can embed images, otherwise 0.", registry=registry)

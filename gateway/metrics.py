@@ -21,35 +21,35 @@ class GatewayMetrics:
         self.catalog = CatalogMetrics(registry)
         self.requests = Histogram(
             "http_server_request_duration_seconds",
-            "Time to answer a request, by the template of its route.",
+            "Duration of HTTP requests, by method, route template and status.",
             ["http_request_method", "http_route", "http_response_status_code"],
             buckets=LATENCY_BUCKETS,
             registry=registry,
         )
-        self.active = Gauge("http_server_active_requests", "Requests under way.", registry=registry)
+        self.active = Gauge("http_server_active_requests", "HTTP requests in progress.", registry=registry)
         self._search_stage = Histogram(
             "similis_search_stage_duration_seconds",
-            "Time of one stage of a search: queue, index, embed, query, rows.",
+            "Duration of a stage of a search: queue, index, embed, query or rows.",
             ["stage"],
             buckets=LATENCY_BUCKETS,
             registry=registry,
         )
         self._upload_stage = Histogram(
             "similis_upload_stage_duration_seconds",
-            "Time of one stage of an upload: receive, queue, read, heidicon, store.",
+            "Duration of a stage of an upload: receive, queue, read, heidicon or store.",
             ["stage"],
             buckets=LATENCY_BUCKETS,
             registry=registry,
         )
         self.upload_bytes = Histogram(
             "similis_upload_size_bytes",
-            "Size of a stored CSV.",
+            "Size of stored CSVs.",
             buckets=BYTE_BUCKETS,
             registry=registry,
         )
         self.search_retries = Counter(
             "similis_search_retries_total",
-            "Searches repeated on a newer index because the previous one had been dropped.",
+            "Searches that were repeated on a newer index because the previous one had been dropped.",
             registry=registry,
         )
 

@@ -19,7 +19,7 @@ class TrainerMetrics:
         self.catalog = CatalogMetrics(registry)
         self.images = Counter(
             "similis_trainer_images_total",
-            "Rows that finetunes processed, by outcome.",
+            "Rows processed by finetunes, by outcome.",
             ["outcome"],
             registry=registry,
         )
@@ -27,19 +27,22 @@ class TrainerMetrics:
             "similis_trainer_image_failures_total", "Rows that failed, by reason.", ["reason"], registry=registry
         )
         self.downloaded_bytes = Counter(
-            "similis_trainer_downloaded_bytes_total", "Bytes of images downloaded.", registry=registry
+            "similis_trainer_downloaded_bytes_total", "Bytes of downloaded images.", registry=registry
         )
         self.jobs = Counter(
-            "similis_trainer_jobs_total", "Jobs that this process ran, by outcome.", ["outcome"], registry=registry
+            "similis_trainer_jobs_total", "Jobs run by this process, by outcome.", ["outcome"], registry=registry
         )
-        self.running = Gauge("similis_trainer_jobs_running", "Jobs that this process is running.", registry=registry)
+        self.running = Gauge("similis_trainer_jobs_running", "Jobs in progress in this process.", registry=registry)
         self.phases = Histogram(
             "similis_trainer_phase_duration_seconds",
-            "Duration of a job's phases.",
+            "Duration of job phases, by phase.",
             ["phase"],
             buckets=PHASE_BUCKETS,
             registry=registry,
         )
         self.dropped = Counter(
-            "similis_trainer_janitor_removed_total", "Things that the janitor removed.", ["kind"], registry=registry
+            "similis_trainer_janitor_removed_total",
+            "Objects removed by the janitor, by kind.",
+            ["kind"],
+            registry=registry,
         )

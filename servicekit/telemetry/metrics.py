@@ -23,7 +23,12 @@ def new_registry(service: str) -> CollectorRegistry:
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
-    build = Gauge("similis_build_info", "Version that runs; always 1.", ["service", "version"], registry=registry)
+    build = Gauge(
+        "similis_build_info",
+        "Always 1. The label version is the running version.",
+        ["service", "version"],
+        registry=registry,
+    )
     build.labels(service, VERSION).set(1)
     return registry
 
@@ -34,7 +39,7 @@ class RpcServerMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.duration = Histogram(
             "rpc_server_duration_seconds",
-            "Time to answer an RPC, the whole stream for a streaming one.",
+            "Duration of incoming RPCs. For a streaming RPC, of the whole stream.",
             ["rpc_service", "rpc_method", "rpc_grpc_status_code"],
             buckets=LATENCY_BUCKETS,
             registry=registry,
@@ -47,7 +52,7 @@ class RpcClientMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.duration = Histogram(
             "rpc_client_duration_seconds",
-            "Time until an RPC was answered, its retries included, the whole stream for a streaming one.",
+            "Duration of outgoing RPCs, including retries. For a streaming RPC, of the whole stream.",
             ["rpc_service", "rpc_method", "rpc_grpc_status_code"],
             buckets=LATENCY_BUCKETS,
             registry=registry,
@@ -60,7 +65,7 @@ class UpstreamMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         self.up = Gauge(
             "similis_upstream_up",
-            "1 when the part answered the last check, else 0.",
+            "1 if the upstream service answered the last check, otherwise 0.",
             ["upstream"],
             registry=registry,
         )
@@ -68,7 +73,7 @@ class UpstreamMetrics:
 
 def show_free_disk(registry: CollectorRegistry, volumes: Mapping[str, Path]) -> None:
     """Add a gauge of the free bytes of each volume, measured at every scrape. volumes: a folder on each, by name."""
-    gauge = Gauge("similis_disk_free_bytes", "Bytes that are free on a volume.", ["volume"], registry=registry)
+    gauge = Gauge("similis_disk_free_bytes", "Free bytes on a volume.", ["volume"], registry=registry)
     for volume, folder in volumes.items():
         gauge.labels(volume).set_function(partial(free_bytes, folder))
 
