@@ -85,14 +85,13 @@ WHERE id = $1 AND token = $2 AND state = 'running'
 """
 
 # A queued job ends at once, a running one when its worker notices the request.
-CANCEL = """
+CANCEL_ACTIVE = """
 UPDATE jobs SET cancel_requested = true,
     state = CASE WHEN state = 'queued' THEN 'cancelled' ELSE state END,
     finished_at = CASE WHEN state = 'queued' THEN now() ELSE finished_at END
-WHERE {column} = $1 AND state IN ('queued', 'running')
+WHERE collection_id = $1 AND state IN ('queued', 'running')
 RETURNING *
 """
-CANCEL_JOB, CANCEL_ACTIVE = CANCEL.format(column="id"), CANCEL.format(column="collection_id")
 
 
 class JobState(Enum):
@@ -157,7 +156,7 @@ class Jobs:
     ) -> tuple[Job | None, bool]:
         """Queue a finetune. Returns the collection's active job and whether it is new; no job if nothing has changed.
 
-        backbone: the checksum that the embedder serves; None if it does not answer. force: queue a job even if nothing
+        backbone: the checksum that the embedder serves; None if it does not respond. force: queue a job even if nothing
         has changed. refresh: fetch, embed and learn everything again. Raises InvalidRequest: collection_not_found,
         collection_empty.
         """
@@ -215,15 +214,12 @@ class Jobs:
             await connection.execute(RELEASE, job.id, job.token)
             await notify(connection)
 
-    async def request_cancel(self, job_id: int) -> Job:
-        """Ask a job to end and notify its worker. An ended job stays unchanged. Raises NotFound, job_not_found."""
-        async with self._database.connection() as connection:
-            await connection.execute(CANCEL_JOB, job_id)
-            await notify(connection)
-        return await self.get(job_id)
-
     async def cancel_active(self, collection_id: int) -> Job | None:
-        """Ask a collection's active job to end and notify its worker. Returns None if there is none."""
+        """Cancel a collection's active job and notify its worker. Returns the job, or None if none is active.
+
+        A queued job is cancelled at once. A running one only gets `cancel_requested`, which its worker reads at the
+        next heartbeat.
+        """
         async with self._database.connection() as connection:
             row = await connection.fetchrow(CANCEL_ACTIVE, collection_id)
             await notify(connection)

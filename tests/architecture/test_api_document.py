@@ -17,7 +17,7 @@ PACKAGES = ("gateway", "catalog", "servicekit", "embedder")
 # Raised by code that answers no API request.
 INTERNAL_CODES = {
     "index_incomplete",  # a finetune
-    "job_not_found",  # the trainer's RPCs
+    "job_not_found",  # benchmarks and tests
     "lease_lost",  # a finetune
     "stopping",  # /readyz shows the message only
     "trainer_unavailable",  # the metric of upstreams

@@ -143,11 +143,11 @@ async def test_a_content_reads_back_byte_for_byte_until_nothing_pins_it(workplac
     await workplace.contents.replace(collection, staged)
     assert b"".join([chunk async for chunk in workplace.contents.read(collection, 1)]) == staged.csv.read_bytes()
     assert [chunk async for chunk in workplace.contents.read(collection, 0)] == []
-    job = await workplace.finetune(collection)
+    await workplace.finetune(collection)
     await replaced(workplace, collection, rows("a"))
     await workplace.contents.prune(0)
     assert [chunk async for chunk in workplace.contents.read(collection, 1)]
-    await workplace.jobs.request_cancel(job.id)
+    await workplace.jobs.cancel_active(collection)
     await workplace.contents.prune(3600)
     assert [chunk async for chunk in workplace.contents.read(collection, 1)]
     await workplace.contents.prune(0)

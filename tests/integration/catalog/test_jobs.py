@@ -8,7 +8,7 @@ import pytest
 from catalog import collections
 from catalog.indexes import Index
 from catalog.jobs import Job, JobState, LeaseLost
-from servicekit.errors import InvalidRequest, NotFound
+from servicekit.errors import InvalidRequest
 from tests.integration.workplace import Workplace
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -75,7 +75,7 @@ async def test_no_job_is_queued_without_new_content_unless_forced(workplace: Wor
         job, new = await workplace.jobs.enqueue(collection, backbone=backbone, force=force)
         assert job is not None
         assert new
-        await workplace.jobs.request_cancel(job.id)
+        await workplace.jobs.cancel_active(collection)
     await workplace.fill(collection, URLS[:1])
     _, new = await workplace.jobs.enqueue(collection, backbone="b", force=False)
     assert new
@@ -145,7 +145,8 @@ async def test_an_ended_job_never_changes_again(workplace: Workplace, state: Job
     with pytest.raises(LeaseLost):
         await workplace.jobs.heartbeat(job, "fetching", 1.0)
     await workplace.jobs.release(job)
-    assert await workplace.jobs.request_cancel(job.id) == ended
+    assert await workplace.jobs.cancel_active(collection) is None
+    assert await workplace.jobs.get(job.id) == ended
     assert await workplace.jobs.claim("worker") is None
     found = await workplace.collections.get(collection)
     assert found.job is not None
@@ -202,18 +203,6 @@ async def test_a_released_job_is_queued_again_without_counting_an_attempt(workpl
 
 
 async def test_a_queued_job_is_cancelled_at_once_and_a_running_one_at_its_heartbeat(workplace: Workplace) -> None:
-    await workplace.finetune(await workplace.collection(URLS))
-    running = await claimed(workplace)
-    queued = await workplace.finetune(await workplace.collection(URLS))
-    assert (await workplace.jobs.request_cancel(queued.id)).state is JobState.CANCELLED
-    marked = await workplace.jobs.request_cancel(running.id)
-    assert (marked.state, marked.cancel_requested) == (JobState.RUNNING, True)
-    assert await workplace.jobs.heartbeat(running, "fetching", 1.0)
-    with pytest.raises(NotFound):
-        await workplace.jobs.request_cancel(10**9)
-
-
-async def test_only_an_active_job_of_a_collection_can_be_cancelled(workplace: Workplace) -> None:
     collection = await workplace.collection(URLS)
     assert await workplace.jobs.cancel_active(collection) is None
     queued = await workplace.finetune(collection)
@@ -226,6 +215,7 @@ async def test_only_an_active_job_of_a_collection_can_be_cancelled(workplace: Wo
     marked = await workplace.jobs.cancel_active(collection)
     assert marked is not None
     assert (marked.id, marked.state, marked.cancel_requested) == (running.id, JobState.RUNNING, True)
+    assert await workplace.jobs.heartbeat(running, "fetching", 1.0)
 
 
 async def test_a_worker_loses_its_job_when_the_collection_is_deleted(workplace: Workplace) -> None:
