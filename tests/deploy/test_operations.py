@@ -1,4 +1,7 @@
-"""The operators' handbook matches the code: codes, settings, commands, values of the chart, panels, links."""
+"""The operators' handbook matches the code: codes, commands, values of the chart, panels.
+
+`tests/architecture/test_documents.py` checks what is the same for all documents.
+"""
 
 import os
 import re
@@ -18,23 +21,16 @@ from catalog.collections import Collections
 from catalog.postgres.database import Database
 from catalog.postgres.migrate import migrate
 from deploy.grafana.rows import ROWS
-from embedder.config import EmbedderSettings
-from gateway.config import GatewaySettings
 from servicekit.process.service import EXIT_CONFIG
 from standalone import cli
-from standalone.config import StandaloneSettings
 from standalone.postgres.binaries import program_directory
 from tests.deploy.chart import CHART
-from tests.deploy.images.test_docker import DOCKER
 from tests.integration.gateway.parts import running_postgres
 from tests.packages import modules
-from trainer.config import TrainerSettings
 from trainer.download.failures import Reason
 
 ROOT = Path(__file__).parents[2]
 HANDBOOK = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
-DOCUMENTS = [ROOT / "docs" / "operations.md", ROOT / "docs" / "scaling.md", CHART / "README.md"]
-SETTINGS = (GatewaySettings, EmbedderSettings, TrainerSettings, StandaloneSettings)
 # Errors that can end a job come from the trainer and from the catalog's clients of Postgres and Qdrant.
 SOURCES = [
     *(ROOT / "trainer").rglob("*.py"),
@@ -67,12 +63,6 @@ def block(*words: str) -> str:
     return found
 
 
-def anchors(document: Path) -> set[str]:
-    """Return the anchors of a document's headings, as GitHub and GitLab create them."""
-    found = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in found}
-
-
 @pytest.mark.parametrize("reason", Reason, ids=[reason.value for reason in Reason])
 def test_every_reason_of_a_failed_image_is_explained(reason: Reason) -> None:
     assert rows()[reason.value][0] == ("yes" if reason.is_transient else "no")
@@ -83,19 +73,6 @@ def test_every_error_that_ends_a_finetune_is_explained() -> None:
     codes = set(re.findall(r'code ?= ?"(\w+)"', text))
     assert len(codes) > 7
     assert codes - set(rows()) == set()
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=[document.name for document in DOCUMENTS])
-def test_every_setting_exists(document: Path) -> None:
-    known = {f"SIMILIS_{name.upper()}" for settings in SETTINGS for name in settings.model_fields}
-    # Secrets can be in files, and the compose file has its own variables.
-    known |= {f"{name}_FILE" for name in known} | set(re.findall(r"SIMILIS_\w+", compose_file()))
-    named = set(re.findall(r"SIMILIS_[A-Z_]+[A-Z]", document.read_text(encoding="utf-8")))
-    assert named - known == set()
-
-
-def compose_file() -> str:
-    return (DOCKER / "docker-compose.yaml").read_text(encoding="utf-8")
 
 
 def test_every_code_and_event_exists() -> None:
@@ -136,16 +113,6 @@ def test_every_panel_exists() -> None:
     named = set(re.findall(r"(?<!\*)\*([^*\n]+)\*(?!\*)", runbook)) - {"italics"}
     assert len(named) > 10
     assert named - titles == set()
-
-
-@pytest.mark.parametrize("document", DOCUMENTS, ids=[document.name for document in DOCUMENTS])
-def test_every_link_has_a_target(document: Path) -> None:
-    links = re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", document.read_text(encoding="utf-8"))
-    for path, anchor in links:
-        target = (document.parent / path).resolve() if path else document
-        assert target.exists(), path
-        if anchor:
-            assert anchor in anchors(target), (path, anchor)
 
 
 def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
