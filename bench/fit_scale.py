@@ -1,9 +1,11 @@
-"""What it takes to fit a large collection's adapter: `python bench/fit_scale.py [--images 100000] [--json]`.
+"""Measure time and memory of fitting a large collection's adapter.
 
-Real Postgres, the one-machine Qdrant and a trainer process. The base store is filled with vectors that were never an
-image's: objects of several views around class centres, as a backbone would give them. So there is nothing to fetch, and
-a finetune is all fitting, checking and indexing. Says how long each phase takes, and the most resident memory of the
-trainer and of the process that learns.
+    python bench/fit_scale.py [--images 100000] [--limit SECONDS] [--json]
+
+It runs Postgres, the one-machine Qdrant and a trainer process. The base store is filled with synthetic vectors, whose
+distribution resembles a backbone's: objects cluster around classes, images around objects. So nothing is downloaded,
+and the finetune consists of fitting, checking and indexing. The output has the duration of each phase, and the peak
+memory and CPU time of the trainer and of its training process.
 """
 
 import argparse
@@ -61,7 +63,7 @@ class Vectors:
 
 @asynccontextmanager
 async def peaks(trainer: int) -> AsyncIterator[dict[str, float]]:
-    """Record peak memory (MB) and CPU seconds of a trainer and its learning process while entered."""
+    """Record peak memory (MB) and CPU seconds of a trainer and its training process while entered."""
     found = {"trainer_mb": 0.0, "trainer_cpu_seconds": 0.0, "learning_mb": 0.0, "learning_cpu_seconds": 0.0}
 
     def note(process: psutil.Process, name: str) -> None:
@@ -87,7 +89,7 @@ async def peaks(trainer: int) -> AsyncIterator[dict[str, float]]:
 
 
 async def filled(place: Workplace, images: int, checksum: str) -> int:
-    """Create a collection whose base store is complete."""
+    """Create a collection with a complete base store, and return its id."""
     collection = await place.collections.create("large")
     rows = [(URL.format(number=number), f"entry-{number // VIEWS_OF_OBJECT}") for number in range(images)]
     await place.contents.replace(collection, place.staged(rows))
@@ -107,7 +109,7 @@ async def filled(place: Workplace, images: int, checksum: str) -> int:
 
 
 async def run(images: int, limit: float, folder: Path) -> dict[str, Any]:
-    """Run the measurement. Stop it if a finetune takes more than `limit` seconds."""
+    """Finetune a collection of that size and return the measurements. Stops after `limit` seconds."""
     async with AsyncExitStack() as stack:
         postgres = await stack.enter_async_context(running_postgres(folder / "data"))
         url = await stack.enter_async_context(new_database(postgres))
@@ -153,10 +155,12 @@ async def run(images: int, limit: float, folder: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Run the benchmark and print a table, or JSON."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--images", type=int, default=100_000)
-    parser.add_argument("--limit", type=float, default=3600.0, help="the longest that a finetune may take, in seconds")
-    parser.add_argument("--json", action="store_true")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=100_000, help="size of the collection (default: %(default)s)")
+    parser.add_argument(
+        "--limit", type=float, default=3600.0, help="stop after this many seconds (default: %(default)s)"
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="similis-bench-") as folder:
         answer = asyncio.run(run(options.images, options.limit, Path(folder)))

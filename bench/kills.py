@@ -112,7 +112,7 @@ class Instance:
         return self.running.enter_context(instance(self.folder, self.port))
 
     def finetune_with_kills(self, client: RestClient, collection: int) -> tuple[dict[str, Any], list[str]]:
-        """Finetune a collection and kill processes meanwhile. Returns its `info` and the processes not killed."""
+        """Finetune a collection and kill processes while it runs. Returns its `info` and the processes not killed."""
         client.finetune(collection)
         began, waiting = time.monotonic(), list(KILLS)
         while (info := again(lambda: client.info(collection)))["finetuning_state"] in ("queued", "running"):

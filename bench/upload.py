@@ -246,8 +246,8 @@ async def create(url: str, key: str) -> int:
 def main() -> None:
     """Parse arguments, measure, and write the measurements."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rows", type=int, default=1_000_000)
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--rows", type=int, default=1_000_000, help="rows of the CSV (default: %(default)s)")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     measurements = asyncio.run(measure_all(arguments.rows))
     if arguments.json is not None:
