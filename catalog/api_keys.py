@@ -142,7 +142,7 @@ def _check_strength(key: str) -> None:
             f"The key must have {MIN_SUPPLIED_LENGTH} to {MAX_KEY_LENGTH} printable ASCII characters and no spaces."
         )
     if _parse(key) is not None:
-        raise WeakKey("The key must not begin with a number and a dot: Similis generates such keys itself.")
+        raise WeakKey("The key must not begin with a number and a dot, because the keys that Similis generates do.")
     if _apparent_entropy(key) < MIN_SUPPLIED_ENTROPY:
         raise WeakKey("The key is not random enough. Use 32 random bytes in hexadecimal or base64.")
 

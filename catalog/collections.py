@@ -167,8 +167,8 @@ async def insert(connection: Connection, name: str, heidicon_tag: str | None) ->
 async def lock(connection: Connection, collection_id: int) -> int:
     """Lock a collection until the transaction ends, and return the revision of its content.
 
-    Lock the collection before changing both it and its job. Rows that only refer to the collection can be added
-    meanwhile, so a finetune does not wait for an upload. Raises InvalidRequest, collection_not_found.
+    To change both a collection and its job, lock the collection first. The lock lets other transactions add rows that
+    refer to the collection, so a finetune does not wait for an upload. Raises InvalidRequest, collection_not_found.
     """
     revision: int | None = await connection.fetchval(
         "SELECT content_revision FROM collections WHERE id = $1 AND deleting_at IS NULL FOR NO KEY UPDATE",

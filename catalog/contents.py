@@ -136,7 +136,7 @@ async def _replace(connection: Connection, collection_id: int, staged: StagedCon
 
 
 async def _store_bytes(connection: Connection, collection_id: int, revision: int, csv: Path) -> None:
-    # Not opened in a thread: if the request were cancelled meanwhile, nobody would close the file.
+    # Not opened in a thread: if the request were cancelled while it opens, nobody would close the file.
     with csv.open("rb") as file:
         ordinal = 0
         while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):

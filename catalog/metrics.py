@@ -32,12 +32,12 @@ class CatalogMetrics:
         registry.register(self._collector)
         self._refreshed = Gauge(
             "similis_catalog_refreshed_timestamp_seconds",
-            "When the statistics of the catalog were last read; 0: never.",
+            "Unix time at which the catalog's statistics were last read. 0 if never.",
             registry=registry,
         )
         self._failures = Counter(
             "similis_catalog_refresh_failures_total",
-            "Failed attempts to read the statistics of the catalog.",
+            "Failed attempts to read the catalog's statistics.",
             registry=registry,
         )
 
@@ -58,7 +58,7 @@ class CatalogMetrics:
             except Exception as error:
                 # The schema may not exist yet, or the database may be down. The next attempt may succeed.
                 self._failures.inc()
-                log.warning("catalog_figures_failed", reason=repr(error)[:200])
+                log.warning("catalog_statistics_failed", reason=repr(error)[:200])
             await asyncio.sleep(seconds)
 
 
@@ -81,24 +81,24 @@ class _SnapshotCollector(Collector):
 
 
 def _gauges(snapshot: Snapshot) -> Iterator[GaugeMetricFamily]:
-    jobs = GaugeMetricFamily("similis_jobs", "Collections by the state of their newest finetune.", labels=["state"])
+    jobs = GaugeMetricFamily("similis_jobs", "Collections, by the state of their newest finetune.", labels=["state"])
     for state, count in snapshot.jobs.items():
         jobs.add_metric([state.value], count)
     yield jobs
     for name, text, value in (
         (
             "similis_jobs_oldest_queued_seconds",
-            "Age of the oldest queued job; 0 if there is none.",
+            "Age of the oldest queued job. 0 if none is queued.",
             snapshot.oldest_queued,
         ),
         ("similis_jobs_lease_expired", "Running jobs whose lease has expired.", snapshot.lease_expired),
         (
             "similis_job_oldest_progress_seconds",
-            "The longest time for which a running job has made no progress; 0 if none is running.",
+            "Longest time without progress of any running job. 0 if none is running.",
             snapshot.oldest_progress,
         ),
-        ("similis_collections", "Collections.", snapshot.collections),
-        ("similis_images", "Rows of the newest contents of all collections.", snapshot.images),
+        ("similis_collections", "Number of collections.", snapshot.collections),
+        ("similis_images", "Rows in the newest contents of all collections.", snapshot.images),
         ("similis_index_images", "Images in the live indexes.", snapshot.index_images),
     ):
         yield GaugeMetricFamily(name, text, value=value)

@@ -53,7 +53,9 @@ def main(arguments: Sequence[str]) -> int:
         prog="make demo ARGS=…",
         description="Start Similis, create a collection of free photographs, finetune it and search it.",
     )
-    parser.add_argument("--exit", action="store_true", help="stop after the searches instead of staying up")
+    parser.add_argument(
+        "--exit", action="store_true", help="stop after the searches instead of keeping Similis running"
+    )
     parser.add_argument("--data", type=Path, default=Path("demo-data"), help="data directory (default: ./demo-data)")
     parser.add_argument("--port", type=int, default=0, help="port of the API (default: any free port)")
     options = parser.parse_args(arguments)
@@ -132,7 +134,7 @@ def _finetune(client: RestClient, collection: int) -> None:
 
 
 def _search(client: RestClient, collection: int, views: Sequence[photographs.View]) -> None:
-    _step(4, "Search it with three images. A score of 1 is the same image.")
+    _step(4, "Search it with three images. A score of 1 means the same image.")
     copy = next(view for view in views if view.name == "coffee-whole.jpg")
     queries = (
         Query(

@@ -98,8 +98,8 @@ async def _connect(stack: AsyncExitStack, settings: GatewaySettings, metrics: Ga
     try:
         spool = stack.enter_context(Spool.open(settings.spool_directory))
     except OSError as error:
-        message = f"cannot create a folder for temporary files: {error.strerror}; see SIMILIS_SPOOL_DIRECTORY"
-        raise StartupError(message) from error
+        reason = f"cannot create a folder for uploads: {error.strerror}"
+        raise StartupError(f"{reason}. Set SIMILIS_SPOOL_DIRECTORY to a writable folder") from error
     url = with_ca_file(settings.database_url.get_secret_value(), settings.database_ca_file)
     database = await stack.enter_async_context(Database.open(url, max_connections=settings.database_connections))
     qdrant = await stack.enter_async_context(open_qdrant(QdrantAddress.from_settings(settings)))

@@ -61,7 +61,7 @@ class Overloaded(ServiceError):
 
 
 class Unavailable(ServiceError):
-    """A part of Similis, or one of its stores, does not answer."""
+    """A part of Similis, or one of its stores, does not respond."""
 
     default_code = "unavailable"
 

@@ -190,7 +190,7 @@ def _add_keys(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         help="create a key and print it",
         description="Create a key and print it on standard output. It is never shown again.",
     )
-    create.add_argument("--name", required=True, help="name of the key, such as the program that uses it")
+    create.add_argument("--name", required=True, help="name of the key, for example the program that uses it")
     create.set_defaults(command=_create_key)
     ensure = actions.add_parser(
         "ensure",
@@ -199,7 +199,7 @@ def _add_keys(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         "Running the command again changes nothing. The file holds 32 to 200 random characters, such as the output of "
         "'openssl rand -hex 32'. Clients send them as they are.",
     )
-    ensure.add_argument("--name", required=True, help="name of the key, such as the program that uses it")
+    ensure.add_argument("--name", required=True, help="name of the key, for example the program that uses it")
     ensure.add_argument("--secret-file", required=True, type=Path, metavar="FILE", help="file that holds the key")
     ensure.set_defaults(command=_ensure_key)
     listing = actions.add_parser(
@@ -209,7 +209,7 @@ def _add_keys(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     )
     listing.set_defaults(command=_list_keys)
     delete = actions.add_parser("delete", help="delete a key", description="Delete a key. It stops working at once.")
-    delete.add_argument("id", type=int, metavar="ID", help="number of the key, as 'similis keys list' shows it")
+    delete.add_argument("id", type=int, metavar="ID", help="id of the key, as shown by 'similis keys list'")
     delete.set_defaults(command=_delete_key)
     for parser in (create, ensure, listing, delete):
         _add_database_options(parser)

@@ -22,7 +22,7 @@ async def create_key(url: str, name: str) -> None:
         secret = await keys.create(name)
     sys.stdout.write(f"{secret}\n")
     sys.stdout.flush()
-    sys.stderr.write("similis: save this key now, it is not shown again\n")
+    sys.stderr.write("similis: save this key now; it will not be shown again\n")
 
 
 async def ensure_key(url: str, name: str, secret_file: Path) -> None:
@@ -34,7 +34,7 @@ async def ensure_key(url: str, name: str, secret_file: Path) -> None:
     key = _read_key(secret_file)
     async with _keys(url) as keys:
         changed = await keys.ensure(name, key)
-    sys.stderr.write(f"similis: the key {name!r} {'is valid now' if changed else 'was valid already'}\n")
+    sys.stderr.write(f"similis: the key {name!r} {'is now valid' if changed else 'was already valid'}\n")
 
 
 async def list_keys(url: str) -> None:

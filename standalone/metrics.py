@@ -31,11 +31,11 @@ class InstanceMetrics:
     async def exposition(self) -> bytes:
         """Return all metrics in Prometheus' text format.
 
-        A service that does not answer is left out, and its `similis_process_up` is 0.
+        A service that does not respond is left out, and its `similis_process_up` is 0.
         """
         fetched = await asyncio.gather(*(_fetch(name, socket) for name, socket in self._sockets.items()))
         texts = dict(zip(self._sockets, fetched, strict=True))
-        up = Metric("similis_process_up", "1 if the process of the service answered with its metrics, else 0.", "gauge")
+        up = Metric("similis_process_up", "1 if the service's process returned its metrics, otherwise 0.", "gauge")
         for name, text in texts.items():
             up.add_sample(up.name, {SERVICE: name}, float(text is not None))
         texts["standalone"] = generate_latest(self._own).decode()
@@ -79,5 +79,5 @@ async def _fetch(name: str, socket: Path) -> str | None:
             response.raise_for_status()
             return await response.text()
     except (aiohttp.ClientError, TimeoutError) as error:
-        log.warning("metrics_missing", child=name, reason=repr(error))
+        log.warning("metrics_fetch_failed", child=name, reason=repr(error))
         return None

@@ -17,14 +17,17 @@ async def check_schema(url: str) -> None:
     except ServiceError as error:
         raise StartupError(error.message) from error
     if found < needed:
-        raise StartupError(f"the database has schema {found}, this release needs {needed}. Run 'similis migrate' first")
+        raise StartupError(
+            f"the database has schema version {found}, but this release needs version {needed}. "
+            "Run 'similis migrate' first"
+        )
 
 
 async def migrate_database(url: str) -> list[str]:
     """Apply the missing migrations and return their names. A newer schema is left as it is.
 
     A release that was rolled back finds a newer schema and can work with it, because a migration only adds to what the
-    previous release reads. Raises StartupError when the database refuses or does not answer.
+    previous release reads. Raises StartupError when the database refuses or does not respond.
     """
     try:
         return await migrate(url)
@@ -35,7 +38,7 @@ async def migrate_database(url: str) -> list[str]:
 async def migrate_data_directory(url: str) -> list[str]:
     """Apply the missing migrations to the database of a data directory and return their names.
 
-    Raises StartupError when the schema is newer than this release, or when the database refuses or does not answer.
+    Raises StartupError when the schema is newer than this release, or when the database refuses or does not respond.
     """
     try:
         async with Database.open(url, max_connections=1) as database:
@@ -47,7 +50,7 @@ async def migrate_data_directory(url: str) -> list[str]:
     newest = migrations()[-1].version
     if found > newest:
         raise StartupError(
-            f"the database was written by a newer version of Similis (schema {found}, this release knows {newest}). "
-            "Install that version or a newer one"
+            f"the database was written by a newer version of Similis (schema version {found}; this release knows "
+            f"{newest}). Install that version or a newer one"
         )
     return await migrate_database(url)

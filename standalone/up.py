@@ -131,7 +131,7 @@ async def _run(options: UpOptions, settings: StandaloneSettings, stop_now: async
         except TimeoutError:
             raise StartupError(
                 f"not ready after {settings.start_timeout_seconds:g} s (SIMILIS_START_TIMEOUT_SECONDS). "
-                f"Last answer of the gateway: {services.readyz.last_answer}. The logs are in {data.logs}"
+                f"The gateway's last response: {services.readyz.last_answer}. The logs are in {data.logs}"
             ) from None
         log.info("ready", data=str(data.root), logs=str(data.logs))
         with suppress(BrokenPipeError):

@@ -53,7 +53,7 @@ class TrainerSettings(RpcServerSettings):
     lease_seconds: Annotated[float, Field(ge=1.0)] = 30.0
     """How long a job stays claimed after its trainer was last heard of."""
     patience_seconds: PositiveFloat = 600.0
-    """How long a job waits for a database or an embedder that does not answer before it fails."""
+    """How long a job waits for a database or an embedder that does not respond before it fails."""
     max_transient_failures: Share = 0.5
     """A finetune fails when more than this share of its rows failed for transient reasons."""
 

@@ -82,7 +82,7 @@ class Database:
     async def connection(self) -> AsyncIterator[Connection]:
         """Borrow a connection in autocommit mode.
 
-        Raises Unavailable when Postgres does not answer, Overloaded when all connections are taken, DeadlineExceeded
+        Raises Unavailable when Postgres does not respond, Overloaded when all connections are taken, DeadlineExceeded
         when the request's time is over, and NoSpace when the database's disk is full.
         """
         with _postgres_errors():
@@ -170,7 +170,7 @@ class _postgres_errors:  # noqa: N801 (a context manager that is written like a 
         if isinstance(error, asyncpg.DiskFullError):
             raise NoSpace("The database's disk is full.") from error
         if isinstance(error, TimeoutError | asyncpg.QueryCanceledError):
-            raise DeadlineExceeded("The database did not answer in time.") from error
+            raise DeadlineExceeded("The database did not respond in time.") from error
         if isinstance(error, _TRANSIENT) or _is_broken_connection(error):
             raise Unavailable("The database is not available.", code="database_unavailable") from error
 

@@ -42,7 +42,7 @@ class BaseStore:
                 optimizers_config=models.OptimizersConfigDiff(indexing_threshold=0),
             )
         except grpc.aio.AioRpcError:
-            # Another process created it meanwhile, or we did and the answer got lost.
+            # Another process has just created it, or we have and the response was lost.
             if not await self.client.collection_exists(self.name):
                 raise
 

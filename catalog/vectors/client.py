@@ -124,7 +124,7 @@ def qdrant_errors() -> Iterator[None]:
         if status is grpc.StatusCode.NOT_FOUND:
             raise VectorsMissing("The vectors of this index are missing.") from error
         if status is grpc.StatusCode.DEADLINE_EXCEEDED:
-            raise DeadlineExceeded("The vector store did not answer in time.") from error
+            raise DeadlineExceeded("The vector store did not respond in time.") from error
         if status is grpc.StatusCode.DATA_LOSS:
             raise Unavailable("Vectors on disk are damaged.", code="vectors_damaged") from error
         if status is grpc.StatusCode.RESOURCE_EXHAUSTED:

@@ -58,7 +58,7 @@ class Generations:
     async def wait_until_indexed(self, name: str, count: int) -> None:
         """Wait until the graph is built, then check that it holds `count` vectors. Raises GenerationIncomplete.
 
-        There is no deadline. The caller renews its lease meanwhile, and cancels this call if the lease is lost.
+        There is no deadline. The caller keeps renewing its lease, and cancels this call if the lease is lost.
         """
         with qdrant_errors():
             while not await self._green(name):  # noqa: ASYNC110 (Qdrant sends no event)

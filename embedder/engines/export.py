@@ -34,7 +34,7 @@ def export(source: BackboneSource, folder: Path) -> None:
     expected = _run(model, example)
     if expected.shape[1] != source.dimension:
         raise BackboneError(
-            f"backbone {source.name!r}: its vectors have {expected.shape[1]} numbers and not {source.dimension}"
+            f"backbone {source.name!r}: its vectors have {expected.shape[1]} dimensions instead of {source.dimension}"
         )
     torch.onnx.export(
         model,

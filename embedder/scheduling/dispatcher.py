@@ -39,7 +39,7 @@ class Dispatcher:
         self._interactive = interactive
         self._bulk = bulk
         self._metrics = metrics
-        # Images that may have ended a worker. Each is tried once more, by a worker that has no other image meanwhile.
+        # Images that may have crashed a worker. Each is retried once, alone in a worker.
         self._suspects: deque[QueuedImage] = deque()
         # When a worker last had a suspect. Searches that had arrived by then have waited for one already.
         self._suspect_seen = float("-inf")
@@ -191,7 +191,7 @@ class Dispatcher:
         if not image.is_wanted:
             return
         if image.suspect:
-            log.warning("image_ended_worker", lane=image.lane, image_bytes=len(image.image))
+            log.warning("image_crashed_worker", lane=image.lane, image_bytes=len(image.image))
             message = "The image could not be decoded: it crashed the decoder or took too long, twice."
             image.finish(WorkResult(0, code="decode_error", message=message))
             return

@@ -176,12 +176,12 @@ class WorkerPool:
         self.on_change()
 
     async def _kill_silent_workers(self) -> None:
-        """Kill workers that have a request and do not answer in time."""
+        """Kill workers that have a request and do not respond in time."""
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             for worker in self.workers:
                 silent = time.monotonic() - worker.progressed_at
                 allowed = self._limits.silence_seconds + worker.inputs * SECONDS_PER_INPUT
                 if worker.alive and worker.outstanding and silent > allowed:
-                    log.warning("worker_silent", pid=worker.pid, seconds=round(silent, 1))
+                    log.warning("worker_unresponsive", pid=worker.pid, seconds=round(silent, 1))
                     worker.kill()

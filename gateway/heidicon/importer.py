@@ -37,7 +37,7 @@ class HeidiconImporter:
             async with asyncio.timeout(remaining(self._seconds)):
                 pages = await self._read_pages(tag, worker, folder)
         except TimeoutError:
-            message = "HeidICON did not answer in time. Try again later."
+            message = "HeidICON did not respond in time. Try again later."
             raise UpstreamFailed(message, code="heidicon_unavailable") from None
         paths = [str(pages.paths[offset]) for offset in sorted(pages.paths)]
         joined = await worker.ask(JoinPages(paths, str(csv), self._client.instance))

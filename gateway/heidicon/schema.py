@@ -93,7 +93,7 @@ _PAGE = TypeAdapter(_Page)
 
 def bad_answer(problem: str) -> UpstreamFailed:
     """Return the error for an answer that does not have the form that we expect."""
-    return UpstreamFailed(f"HeidICON sent an unexpected answer: {problem}.", code="heidicon_bad_answer")
+    return UpstreamFailed(f"HeidICON returned an unexpected response: {problem}.", code="heidicon_bad_answer")
 
 
 def parse_session(body: bytes) -> str:

@@ -34,7 +34,7 @@ Vector = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class _KnownBackbone:
-    """checksum: None if the embedder did not answer. until: when to ask again, on the monotonic clock."""
+    """checksum: None if the embedder did not respond. until: when to ask again, on the monotonic clock."""
 
     checksum: str | None
     until: float
@@ -67,7 +67,7 @@ class QueryEmbedder:
         return np.frombuffer(response.vector, dtype="<f4")
 
     async def served_backbone(self) -> str | None:
-        """Return the checksum of the backbone that is served; None while the embedder does not answer."""
+        """Return the checksum of the backbone that is served; None while the embedder does not respond."""
         if time.monotonic() < self._backbone.until:
             return self._backbone.checksum
         async with self._asking:

@@ -53,7 +53,7 @@ class GatewayReadiness:
             async with asyncio.timeout(CHECK_SECONDS):
                 await self._checks[name]()
         except TimeoutError:
-            return "does not answer"
+            return "is not responding"
         except ServiceError as error:
             return error.message
         except Exception as error:

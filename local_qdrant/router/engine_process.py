@@ -99,7 +99,7 @@ class EngineProcess:
         """Let the process finish its queue, flush and end. Kill it when that takes too long."""
         self._stopping = True
         if not self._alive:
-            # A dead process does not answer.
+            # A dead process does not respond.
             await self.ended()
             return
         with contextlib.suppress(StatusError, TimeoutError):

@@ -99,7 +99,7 @@ class WriteSession:
         collection.assign(await EngineProcess.start(role, self._options), writer=True)
 
     async def _settle(self) -> None:
-        """Optimize and flush once writes pause. The collection is settled unless it was written meanwhile."""
+        """Optimize and flush once writes pause. The collection is then settled, unless it was written to again."""
         collection = self._collection
         await self._wait_for_pause()
         if await self._lacks_space():

@@ -65,7 +65,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError, *, upstream: str) -> errors.Serv
     """
     info, retry_after = _details(error)
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
-        message = f"The {upstream} did not answer in time."
+        message = f"The {upstream} did not respond in time."
         return errors.DeadlineExceeded(message, code=info.reason.lower() or None)
     kind = _CLASSES.get(info.metadata[CLASS_KEY])
     if kind is None:

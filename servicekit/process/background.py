@@ -26,4 +26,4 @@ async def in_background(work: Coroutine[object, object, None], name: str) -> Asy
 
 def _log_failure(task: "asyncio.Task[None]") -> None:
     if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("background_failed", task=task.get_name(), exc_info=error)
+        log.error("background_task_failed", task=task.get_name(), exc_info=error)

@@ -63,7 +63,7 @@ def _tracing(name: str, wanted: bool) -> Iterator[None]:
     try:
         from servicekit.telemetry.trace_export import exported_traces
     except ImportError as error:
-        raise StartupError("SIMILIS_TRACING needs more packages. Run: pip install 'similis[tracing]'") from error
+        raise StartupError("SIMILIS_TRACING needs additional packages. Run: pip install 'similis[tracing]'") from error
     with exported_traces(name):
         yield
 

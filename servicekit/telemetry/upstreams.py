@@ -12,7 +12,7 @@ from servicekit.telemetry.metrics import UpstreamMetrics
 log = get_logger(__name__)
 
 WATCH_SECONDS = 15.0
-# The interval while an upstream does not answer, so that its recovery shows soon.
+# The interval while an upstream does not respond, so that its recovery shows soon.
 AWAY_SECONDS = 2.0
 CHECK_SECONDS = 2.0
 
@@ -21,7 +21,7 @@ CHECK_SECONDS = 2.0
 async def watched_upstreams(
     checks: Mapping[str, Callable[[], Awaitable[object]]], metrics: UpstreamMetrics, seconds: float = WATCH_SECONDS
 ) -> AsyncIterator[None]:
-    """Check the upstreams while the block runs, every `seconds`. A check raises if its upstream does not answer."""
+    """Check the upstreams while the block runs, every `seconds`. A check raises if its upstream does not respond."""
 
     async def watch(name: str, check: Callable[[], Awaitable[object]]) -> None:
         while True:

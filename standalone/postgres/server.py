@@ -126,7 +126,7 @@ async def ensure_database(run_directory: Path) -> None:
     try:
         await _ensure_database(run_directory)
     except CONNECT_ERRORS as error:
-        raise StartupError(f"cannot use the database: {str(error) or 'it does not answer'}") from error
+        raise StartupError(f"cannot use the database: {str(error) or 'it does not respond'}") from error
 
 
 async def _ensure_database(run_directory: Path) -> None:

@@ -36,7 +36,7 @@ class ReadyzProbe:
     def __init__(self, host: str, port: int) -> None:
         self._host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
         self._port = port
-        self.last_answer = "no answer yet"
+        self.last_answer = "none yet"
 
     async def is_ready(self) -> bool:
         """Return whether the gateway answers 200."""
@@ -64,7 +64,7 @@ async def _get(host: str, port: int, path: str) -> tuple[int, str]:
     head, _, body = answer.decode("utf-8", "replace").partition("\r\n\r\n")
     words = head.split(" ", 2)
     if len(words) < 2 or not words[1].isdigit():
-        raise ConnectionError(f"no HTTP answer from {host}:{port}")
+        raise ConnectionError(f"no HTTP response from {host}:{port}")
     return int(words[1]), body
 
 

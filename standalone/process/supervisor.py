@@ -126,7 +126,7 @@ class Child:
         try:
             self._process = await spawn(self._spec.command, self._output, inherited=self._spec.inherited)
         except OSError as error:
-            log.error("child_not_spawned", child=self._spec.name, error=str(error))
+            log.error("child_start_failed", child=self._spec.name, error=str(error))
             return NOT_SPAWNED
         process = self._process
         probing = asyncio.create_task(self._probe(process))

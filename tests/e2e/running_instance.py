@@ -134,7 +134,7 @@ class RunningInstance:
 
 @contextmanager
 def _not_ignored(number: signal.Signals) -> Iterator[None]:
-    """Let processes that are started meanwhile react to a signal, even if the tests run under nohup."""
+    """Let processes that the block starts react to a signal, even if the tests run under nohup."""
     before = signal.signal(number, signal.SIG_DFL)
     try:
         yield

@@ -73,7 +73,7 @@ def test_a_corrupt_database_is_refused(newer_data: Path) -> None:
 
 def test_a_database_of_a_newer_version_is_refused(newer_data: Path) -> None:
     line = refusal("up", "--data", str(newer_data), "--port", "0")
-    assert "the database was written by a newer version of Similis (schema 9999" in line
+    assert "the database was written by a newer version of Similis (schema version 9999" in line
 
 
 def test_a_wrong_setting_is_refused() -> None:

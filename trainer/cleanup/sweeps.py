@@ -22,7 +22,7 @@ from trainer.metrics import TrainerMetrics
 log = get_logger(__name__)
 
 IMAGES_AT_ONCE = 1000
-# One thing that cannot be removed does not stop the sweep. After so many, the store itself is probably unavailable.
+# A sweep continues after a removal that failed. After this many failures the store itself is probably unavailable.
 FAILURES_BEFORE_STOP = 3
 
 T = TypeVar("T")

@@ -27,7 +27,7 @@ class BulkEmbedder:
     """Calls the embedder's bulk lane over one channel."""
 
     def __init__(self, channel: grpc.aio.Channel, metrics: RpcClientMetrics, *, patience_seconds: float) -> None:
-        """patience_seconds: how long streams wait for an embedder that does not answer."""
+        """patience_seconds: how long streams wait for an embedder that does not respond."""
         self._stub = embedder_pb2_grpc.EmbedderServiceStub(channel)
         self._calls = RpcCalls(SERVICE, metrics)
         self._patience_seconds = patience_seconds

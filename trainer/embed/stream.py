@@ -135,7 +135,7 @@ class EmbeddingStream:
             self._fail(first)
         except* Exception as errors:
             log.error("embedding_stream_failed", exc_info=errors)
-            self._fail(Unavailable("The embedder cannot be used.", code="embedder_unavailable"))
+            self._fail(Unavailable("The connection to the embedder failed.", code="embedder_unavailable"))
 
     async def _keep_calling(self, number: int) -> None:
         """Open one call after the other. Raises the error that ends the whole stream."""
@@ -167,7 +167,7 @@ class EmbeddingStream:
                 finally:
                     call.cancel()
         except TimeoutError:
-            return Unavailable("The embedder does not answer.", code="embedder_unavailable") if opened.sent else None
+            return Unavailable("The embedder is not responding.", code="embedder_unavailable") if opened.sent else None
         except grpc.aio.AioRpcError as error:
             return from_rpc_error(error, upstream="embedder")
         except asyncio.CancelledError:
@@ -232,7 +232,7 @@ class EmbeddingStream:
             return
         embedded = _embedded(response.embedding, self._dimension, pending.views)
         if embedded is None:
-            failure = ImageFailed(Reason.EMBEDDING_FAILED, "The embedder returned a vector that cannot be used.")
+            failure = ImageFailed(Reason.EMBEDDING_FAILED, "The embedder returned an invalid vector.")
             pending.result.set_exception(failure)
         else:
             pending.result.set_result(embedded)

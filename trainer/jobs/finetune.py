@@ -37,9 +37,9 @@ log = get_logger(__name__)
 # How often a job starts over because the backbone changed or vectors disappeared while it ran.
 RESTARTS = 5
 RESTART_SECONDS = 1.0
-# At most so many images that the live adapter was not trained on are used to check it again.
+# The most images in the re-evaluation of the live adapter.
 MAX_UNSEEN = 500
-# The figures about an adapter's origin that its file keeps beside the backbone.
+# The lineage that the adapter's file records besides the backbone.
 LINEAGE = ("adapter", "revision", "version", "images", "sample", "continued", "steps", "mix", "hyperparameters")
 PERMANENT_REASONS = frozenset(reason.value for reason in PERMANENT)
 

@@ -24,7 +24,7 @@ log = get_logger(__name__)
 RECORD_SECONDS = 30.0
 RELEASE_SECONDS = 5.0
 FAILED = "The finetune failed."
-INTERNAL_ERROR = "An unexpected error occurred. The trainer's log has the details; ask the operator to look there."
+INTERNAL_ERROR = "An unexpected error occurred. Ask the operator to check the trainer's log."
 RETRY_LATER = "Start it again later. Images that were already fetched are kept."
 
 
@@ -118,7 +118,7 @@ class Worker:
                 self._metrics.running.dec()
                 self._metrics.jobs.labels(outcome.value).inc()
                 span.set_attribute("similis.outcome", outcome.value)
-                log.info("job_left", outcome=outcome.value)
+                log.info("attempt_ended", outcome=outcome.value)
 
     async def _execute(self, job: Job) -> Outcome:
         """Run a job to its end and record that end in the database."""
@@ -140,7 +140,7 @@ class Worker:
     async def _run_leased(self, job: Job) -> None:
         if job.attempts > MAX_ATTEMPTS:
             raise TooManyAttempts(
-                f"It was started {MAX_ATTEMPTS} times and never made progress. Ask the operator to check the trainer's "
+                f"It was started {MAX_ATTEMPTS} times without making progress. Ask the operator to check the trainer's "
                 "log and memory."
             )
         progress = Progress(job.progress)

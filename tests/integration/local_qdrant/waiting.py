@@ -1,4 +1,4 @@
-"""Waiting for a server's background work, and what may be true meanwhile."""
+"""Wait for a server's background work, and check what must hold until it is done."""
 
 import asyncio
 from collections.abc import Awaitable, Collection

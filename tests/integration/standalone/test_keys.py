@@ -68,10 +68,10 @@ async def test_a_key_is_imported_from_a_file(url: str, tmp_path: Path, capsys: p
     secret = secrets.token_hex(32)
     file.write_text(f"{secret}\n")
     await ensure_key(url, "operator", file)
-    assert "is valid now" in capsys.readouterr().err
+    assert "is now valid" in capsys.readouterr().err
     await ensure_key(url, "operator", file)
     shown = capsys.readouterr()
-    assert "was valid already" in shown.err
+    assert "was already valid" in shown.err
     assert secret not in shown.out + shown.err
     async with Database.open(url) as database:
         assert await ApiKeys(database).is_valid(secret)

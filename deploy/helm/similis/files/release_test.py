@@ -29,7 +29,7 @@ def failure(method: str, path: str, headers: dict[str, str]) -> str | None:
             sys.exit(reason)
         return reason
     except OSError as error:
-        return f"{method} {path}: the gateway does not answer: {error}"
+        return f"{method} {path}: the gateway does not respond: {error}"
     return None
 
 

@@ -106,7 +106,7 @@ spec:
         {{- toYaml . | nindent 8 }}
   {{- end }}
   {{- if and $scaling.keda.fallbackReplicas (include "similis.kedaNeedsFallback" .) }}
-  # Applies while the source of the metrics does not answer.
+  # Applies while the source of the metrics does not respond.
   fallback:
     failureThreshold: 3
     replicas: {{ max $scaling.keda.fallbackReplicas (int $scaling.minReplicas) }}

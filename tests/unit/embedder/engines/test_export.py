@@ -86,5 +86,5 @@ def test_openvino_opens_no_connection(builtin_model: Path) -> None:
 
 def test_a_model_with_another_dimension_than_configured_is_refused(tmp_path: Path) -> None:
     source = folder_source("vit", save_checkpoint("vit", tmp_path / "model"))
-    with pytest.raises(BackboneError, match="32 numbers and not 31"):
+    with pytest.raises(BackboneError, match="32 dimensions instead of 31"):
         export(replace(source, dimension=31), tmp_path)

@@ -34,5 +34,5 @@ async def test_a_failure_is_logged_at_once_and_does_not_reach_the_block(
         await asyncio.sleep(0)
         # Logs go to standard output or to `caplog`, depending on how earlier tests configured them.
         logged = capsys.readouterr().out + caplog.text
-        assert "background_failed" in logged
+        assert "background_task_failed" in logged
         assert "no work" in logged
