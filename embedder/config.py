@@ -44,13 +44,13 @@ class EmbedderSettings(RpcServerSettings):
     """Folder for converted models. Default: `similis/models` in the user's cache folder."""
 
     workers: Annotated[int, Field(ge=0)] = 0
-    """Number of worker processes. 0 fits the cores."""
+    """Number of worker processes. 0: chosen for the number of cores."""
     interactive_workers: Annotated[int, Field(ge=0)] = 1
     """Additional workers of the fused pipeline that serve searches only. 0: searches share the others, and go first."""
     threads: Annotated[int, Field(ge=0)] = 0
-    """Threads of the engine in each process. 0 fits the cores."""
+    """Threads of the engine in each process. 0: chosen for the number of cores."""
     max_batch: Annotated[int, Field(ge=0)] = 0
-    """The most images in a batch. 0 fits the device."""
+    """The most images in a batch. 0: chosen for the device."""
     batch_age_ms: Annotated[float, Field(ge=0)] = 4.0
     """How long a batch waits for more images, in milliseconds."""
 
@@ -59,7 +59,7 @@ class EmbedderSettings(RpcServerSettings):
     max_image_pixels: Count = 50_000_000
     """The most pixels in an image, by its header."""
     max_views: Count = 16
-    """The most augmented views that a call may ask of one image."""
+    """The most augmented views that a call may request for one image."""
     decode_memory_bytes: Count = 448 * MIB
     """Memory for decoding one image. Larger images are refused."""
     item_seconds: Seconds = 20.0
@@ -74,7 +74,7 @@ class EmbedderSettings(RpcServerSettings):
     bulk_queue_bytes: Count = 64 * MIB
     """How many bytes of images of finetunes may wait."""
     stream_in_flight: Annotated[int, Field(ge=0)] = 0
-    """How many images of one stream are accepted at a time. 0 fits the hardware."""
+    """How many images of one stream are accepted at a time. 0: chosen for the hardware."""
     request_seconds: Seconds = 60.0
     """Deadline of a call for one image, if the caller sets none."""
     bulk_seconds: Seconds = 600.0
@@ -85,7 +85,7 @@ class EmbedderSettings(RpcServerSettings):
     worker_memory_bytes: Count = 1024 * MIB
     """Resident memory above which a worker process is replaced."""
     canary_seconds: Seconds = 10.0
-    """Without an embedded image for this long, check with an image of known vector. If that fails, report not ready."""
+    """If no image has been embedded for this long, embed a known one as a check. If that fails, report not ready."""
 
 
 def worker_environment() -> dict[str, str]:

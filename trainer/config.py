@@ -58,7 +58,7 @@ class TrainerSettings(RpcServerSettings):
     """A finetune fails when more than this share of its rows failed for transient reasons."""
 
     learning_threads: Count | None = None
-    """Threads for learning an adapter. Default: half of the available cores; the embedder uses the others."""
+    """Threads for training an adapter. Default: half of the available cores; the embedder uses the others."""
 
     allow_private_addresses: bool = False
     """Download images from private addresses too. Metadata services of clouds stay blocked."""
