@@ -1,11 +1,13 @@
 """Training of the head: a linear map on top of the frozen backbone, starting from the PCA or an earlier head."""
 
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
 from torch.nn.functional import normalize
+from torch.optim.adam import adam
 
 from trainer.learning.dataset import UNGROUPED, Matrix, TrainingSet
 from trainer.learning.losses import NEAR_IDENTICAL, contrastive, frozen_pull
@@ -52,19 +54,50 @@ def train_head(data: TrainingSet, start: Matrix, parameters: Hyperparameters, ob
     """
     batches = _Batches(data, parameters)
     head = torch.from_numpy(start.copy()).requires_grad_(True)
-    optimizer = torch.optim.Adam([head], lr=parameters.learning_rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, parameters.steps)
+    optimizer = _Adam(head, parameters)
     observed = set(checkpoints(parameters.steps))
     for step in range(1, parameters.steps + 1):
         loss = batches.loss(head)
-        optimizer.zero_grad()
         if loss.requires_grad:
-            loss.backward()
-            optimizer.step()
-        schedule.step()
+            optimizer.step(step, loss)
         if step in observed and not observe(step, head.detach().numpy().copy()):
             break
     return head.detach().numpy().astype(np.float32)
+
+
+class _Adam:
+    """Adam (Kingma and Ba, 2015), with a learning rate that falls to 0 along a cosine (Loshchilov and Hutter, 2017).
+
+    It calls torch's function. The first step of torch's class would import torch's compiler, which takes seconds.
+    """
+
+    def __init__(self, head: torch.Tensor, parameters: Hyperparameters) -> None:
+        self._head = head
+        self._parameters = parameters
+        self._mean = torch.zeros_like(head, requires_grad=False)
+        self._square = torch.zeros_like(head, requires_grad=False)
+        self._taken = torch.tensor(0.0)
+
+    def step(self, number: int, loss: torch.Tensor) -> None:
+        """Change the head in place so that the loss falls. number: of this step, from 1."""
+        (gradient,) = torch.autograd.grad(loss, [self._head])
+        falling = (1 + math.cos(math.pi * (number - 1) / self._parameters.steps)) / 2
+        with torch.no_grad():
+            adam(
+                [self._head],
+                [gradient],
+                [self._mean],
+                [self._square],
+                max_exp_avg_sqs=[],
+                state_steps=[self._taken],
+                amsgrad=False,
+                beta1=0.9,
+                beta2=0.999,
+                lr=self._parameters.learning_rate * falling,
+                weight_decay=0.0,
+                eps=1e-8,
+                maximize=False,
+            )
 
 
 class _Batches:
