@@ -27,9 +27,9 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(VENV)/bin/python -c pass 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
 	@echo "Installing into $(VENV). This takes a few minutes and happens once."
 	@echo "It needs about 2 GB with torch's CPU build and 6 GB with its CUDA build. Set TORCH_INDEX to choose the index that torch comes from."
-	@test -z "$(TORCH_INDEX)" || $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt \
+	@test -z "$(TORCH_INDEX)" || $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt \
 		--no-deps --index-url "$(TORCH_INDEX)" torch
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[demo,test,dev]'
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[demo,test,dev]'
 	@touch $@
 
 up: $(STAMP) ## run Similis on this machine; pass options in ARGS
