@@ -22,6 +22,10 @@ LEFT JOIN content_chunks p ON p.collection_id = t.collection_id AND p.revision =
 WHERE t.collection_id = $1 AND t.revision = $2
 """
 
+SIZE = """
+SELECT coalesce(sum(octet_length(data)), 0)::bigint FROM content_chunks WHERE collection_id = $1 AND revision = $2
+"""
+
 PRUNE = """
 DELETE FROM contents t
 USING collections c
@@ -94,6 +98,12 @@ class Contents:
             if row["data"] is None:
                 return
             yield row["data"]
+
+    async def size(self, collection_id: int, revision: int) -> int:
+        """Return the number of bytes in a revision; 0 if there is none."""
+        async with self._database.connection() as connection:
+            size: int = await connection.fetchval(SIZE, collection_id, revision)
+        return size
 
     async def prune(self, superseded_seconds: float) -> None:
         """Remove contents that nothing pins and that were replaced more than `superseded_seconds` ago."""

@@ -12,7 +12,7 @@ from gateway.content.disk_space import DiskSpace
 from gateway.content.upload import Uploads
 from gateway.http import parameters
 from gateway.http.body import read_object
-from gateway.http.responses import data, push, send_csv, table
+from gateway.http.responses import data, push, send_csv, table, timestamp
 from gateway.upstreams.embedder import QueryEmbedder
 from gateway.upstreams.trainer import TrainerClient
 
@@ -156,10 +156,10 @@ def _described(collection: Collection, backbone: str | None) -> dict[str, object
         "name": collection.name,
         "number_of_images": collection.row_count,
         "requires_finetuning": collection.requires_finetuning(backbone),
-        "last_modified": collection.last_modified.isoformat(),
-        "last_finetuned": collection.last_finetuned and collection.last_finetuned.isoformat(),
+        "last_modified": timestamp(collection.last_modified),
+        "last_finetuned": timestamp(collection.last_finetuned),
         # The contract has this spelling.
-        "finetuning_progess": job.progress if job is not None and job.active else None,
+        "finetuning_progess": round(job.progress, 1) if job is not None and job.active else None,
         "heidicon_tag": collection.heidicon_tag,
         "finetuning_state": "never" if job is None else job.state,
         "finetuning_phase": job.phase if job is not None and job.active else None,

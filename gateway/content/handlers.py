@@ -32,7 +32,9 @@ class ContentHandlers:
     async def csv_file(self, request: web.Request) -> web.StreamResponse:
         """Handle `GET /api/collection/{id}/csvfile`: stream the bytes as they were uploaded."""
         collection = await self._collections.get(parameters.collection_id(request.match_info["id"]))
-        return await send_csv(request, collection.name, self._contents.read(collection.id, collection.content_revision))
+        size = await self._contents.size(collection.id, collection.content_revision)
+        pieces = self._contents.read(collection.id, collection.content_revision)
+        return await send_csv(request, collection.name, pieces, size=size)
 
 
 def _message(stored: Revision) -> str:

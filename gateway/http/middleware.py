@@ -98,7 +98,7 @@ class RequestPipeline:
             return service_problem(error)
         except web.HTTPMethodNotAllowed as error:
             if request.method == "OPTIONS":
-                return self._cors.preflight({*error.allowed_methods, "OPTIONS"})
+                return self._cors.preflight(request, {*error.allowed_methods, "OPTIONS"})
             return http_problem(error)
         except web.HTTPException as error:
             return http_problem(error)

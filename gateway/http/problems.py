@@ -11,7 +11,7 @@ from servicekit.request_context import request_id
 
 PROBLEM_JSON = "application/problem+json"
 
-# Overload is 429 and a part that is down is 503, so that monitoring can tell them apart. Both ask for a retry.
+# Overload is 429 and a part that is down is 503, so that monitoring can tell them apart.
 STATUS_OF: dict[type[errors.ServiceError], HTTPStatus] = {
     errors.InvalidRequest: HTTPStatus.BAD_REQUEST,
     errors.FailedPrecondition: HTTPStatus.BAD_REQUEST,
@@ -24,7 +24,7 @@ STATUS_OF: dict[type[errors.ServiceError], HTTPStatus] = {
     errors.DeadlineExceeded: HTTPStatus.GATEWAY_TIMEOUT,
     errors.NoSpace: HTTPStatus.INSUFFICIENT_STORAGE,
 }
-ASK_TO_RETRY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+ASK_TO_RETRY = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT)
 DEFAULT_RETRY_SECONDS = 1.0
 # Headers of aiohttp's own errors that clients need (RFC 9110).
 HEADERS_OF_HTTP = ("Accept-Encoding", "Allow", "Location")

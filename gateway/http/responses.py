@@ -4,7 +4,9 @@ import asyncio
 import csv
 import io
 import json
+import re
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from datetime import UTC, datetime
 from urllib.parse import quote
 
 from aiohttp import web
@@ -16,6 +18,8 @@ log = get_logger(__name__)
 
 # A client that takes nothing for this long is considered gone.
 STALLED_SECONDS = 30.0
+# RFC 9110: what a parameter of a header may contain without quotes.
+TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 UNSAFE_IN_FILE_NAMES = str.maketrans(dict.fromkeys('/\\:*?"<>|', "_"))
 
 
@@ -31,13 +35,22 @@ def push(message: str, **fields: object) -> web.Response:
     return data({**fields, "message": message, "message_type": "push"})
 
 
-async def send_csv(request: web.Request, name: str, pieces: AsyncIterator[bytes]) -> web.StreamResponse:
+def timestamp(time: datetime | None) -> str | None:
+    """Return a time as clients get it: ISO 8601 in UTC, in whole seconds, with Z."""
+    return None if time is None else time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+async def send_csv(
+    request: web.Request, name: str, pieces: AsyncIterator[bytes], *, size: int | None = None
+) -> web.StreamResponse:
     """Answer with a CSV file, one piece at a time, so that it is never in memory as a whole. HEAD gets no pieces.
 
-    name: of the file, without extension. An error before the first piece is raised; a later one closes the connection.
+    name: of the file, without extension. size: of all pieces, in bytes; None if it is not known. An error before the
+    first piece is raised; a later one closes the connection.
     """
     response = web.StreamResponse(headers={"Content-Disposition": attachment(name, "csv")})
     response.content_type, response.charset = "text/csv", "utf-8"
+    response.content_length = size
     # Before the status is sent, so that the answer can still be a 503 if the database is down.
     first = await anext(pieces, b"")
     await response.prepare(request)
@@ -81,5 +94,5 @@ def attachment(name: str, extension: str) -> str:
     safe = name.translate(UNSAFE_IN_FILE_NAMES).strip(" .") or "_"
     file_name = f"{safe}.{extension}"
     plain = "".join(character if character.isascii() and character != "%" else "_" for character in file_name)
-    header = f'attachment; filename="{plain}"'
+    header = f"attachment; filename={plain}" if TOKEN.fullmatch(plain) else f'attachment; filename="{plain}"'
     return header if plain == file_name else f"{header}; filename*=UTF-8''{quote(file_name, safe='')}"

@@ -37,7 +37,7 @@ class Answer:
         assert problem["request_id"] == self.headers["X-Request-Id"]
         assert problem["title"]
         assert problem["detail"]
-        assert ("Retry-After" in self.headers) == (status in (429, 503))
+        assert ("Retry-After" in self.headers) == (status in (429, 503, 504))
         return problem
 
     def pushed(self) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """The REST contract, route by route: fields and codes, and that a refused request changes nothing."""
 
 import base64
-from datetime import datetime, timedelta
+import re
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -52,25 +53,31 @@ async def test_info_of_a_new_collection(api: Api) -> None:
         "finetuning_error": None,
         "quality": None,
     }
-    assert datetime.fromisoformat(modified).utcoffset() == timedelta(0)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", modified)
+    assert abs(datetime.now(UTC) - datetime.fromisoformat(modified)) < timedelta(minutes=1)
 
 
 async def test_a_new_collection_has_an_empty_csv(api: Api) -> None:
     answer = await api.get(f"/api/collection/{await api.create('empty')}/csvfile")
     assert (answer.status, answer.body) == (200, b"")
     assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
-    assert answer.headers["Content-Disposition"] == 'attachment; filename="empty.csv"'
+    assert answer.headers["Content-Disposition"] == "attachment; filename=empty.csv"
+    assert answer.headers["Content-Length"] == "0"
 
 
 @pytest.mark.parametrize(
     ("name", "header"),
     [
-        ("coins", 'attachment; filename="coins.csv"'),
-        ("Münzen", "attachment; filename=\"M_nzen.csv\"; filename*=UTF-8''M%C3%BCnzen.csv"),
-        ("“A”/B", "attachment; filename=\"_A__B.csv\"; filename*=UTF-8''%E2%80%9CA%E2%80%9D_B.csv"),
+        ("coins", "attachment; filename=coins.csv"),
+        ("Roman coins", 'attachment; filename="Roman coins.csv"'),
+        ("a+b-c_d.e~f", "attachment; filename=a+b-c_d.e~f.csv"),
+        ("a=b", 'attachment; filename="a=b.csv"'),
+        ("Münzen", "attachment; filename=M_nzen.csv; filename*=UTF-8''M%C3%BCnzen.csv"),
+        ("Alte Münzen", "attachment; filename=\"Alte M_nzen.csv\"; filename*=UTF-8''Alte%20M%C3%BCnzen.csv"),
+        ("“A”/B", "attachment; filename=_A__B.csv; filename*=UTF-8''%E2%80%9CA%E2%80%9D_B.csv"),
         ('a"b\\c;d', 'attachment; filename="a_b_c;d.csv"'),
-        ("100%", "attachment; filename=\"100_.csv\"; filename*=UTF-8''100%25.csv"),
-        ("..", 'attachment; filename="_.csv"'),
+        ("100%", "attachment; filename=100_.csv; filename*=UTF-8''100%25.csv"),
+        ("..", "attachment; filename=_.csv"),
     ],
 )  # fmt: skip
 async def test_the_csv_file_is_named_after_the_collection(api: Api, name: str, header: str) -> None:
@@ -128,13 +135,22 @@ async def test_updatename_changes_only_the_name(api: Api) -> None:
 
 async def test_updatecontent_returns_the_number_of_images(api: Api) -> None:
     identifier = await api.create()
-    before = await api.info(identifier)
     answer = (await api.upload(identifier, CSV)).pushed()
     assert set(answer) == {"message", "message_type", "number_of_images"}
     assert answer["number_of_images"] == 2
-    info = await api.info(identifier)
-    assert info["number_of_images"] == 2
-    assert datetime.fromisoformat(info["last_modified"]) > datetime.fromisoformat(before["last_modified"])
+    assert (await api.info(identifier))["number_of_images"] == 2
+
+
+async def test_last_modified_is_when_the_content_changed(api: Api, database: Database) -> None:
+    identifier = await api.create()
+    async with database.connection() as connection:
+        await connection.execute(
+            "UPDATE collections SET last_modified = '2020-02-03 04:05:06.9' WHERE id = $1", identifier
+        )
+    assert (await api.info(identifier))["last_modified"] == "2020-02-03T04:05:06Z"
+    (await api.upload(identifier, CSV)).pushed()
+    modified = datetime.fromisoformat((await api.info(identifier))["last_modified"])
+    assert abs(datetime.now(UTC) - modified) < timedelta(minutes=1)
 
 
 async def test_updatecontent_accepts_a_csv_as_the_body(api: Api) -> None:
@@ -292,6 +308,7 @@ async def test_head_is_get_without_a_body(api: Api) -> None:
     for path in ("list", f"{identifier}/info", f"{identifier}/csvfile"):
         answer = await api.call("HEAD", f"/api/collection/{path}")
         assert (answer.status, answer.body) == (200, b"")
+        assert answer.headers["Content-Length"] == (await api.get(f"/api/collection/{path}")).headers["Content-Length"]
 
 
 async def test_a_request_id_is_kept_or_generated(api: Api) -> None:
@@ -310,6 +327,12 @@ async def test_pages_of_any_origin_may_call_by_default(api: Api) -> None:
     assert answer.status == 204
     assert answer.headers["Access-Control-Allow-Origin"] == "*"
     assert {"API-Key", "Content-Type"} <= set(answer.headers["Access-Control-Allow-Headers"].split(", "))
+    for names in ("api-key,authorization,x-requested-with", "X-API-Key"):
+        preflight = await api.call("OPTIONS", "/api/verify", headers={**asked, "Access-Control-Request-Headers": names})
+        assert preflight.headers["Access-Control-Allow-Headers"] == names
+        assert "Access-Control-Request-Headers" in preflight.headers["Vary"]
+    odd = await api.call("OPTIONS", "/api/verify", headers={**asked, "Access-Control-Request-Headers": "a b; c"})
+    assert "API-Key" in odd.headers["Access-Control-Allow-Headers"]
     assert "POST" in answer.headers["Access-Control-Allow-Methods"]
     for path in ("/api/collection/list", "/api/collection/0/info", "/nowhere"):
         found = await api.get(path, headers={"Origin": "https://a.example"})

@@ -160,7 +160,7 @@ async def test_info_shows_the_progress_of_a_finetune_and_the_time_left(api: Api,
     while (job := await jobs.claim("tests")) is not None and job.collection_id != identifier:
         await jobs.mark_cancelled(job)
     assert job is not None
-    await jobs.heartbeat(job, "fetching", 35.0, PhaseCounts(1, 2, 12.4))
+    await jobs.heartbeat(job, "fetching", 35.0499, PhaseCounts(1, 2, 12.4))
     info = await api.info(identifier)
     assert (info["finetuning_phase"], info["finetuning_progess"]) == ("fetching", 35.0)
     assert (info["finetuning_counts"], info["finetuning_seconds_left"]) == ({"done": 1, "total": 2}, 12)

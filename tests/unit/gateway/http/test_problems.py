@@ -38,7 +38,7 @@ def test_an_error_has_the_status_of_its_nearest_base(kind: type[errors.ServiceEr
     assert body["status"] == status
     assert (body["code"], body["request_id"]) == (kind.default_code, "id-1")
     assert body["detail"] == body["message"] == "What happened."
-    assert ("Retry-After" in response.headers) == (status in (429, 503))
+    assert ("Retry-After" in response.headers) == (status in (429, 503, 504))
 
 
 def test_every_service_error_has_a_status() -> None:
