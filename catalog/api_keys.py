@@ -46,6 +46,14 @@ class ApiKey:
     last_used_at: datetime | None
 
 
+@dataclass(frozen=True)
+class KeyName:
+    """The id and name of a key: what logs may say about it."""
+
+    id: int
+    name: str
+
+
 class ApiKeys:
     """The keys in the database. Every method raises as `Database.connection` does."""
 
@@ -63,21 +71,25 @@ class ApiKeys:
 
     async def is_valid(self, key: str | None) -> bool:
         """Return whether a key is known and not revoked."""
+        return await self.find(key) is not None
+
+    async def find(self, key: str | None) -> KeyName | None:
+        """Return the id and name of a key; None if it is unknown or revoked."""
         parsed = _parse(key or "")
         if parsed is None:
-            return key is not None and await self._is_valid_supplied(key)
+            return None if key is None else await self._find_supplied(key)
         identifier, secret = parsed
         async with self._database.connection() as connection:
-            digest: bytes | None = await connection.fetchval(
-                "SELECT digest FROM api_keys WHERE id = $1 AND revoked_at IS NULL", identifier
+            row = await connection.fetchrow(
+                "SELECT name, digest FROM api_keys WHERE id = $1 AND revoked_at IS NULL", identifier
             )
-            if not hmac.compare_digest(digest or b"", _digest(secret)):
-                return False
+            if not hmac.compare_digest(b"" if row is None else row["digest"], _digest(secret)) or row is None:
+                return None
             await connection.execute(TOUCH, identifier)
-        return True
+        return KeyName(identifier, row["name"])
 
-    async def ensure(self, name: str, key: str) -> bool:
-        """Make a supplied key the only valid one with this name, and return whether that changed anything.
+    async def ensure(self, name: str, key: str) -> int | None:
+        """Make a supplied key the only valid one with this name, and return its id; None if that changed nothing.
 
         Raises WeakKey for a key that could be guessed or that looks like a generated one.
         """
@@ -91,21 +103,25 @@ class ApiKeys:
             )
             others = [row["id"] for row in rows if row["digest"] != digest]
             await connection.execute("UPDATE api_keys SET revoked_at = now() WHERE id = ANY($1)", others)
-            known = len(others) < len(rows)
-            if not known:
-                await connection.execute("INSERT INTO api_keys (name, digest) VALUES ($1, $2)", name, digest)
-        return bool(others) or not known
-
-    async def _is_valid_supplied(self, key: str) -> bool:
-        if not MIN_SUPPLIED_LENGTH <= len(key) <= MAX_KEY_LENGTH:
-            return False
-        async with self._database.connection() as connection:
-            identifier = await connection.fetchval(
-                "SELECT id FROM api_keys WHERE digest = $1 AND revoked_at IS NULL LIMIT 1", _digest(key)
+            known: int | None = next((row["id"] for row in rows if row["digest"] == digest), None)
+            if known is not None:
+                return known if others else None
+            created: int = await connection.fetchval(
+                "INSERT INTO api_keys (name, digest) VALUES ($1, $2) RETURNING id", name, digest
             )
-            if identifier is not None:
-                await connection.execute(TOUCH, identifier)
-        return identifier is not None
+        return created
+
+    async def _find_supplied(self, key: str) -> KeyName | None:
+        if not MIN_SUPPLIED_LENGTH <= len(key) <= MAX_KEY_LENGTH:
+            return None
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(
+                "SELECT id, name FROM api_keys WHERE digest = $1 AND revoked_at IS NULL LIMIT 1", _digest(key)
+            )
+            if row is None:
+                return None
+            await connection.execute(TOUCH, row["id"])
+        return KeyName(row["id"], row["name"])
 
     async def list(self) -> list[ApiKey]:
         """List the keys that are not revoked, by id."""
@@ -113,13 +129,13 @@ class ApiKeys:
             rows = await connection.fetch("SELECT * FROM api_keys WHERE revoked_at IS NULL ORDER BY id")
         return [ApiKey(row["id"], row["name"], row["created_at"], row["last_used_at"]) for row in rows]
 
-    async def revoke(self, key_id: int) -> bool:
-        """Revoke a key with immediate effect. Returns False if no valid key has this id."""
+    async def revoke(self, key_id: int) -> str | None:
+        """Revoke a key with immediate effect, and return its name; None if no valid key has this id."""
         async with self._database.connection() as connection:
-            status = await connection.execute(
-                "UPDATE api_keys SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL", key_id
+            name: str | None = await connection.fetchval(
+                "UPDATE api_keys SET revoked_at = now() WHERE id = $1 AND revoked_at IS NULL RETURNING name", key_id
             )
-        return bool(status == "UPDATE 1")
+        return name
 
 
 def _parse(key: str) -> tuple[int, str] | None:

@@ -25,7 +25,7 @@ LEFT JOIN LATERAL (SELECT * FROM jobs WHERE collection_id = c.id ORDER BY id DES
 WHERE c.id = $1 AND c.deleting_at IS NULL
 """
 
-MARK_DELETING = "UPDATE collections SET deleting_at = now() WHERE id = $1 AND deleting_at IS NULL RETURNING id"
+MARK_DELETING = "UPDATE collections SET deleting_at = now() WHERE id = $1 AND deleting_at IS NULL RETURNING name"
 
 CANCEL_JOBS = """
 UPDATE jobs SET state = 'cancelled', token = token + 1, finished_at = now()
@@ -119,17 +119,19 @@ class Collections:
         if found is None:
             raise not_found(collection_id)
 
-    async def mark_deleting(self, collection_id: int) -> None:
-        """Hide a collection and cancel its active job. The trainer's janitor removes the data later.
+    async def mark_deleting(self, collection_id: int) -> str:
+        """Hide a collection, cancel its active job, and return its name.
 
-        Raises InvalidRequest, collection_not_found.
+        The trainer's janitor removes the data later. Raises InvalidRequest, collection_not_found.
         """
         async with self._database.transaction() as connection:
-            if await connection.fetchval(MARK_DELETING, collection_id) is None:
+            name: str | None = await connection.fetchval(MARK_DELETING, collection_id)
+            if name is None:
                 raise not_found(collection_id)
             # A separate statement, so that it sees a job that was queued while the first one waited.
             await connection.execute(CANCEL_JOBS, collection_id)
             await notify(connection)
+        return name
 
     async def deleting(self) -> list[int]:
         """List the collections that are marked for deletion and not yet removed."""

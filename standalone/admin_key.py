@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 from catalog.api_keys import ApiKeys
+from servicekit.telemetry.audit import audit
 
 NAME = "admin"
 
@@ -22,7 +23,10 @@ async def ensure_admin_key(keys: ApiKeys, path: Path) -> bool:
     for key in existing:
         if key.name == NAME:
             await keys.revoke(key.id)
-    _write_private(path, f"{await keys.create(NAME)}\n")
+            audit("delete_key", "done", key_id=key.id, key_name=NAME)
+    secret = await keys.create(NAME)
+    audit("create_key", "done", key_id=int(secret.partition(".")[0]), key_name=NAME)
+    _write_private(path, f"{secret}\n")
     pending.unlink()
     return True
 

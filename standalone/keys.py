@@ -1,5 +1,6 @@
 """`similis keys`: creates, imports, lists and deletes API keys."""
 
+import getpass
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,7 +11,9 @@ from catalog.api_keys import ApiKeys
 from catalog.postgres.database import Database
 from servicekit.errors import ServiceError
 from servicekit.process.service import StartupError
+from servicekit.telemetry.audit import audit
 from standalone.schema import check_schema
+from standalone.table import print_table
 
 MAX_NAME = 200
 
@@ -20,6 +23,7 @@ async def create_key(url: str, name: str) -> None:
     _check_name(name)
     async with _keys(url) as keys:
         secret = await keys.create(name)
+    audit("create_key", "done", key_id=int(secret.partition(".")[0]), key_name=name, by=_user())
     sys.stdout.write(f"{secret}\n")
     sys.stdout.flush()
     sys.stderr.write("similis: save this key now; it will not be shown again\n")
@@ -34,25 +38,26 @@ async def ensure_key(url: str, name: str, secret_file: Path) -> None:
     key = _read_key(secret_file)
     async with _keys(url) as keys:
         changed = await keys.ensure(name, key)
-    sys.stderr.write(f"similis: the key {name!r} {'is now valid' if changed else 'was already valid'}\n")
+    if changed is not None:
+        audit("import_key", "done", key_id=changed, key_name=name, by=_user())
+    state = "was already valid" if changed is None else "is now valid"
+    sys.stderr.write(f"similis: the key {name!r} {state}\n")
 
 
 async def list_keys(url: str) -> None:
     """Print the valid keys, without their secrets. Raises StartupError."""
     async with _keys(url) as keys:
         found = await keys.list()
-    rows = [("ID", "NAME", "CREATED", "LAST USED")]
-    rows += [(str(key.id), key.name, _format_time(key.created_at), _format_time(key.last_used_at)) for key in found]
-    widths = [max(len(row[column]) for row in rows) for column in range(4)]
-    for row in rows:
-        sys.stdout.write("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() + "\n")
+    rows = [(str(key.id), key.name, _format_time(key.created_at), _format_time(key.last_used_at)) for key in found]
+    print_table(("ID", "NAME", "CREATED", "LAST USED"), rows)
 
 
 async def delete_key(url: str, key_id: int) -> None:
     """Delete a key, which stops working at once. Raises StartupError, also when there is no such key."""
     async with _keys(url) as keys:
-        if not await keys.revoke(key_id):
+        if (name := await keys.revoke(key_id)) is None:
             raise StartupError(f"there is no key {key_id}. 'similis keys list' shows the valid keys")
+    audit("delete_key", "done", key_id=key_id, key_name=name, by=_user())
     sys.stderr.write(f"similis: deleted key {key_id}\n")
 
 
@@ -77,6 +82,14 @@ def _read_key(file: Path) -> str:
 def _check_name(name: str) -> None:
     if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
         raise StartupError(f"the name of a key must have 1 to {MAX_NAME} printable characters")
+
+
+def _user() -> str | None:
+    """Return the user of this machine who runs the command; None if the user has no name."""
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return None
 
 
 def _format_time(time: datetime | None) -> str:
