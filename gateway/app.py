@@ -115,7 +115,9 @@ async def _connect(stack: AsyncExitStack, settings: GatewaySettings, metrics: Ga
         vectors=Generations(qdrant),
         embedder=QueryEmbedder(embedder, metrics.rpc_client),
         trainer=await stack.enter_async_context(TrainerClient.open(trainer, metrics.rpc_client)),
-        heidicon=HeidiconClient(await stack.enter_async_context(heidicon_session()), settings.heidicon_url),
+        heidicon=HeidiconClient(
+            await stack.enter_async_context(heidicon_session(settings.heidicon_seconds)), settings.heidicon_url
+        ),
         spool=spool,
         schema=await stack.enter_async_context(SchemaWait.open(database)),
     )
@@ -142,6 +144,7 @@ def _application(
         schema=parts.schema,
         keys=ApiKeys(parts.database),
         read_key_required=settings.read_key_required,
+        proxies=settings.proxies,
     )
     application = web.Application()
     pipeline.install(application)
@@ -174,9 +177,10 @@ def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics,
             embedder=parts.embedder,
             trainer=parts.trainer,
             disk=disk,
+            drain=drain,
             max_name_characters=settings.max_name_characters,
         ),
-        contents=ContentHandlers(collections=collections, contents=contents, uploads=uploads),
+        contents=ContentHandlers(collections=collections, contents=contents, uploads=uploads, drain=drain),
         searches=SearchHandlers(
             searches=_search_service(parts, settings, metrics),
             memory=ByteBudget(settings.body_memory_bytes),

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator
 
+from gateway.audit.client_address import TrustedProxies
 from servicekit.settings import RpcSettings
 
 MIB = 1024 * 1024
@@ -53,6 +54,9 @@ class GatewaySettings(RpcSettings):
     """Web origins whose pages may call the API, separated by commas; `*` allows all."""
     read_key_required: bool = False
     """Require an API key for reading and searching too."""
+    trusted_proxies: str = ""
+    """Addresses and networks of the proxies in front of the gateway, separated by commas, such as `127.0.0.1` or
+    `10.0.0.0/8`. Requests from them are logged with the client's address that `X-Forwarded-For` has."""
 
     heidicon_url: str = "https://heidicon.ub.uni-heidelberg.de"
     """Address of the HeidICON (EasyDB) instance."""
@@ -107,6 +111,17 @@ class GatewaySettings(RpcSettings):
         if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
             raise ValueError("expected an http(s) URL without query or fragment")
         return value.rstrip("/")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, value: str) -> str:
+        TrustedProxies.parse(value)
+        return value
+
+    @property
+    def proxies(self) -> TrustedProxies:
+        """The proxies that tell the addresses of clients."""
+        return TrustedProxies.parse(self.trusted_proxies)
 
     @property
     def origins(self) -> frozenset[str]:

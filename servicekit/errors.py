@@ -10,15 +10,19 @@ class ServiceError(Exception):
 
     code: stable, in snake case, part of the contract. message: one sentence for the caller, without internals.
     retry_after: seconds after which the same request may succeed; None if waiting does not help.
+    hint: another sentence for people, for messages that must stay as existing clients know them.
     """
 
     default_code = "internal"
 
-    def __init__(self, message: str, *, code: str | None = None, retry_after: float | None = None) -> None:
+    def __init__(
+        self, message: str, *, code: str | None = None, retry_after: float | None = None, hint: str | None = None
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.code = code or self.default_code
         self.retry_after = retry_after
+        self.hint = hint
 
 
 class InvalidRequest(ServiceError):

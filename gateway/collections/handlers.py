@@ -1,6 +1,6 @@
 """Collections over HTTP: list, info, create, rename, delete, finetune, and the images that could not be indexed."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from json import loads
 
 from aiohttp import web
@@ -8,14 +8,18 @@ from aiohttp import web
 from catalog.collections import Collection, Collections, NewestJob
 from catalog.indexes import Indexes
 from catalog.jobs import Job, Jobs
+from gateway.audit.request_record import record_of
 from gateway.content.disk_space import DiskSpace
 from gateway.content.upload import Uploads
 from gateway.http import parameters
-from gateway.http.body import read_object
+from gateway.http.body import fields_without_meaning, read_object
+from gateway.http.draining import Drain
+from gateway.http.json_object import JsonObject
 from gateway.http.responses import data, push, send_csv, table, timestamp
 from gateway.upstreams.embedder import QueryEmbedder
 from gateway.upstreams.trainer import TrainerClient
 
+FINETUNE_OPTIONS = ("force", "refresh")
 FAILURES_PER_PAGE, MAX_FAILURES_PER_PAGE = 1000, 10_000
 
 
@@ -32,6 +36,7 @@ class CollectionHandlers:
         embedder: QueryEmbedder,
         trainer: TrainerClient,
         disk: DiskSpace,
+        drain: Drain,
         max_name_characters: int,
     ) -> None:
         self._collections = collections
@@ -41,42 +46,57 @@ class CollectionHandlers:
         self._embedder = embedder
         self._trainer = trainer
         self._disk = disk
+        self._drain = drain
         self._max_name_characters = max_name_characters
 
-    async def list(self, _: web.Request) -> web.Response:
+    async def list(self, request: web.Request) -> web.Response:
         """`GET /api/collection/list`."""
         found = await self._collections.names()
         names = [{"value": identifier, "id": identifier, "name": name} for identifier, name in found]
-        return data({"ids": [identifier for identifier, _ in found], "names": names})
+        ids = [identifier for identifier, _ in found]
+        return data({"ids": ids, "names": names}, warnings=parameters.unknown_parameters(request.query))
 
     async def info(self, request: web.Request) -> web.Response:
         """`GET /api/collection/{id}/info`."""
         collection = await self._collections.get(parameters.collection_id(request.match_info["id"]))
-        return data(_described(collection, await self._embedder.served_backbone()))
+        described = _described(collection, await self._embedder.served_backbone())
+        return data(described, warnings=parameters.unknown_parameters(request.query))
 
     async def create(self, request: web.Request) -> web.Response:
         """`POST /api/collection/create`."""
         body = await read_object(request)
         name = parameters.name(body, self._max_name_characters)
         tag = parameters.heidicon_tag(body)
-        if tag is None:
-            identifier = await self._collections.create(name)
-        else:
-            identifier = await self._uploads.create_from_heidicon(name, tag)
-        return push("Collection created", id=identifier)
+        warnings = _warnings(request, body, ("name", "heidicon_tag"))
+        record_of(request).note(name=name, heidicon_tag=tag)
+        if tag is not None:
+            work = self._create_from_heidicon(request, name, tag, warnings)
+            return await self._drain.to_the_end(request, work)
+        record_of(request).collection = identifier = await self._collections.create(name)
+        return push("Collection created", id=identifier, warnings=warnings)
+
+    async def _create_from_heidicon(
+        self, request: web.Request, name: str, tag: str, warnings: Sequence[str]
+    ) -> web.Response:
+        created = await self._uploads.create_from_heidicon(name, tag)
+        record_of(request).collection = created.id
+        return push("Collection created", id=created.id, warnings=[*created.warnings, *warnings])
 
     async def update_name(self, request: web.Request) -> web.Response:
         """`POST /api/collection/{id}/updatename`."""
         identifier = parameters.collection_id(request.match_info["id"])
-        name = parameters.name(await read_object(request), self._max_name_characters)
+        body = await read_object(request)
+        name = parameters.name(body, self._max_name_characters)
         await self._collections.rename(identifier, name)
-        return push("Collection updated")
+        record_of(request).note(name=name)
+        return push("Collection updated", warnings=_warnings(request, body, ("name",)))
 
     async def delete(self, request: web.Request) -> web.Response:
         """`POST /api/collection/{id}/delete`."""
-        await self._collections.mark_deleting(parameters.collection_id(request.match_info["id"]))
+        name = await self._collections.mark_deleting(parameters.collection_id(request.match_info["id"]))
+        record_of(request).note(name=name)
         self._trainer.nudge()
-        return push("Collection deleted")
+        return push("Collection deleted", warnings=parameters.unknown_parameters(request.query))
 
     async def finetune(self, request: web.Request) -> web.Response:
         """`POST /api/collection/{id}/finetune`."""
@@ -85,21 +105,25 @@ class CollectionHandlers:
         force, refresh = parameters.boolean(request.query, "force"), parameters.boolean(request.query, "refresh")
         backbone = await self._embedder.served_backbone()
         job, created = await self._jobs.enqueue(identifier, backbone=backbone, force=force, refresh=refresh)
+        record_of(request).note(changed=created, job=job and job.id, force=force, refresh=refresh)
+        warnings = await _finetune_warnings(request)
         if job is None:
             message = "Nothing to finetune: search already uses the newest content. Use force=true to finetune anyway."
-            return push(message, job_id=None)
+            return push(message, job_id=None, warnings=warnings)
         self._trainer.nudge()
-        return push(_finetune_message(job, created), job_id=job.id)
+        return push(_finetune_message(job, created), job_id=job.id, warnings=warnings)
 
     async def cancel(self, request: web.Request) -> web.Response:
         """`POST /api/collection/{id}/finetune/cancel`."""
         collection = await self._collections.get(parameters.collection_id(request.match_info["id"]))
         job = await self._jobs.cancel_active(collection.id)
+        record_of(request).note(changed=job is not None, job=job and job.id)
+        warnings = parameters.unknown_parameters(request.query)
         if job is None:
-            return push("No finetune is queued or running.", job_id=None)
+            return push("No finetune is queued or running.", job_id=None, warnings=warnings)
         self._trainer.nudge()
         message = "The finetune was cancelled." if job.state.ended else "The finetune is being cancelled."
-        return push(message, job_id=job.id)
+        return push(message, job_id=job.id, warnings=warnings)
 
     async def failures(self, request: web.Request) -> web.StreamResponse:
         """`GET /api/collection/{id}/failures`: a page as JSON, or everything as CSV with `Accept: text/csv`.
@@ -120,7 +144,8 @@ class CollectionHandlers:
             for row in shown
         ]
         following = shown[-1].image_id if len(page) > limit else None
-        return data({"failures": failures, "number_of_failures": number, "next": following})
+        page_of_failures = {"failures": failures, "number_of_failures": number, "next": following}
+        return data(page_of_failures, warnings=parameters.unknown_parameters(request.query, ("limit", "after")))
 
     async def _failures_table(self, request: web.Request, name: str, index_id: int | None) -> web.StreamResponse:
         async def rows() -> AsyncIterator[list[tuple[str, ...]]]:
@@ -130,6 +155,21 @@ class CollectionHandlers:
                 after = page[-1].image_id
 
         return await send_csv(request, f"{name} failures", table(("image_url", "repo_url", "reason", "detail"), rows()))
+
+
+def _warnings(request: web.Request, body: JsonObject, known: Sequence[str]) -> Sequence[str]:
+    return [*parameters.unknown_fields(body, known), *parameters.unknown_parameters(request.query)]
+
+
+async def _finetune_warnings(request: web.Request) -> Sequence[str]:
+    fields = await fields_without_meaning(request)
+    misplaced = [
+        f"The field {name} is ignored. Send it as a query parameter: ?{name}=true."
+        for name in FINETUNE_OPTIONS
+        if name in fields
+    ]
+    unknown = parameters.unknown_fields(name for name in fields if name not in FINETUNE_OPTIONS)
+    return [*misplaced, *unknown, *parameters.unknown_parameters(request.query, FINETUNE_OPTIONS)]
 
 
 def _finetune_message(job: Job, created: bool) -> str:

@@ -12,16 +12,20 @@ from pathlib import Path
 from typing import ClassVar, Protocol, TypeVar
 
 from gateway.content.csv_format import copy_rows
+from gateway.content.file_kind import refuse_other_kinds
 from gateway.http.base64_body import Base64Body
 from servicekit.errors import InvalidRequest, TooLarge
+from servicekit.quantities import size_in_words
 
 CHUNK_BYTES = 1024 * 1024
 FIELD = "content"
 
 
 @dataclass(frozen=True)
-class Done:
-    """The answer of a command that has nothing to report."""
+class Extracted:
+    """A decoded body. fields: the names of its other fields."""
+
+    fields: list[str]
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ class JoinedPages:
     objects: int
 
 
-Answer = TypeVar("Answer", bound="Done | StagedRows | ParsedPage | JoinedPages", covariant=True)
+Answer = TypeVar("Answer", bound="Extracted | StagedRows | ParsedPage | JoinedPages", covariant=True)
 
 
 class Command(Protocol[Answer]):
@@ -66,27 +70,28 @@ class Command(Protocol[Answer]):
 class ExtractContent:
     """Decode the base64 under `content` in a JSON body, and write the bytes to a file."""
 
-    answer: ClassVar[type[Done]] = Done
+    answer: ClassVar[type[Extracted]] = Extracted
 
     body: str
     target: str
     max_bytes: int
 
-    def run(self) -> Done:
+    def run(self) -> Extracted:
         """Raises InvalidRequest (invalid_json, content_missing, invalid_base64), and TooLarge over `max_bytes`."""
         with Path(self.body).open("rb") as source, Path(self.target).open("wb") as output:
 
             def write(data: bytes) -> None:
                 output.write(data)
                 if output.tell() > self.max_bytes:
-                    raise TooLarge(f"The CSV may have at most {self.max_bytes} bytes.")
+                    raise TooLarge(f"The CSV may have at most {size_in_words(self.max_bytes)}.")
 
             content = Base64Body(write, field=FIELD)
             while chunk := source.read(CHUNK_BYTES):
                 content.feed(chunk)
-            if content.finish().get(FIELD) is None:
-                raise InvalidRequest(f"{FIELD} is missing. Send the CSV as base64.", code="content_missing")
-        return Done()
+            fields = content.finish()
+        if fields.get(FIELD) is None:
+            raise InvalidRequest(f"{FIELD} is missing. Send the CSV as base64.", code="content_missing")
+        return Extracted([name for name in fields if name != FIELD])
 
 
 @dataclass(frozen=True)
@@ -102,6 +107,7 @@ class StageCsv:
     def run(self) -> StagedRows:
         """Raises InvalidRequest (invalid_csv), and TooLarge over `max_rows`."""
         source = Path(self.source)
+        refuse_other_kinds(source)
         summary = copy_rows(source, Path(self.target), max_rows=self.max_rows)
         with source.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()

@@ -2,17 +2,20 @@
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from catalog.contents import Contents, Revision, StagedContent
-from gateway.content.commands import ExtractContent, StageCsv
+from gateway.content.commands import FIELD, ExtractContent, StageCsv
 from gateway.content.disk_space import DiskSpace
 from gateway.content.spool import Spool, write_file
 from gateway.content.worker import ContentWorker, content_worker
 from gateway.heidicon.importer import HeidiconImporter
+from gateway.http.parameters import unknown_fields
 from gateway.metrics import GatewayMetrics
+from servicekit.errors import TooLarge
 from servicekit.limits import ConcurrencyLimit
+from servicekit.quantities import size_in_words
 
 
 @dataclass(frozen=True)
@@ -26,6 +29,26 @@ class UploadLimits:
     def max_json_bytes(self) -> int:
         """The largest JSON body. Base64 is a third longer, and can contain line breaks and escapes."""
         return self.max_bytes * 3 // 2 + 64 * 1024
+
+    def exceeded(self) -> TooLarge:
+        """Return the error for a CSV that is too large."""
+        return TooLarge(f"The CSV may have at most {size_in_words(self.max_bytes)}.")
+
+
+@dataclass(frozen=True)
+class Uploaded:
+    """A stored content. warnings: sentences about the upload for the client."""
+
+    revision: Revision
+    warnings: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class CreatedCollection:
+    """A collection that was created with its content. warnings: sentences about the import for the client."""
+
+    id: int
+    warnings: list[str]
 
 
 class Uploads:
@@ -52,32 +75,32 @@ class Uploads:
         self._disk = disk
         self._metrics = metrics
 
-    async def replace_from_csv(self, collection_id: int, body: AsyncIterable[bytes]) -> Revision:
+    async def replace_from_csv(self, collection_id: int, body: AsyncIterable[bytes]) -> Uploaded:
         """Store the CSV in a body as a collection's content."""
         async with self._received(body) as (folder, csv), self._processing_slot(), content_worker() as worker:
             staged = await self._stage(worker, folder, csv)
-            return await self._replace(collection_id, staged)
+            return Uploaded(await self._replace(collection_id, staged))
 
-    async def replace_from_json(self, collection_id: int, body: AsyncIterable[bytes]) -> Revision:
+    async def replace_from_json(self, collection_id: int, body: AsyncIterable[bytes]) -> Uploaded:
         """Store the CSV in a JSON body, in base64 under `content`, as a collection's content."""
         async with self._received(body) as (folder, json), self._processing_slot(), content_worker() as worker:
             csv = folder / "csv"
             with self._metrics.upload_stage("read"):
-                await worker.ask(ExtractContent(str(json), str(csv), self.limits.max_bytes))
+                extracted = await worker.ask(ExtractContent(str(json), str(csv), self.limits.max_bytes))
             json.unlink()
             staged = await self._stage(worker, folder, csv)
-            return await self._replace(collection_id, staged)
+            return Uploaded(await self._replace(collection_id, staged), unknown_fields(extracted.fields, (FIELD,)))
 
-    async def replace_from_heidicon(self, collection_id: int, tag: str) -> Revision:
+    async def replace_from_heidicon(self, collection_id: int, tag: str) -> Uploaded:
         """Import the objects of a HeidICON tag as a collection's content."""
-        async with self._imported(tag) as staged:
-            return await self._replace(collection_id, staged)
+        async with self._imported(tag) as (staged, warnings):
+            return Uploaded(await self._replace(collection_id, staged), warnings)
 
-    async def create_from_heidicon(self, name: str, tag: str) -> int:
-        """Create a collection with the objects of a HeidICON tag, and return its id."""
-        async with self._imported(tag) as staged:
+    async def create_from_heidicon(self, name: str, tag: str) -> CreatedCollection:
+        """Create a collection with the objects of a HeidICON tag."""
+        async with self._imported(tag) as (staged, warnings):
             with self._storing(staged):
-                return await self._contents.create_collection(name, tag, staged)
+                return CreatedCollection(await self._contents.create_collection(name, tag, staged), warnings)
 
     @asynccontextmanager
     async def _received(self, body: AsyncIterable[bytes]) -> AsyncIterator[tuple[Path, Path]]:
@@ -91,14 +114,14 @@ class Uploads:
             yield folder, received
 
     @asynccontextmanager
-    async def _imported(self, tag: str) -> AsyncIterator[StagedContent]:
+    async def _imported(self, tag: str) -> AsyncIterator[tuple[StagedContent, list[str]]]:
         self._disk.check()
         async with self._receiving.slot(), self._spool.folder() as folder, content_worker() as worker:
             csv = folder / "csv"
             with self._metrics.upload_stage("heidicon"):
-                await self._heidicon.write_csv(tag, worker, folder, csv)
+                warnings = await self._heidicon.write_csv(tag, worker, folder, csv)
             async with self._processing_slot():
-                yield await self._stage(worker, folder, csv)
+                yield await self._stage(worker, folder, csv), warnings
 
     @asynccontextmanager
     async def _processing_slot(self) -> AsyncIterator[None]:

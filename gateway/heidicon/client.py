@@ -15,7 +15,6 @@ log = get_logger(__name__)
 CHUNK_BYTES = 256 * 1024
 MAX_SMALL_ANSWER_BYTES = 8 * 1024 * 1024
 CONNECT_SECONDS = 10.0
-IDLE_SECONDS = 30.0
 
 
 class HeidiconClient:
@@ -71,9 +70,12 @@ class HeidiconClient:
 
 
 @asynccontextmanager
-async def heidicon_session() -> AsyncIterator[aiohttp.ClientSession]:
-    """Open an HTTP session while entered. It uses neither cookies nor proxies from the environment."""
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=IDLE_SECONDS)
+async def heidicon_session(idle_seconds: float) -> AsyncIterator[aiohttp.ClientSession]:
+    """Open an HTTP session while entered. It uses neither cookies nor proxies from the environment.
+
+    idle_seconds: how long an answer may send nothing.
+    """
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_SECONDS, sock_read=idle_seconds)
     async with aiohttp.ClientSession(
         timeout=timeout, trust_env=False, cookie_jar=aiohttp.DummyCookieJar(), raise_for_status=False
     ) as session:

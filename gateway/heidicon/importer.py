@@ -9,8 +9,9 @@ from gateway.content.commands import JoinPages, ParsePage
 from gateway.content.spool import write_file
 from gateway.content.worker import ContentWorker
 from gateway.heidicon.client import HeidiconClient
-from gateway.heidicon.schema import find_tag
+from gateway.heidicon.schema import find_tags
 from servicekit.errors import TooLarge, UpstreamFailed
+from servicekit.quantities import counted
 from servicekit.request_context import remaining
 
 PAGE_OBJECTS = 1000
@@ -27,11 +28,12 @@ class HeidiconImporter:
         self._page_bytes = page_bytes
         self._max_objects = max_objects
 
-    async def write_csv(self, tag: str, worker: ContentWorker, folder: Path, csv: Path) -> None:
-        """Write the CSV of all objects with a tag. tag: a display name or an id. folder: for temporary files.
+    async def write_csv(self, tag: str, worker: ContentWorker, folder: Path, csv: Path) -> list[str]:
+        """Write the CSV of all objects with a tag, and return warnings for the client.
 
-        Raises InvalidRequest (heidicon_tag_unknown, heidicon_tag_ambiguous), TooLarge for more than `max_objects`, and
-        UpstreamFailed: heidicon_unavailable, heidicon_bad_answer; heidicon_incomplete for fewer objects than reported.
+        tag: a display name or an id; the first of several tags with one name counts. folder: for temporary files.
+        Raises InvalidRequest (heidicon_tag_unknown), TooLarge for more than `max_objects`, and UpstreamFailed:
+        heidicon_unavailable, heidicon_bad_answer; heidicon_incomplete for fewer objects than reported.
         """
         try:
             async with asyncio.timeout(remaining(self._seconds)):
@@ -44,13 +46,22 @@ class HeidiconImporter:
         # Objects can be deleted during the import, so the smallest total counts.
         reported = min(pages.totals)
         if joined.objects < reported:
-            message = f"HeidICON reported {reported} objects but sent only {joined.objects}. Try again later."
+            message = (
+                f"HeidICON reported {counted(reported, 'object')} but sent only {joined.objects}. Try again later."
+            )
             raise UpstreamFailed(message, code="heidicon_incomplete")
+        return pages.warnings
 
     async def _read_pages(self, tag: str, worker: ContentWorker, folder: Path) -> "_Pages":
         token = await self._client.anonymous_token()
-        tag_id = find_tag(await self._client.tags(token), tag)
-        pages = _Pages(self._client, worker, folder, token, tag_id, self._page_bytes)
+        found = find_tags(await self._client.tags(token), tag)
+        pages = _Pages(self._client, worker, folder, token, found[0], self._page_bytes)
+        if len(found) > 1:
+            ids = ", ".join(map(str, found))
+            pages.warnings.append(
+                f"HeidICON has several tags “{tag}”, with the ids {ids}. The first one, {found[0]}, was read. "
+                "Create the collection with an id as its heidicon_tag to choose another one."
+            )
         await pages.read(0)
         while missing := self._missing(pages):
             await pages.read_all(missing)
@@ -60,13 +71,18 @@ class HeidiconImporter:
         # Objects can be added during the import, so the largest total counts.
         total = max(pages.totals)
         if total > self._max_objects:
-            raise TooLarge(f"The tag has {total} objects. A collection may have at most {self._max_objects}.")
+            raise TooLarge(
+                f"The tag has {counted(total, 'object')}. A collection may have at most {self._max_objects}."
+            )
         return [offset for offset in range(0, total, PAGE_OBJECTS) if offset not in pages.paths]
 
 
 @dataclass
 class _Pages:
-    """The pages of one search. paths: the parsed pages by offset. totals: the number of objects that each reported."""
+    """The pages of one search.
+
+    paths: the parsed pages by offset. totals: the number of objects that each reported. warnings: for the client.
+    """
 
     client: HeidiconClient
     worker: ContentWorker
@@ -76,6 +92,7 @@ class _Pages:
     max_bytes: int
     paths: dict[int, Path] = field(default_factory=dict)
     totals: list[int] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
 
     async def read_all(self, offsets: Sequence[int]) -> None:
         """Read several pages, `PARALLEL_PAGES` at a time."""

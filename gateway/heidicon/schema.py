@@ -106,22 +106,16 @@ def parse_tags(body: bytes) -> dict[int, set[str]]:
     return {tag.id: _display_names(tag) for tag in _tags(_parse(_TAGS, "/api/tags", body))}
 
 
-def find_tag(tags: Mapping[int, set[str]], wanted: str) -> int:
-    """Return the id of the tag that has the id `wanted`, or else that display name in any language.
+def find_tags(tags: Mapping[int, set[str]], wanted: str) -> list[int]:
+    """Return the id of the tag that has the id `wanted`, or else of each that has this display name in any language.
 
-    Raises InvalidRequest: heidicon_tag_unknown, heidicon_tag_ambiguous.
+    They have HeidICON's order. Raises InvalidRequest, heidicon_tag_unknown, if there is none.
     """
-    for identifier in tags:
-        if str(identifier) == wanted:
-            return identifier
-    named = sorted(identifier for identifier, names in tags.items() if wanted in names)
-    if not named:
+    found = [identifier for identifier in tags if str(identifier) == wanted]
+    found = found or [identifier for identifier, names in tags.items() if wanted in names]
+    if not found:
         raise InvalidRequest(f"HeidICON has no tag “{wanted}”.", code="heidicon_tag_unknown")
-    if len(named) > 1:
-        ids = ", ".join(map(str, named))
-        message = f"HeidICON has several tags “{wanted}”. Use the id of one of them: {ids}."
-        raise InvalidRequest(message, code="heidicon_tag_ambiguous")
-    return named[0]
+    return found
 
 
 def parse_page(body: bytes, limit: int) -> ObjectPage:

@@ -9,7 +9,7 @@ import json
 import re
 from collections.abc import Callable
 
-from gateway.http.json_object import JsonObject, parse_object
+from gateway.http.json_object import JsonObject, kind_of, parse_object
 from servicekit.errors import InvalidRequest
 
 # The most that a JSON body may have besides the base64.
@@ -21,6 +21,8 @@ BACKSLASH = b"\\"
 UNICODE_ESCAPE = re.compile(rb"\\u00([0-7][0-9a-fA-F])")
 MAX_ESCAPE_BYTES = 6
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+WEB_ADDRESS = re.compile(rb"\s*https?://", re.IGNORECASE)
 # RFC 2397: the parameters of the media type may be quoted strings with commas in them.
 DATA_URL = re.compile(rb'\s*data:(?:"[^"]*"|[^,])*+,', re.IGNORECASE)
 BASE64_MARK = re.compile(rb";\s*base64\s*,\Z", re.IGNORECASE)
@@ -73,7 +75,8 @@ class Base64Body:
             return {}
         body = parse_object(bytes(self._other) + self._unfinished)
         if body.get(self._field) not in (None, ""):
-            raise InvalidRequest(f"The field {self._field} must be a string in base64.", code="invalid_base64")
+            message = f"The field {self._field} must be a string in base64, not {kind_of(body[self._field])}."
+            raise InvalidRequest(message, code="invalid_base64")
         return body
 
     def _feed_json(self, piece: bytes) -> None:
@@ -179,6 +182,10 @@ class Base64Body:
         return text
 
     def _without_head(self, text: bytes) -> bytes:
+        text = text.removeprefix(BYTE_ORDER_MARK)
+        if WEB_ADDRESS.match(text):
+            message = f"{self._subject} is a URL. Send the file itself, as base64 or as a data URL."
+            raise InvalidRequest(message, code="invalid_base64")
         head = DATA_URL.match(text[:MAX_DATA_URL_HEAD])
         if head is None:
             return text
@@ -188,7 +195,8 @@ class Base64Body:
         return text[head.end() :]
 
     def _invalid(self) -> InvalidRequest:
-        return InvalidRequest(f"{self._subject} is not valid base64.", code="invalid_base64")
+        message = f"{self._subject} is not valid base64. Send the file as base64 or as a data URL."
+        return InvalidRequest(message, code="invalid_base64")
 
     @property
     def _subject(self) -> str:

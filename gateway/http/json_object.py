@@ -7,6 +7,8 @@ from servicekit.errors import InvalidRequest
 
 JsonObject = dict[str, object]
 
+KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
+
 
 def parse_object(data: bytes) -> JsonObject:
     """Parse a JSON object in UTF-8; no text is an empty object. Raises InvalidRequest, invalid_json."""
@@ -14,12 +16,33 @@ def parse_object(data: bytes) -> JsonObject:
         return {}
     try:
         found = json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_constant)
-    except (ValueError, RecursionError):
-        raise InvalidRequest("The body must be valid JSON in UTF-8.", code="invalid_json") from None
+    except json.JSONDecodeError as error:
+        raise _not_an_object(f"it is not valid JSON at line {error.lineno}, column {error.colno}") from None
+    except UnicodeDecodeError:
+        raise _not_an_object("it is not valid UTF-8") from None
+    except RecursionError:
+        raise _not_an_object("it is nested too deeply") from None
+    except _Constant as error:
+        raise _not_an_object(f"it has {error}, which is not JSON") from None
+    except ValueError:
+        raise _not_an_object("a number in it has too many digits") from None
     if not isinstance(found, dict):
-        raise InvalidRequest("The body must be a JSON object.", code="invalid_json")
+        raise _not_an_object(f"it is {kind_of(found)}")
     return found
 
 
+def kind_of(value: object) -> str:
+    """Return what JSON calls a value, with its article, such as "a list"."""
+    return KINDS.get(type(value), "null")
+
+
+def _not_an_object(problem: str) -> InvalidRequest:
+    return InvalidRequest(f"The body must be a JSON object in UTF-8, but {problem}.", code="invalid_json")
+
+
+class _Constant(ValueError):
+    """Python reads NaN and Infinity, but JSON has neither."""
+
+
 def _refuse_constant(name: str) -> Never:
-    raise ValueError(f"{name} is not JSON")
+    raise _Constant(name)

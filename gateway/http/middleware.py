@@ -13,9 +13,13 @@ from aiohttp.typedefs import Handler
 from opentelemetry.trace import Span, SpanKind
 
 from catalog.api_keys import ApiKeys
+from gateway.audit.client_address import TrustedProxies
+from gateway.audit.request_record import CLIENT_CLOSED, RECORD, RequestRecord, record_of
 from gateway.http.cors import Cors
 from gateway.http.draining import Drain
-from gateway.http.problems import http_problem, internal_problem, service_problem
+from gateway.http.hints import message_of
+from gateway.http.parameters import COLLECTION_ID
+from gateway.http.problems import http_code, http_problem, internal_problem, service_problem
 from gateway.http.server import ID_HEADER, SERVER
 from gateway.metrics import GatewayMetrics
 from gateway.upstreams.schema_wait import SchemaWait
@@ -27,14 +31,15 @@ from servicekit.telemetry.tracing import fail_span, no_span, root_span
 log = get_logger(__name__)
 
 KEY_HEADER = "API-Key"
+# Where clients of other services send a key.
+OTHER_KEY_HEADERS = ("Authorization", "X-API-Key", "ApiKey", "Api_Key", "X-Auth-Token", "X-Access-Token")
+KEY_PARAMETERS = ("api_key", "apikey", "key", "token", "access_token")
 REQUEST_ID = web.RequestKey("request_id", str)
 UNMATCHED = "unmatched"
 # Requested every few seconds by whatever watches the gateway.
 QUIET_ROUTES = ("/healthz", "/readyz", "/readyz/gateway", "/metrics")
 # Labels of metrics must be bounded, so every other method counts as "OTHER".
 METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
-# nginx's status for a client that went away before its answer. Only logs and metrics see it.
-CLIENT_CLOSED = 499
 
 
 async def expect_later(_: web.Request) -> None:
@@ -56,6 +61,7 @@ class RequestPipeline:
         schema: SchemaWait,
         keys: ApiKeys,
         read_key_required: bool,
+        proxies: TrustedProxies,
     ) -> None:
         self._metrics = metrics
         self._drain = drain
@@ -63,6 +69,7 @@ class RequestPipeline:
         self._schema = schema
         self._keys = keys
         self._read_key_required = read_key_required
+        self._proxies = proxies
 
     def install(self, application: web.Application) -> None:
         """Put every request of the application through `observe` and `answer_errors`, every answer through `finish`."""
@@ -73,6 +80,7 @@ class RequestPipeline:
     async def observe(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Give the request its id, trace it, count and time it, and log how it ended."""
         identifier = request[REQUEST_ID] = accepted_request_id(request.headers.get(ID_HEADER))
+        request[RECORD] = RequestRecord(self._proxies.client_address(request))
         started, status = time.perf_counter(), CLIENT_CLOSED
         self._metrics.active.inc()
         with request_scope(identifier, None), self._drain.request(), _traced(request) as span:
@@ -93,23 +101,26 @@ class RequestPipeline:
         try:
             return await handler(request)
         except ServiceError as error:
+            record_of(request).code = error.code
             cause = None if error.__cause__ is None else repr(error.__cause__)[:500]
             log.info("request_refused", code=error.code, reason=error.message, cause=cause)
             return service_problem(error)
         except web.HTTPMethodNotAllowed as error:
             if request.method == "OPTIONS":
                 return self._cors.preflight(request, {*error.allowed_methods, "OPTIONS"})
-            return http_problem(error)
+            return await _http_problem(request, error)
         except web.HTTPException as error:
-            return http_problem(error)
+            return await _http_problem(request, error)
         except Exception as error:
+            record_of(request).code = "internal"
             log.error("request_failed", exc_info=error)
             return internal_problem()
 
-    def guard(self, handler: Handler, *, writes: bool, seconds: float | None) -> Handler:
+    def guard(self, handler: Handler, *, writes: bool, seconds: float | None, action: str | None) -> Handler:
         """Return the handler of an API route behind its checks: the deadline, the database's schema, the API key.
 
-        writes: the route changes something, and needs a key. seconds: the deadline; None: there is none.
+        writes: the route needs a key. seconds: the deadline; None: there is none. action: what the audit log calls the
+        change that the route makes; None: it makes none.
         """
 
         async def checked(request: web.Request) -> web.StreamResponse:
@@ -119,6 +130,11 @@ class RequestPipeline:
             return await handler(request)
 
         async def guarded(request: web.Request) -> web.StreamResponse:
+            record = record_of(request)
+            record.action = action
+            identifier = request.match_info.get("id", "")
+            if COLLECTION_ID.fullmatch(identifier):
+                record.collection = int(identifier)
             if seconds is None:
                 return await checked(request)
             with request_scope(request_id(), seconds):
@@ -144,15 +160,40 @@ class RequestPipeline:
         # Looked up for every request, so that a revoked key stops working at once.
         key = request.headers.get(KEY_HEADER)
         if not key:
-            raise Forbidden("API key is missing")
-        if not await self._keys.is_valid(key):
-            raise Forbidden("Invalid API key")
+            raise Forbidden("API key is missing", hint=_where_the_key_belongs(request))
+        found = record_of(request).key = await self._keys.find(key)
+        if found is None:
+            raise Forbidden("Invalid API key", hint=_how_a_key_looks(key))
 
     def _record(self, request: web.Request, status: int, seconds: float) -> None:
         method, route = _method_and_route(request)
         self._metrics.requests.labels(method, route, str(status)).observe(seconds)
+        record = record_of(request)
         if route not in QUIET_ROUTES:
-            log.info("request", method=method, route=route, status=status, seconds=round(seconds, 4))
+            taken = round(seconds, 4)
+            log.info("request", method=method, route=route, status=status, seconds=taken, **record.fields())
+        record.ended(status)
+
+
+def _where_the_key_belongs(request: web.Request) -> str:
+    """Return a hint for a request without a key, which names the place where the client put one."""
+    misplaced = next((name for name in OTHER_KEY_HEADERS if name in request.headers), None)
+    if misplaced is not None:
+        return f"Send it in the header {KEY_HEADER}, not in {misplaced}."
+    if any(name.lower().replace("-", "_") in KEY_PARAMETERS for name in request.query):
+        return f"Send it in the header {KEY_HEADER}, not in the URL, which many programs log."
+    return f"Send it in the header {KEY_HEADER}."
+
+
+def _how_a_key_looks(key: str) -> str | None:
+    if key.lower().startswith(("bearer ", "basic ", "token ", "apikey ", '"', "'")):
+        return f"The header {KEY_HEADER} must have the key alone, without a word before it and without quotes."
+    return None
+
+
+async def _http_problem(request: web.Request, error: web.HTTPException) -> web.Response:
+    record_of(request).code = http_code(error)
+    return http_problem(error, await message_of(request, error))
 
 
 def _traced(request: web.Request) -> AbstractContextManager[Span]:

@@ -51,14 +51,22 @@ def service_problem(error: errors.ServiceError) -> web.Response:
     if status in ASK_TO_RETRY:
         seconds = DEFAULT_RETRY_SECONDS if error.retry_after is None else error.retry_after
         headers["Retry-After"] = str(max(1, math.ceil(seconds)))
-    return _problem(status, error.code, error.message, headers)
+    return _problem(status, error.code, error.message, headers, hint=error.hint)
 
 
-def http_problem(error: web.HTTPException) -> web.Response:
-    """Return the answer to an error of HTTP itself: an unknown route, method or content encoding."""
-    status = HTTPStatus(error.status)
+def http_problem(error: web.HTTPException, message: str | None = None) -> web.Response:
+    """Return the answer to an error of HTTP itself: an unknown route, method or content encoding.
+
+    message: what to tell the client; None for a general text.
+    """
     headers = {name: error.headers[name] for name in HEADERS_OF_HTTP if name in error.headers}
-    return _problem(status, CODE_OF_STATUS.get(status, status.name.lower()), _http_message(error), headers)
+    return _problem(HTTPStatus(error.status), http_code(error), message or _http_message(error), headers)
+
+
+def http_code(error: web.HTTPException) -> str:
+    """Return the code of an error of HTTP itself."""
+    status = HTTPStatus(error.status)
+    return CODE_OF_STATUS.get(status, status.name.lower())
 
 
 def internal_problem() -> web.Response:
@@ -68,24 +76,22 @@ def internal_problem() -> web.Response:
 
 
 def _http_message(error: web.HTTPException) -> str:
-    if isinstance(error, web.HTTPNotFound):
-        return "The API has no route with this path."
-    if isinstance(error, web.HTTPMethodNotAllowed):
-        return f"The method {error.method} is not allowed here. Allowed: {', '.join(sorted(error.allowed_methods))}."
     if "Accept-Encoding" in error.headers:
         return f"The Content-Encoding is not supported. Supported: {error.headers['Accept-Encoding']}."
     return f"{HTTPStatus(error.status).phrase}."
 
 
-def _problem(status: HTTPStatus, code: str, detail: str, headers: dict[str, str]) -> web.Response:
+def _problem(
+    status: HTTPStatus, code: str, message: str, headers: dict[str, str], *, hint: str | None = None
+) -> web.Response:
     body = {
         "type": "about:blank",
         "title": status.phrase,
         "status": status.value,
-        "detail": detail,
+        "detail": message if hint is None else f"{message}. {hint}",
         "code": code,
         "request_id": request_id(),
-        "message": detail,
+        "message": message,
         "message_type": "error",
     }
     return web.Response(

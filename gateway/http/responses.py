@@ -5,7 +5,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -23,16 +23,18 @@ TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 UNSAFE_IN_FILE_NAMES = str.maketrans(dict.fromkeys('/\\:*?"<>|', "_"))
 
 
-def data(body: object) -> web.Response:
-    """Return an answer with data."""
+def data(body: Mapping[str, object] | Sequence[object], *, warnings: Sequence[str] = ()) -> web.Response:
+    """Return an answer with data. warnings: sentences for people, which an object has if there are any."""
+    if warnings and isinstance(body, Mapping):
+        body = {**body, "warnings": list(warnings)}
     return web.Response(
         body=json.dumps(body, ensure_ascii=False).encode("utf-8"), content_type="application/json", charset="utf-8"
     )
 
 
-def push(message: str, **fields: object) -> web.Response:
+def push(message: str, *, warnings: Sequence[str] = (), **fields: object) -> web.Response:
     """Return an answer that says what was done, with additional fields."""
-    return data({**fields, "message": message, "message_type": "push"})
+    return data({**fields, "message": message, "message_type": "push"}, warnings=warnings)
 
 
 def timestamp(time: datetime | None) -> str | None:

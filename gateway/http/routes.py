@@ -17,8 +17,8 @@ from gateway.search.handlers import SearchHandlers
 class Route:
     """One route of the API.
 
-    writes: it changes something, and needs a key. seconds: its deadline; None for downloads, where each piece has a
-    time limit instead.
+    writes: it needs a key. seconds: its deadline; None for downloads, where each piece has a time limit instead.
+    action: what the audit log calls the change that it makes; None if it makes none.
     """
 
     method: str
@@ -26,6 +26,7 @@ class Route:
     handler: Handler
     writes: bool
     seconds: float | None
+    action: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,21 +50,27 @@ def api_routes(handlers: Handlers, *, request_seconds: float, upload_seconds: fl
         Route("GET", f"{one}/csvfile", contents.csv_file, writes=False, seconds=None),
         Route("POST", f"{one}/search", handlers.searches.search, writes=False, seconds=brief),
         Route("POST", "/api/verify", handlers.status.verify, writes=True, seconds=brief),
-        Route("POST", "/api/collection/create", collections.create, writes=True, seconds=long),
-        Route("POST", f"{one}/updatename", collections.update_name, writes=True, seconds=brief),
-        Route("POST", f"{one}/updatecontent", contents.update, writes=True, seconds=long),
-        Route("POST", f"{one}/finetune", collections.finetune, writes=True, seconds=brief),
-        Route("POST", f"{one}/finetune/cancel", collections.cancel, writes=True, seconds=brief),
+        Route(
+            "POST", "/api/collection/create", collections.create, writes=True, seconds=long, action="create_collection"
+        ),
+        Route(
+            "POST", f"{one}/updatename", collections.update_name, writes=True, seconds=brief, action="rename_collection"
+        ),
+        Route("POST", f"{one}/updatecontent", contents.update, writes=True, seconds=long, action="update_content"),
+        Route("POST", f"{one}/finetune", collections.finetune, writes=True, seconds=brief, action="start_finetune"),
+        Route(
+            "POST", f"{one}/finetune/cancel", collections.cancel, writes=True, seconds=brief, action="cancel_finetune"
+        ),
         # As CSV it is a download.
         Route("GET", f"{one}/failures", collections.failures, writes=False, seconds=None),
-        Route("POST", f"{one}/delete", collections.delete, writes=True, seconds=brief),
+        Route("POST", f"{one}/delete", collections.delete, writes=True, seconds=brief, action="delete_collection"),
     )
 
 
 def add_routes(application: web.Application, routes: Iterable[Route], pipeline: RequestPipeline) -> None:
     """Register the API's routes, each behind its checks. HEAD is allowed wherever GET is."""
     for route in routes:
-        handler = pipeline.guard(route.handler, writes=route.writes, seconds=route.seconds)
+        handler = pipeline.guard(route.handler, writes=route.writes, seconds=route.seconds, action=route.action)
         for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
             application.router.add_route(method, _pattern(route.path), handler, expect_handler=expect_later)
 

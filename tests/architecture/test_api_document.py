@@ -1,8 +1,8 @@
-"""`docs/api.md` describes every route, and every error code with its status."""
+"""`docs/api.md` describes every route, every error code with its status, and the codes of finetunes and images."""
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -10,6 +10,7 @@ from gateway.http.problems import CODE_OF_STATUS, STATUS_OF, status_of
 from gateway.http.routes import api_routes
 from servicekit import errors
 from tests.packages import ROOT, modules, package_of
+from trainer.download.failures import Reason
 
 DOCUMENT = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 # The embedder's errors reach the API's clients too.
@@ -28,9 +29,9 @@ NAMED_BY_PARAMETER = {"_invalid": 0, "whole_number": 1, "boolean": 1}
 PATTERNS = ("invalid_{name}", "{upstream}_unavailable")
 
 
-def trees() -> Iterator[tuple[Path, ast.Module]]:
+def trees(packages: Collection[str] = PACKAGES) -> Iterator[tuple[Path, ast.Module]]:
     for path in modules():
-        if package_of(path) in PACKAGES:
+        if package_of(path) in packages:
             yield path, ast.parse(path.read_text(encoding="utf-8"))
 
 
@@ -53,9 +54,9 @@ def codes_of_call(call: ast.Call) -> Iterator[str]:
         yield f"invalid_{parameter}"
 
 
-def raised() -> Iterator[tuple[str, str]]:
+def raised(packages: Collection[str] = PACKAGES) -> Iterator[tuple[str, str]]:
     """Yield each code in the source, with the name of the error class that carries it."""
-    for _, tree in trees():
+    for _, tree in trees(packages):
         for node in ast.walk(tree):
             if isinstance(node, ast.Call):
                 yield from ((code, called(node.func)) for code in codes_of_call(node))
@@ -77,6 +78,12 @@ def test_every_code_is_documented() -> None:
     codes = {code for code, _ in raised()} | set(CODE_OF_STATUS.values())
     assert len(codes) > 40
     assert codes - INTERNAL_CODES - set(documented()) == set()
+
+
+def test_every_code_of_a_finetune_and_every_reason_of_an_image_is_documented() -> None:
+    codes = {code for code, _ in raised(["trainer"])} | {"index_incomplete"} | {reason.value for reason in Reason}
+    assert len(codes) > 20
+    assert {code for code in codes if f"`{code}`" not in DOCUMENT} == set()
 
 
 def test_every_documented_code_exists() -> None:

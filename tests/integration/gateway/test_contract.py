@@ -119,8 +119,10 @@ async def test_a_bad_name_is_refused(api: Api, body: dict[str, Any]) -> None:
 async def test_a_body_that_is_not_a_json_object_is_refused(api: Api, data: bytes) -> None:
     identifier = await api.create("old")
     before = (await api.get("/api/collection/list")).json
-    for path in ("create", f"{identifier}/updatename", f"{identifier}/updatecontent"):
+    for path in ("create", f"{identifier}/updatename"):
         (await api.post(f"/api/collection/{path}", data=data)).refused(400, "invalid_json")
+    answer = await api.post(f"/api/collection/{identifier}/updatecontent", data=data)
+    answer.refused(400, "invalid_json" if data.startswith(b"{") else "invalid_csv")
     assert (await api.get("/api/collection/list")).json == before
 
 

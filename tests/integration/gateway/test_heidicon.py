@@ -3,16 +3,18 @@
 import asyncio
 import csv
 import io
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 import pytest_asyncio
 from aiohttp import web
+from structlog.testing import capture_logs
 
+from gateway.heidicon.client import heidicon_session
 from tests.integration.gateway.api import Api
 from tests.integration.gateway.conftest import Launch
-from tests.integration.gateway.easydb import PAGE, EasyDb, running_easydb, thing, version
+from tests.integration.gateway.easydb import PAGE, TAGS, EasyDb, running_easydb, thing, version
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -71,9 +73,88 @@ async def test_an_unknown_tag_is_refused_and_creates_nothing(api: Api, tag: str)
     assert (await api.get("/api/collection/list")).json == before
 
 
-async def test_an_ambiguous_tag_name_is_refused_and_the_ids_are_listed(api: Api) -> None:
-    problem = (await create(api, "Doppelt")).refused(400, "heidicon_tag_ambiguous")
-    assert "4, 5" in problem["detail"]
+async def test_the_first_of_several_tags_with_one_name_is_read_and_a_warning_says_so(api: Api, easydb: EasyDb) -> None:
+    easydb.tags = [TAGS[3], *TAGS]
+    created = (await create(api, "Doppelt")).pushed()
+    [warning] = created["warnings"]
+    assert "5, 4" in warning
+    again = (await api.post(f"/api/collection/{created['id']}/updatecontent")).pushed()
+    assert again["warnings"] == [warning]
+    assert [search["search"][0]["in"] for search in easydb.searches] == [[5], [5]]
+    assert "warnings" not in (await create(api, 4)).pushed()
+
+
+async def abandoned(api: Api, easydb: EasyDb, path: str, body: bytes) -> asyncio.Event:
+    """Send a request and leave while HeidICON is being read. Return the event that lets HeidICON answer."""
+    reached, go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait(_: str) -> None:
+        reached.set()
+        await go_on.wait()
+
+    easydb.wait = wait
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\nAPI-Key: {api.key}\r\nContent-Length: {len(body)}\r\n\r\n"
+    host, _, port = api.url.removeprefix("http://").rpartition(":")
+    _, writer = await asyncio.open_connection(host, int(port))
+    writer.write(head.encode() + body)
+    await reached.wait()
+    writer.transport.abort()
+    return go_on
+
+
+async def test_an_import_is_finished_when_its_client_has_left(api: Api, easydb: EasyDb) -> None:
+    easydb.objects = [thing(1)]
+    body = b'{"name": "finished anyway", "heidicon_tag": "Coins"}'
+    go_on = await abandoned(api, easydb, "/api/collection/create", body)
+    names: dict[str, int] = {}
+
+    async def found(name: str, images: int) -> bool:
+        listed = (await api.get("/api/collection/list")).json["names"]
+        names.update({entry["name"]: entry["id"] for entry in listed})
+        return name in names and (await api.info(names[name]))["number_of_images"] == images
+
+    with capture_logs() as events:
+        go_on.set()
+        await until(lambda: found("finished anyway", 1))
+        await until(lambda: audited(events))
+    [audit] = [event for event in events if event["event"] == "audit"]
+    assert (audit["outcome"], audit["collection"]) == ("done", names["finished anyway"])
+    easydb.objects = [thing(1), thing(2)]
+    path = f"/api/collection/{names['finished anyway']}/updatecontent"
+    (await abandoned(api, easydb, path, b"")).set()
+    await until(lambda: found("finished anyway", 2))
+
+
+async def test_an_import_without_its_client_ends_at_the_deadline(launch: Launch, easydb: EasyDb) -> None:
+    api = await launch(heidicon_url=easydb.url, upload_seconds=0.5)
+    before = (await api.get("/api/collection/list")).json
+    go_on = await abandoned(api, easydb, "/api/collection/create", b'{"name": "late", "heidicon_tag": "Coins"}')
+    await until(lambda: the_import_has_ended(api))
+    go_on.set()
+    assert (await api.get("/api/collection/list")).json == before
+
+
+async def audited(events: list[Any]) -> bool:
+    return any(event["event"] == "audit" for event in events)
+
+
+async def the_import_has_ended(api: Api) -> bool:
+    metrics = (await api.get("/metrics")).body.decode()
+    return 'similis_upload_stage_duration_seconds_count{stage="heidicon"} 1.0' in metrics
+
+
+async def until(condition: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until the condition holds."""
+    async with asyncio.timeout(20):
+        while not await condition():  # noqa: ASYNC110 - only the API tells
+            await asyncio.sleep(0.02)
+
+
+async def test_the_time_without_data_is_the_heidicon_setting(launch: Launch, easydb: EasyDb) -> None:
+    api = await launch(heidicon_url=easydb.url, heidicon_seconds=55.0)
+    async with heidicon_session(55.0) as session:
+        assert session.timeout.sock_read == 55.0
+    (await create(api, "Coins")).pushed()
 
 
 @pytest.mark.parametrize("tag", [True, 1.5, ["a"], {"a": 1}, "x" * 201, "a\0b"])

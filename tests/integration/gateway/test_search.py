@@ -7,6 +7,7 @@ import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
+import aiohttp
 import numpy as np
 import pytest
 import pytest_asyncio
@@ -91,6 +92,90 @@ async def test_a_body_that_is_not_json_is_the_image_and_gets_a_bare_list(
         )
         assert answer.status == 200, answer.body
         assert answer.json == expected
+
+
+@pytest.mark.parametrize("content_type", ["image/jpeg", "image/x; a=b", "application/octet-stream", "text/plain", None])
+async def test_a_body_may_be_the_image_itself(serving: Api, collection: int, content_type: str | None) -> None:
+    path = f"/api/collection/{collection}/search?num_results=1"
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    for kind in ("JPEG", "PNG", "BMP", "TIFF", "WEBP", "GIF"):
+        image = picture(4, kind=kind)
+        answer = await serving.call("POST", path, data=image, headers=headers, skip_auto_headers=["Content-Type"])
+        # The few colours of a GIF make it another picture.
+        assert [result["image_url"] for result in answer.json] == [image_url(4)] or kind == "GIF"
+
+
+async def test_a_form_may_carry_the_image_and_options(serving: Api, collection: int) -> None:
+    path = f"/api/collection/{collection}/search"
+    form = aiohttp.FormData()
+    form.add_field("file", picture(6), filename="photo.jpg", content_type="image/jpeg")
+    form.add_field("num_results", "2")
+    answer = await serving.call("POST", path, data=form)
+    assert [len(answer.json), answer.json[0]["image_url"]] == [2, image_url(6)]
+    form = aiohttp.FormData()
+    form.add_field("num_results", "0")
+    form.add_field("file", picture(6), filename="photo.jpg")
+    (await serving.call("POST", path, data=form)).refused(400, "invalid_num_results")
+    form = aiohttp.FormData({"num_results": "2"}, default_to_multipart=True)
+    (await serving.call("POST", path, data=form)).refused(400, "invalid_form")
+
+
+async def test_a_body_with_a_json_type_may_be_the_text_alone(serving: Api, collection: int) -> None:
+    path, headers = f"/api/collection/{collection}/search", {"Content-Type": "application/json"}
+    expected = (await search(serving, collection, picture(3))).json["results"]
+    image = encoded(picture(3)).encode()
+    for body in (image, b"data:image/jpeg;base64," + image, b'"' + image + b'"', b' "' + image + b'"\n'):
+        assert (await serving.call("POST", path, data=body, headers=headers)).json == expected
+
+
+async def test_a_json_object_is_recognised_whatever_the_type(serving: Api, collection: int) -> None:
+    path = f"/api/collection/{collection}/search"
+    body = b'\xef\xbb\xbf {"image": "' + encoded(picture(3)).encode() + b'", "num_results": 1}'
+    for content_type in ("application/json", "application/x-www-form-urlencoded", "text/plain"):
+        answer = await serving.call("POST", path, data=body, headers={"Content-Type": content_type})
+        assert [result["image_url"] for result in answer.json["results"]] == [image_url(3)]
+
+
+async def test_a_search_warns_about_what_it_does_not_know(serving: Api, collection: int) -> None:
+    answer = await search(serving, collection, picture(0), "?k=3&num_results=2", limit=3, top_k=4)
+    assert len(answer.json["results"]) == 2
+    fields, parameters = answer.json["warnings"]
+    assert all(name in fields for name in ("limit", "top_k", "num_results", "threshold"))
+    assert '"k"' in parameters
+    assert "warnings" not in (await search(serving, collection, picture(0), "?_=17", num_results=1)).json
+
+
+async def test_a_refused_option_is_shown_with_its_range(serving: Api, collection: int) -> None:
+    for query, allowed in (
+        ("threshold=-5", ("-5", "0", "100")),
+        ("threshold=high", ('"high"', "0", "100")),
+        ("num_results=-1", ("-1", "1", "1000")),
+        ("num_results=2.5", ("2.5", "1", "1000")),
+    ):
+        answer = await search(serving, collection, picture(0), f"?{query}")
+        message = answer.refused(400, f"invalid_{query.partition('=')[0]}")["message"]
+        assert all(part in message for part in allowed), message
+    message = (await search(serving, collection, picture(0), threshold=[1])).refused(400, "invalid_threshold")[
+        "message"
+    ]
+    assert "[1]" in message
+
+
+@pytest.mark.parametrize(
+    ("image", "code", "part"),
+    [
+        ("https://example.org/1.jpg", "invalid_base64", "is a URL"),
+        (7, "invalid_base64", "not a number"),
+        (["QQ=="], "invalid_base64", "not a list"),
+        (b"PK\x03\x04rest of the archive", "not_an_image", "a ZIP file"),
+        (b"%PDF-1.7 rest", "not_an_image", "a PDF document"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not_an_image", "an SVG drawing"),
+    ],
+)
+async def test_a_refused_image_is_called_what_it_is(
+    serving: Api, collection: int, image: Any, code: str, part: str
+) -> None:
+    assert part in (await search(serving, collection, image)).refused(400, code)["message"]
 
 
 @pytest.mark.parametrize(
@@ -214,6 +299,7 @@ async def test_a_body_without_an_image_is_refused(serving: Api, collection: int)
     headers = {"Content-Type": "application/json"}
     (await serving.call("POST", path, data=b"{", headers=headers)).refused(400, "invalid_json")
     (await serving.call("POST", path, data=b"[]", headers=headers)).refused(400, "invalid_json")
+    (await serving.call("POST", path, data=b"null", headers=headers)).refused(400, "not_an_image")
 
 
 async def test_an_image_that_is_too_large_gets_413(serving: Api, collection: int, launch: Launch) -> None:
@@ -226,10 +312,11 @@ async def test_an_image_that_is_too_large_gets_413(serving: Api, collection: int
     (await search(serving, collection, noise.getvalue())).refused(413, "image_too_large")
     small = await launch(max_image_bytes=1000)
     (await search(small, collection, b"x" * 1001)).refused(413, "image_too_large")
-    (await search(small, collection, b"x" * 2_000_000)).refused(413, "too_large")
-    (await small.call("POST", f"/api/collection/{collection}/search", data=b"QUJD" * 400)).refused(
-        413, "image_too_large"
-    )
+    problem = (await search(small, collection, b"x" * 2_000_000)).refused(413, "image_too_large")
+    assert problem["message"] == "The image may have at most 1000 bytes."
+    for data, content_type in ((b"QUJD" * 400, "text/plain"), (b"\xff" * 1001, "image/jpeg"), (b"\xff" * 99_999, "")):
+        path, headers = f"/api/collection/{collection}/search", {"Content-Type": content_type}
+        (await small.call("POST", path, data=data, headers=headers)).refused(413, "image_too_large")
 
 
 async def test_search_is_refused_before_the_first_finetune(serving: Api) -> None:

@@ -3,12 +3,15 @@
 import asyncio
 import base64
 import gzip
+import io
 import json
+import zipfile
 import zlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import psutil
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -132,6 +135,23 @@ async def test_an_oversized_upload_is_a_413_in_every_form(launch: Launch, tmp_pa
     assert await api.info(identifier) == before
     assert (await api.upload_raw(identifier, ROW * (10_000 // len(ROW)))).pushed()
     assert not left_behind(tmp_path)
+
+
+async def test_the_limit_of_a_csv_is_named_in_every_form(launch: Launch) -> None:
+    api = await launch(max_csv_bytes=2048)
+    identifier = await api.create()
+    path = f"/api/collection/{identifier}/updatecontent"
+    large = ROW * (200_000 // len(ROW))
+    form = aiohttp.FormData()
+    form.add_field("file", large, filename="a.csv")
+    for answer in (
+        await api.upload(identifier, large),
+        await api.upload(identifier, ROW * 40),
+        await api.upload_raw(identifier, large),
+        await api.post(path, data=ROW * 40, headers={"Content-Type": "text/plain"}),
+        await api.post(path, data=form),
+    ):
+        assert answer.refused(413, "too_large")["message"] == "The CSV may have at most 2048 bytes (2 KiB)."
 
 
 async def test_too_many_rows_are_a_413(launch: Launch) -> None:
@@ -305,6 +325,56 @@ async def test_the_next_start_removes_the_spool_of_a_killed_gateway(launch: Laun
     assert other.exists()
     await launch()
     assert spools(tmp_path) == 2
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    ["text/plain", "application/octet-stream", "application/x-www-form-urlencoded", "application/json", ""],
+)
+async def test_a_csv_is_accepted_with_any_content_type(api: Api, content_type: str) -> None:
+    identifier = await api.create()
+    path = f"/api/collection/{identifier}/updatecontent"
+    for csv in (ROW, b"\xef\xbb\xbf" + ROW, b'"https://a/1","https://b/1"\n', b"\n\n" + ROW):
+        answer = await api.post(path, data=csv, headers={"Content-Type": content_type})
+        assert answer.pushed()["number_of_images"] == 1
+        assert await api.csv(identifier) == csv
+    answer = await api.post(path, data=ROW, skip_auto_headers=["Content-Type"])
+    assert answer.pushed()["number_of_images"] == 1
+
+
+async def test_a_form_may_carry_the_csv(api: Api) -> None:
+    identifier = await api.create()
+    path = f"/api/collection/{identifier}/updatecontent"
+    form = aiohttp.FormData()
+    form.add_field("comment", "the newest")
+    form.add_field("whatever", io.BytesIO(ROW * 30_000), filename="coins.csv", content_type="text/csv")
+    assert (await api.post(path, data=form)).pushed()["number_of_images"] == 30_000
+    assert await api.csv(identifier) == ROW * 30_000
+    twice = aiohttp.FormData()
+    for name in ("a", "b"):
+        twice.add_field(name, ROW, filename=f"{name}.csv")
+    assert "exactly one" in (await api.post(path, data=twice)).refused(400, "invalid_form")["message"]
+    headers = {"Content-Type": "multipart/form-data"}
+    assert "boundary" in (await api.post(path, data=ROW, headers=headers)).refused(400, "invalid_form")["message"]
+    assert await api.csv(identifier) == ROW * 30_000
+
+
+async def test_a_file_of_another_kind_is_called_what_it_is(api: Api) -> None:
+    identifier = await api.create()
+    workbook, archive = io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(workbook, "w") as file:
+        file.writestr("[Content_Types].xml", "<Types/>")
+    with zipfile.ZipFile(archive, "w") as file:
+        file.writestr("coins.csv", ROW)
+    for data, part in (
+        (workbook.getvalue(), "Excel"),
+        (archive.getvalue(), "ZIP"),
+        (gzip.compress(ROW), "Content-Encoding: gzip"),
+        (b"\xff\xd8\xff\xe0 JPEG", "an image"),
+        (b"<!DOCTYPE html><title>Sign in</title>", "HTML"),
+    ):
+        for upload in (api.upload, api.upload_raw):
+            assert part in (await upload(identifier, data)).refused(400, "invalid_csv")["message"]
 
 
 async def test_json_is_accepted_with_any_content_type(api: Api) -> None:

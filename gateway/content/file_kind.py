@@ -1,0 +1,43 @@
+"""Recognise files of other kinds, which people send in place of a CSV or an image."""
+
+from pathlib import Path
+
+from servicekit.errors import InvalidRequest
+
+HEAD_BYTES = 1024
+ZIP = b"PK\x03\x04"
+# What the first entries of a ZIP file are called if it is a document.
+IN_ZIP = {b"[Content_Types].xml": "an Excel or another Office document", b"vnd.oasis.": "an OpenDocument file"}
+GZIP = b"\x1f\x8b"
+BINARY = {
+    ZIP: "a ZIP file",
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": "an Excel or another Office document",
+    GZIP: "a gzip file",
+    b"7z\xbc\xaf\x27\x1c": "a 7z file",
+    b"Rar!": "a RAR file",
+    b"%PDF-": "a PDF document",
+}
+IMAGES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8")
+TEXT = {b"<svg": "an SVG drawing", b"<!doctype html": "an HTML page", b"<html": "an HTML page", b"<?xml": "an XML file"}
+
+
+def other_kind(head: bytes) -> str | None:
+    """Return what a file with this beginning is, with its article; None: it is not one of the kinds known here."""
+    if head.startswith(ZIP):
+        return next((kind for name, kind in IN_ZIP.items() if name in head), BINARY[ZIP])
+    binary = next((kind for start, kind in BINARY.items() if head.startswith(start)), None)
+    text = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    return binary or next((kind for start, kind in TEXT.items() if text.startswith(start)), None)
+
+
+def refuse_other_kinds(csv: Path) -> None:
+    """Raise InvalidRequest, invalid_csv, if a file that should be a CSV is obviously something else."""
+    with csv.open("rb") as file:
+        head = file.read(HEAD_BYTES)
+    kind = "an image" if head.startswith(IMAGES) else other_kind(head)
+    if kind is None:
+        return
+    advice = "Save the table as CSV in UTF-8, and upload that file."
+    if head.startswith(GZIP):
+        advice = "Unpack it, or send it with the header Content-Encoding: gzip."
+    raise InvalidRequest(f"The file is {kind}, not a CSV. {advice}", code="invalid_csv")
