@@ -14,6 +14,7 @@ from servicekit.telemetry.logs import configure_logging
 from servicekit.version import VERSION
 from standalone.config import StandaloneSettings
 from standalone.keys import create_key, delete_key, ensure_key, list_keys
+from standalone.migration.migrate_from import MigrationOptions, migrate_from
 from standalone.postgres.database import instance_database
 from standalone.schema import migrate_data_directory, migrate_database
 from standalone.up import UpOptions, up
@@ -75,28 +76,36 @@ async def _migrate(options: argparse.Namespace, settings: StandaloneSettings) ->
     sys.stderr.write(f"similis: {done}\n")
 
 
+async def _migrate_from(options: argparse.Namespace, settings: StandaloneSettings) -> None:
+    async with _migrated_database(options, settings) as url:
+        await migrate_from(
+            url,
+            MigrationOptions(source=options.url, to=options.to, dry_run=options.dry_run, finetune=options.finetune),
+        )
+
+
 async def _create_key(options: argparse.Namespace, settings: StandaloneSettings) -> None:
-    async with _keys_database(options, settings) as url:
+    async with _migrated_database(options, settings) as url:
         await create_key(url, options.name)
 
 
 async def _ensure_key(options: argparse.Namespace, settings: StandaloneSettings) -> None:
-    async with _keys_database(options, settings) as url:
+    async with _migrated_database(options, settings) as url:
         await ensure_key(url, options.name, options.secret_file)
 
 
 async def _list_keys(options: argparse.Namespace, settings: StandaloneSettings) -> None:
-    async with _keys_database(options, settings) as url:
+    async with _migrated_database(options, settings) as url:
         await list_keys(url)
 
 
 async def _delete_key(options: argparse.Namespace, settings: StandaloneSettings) -> None:
-    async with _keys_database(options, settings) as url:
+    async with _migrated_database(options, settings) as url:
         await delete_key(url, options.id)
 
 
 @asynccontextmanager
-async def _keys_database(options: argparse.Namespace, settings: StandaloneSettings) -> AsyncIterator[str]:
+async def _migrated_database(options: argparse.Namespace, settings: StandaloneSettings) -> AsyncIterator[str]:
     async with _database(options, settings) as url:
         if _server_url(options, settings) is None:
             # Nothing else migrates a data directory that is not running. A server is left to 'similis migrate'.
@@ -144,6 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_database_options(migrate)
     migrate.set_defaults(command=_migrate)
+    _add_migrate_from(commands)
     return parser
 
 
@@ -213,6 +223,32 @@ def _add_keys(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     delete.set_defaults(command=_delete_key)
     for parser in (create, ensure, listing, delete):
         _add_database_options(parser)
+
+
+def _add_migrate_from(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "migrate-from",
+        help="take over the collections of an older service",
+        description="Take over the collections of an older similarity service: names, contents and HeidICON tags, "
+        "under the same ids where these are free. Only the public routes of the older service are read, and nothing is "
+        "changed there. The instance that takes the collections must be running. Run the command again to continue, or "
+        "to take what has changed in the older service since. docs/migration.md is the guide.",
+    )
+    parser.add_argument(
+        "url", metavar="URL", help="address of the older service, such as https://similarity.example.org"
+    )
+    parser.add_argument(
+        "--to",
+        default="http://127.0.0.1:8080",
+        metavar="URL",
+        help="address of the instance that takes the collections (default: http://127.0.0.1:8080)",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="only show what would be done")
+    parser.add_argument(
+        "--finetune", action="store_true", help="queue a finetune for each collection that has one in the older service"
+    )
+    _add_database_options(parser)
+    parser.set_defaults(command=_migrate_from)
 
 
 def _add_database_options(parser: argparse.ArgumentParser) -> None:

@@ -18,6 +18,7 @@ class StandaloneSettings(ServiceSettings):
     start_timeout_seconds: PositiveFloat = 300.0
     """How long a part may take to become ready."""
     database_url: SecretStr | None = None
-    """For `similis keys` and `similis migrate`: a Postgres server, in place of the one in the data directory."""
+    """For `similis keys`, `similis migrate` and `similis migrate-from`: a Postgres server, in place of the one in the
+    data directory."""
     database_ca_file: Path | None = None
     """For the same commands: PEM file with the authorities that sign Postgres' certificate."""

@@ -7,8 +7,9 @@ import asyncpg
 
 from catalog.postgres.database import Database
 
-# An arbitrary number that nothing else uses on this database.
+# Arbitrary numbers that nothing else uses on this database.
 JANITOR_LOCK = 7_367_105_520
+MIGRATION_LOCK = 7_367_105_521
 
 
 @asynccontextmanager
