@@ -27,7 +27,10 @@ OWN: dict[str, tuple[str, type[ServiceSettings]]] = {
     "Gateway": ("`python -m gateway`", GatewaySettings),
     "Embedder": ("`python -m embedder`", EmbedderSettings),
     "Trainer": ("`python -m trainer`", TrainerSettings),
-    "One machine and command line": ("`similis up`, `similis keys`, `similis migrate`", StandaloneSettings),
+    "One machine and command line": (
+        "`similis up`, `similis keys`, `similis migrate`, `similis migrate-from`",
+        StandaloneSettings,
+    ),
 }
 HEAD = f"""# Configuration
 
