@@ -5,7 +5,7 @@ aiohttp's own shutdown ignores the rest of a request's body, so it must not begi
 
 import asyncio
 from collections.abc import Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 from aiohttp import web
@@ -52,7 +52,7 @@ class Drain:
         return await asyncio.shield(task)
 
     async def _counted(self, work: Coroutine[Any, Any, web.Response]) -> web.Response:
-        with self.request():
+        with self.request(), closing(work):
             # The deadline of the request, which can no longer enforce it once its client has left.
             try:
                 async with asyncio.timeout(remaining(LONGEST_WORK_SECONDS)) as deadline:

@@ -41,7 +41,7 @@ class ProblemProtocol(web.RequestHandler):
         identifier = accepted_request_id(None)
         with request_scope(identifier, None):
             if status == HTTPStatus.BAD_REQUEST:
-                log.info("invalid_http_refused", reason=type(exc).__name__)
+                log.info("invalid_http_refused", reason=type(exc).__name__, client=request.remote)
                 message = "The request is not valid HTTP, or its headers are too long."
                 response = service_problem(InvalidRequest(message, code="invalid_http"))
             else:

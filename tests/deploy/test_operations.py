@@ -31,6 +31,7 @@ from trainer.download.failures import Reason
 
 ROOT = Path(__file__).parents[2]
 HANDBOOK = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
+MIGRATION = (ROOT / "docs" / "migration.md").read_text(encoding="utf-8")
 # Errors that can end a job come from the trainer and from the catalog's clients of Postgres and Qdrant.
 SOURCES = [
     *(ROOT / "trainer").rglob("*.py"),
@@ -98,10 +99,11 @@ def test_every_value_of_the_chart_exists() -> None:
 
 
 def test_every_command_is_valid() -> None:
-    text = re.sub(r"\\\n", " ", "\n".join([*blocks(), *re.findall(r"`([^`\n]+)`", HANDBOOK)]))
-    commands = {found.strip() for found in re.findall(r"(?:^|[\s/])similis ((?:up|keys|migrate)\b[^\n#]*)", text)}
-    commands = {command for command in commands if "…" not in command and command not in ("up", "keys")}
-    assert len(commands) > 5
+    texts = (*blocks(), MIGRATION, *re.findall(r"`([^`\n]+)`", HANDBOOK + MIGRATION))
+    text = re.sub(r"\\\n", " ", "\n".join(texts))
+    commands = {found.strip() for found in re.findall(r"(?:^|[\s/])similis ((?:up|keys|migrate)\b[^\n#`|]*)", text)}
+    commands = {command for command in commands if "…" not in command and command not in ("up", "keys", "migrate-from")}
+    assert len(commands) > 8
     for command in commands:
         arguments = ["1" if word == "ID" else word for word in shlex.split(command)]
         cli._parser().parse_args(arguments)
