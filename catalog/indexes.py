@@ -7,6 +7,7 @@ from json import loads
 
 import asyncpg
 
+from catalog.index_history import archive
 from catalog.jobs import Job, LeaseLost, lease_lost
 from catalog.postgres.database import Database
 from catalog.vectors.names import generation_name
@@ -190,11 +191,13 @@ class Indexes:
         self._database = database
         self._prefix = prefix
 
-    async def begin(self, job: Job, backbone: str, permanent: Collection[str] = ()) -> Index:
+    async def begin(
+        self, job: Job, backbone: str, permanent: Collection[str] = (), *, backbone_name: str | None = None
+    ) -> Index:
         """Create the index that this attempt at a job writes, with the failures of earlier attempts.
 
         permanent: failures of earlier jobs with the same backbone are inherited if they have one of these reasons.
-        Raises LeaseLost.
+        backbone_name: for people, as `backbone` is a checksum. Raises LeaseLost.
         """
         async with self._database.transaction() as connection:
             ours = await connection.fetchval(
@@ -205,8 +208,8 @@ class Indexes:
             identifier: int = await connection.fetchval("SELECT nextval(pg_get_serial_sequence('indexes', 'id'))")
             name = generation_name(self._prefix, job.collection_id, identifier)
             await connection.execute(
-                "INSERT INTO indexes (id, collection_id, revision, job_id, token, qdrant_collection, backbone) "
-                "OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6, $7)",
+                "INSERT INTO indexes (id, collection_id, revision, job_id, token, qdrant_collection, backbone, "
+                "backbone_name) OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
                 identifier,
                 job.collection_id,
                 job.revision,
@@ -214,6 +217,7 @@ class Indexes:
                 job.token,
                 name,
                 backbone,
+                backbone_name,
             )
             await connection.execute(CARRY_FAILURES, job.id, identifier)
             if permanent:
@@ -305,13 +309,9 @@ class Indexes:
         return [_index(row) for row in rows]
 
     async def remove(self, index_id: int) -> None:
-        """Remove the row of an index and its failures. A live index is never removed."""
+        """Remove the row of an index and its failures; its history stays. A live index is never removed."""
         async with self._database.connection() as connection:
-            await connection.execute(
-                "DELETE FROM indexes WHERE id = $1 AND id NOT IN (SELECT live_index FROM collections "
-                "WHERE live_index IS NOT NULL)",
-                index_id,
-            )
+            await archive(connection, index_id)
 
     async def of_collection(self, collection_id: int) -> list[Index]:
         """List all indexes of a collection, even of one that is being deleted."""

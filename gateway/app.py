@@ -11,6 +11,7 @@ from catalog.api_keys import ApiKeys
 from catalog.collections import Collections
 from catalog.contents import Contents
 from catalog.images import Images
+from catalog.index_history import IndexHistory
 from catalog.indexes import Indexes
 from catalog.jobs import Jobs
 from catalog.postgres.database import Database, with_ca_file
@@ -18,6 +19,7 @@ from catalog.statistics import Statistics
 from catalog.vectors.client import QdrantAddress, open_qdrant
 from catalog.vectors.generations import Generations
 from gateway.collections.handlers import CollectionHandlers
+from gateway.collections.index_handlers import IndexHandlers
 from gateway.collections.status_handlers import StatusHandlers
 from gateway.config import GatewaySettings
 from gateway.content.disk_space import DiskSpace
@@ -181,6 +183,7 @@ def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics,
             max_name_characters=settings.max_name_characters,
         ),
         contents=ContentHandlers(collections=collections, contents=contents, uploads=uploads, drain=drain),
+        indexes=IndexHandlers(collections=collections, history=IndexHistory(parts.database)),
         searches=SearchHandlers(
             searches=_search_service(parts, settings, metrics),
             memory=ByteBudget(settings.body_memory_bytes),

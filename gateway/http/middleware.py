@@ -18,7 +18,7 @@ from gateway.audit.request_record import CLIENT_CLOSED, RECORD, RequestRecord, r
 from gateway.http.cors import Cors
 from gateway.http.draining import Drain
 from gateway.http.hints import message_of
-from gateway.http.parameters import COLLECTION_ID
+from gateway.http.parameters import ID
 from gateway.http.problems import http_code, http_problem, internal_problem, service_problem
 from gateway.http.server import ID_HEADER, SERVER
 from gateway.metrics import GatewayMetrics
@@ -133,7 +133,7 @@ class RequestPipeline:
             record = record_of(request)
             record.action = action
             identifier = request.match_info.get("id", "")
-            if COLLECTION_ID.fullmatch(identifier):
+            if ID.fullmatch(identifier):
                 record.collection = int(identifier)
             if seconds is None:
                 return await checked(request)

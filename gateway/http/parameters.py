@@ -5,12 +5,13 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable, Mapping
 
+from catalog import index_history
 from catalog.collections import not_found
 from gateway.http.json_object import JsonObject
 from gateway.search.service import SearchRequest
 from servicekit.errors import InvalidRequest
 
-COLLECTION_ID = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
+ID = re.compile(r"[1-9][0-9]{0,18}", re.ASCII)
 MAX_ID = 2**63 - 1
 DEFAULT_RESULTS = 5
 MAX_RESULTS = 1000
@@ -21,7 +22,7 @@ UNPRINTABLE = ("Cc", "Cs", "Zl", "Zp")
 NUMBER = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,20})?", re.ASCII)
 WHOLE_NUMBER = re.compile(r"[0-9]{1,19}", re.ASCII)
 BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
-SEARCH_OPTIONS = ("num_results", "threshold")
+SEARCH_OPTIONS = ("num_results", "threshold", "min_percentile", "max_false_match_rate")
 # Some clients add this one so that no cache answers.
 CACHE_BUSTER = "_"
 # How much of what a client sent a message repeats.
@@ -30,9 +31,16 @@ SHOWN_CHARACTERS, SHOWN_NAMES = 40, 10
 
 def collection_id(text: str) -> int:
     """Return the id in a path. Raises InvalidRequest, collection_not_found, also for text that is not an id."""
-    if not COLLECTION_ID.fullmatch(text) or int(text) > MAX_ID:
+    if not ID.fullmatch(text) or int(text) > MAX_ID:
         message = f"{_shown(text)} is not the id of a collection. GET /api/collection/list returns the ids."
         raise InvalidRequest(message, code=not_found(text).code)
+    return int(text)
+
+
+def index_id(text: str) -> int:
+    """Return the id of an index in a path. Raises InvalidRequest, index_not_found, also for text that is not an id."""
+    if not ID.fullmatch(text) or int(text) > MAX_ID:
+        raise index_history.not_found(text[:40])
     return int(text)
 
 
@@ -71,16 +79,19 @@ def heidicon_tag(body: JsonObject) -> str | None:
 def search_request(image: bytes, body: JsonObject, query: Mapping[str, str]) -> SearchRequest:
     """Return a search for an image. Its options come from the body, or else from the query.
 
-    Raises InvalidRequest: image_missing, invalid_num_results, invalid_threshold.
+    Raises InvalidRequest: image_missing, invalid_num_results, invalid_threshold, invalid_min_percentile,
+    invalid_max_false_match_rate.
     """
     if not image:
         raise InvalidRequest("image is missing. Send it as base64 or as a data URL.", code="image_missing")
     limit = _option("num_results", body, query)
-    threshold = _option("threshold", body, query)
+    threshold = _number_option("threshold", body, query, most=100)
     return SearchRequest(
         image,
         limit=DEFAULT_RESULTS if limit is None else _num_results(limit),
-        threshold=None if threshold is None else _threshold(threshold),
+        threshold=None if threshold is None else threshold / 100,
+        min_percentile=_number_option("min_percentile", body, query, most=100),
+        max_false_match_rate=_number_option("max_false_match_rate", body, query, most=1),
     )
 
 
@@ -134,11 +145,15 @@ def _num_results(value: object) -> int:
     return int(number)
 
 
-def _threshold(value: object) -> float:
+def _number_option(name: str, body: JsonObject, query: Mapping[str, str], *, most: int) -> float | None:
+    """Return an option between 0 and `most`; None if it is missing. Raises InvalidRequest, invalid_<name>."""
+    value = _option(name, body, query)
+    if value is None:
+        return None
     number = _number(value)
-    if number is None or not 0 <= number <= 100:
-        raise _invalid("threshold", f"must be a number between 0 and 100, not {_shown(value)}")
-    return number / 100
+    if number is None or not 0 <= number <= most:
+        raise _invalid(name, f"must be a number between 0 and {most}, not {_shown(value)}")
+    return number
 
 
 def _number(value: object) -> float | None:

@@ -1,5 +1,6 @@
 """Every route: its path, whether it needs a key, its deadline, and its handler."""
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from gateway.collections.handlers import CollectionHandlers
+from gateway.collections.index_handlers import IndexHandlers
 from gateway.collections.status_handlers import StatusHandlers
 from gateway.content.handlers import ContentHandlers
 from gateway.http.middleware import RequestPipeline, expect_later
@@ -35,6 +37,7 @@ class Handlers:
 
     collections: CollectionHandlers
     contents: ContentHandlers
+    indexes: IndexHandlers
     searches: SearchHandlers
     status: StatusHandlers
 
@@ -63,6 +66,8 @@ def api_routes(handlers: Handlers, *, request_seconds: float, upload_seconds: fl
         ),
         # As CSV it is a download.
         Route("GET", f"{one}/failures", collections.failures, writes=False, seconds=None),
+        Route("GET", f"{one}/indexes", handlers.indexes.list, writes=False, seconds=brief),
+        Route("GET", f"{one}/indexes/{{index_id}}", handlers.indexes.one, writes=False, seconds=brief),
         Route("POST", f"{one}/delete", collections.delete, writes=True, seconds=brief, action="delete_collection"),
     )
 
@@ -86,5 +91,5 @@ def add_status_routes(application: web.Application, status: StatusHandlers, *, m
 
 
 def _pattern(path: str) -> str:
-    """Return the path with an id that matches any text, so that a malformed id gets `collection_not_found`."""
-    return path.replace("{id}", "{id:[^/]*}")
+    """Return the path with ids that match any text, so that a malformed id gets `collection_not_found`, for example."""
+    return re.sub(r"\{(\w+)\}", r"{\1:[^/]*}", path)

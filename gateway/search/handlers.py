@@ -45,10 +45,12 @@ class SearchHandlers:
         with self._memory.account() as account:
             query = await self._read(request, account)
             wanted = self._wanted(request, query)
-            results = [asdict(result) for result in await self._searches.search(index, wanted)]
+            answer = await self._searches.search(index, wanted)
+        results = [asdict(result) for result in answer.results]
         if query.fields is None:
             return data(results)
-        return data({"results": results}, warnings=parameters.search_warnings(query.fields, request.query))
+        warnings = parameters.search_warnings(query.fields, request.query)
+        return data({"results": results, "index_id": answer.index_id}, warnings=warnings)
 
     def _wanted(self, request: web.Request, query: _Query) -> SearchRequest:
         if kind := other_kind(query.image[:HEAD_BYTES]):

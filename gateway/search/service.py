@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from catalog.collections import not_found
-from catalog.images import Images
+from catalog.images import Image, Images
 from catalog.indexes import Index, Indexes
 from catalog.vectors.client import VectorsMissing
 from catalog.vectors.generations import Generations
@@ -24,21 +24,41 @@ Vector = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class SearchRequest:
-    """What to search for. threshold: the lowest cosine similarity of a result; None: there is no limit."""
+    """What to search for.
+
+    threshold: the lowest cosine similarity of a result. min_percentile, 0 to 100, and max_false_match_rate, 0 to 1:
+    the limits of a result's percentile and false match rate. None: there is no limit.
+    """
 
     image: bytes
     limit: int
     threshold: float | None
+    min_percentile: float | None = None
+    max_false_match_rate: float | None = None
 
 
 @dataclass(frozen=True)
 class SearchResult:
-    """One hit. score: cosine similarity. percentile: percentage of unrelated pairs of images that score lower."""
+    """One hit. score: cosine similarity. percentile: percentage of unrelated pairs of images that score lower.
 
+    false_match_rate: the share, 0 to 1, of queries for something that is not in the collection whose best result would
+    score at least this much. Both are None if the index was not calibrated.
+    """
+
+    image_id: int
     image_url: str
     repo_url: str
     score: float
     percentile: float | None
+    false_match_rate: float | None
+
+
+@dataclass(frozen=True)
+class SearchAnswer:
+    """The hits of a search, best first, and the index that they come from."""
+
+    index_id: int
+    results: list[SearchResult]
 
 
 class SearchService:
@@ -80,11 +100,13 @@ class SearchService:
             raise FailedPrecondition(message, code="not_finetuned")
         return index
 
-    async def search(self, index: Index, request: SearchRequest) -> list[SearchResult]:
-        """Return the most similar images, best first, all from one index.
+    async def search(self, index: Index, request: SearchRequest) -> SearchAnswer:
+        """Return the most similar images, all from one index.
 
-        Raises FailedPrecondition, backbone_changed, and Overloaded when too many searches are waiting.
+        Raises FailedPrecondition, backbone_changed or not_calibrated, and Overloaded when too many searches are
+        waiting.
         """
+        _require_calibration(index, request)
         async with AsyncExitStack() as stack:
             with self._metrics.search_stage("queue"):
                 await stack.enter_async_context(self._concurrency.slot())
@@ -94,11 +116,12 @@ class SearchService:
             except VectorsMissing:
                 return await self._search_successor(index, vector, request)
 
-    async def _search_successor(self, old: Index, vector: Vector, request: SearchRequest) -> list[SearchResult]:
+    async def _search_successor(self, old: Index, vector: Vector, request: SearchRequest) -> SearchAnswer:
         """Search the index that was published since `old` was looked up, whose vectors have been dropped meanwhile."""
         index = await self.find_index(old.collection_id)
         if index.id == old.id:
             raise VectorsMissing("The index has lost its vectors. Finetune the collection again, with force=true.")
+        _require_calibration(index, request)
         self._metrics.search_retries.inc()
         if index.backbone != old.backbone:
             vector = await self._embed(request.image, index)
@@ -114,18 +137,15 @@ class SearchService:
                 message = "The collection was finetuned with a different backbone. Finetune it again before searching."
                 raise FailedPrecondition(message, code="backbone_changed") from error
 
-    async def _nearest(self, index: Index, vector: Vector, request: SearchRequest) -> list[SearchResult]:
+    async def _nearest(self, index: Index, vector: Vector, request: SearchRequest) -> SearchAnswer:
         tuned = await self._apply_adapter(index, vector)
         with self._metrics.search_stage("query"):
             hits = await self._vectors.query(index.qdrant_collection, tuned, request.limit, request.threshold)
         with self._metrics.search_stage("rows"):
             rows = await self._images.by_id(index.collection_id, index.revision, [hit.image_id for hit in hits])
         found = ((rows.get(hit.image_id), hit.score) for hit in hits)
-        return [
-            SearchResult(row.image_url, row.repo_url, score, index.percentile(score))
-            for row, score in found
-            if row is not None
-        ]
+        results = [_result(index, row, score) for row, score in found if row is not None]
+        return SearchAnswer(index.id, [result for result in results if _is_wanted(result, request)])
 
     async def _apply_adapter(self, index: Index, vector: Vector) -> Vector:
         base = vector[np.newaxis, :]
@@ -135,3 +155,31 @@ class SearchService:
         if adapter is None:
             raise VectorsMissing("The index has lost its adapter. Finetune the collection again, with force=true.")
         return cast("Vector", adapter.apply(base)[0])
+
+
+def _require_calibration(index: Index, request: SearchRequest) -> None:
+    """Raise FailedPrecondition, not_calibrated, if a filter needs statistics that the index lacks."""
+    lacking = {
+        "max_false_match_rate": request.max_false_match_rate is not None and not index.false_match_scores,
+        "min_percentile": request.min_percentile is not None and not index.score_quantiles,
+    }
+    for name, lacks in lacking.items():
+        if lacks:
+            message = (
+                f"{name} needs an index with statistics about its scores, which this one lacks. Finetune the "
+                "collection again with force=true. It needs at least 40 different images."
+            )
+            raise FailedPrecondition(message, code="not_calibrated")
+
+
+def _result(index: Index, image: Image, score: float) -> SearchResult:
+    percentile, rate = index.percentile(score), index.false_match_rate(score)
+    return SearchResult(image.id, image.image_url, image.repo_url, score, percentile, rate)
+
+
+def _is_wanted(result: SearchResult, request: SearchRequest) -> bool:
+    """Return whether a result is within the limits. Its percentile and rate are known if there is a limit."""
+    low, high = request.min_percentile, request.max_false_match_rate
+    return (low is None or result.percentile is None or result.percentile >= low) and (
+        high is None or result.false_match_rate is None or result.false_match_rate <= high
+    )

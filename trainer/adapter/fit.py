@@ -45,6 +45,8 @@ class LearnedAdapter:
 
     async def fit(self, vectors: StoredVectors, dim: int, previous: Previous | None, report: Report) -> Fitted:
         """See `Fit`. Trains on a bounded sample, and continues from the previous adapter if most rows are old."""
+        if previous is not None and not _is_calibrated(previous):
+            previous = None
         if previous is not None and previous.changed <= KEPT_SHARE:
             decision = await Reevaluation(self._executor, previous).run(vectors)
             log.info("adapter_kept" if decision.adopted else "adapter_not_kept", reason=decision.reason)
@@ -65,9 +67,9 @@ class LearnedAdapter:
         given = TrainingInput(data, pca, _earlier(previous, sample.fresh), _steps(len(data)), self._threads)
         trained = await train_or_fall_back(given, _in_rows(report, 2 * count))
         log.info("adapter_learned", adapter=trained.quality["adapter"], reason=trained.quality["reason"])
-        if previous is not None and trained.quality["adapter"] == "kept":
-            return previous.kept(trained.quality["parts"])
         matches = false_match_scores(trained.unrelated, trained.gallery_size, count)
+        if previous is not None and trained.quality["adapter"] == "kept":
+            return previous.kept(trained.quality["parts"], matches)
         quality = trained.quality | {"images": count, "sample": len(data), "false_match_scores": matches}
         return Fitted(Projection(trained.head), quality)
 
@@ -96,6 +98,15 @@ async def train_or_fall_back(given: TrainingInput, report: Callable[[float], Non
             reason = str(error)
             log.warning("learning_failed", reason=reason)
     return TrainedHead(given.pca, {"adapter": "pca", "reason": reason, "steps": 0, "parts": {}}, NO_SCORES, 0)
+
+
+def _is_calibrated(previous: Previous) -> bool:
+    """Return whether an adapter has false match scores, or cannot have any.
+
+    One of an older version lacks them. They need images that the adapter has not learned from, so only another training
+    can measure them.
+    """
+    return bool(previous.fitted.quality.get("false_match_scores")) or previous.images < MIN_IMAGES
 
 
 def _earlier(previous: Previous | None, fresh: Mask) -> EarlierHead | None:

@@ -46,9 +46,15 @@ class Previous:
     changed: float
     unseen: list[Image]
 
-    def kept(self, unseen: object) -> Fitted:
-        """Return the same adapter. unseen: the gate's metrics on images that it was not trained on."""
+    def kept(self, unseen: object, false_match_scores: list[float] | None = None) -> Fitted:
+        """Return the same adapter.
+
+        unseen: the gate's metrics on images that it was not trained on. false_match_scores: measured anew; None or none
+        of them: those from before are kept.
+        """
         found = {"kept": True, "changed": self.changed, "unseen": unseen}
+        if false_match_scores:
+            found["false_match_scores"] = false_match_scores
         return Fitted(self.fitted.projection, self.fitted.quality | found)
 
 

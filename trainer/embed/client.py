@@ -1,6 +1,7 @@
 """The embedder as the trainer uses it: which backbone it serves, and streams of images to embed."""
 
 from dataclasses import dataclass
+from pathlib import PurePath
 
 import grpc
 from similis.embedder.v1 import embedder_pb2, embedder_pb2_grpc
@@ -17,10 +18,11 @@ DESCRIBE_SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Backbone:
-    """The backbone that the embedder serves. dimension: length of its vectors."""
+    """The backbone that the embedder serves. dimension: length of its vectors. name: for people; "" if it has none."""
 
     checksum: str
     dimension: int
+    name: str = ""
 
 
 class BulkEmbedder:
@@ -41,10 +43,15 @@ class BulkEmbedder:
                 )
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, upstream="embedder") from error
-        return Backbone(answer.checksum, answer.dimension)
+        return Backbone(answer.checksum, answer.dimension, _shown(answer.backbone))
 
     def stream(self, backbone: Backbone) -> EmbeddingStream:
         """Return a stream that embeds with this backbone only."""
         return EmbeddingStream(
             self._stub, self._calls, backbone.checksum, backbone.dimension, patience_seconds=self._patience_seconds
         )
+
+
+def _shown(name: str) -> str:
+    """Return the name of a backbone as clients may see it: of a folder only the last part."""
+    return PurePath(name).name if name.startswith(("/", ".", "~")) else name

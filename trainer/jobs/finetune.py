@@ -121,7 +121,7 @@ class Finetune:
         base_stores = self._stores.base_stores
         return Attempt(
             job=job,
-            index=await self._stores.indexes.begin(job, backbone.checksum, keep),
+            index=await self._stores.indexes.begin(job, backbone.checksum, keep, backbone_name=backbone.name or None),
             backbone=backbone,
             total=await self._stores.images.count(job.collection_id, job.revision),
             progress=progress,
