@@ -10,8 +10,8 @@ from catalog.adapters import Adapters
 from catalog.api_keys import ApiKeys
 from catalog.collections import Collections
 from catalog.contents import Contents
-from catalog.images import Images
 from catalog.index_history import IndexHistory
+from catalog.indexed_images import IndexedImages
 from catalog.indexes import Indexes
 from catalog.jobs import Jobs
 from catalog.postgres.database import Database, with_ca_file
@@ -199,7 +199,7 @@ def _search_service(parts: _Parts, settings: GatewaySettings, metrics: GatewayMe
         embedder=parts.embedder,
         adapters=AdapterCache(Adapters(parts.database), max_bytes=settings.adapter_cache_bytes),
         vectors=parts.vectors,
-        images=Images(parts.database),
+        images=IndexedImages(parts.database),
         concurrency=ConcurrencyLimit(
             "searches",
             at_once=settings.search_concurrency,

@@ -15,6 +15,7 @@ from catalog.collections import Collections
 from catalog.contents import Contents
 from catalog.image_versions import ImageVersions
 from catalog.images import Images
+from catalog.indexed_images import IndexedImages
 from catalog.indexes import Indexes
 from catalog.jobs import Jobs
 from catalog.postgres.database import Database, with_ca_file
@@ -172,7 +173,7 @@ def _finetune(parts: _Parts, settings: TrainerSettings) -> Finetune:
         fetch=fetch,
         fit=LearnedAdapter(parts.numerics, threads=threads),
         calibration=Calibration(parts.numerics),
-        index_builder=IndexBuilder(parts.generations, retry, parts.numerics),
+        index_builder=IndexBuilder(parts.generations, IndexedImages(parts.database), retry, parts.numerics),
     )
     return Finetune(
         stores,

@@ -9,6 +9,7 @@ import numpy.typing as npt
 from qdrant_client import AsyncQdrantClient, models
 
 from catalog.vectors.client import qdrant_errors, traced
+from catalog.vectors.point_ids import image_id, point_id
 from servicekit.errors import ServiceError
 from servicekit.request_context import remaining
 
@@ -27,7 +28,10 @@ class GenerationIncomplete(ServiceError):
 
 @dataclass(frozen=True)
 class Hit:
-    """An image that was found. score: cosine similarity, at most 1."""
+    """A point that was found. score: cosine similarity, at most 1.
+
+    image_id: of the first image that the point stands for. `IndexedImages.of_points` returns all of them.
+    """
 
     image_id: int
     score: float
@@ -51,9 +55,14 @@ class Generations:
             )
 
     async def put(self, name: str, ids: Sequence[int], vectors: npt.NDArray[np.float32]) -> None:
-        """Store vectors [n, dim] by image id. They are durable when this returns."""
+        """Store vectors [n, dim] as points. They are durable when this returns.
+
+        ids: of the images. Images with equal vectors need a single point, of the first of them: groups of equal vectors
+        tear the graph apart.
+        """
+        points: list[models.ExtendedPointId] = [point_id(identifier) for identifier in ids]
         with qdrant_errors():
-            await self._client.upsert(name, models.Batch(ids=list(ids), vectors=vectors.tolist()), wait=True)
+            await self._client.upsert(name, models.Batch(ids=points, vectors=vectors.tolist()), wait=True)
 
     async def wait_until_indexed(self, name: str, count: int) -> None:
         """Wait until the graph is built, then check that it holds `count` vectors. Raises GenerationIncomplete.
@@ -71,7 +80,7 @@ class Generations:
         return (await self._client.get_collection(name)).status is models.CollectionStatus.GREEN
 
     async def query(self, name: str, vector: npt.NDArray[np.float32], limit: int, threshold: float | None) -> list[Hit]:
-        """Return the `limit` images nearest to `vector` [dim] that score at least `threshold`, best first."""
+        """Return the `limit` points nearest to `vector` [dim] that score at least `threshold`, best first."""
         with traced("query_points"), qdrant_errors():
             answer = await self._client.query_points(
                 name,
@@ -84,7 +93,7 @@ class Generations:
                 ),
                 timeout=max(1, round(remaining(QUERY_SECONDS))),
             )
-        return [Hit(int(point.id), min(point.score, 1.0)) for point in answer.points]
+        return [Hit(image_id(int(point.id)), min(point.score, 1.0)) for point in answer.points]
 
     async def drop(self, name: str) -> None:
         """Remove a generation. A missing generation is not an error."""

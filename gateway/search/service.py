@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from catalog.collections import not_found
-from catalog.images import Image, Images
+from catalog.images import Image
+from catalog.indexed_images import IndexedImages
 from catalog.indexes import Index, Indexes
 from catalog.vectors.client import VectorsMissing
 from catalog.vectors.generations import Generations
@@ -74,7 +75,7 @@ class SearchService:
         embedder: QueryEmbedder,
         adapters: AdapterCache,
         vectors: Generations,
-        images: Images,
+        images: IndexedImages,
         concurrency: ConcurrencyLimit,
         metrics: GatewayMetrics,
     ) -> None:
@@ -142,9 +143,8 @@ class SearchService:
         with self._metrics.search_stage("query"):
             hits = await self._vectors.query(index.qdrant_collection, tuned, request.limit, request.threshold)
         with self._metrics.search_stage("rows"):
-            rows = await self._images.by_id(index.collection_id, index.revision, [hit.image_id for hit in hits])
-        found = ((rows.get(hit.image_id), hit.score) for hit in hits)
-        results = [_result(index, row, score) for row, score in found if row is not None]
+            rows = await self._images.of_points(index, [hit.image_id for hit in hits], request.limit)
+        results = [_result(index, row.image, hits[row.place].score) for row in rows]
         return SearchAnswer(index.id, [result for result in results if _is_wanted(result, request)])
 
     async def _apply_adapter(self, index: Index, vector: Vector) -> Vector:

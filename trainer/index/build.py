@@ -1,47 +1,84 @@
 """The index builder: writes a new generation from base vectors and an adapter, complete before it can be searched."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from concurrent.futures import Executor
 from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Protocol
 
+from catalog.indexed_images import EqualImage, IndexedImages
 from catalog.indexes import Index
 from catalog.vectors.generations import Generations
 from catalog.vectors.projection import Projection
 from trainer.adapter.pca import Report
-from trainer.index.base_vectors import StoredVectors
+from trainer.index.base_vectors import Matrix, VectorPage
+from trainer.index.distinct_vectors import DistinctVectors
 from trainer.jobs.retry import Retry
+
+
+class VectorPages(Protocol):
+    """Images and their base vectors, page by page."""
+
+    def pages(self) -> AsyncGenerator[VectorPage, None]: ...
+
+
+@dataclass(frozen=True)
+class _Points:
+    """What to write of a page: the image ids and tuned vectors [n, dim] of its points, and images without a point."""
+
+    ids: list[int]
+    vectors: Matrix
+    equal: list[EqualImage]
 
 
 class IndexBuilder:
     """Writes generations."""
 
-    def __init__(self, generations: Generations, retry: Retry, executor: Executor) -> None:
+    def __init__(
+        self, generations: Generations, indexed_images: IndexedImages, retry: Retry, executor: Executor
+    ) -> None:
         """executor: for numerical work."""
         self._generations = generations
+        self._indexed_images = indexed_images
         self._retry = retry
         self._executor = executor
 
-    async def run(self, index: Index, vectors: StoredVectors, projection: Projection, report: Report) -> int:
+    async def run(self, index: Index, vectors: VectorPages, projection: Projection, report: Report) -> int:
         """Write the index's generation, wait until Qdrant has built its graph, and return its number of images.
 
-        report: called with the number of rows of each page. Raises GenerationIncomplete when Qdrant does not hold what
-        was written.
+        Images with equal base vectors share a point. report: called with the number of rows of each page. Raises
+        GenerationIncomplete when Qdrant does not hold what was written.
         """
         name = index.qdrant_collection
-        loop = asyncio.get_running_loop()
         await self._retry.call(self._create_anew, name, projection.matrix.shape[1])
-        count = 0
+        distinct = DistinctVectors()
+        images = points = 0
         async with aclosing(vectors.pages()) as pages:
             async for page in pages:
-                ids = [image.id for image in page.images]
-                tuned = await loop.run_in_executor(self._executor, projection.apply, page.vectors)
-                await self._retry.call(self._generations.put, name, ids, tuned)
-                count += len(ids)
+                points += await self._write(index, page, distinct, projection)
+                images += len(page.images)
                 report(page.rows)
-        await self._retry.call(self._generations.wait_until_indexed, name, count)
-        return count
+        await self._retry.call(self._generations.wait_until_indexed, name, points)
+        return images
+
+    async def _write(self, index: Index, page: VectorPage, distinct: DistinctVectors, projection: Projection) -> int:
+        """Write a page and return the number of its points."""
+        loop = asyncio.get_running_loop()
+        points = await loop.run_in_executor(self._executor, _points, page, distinct, projection)
+        if points.ids:
+            await self._retry.call(self._generations.put, index.qdrant_collection, points.ids, points.vectors)
+        if points.equal:
+            await self._retry.call(self._indexed_images.add_equal, index, points.equal)
+        return len(points.ids)
 
     async def _create_anew(self, name: str, dim: int) -> None:
         # Retried as a whole: an attempt whose answer was lost may have created the collection.
         await self._generations.drop(name)
         await self._generations.create(name, dim)
+
+
+def _points(page: VectorPage, distinct: DistinctVectors, projection: Projection) -> _Points:
+    ids = [image.id for image in page.images]
+    new, equal = distinct.add(ids, page.vectors)
+    return _Points([ids[row] for row in new], projection.apply(page.vectors[new]), equal)

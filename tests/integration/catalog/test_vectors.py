@@ -4,6 +4,7 @@ import asyncio
 
 import numpy as np
 import pytest
+from qdrant_client import models
 
 from catalog.vectors.base_store import BaseStore
 from catalog.vectors.client import QdrantAddress, VectorsMissing, open_qdrant
@@ -81,6 +82,18 @@ async def test_an_indexed_generation_can_be_searched(workplace: Workplace) -> No
         assert abs(hits[1].score - np.sort(exact)[-2]) < 1e-3
         above = await workplace.generations.query(name, written[number], 10, 0.9)
         assert [hit.image_id for hit in above] == [number + 1]
+
+
+async def test_a_generation_whose_points_have_plain_image_ids_can_still_be_searched(workplace: Workplace) -> None:
+    name = f"{workplace.prefix}-c1-g1"
+    written = vectors(100)
+    await workplace.generations.create(name, DIM)
+    points = models.Batch(ids=list(range(1, 101)), vectors=written.tolist())
+    await workplace.client.upsert(name, points, wait=True)
+    await workplace.generations.wait_until_indexed(name, 100)
+    hits = await workplace.generations.query(name, written[41], 100, None)
+    assert hits[0].image_id == 42
+    assert sorted(hit.image_id for hit in hits) == list(range(1, 101))
 
 
 async def test_a_generation_that_lacks_vectors_is_incomplete(workplace: Workplace) -> None:

@@ -9,12 +9,14 @@ from PIL import Image as Picture
 
 from catalog.adapters import Adapters
 from catalog.images import Images
+from catalog.indexed_images import IndexedImages
 from catalog.indexes import Index, Indexes
 from catalog.jobs import Jobs
 from catalog.postgres.database import Database
 from catalog.vectors.generations import Generations
 from catalog.vectors.projection import Projection
 from gateway.upstreams.embedder import QueryEmbedder
+from trainer.index.distinct_vectors import DistinctVectors
 
 DIM = 64
 
@@ -58,15 +60,20 @@ class Indexer:
         assert job is not None
         index = await indexes.begin(job, backbone or self.backbone)
         images = await Images(self.database).page(collection_id, job.revision, after=0, limit=1000)
-        base = np.stack([await self._vector(image.image_url) for image in images])
+        vectors = {url: await self._vector(url) for url in {image.image_url for image in images}}
+        base = np.stack([vectors[image.image_url] for image in images])
         random = np.random.default_rng(seed)
         matrix = np.linalg.qr(random.normal(size=(base.shape[1], DIM)))[0].astype(np.float32)
         adapter = Projection(matrix)
         stored = await Adapters(self.database).add(collection_id, index.backbone, adapter.to_bytes(), None)
         await indexes.set_adapter(index, stored, DIM, None, [number / 1000 for number in range(-1000, 1001, 2)])
         await self.generations.create(index.qdrant_collection, DIM)
-        await self.generations.put(index.qdrant_collection, [image.id for image in images], adapter.apply(base))
-        await self.generations.wait_until_indexed(index.qdrant_collection, len(images))
+        ids = [image.id for image in images]
+        new, equal = DistinctVectors().add(ids, base)
+        await self.generations.put(index.qdrant_collection, [ids[row] for row in new], adapter.apply(base[new]))
+        if equal:
+            await IndexedImages(self.database).add_equal(index, equal)
+        await self.generations.wait_until_indexed(index.qdrant_collection, len(new))
         await jobs.publish(job, index.id, len(images))
         return index
 

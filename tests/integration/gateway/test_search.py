@@ -368,6 +368,19 @@ async def test_rows_with_equal_urls_are_separate_results(serving: Api, indexer: 
     assert [result["image_url"] for result in found] == [image_url(0)] * 3 + [image_url(1)]
 
 
+async def test_the_number_of_results_counts_rows_also_of_equal_images(serving: Api, indexer: Indexer) -> None:
+    identifier = await serving.create()
+    await serving.upload(identifier, content(range(2)) * 200)
+    await indexer.index(identifier)
+    expected = [image_url(1)] * 200 + [image_url(0)] * 200
+    for wanted in (1, 199, 200, 201, 399, 1000):
+        found = (await search(serving, identifier, picture(1), num_results=wanted)).json["results"]
+        assert [result["image_url"] for result in found] == expected[:wanted]
+        assert len({result["score"] for result in found[:200]}) == 1
+    close = (await search(serving, identifier, picture(1), num_results=1000, threshold=99)).json["results"]
+    assert [result["image_url"] for result in close] == [image_url(1)] * 200
+
+
 async def test_a_vector_without_a_row_is_not_a_result(serving: Api, indexer: Indexer) -> None:
     identifier = await serving.create()
     await serving.upload(identifier, content(range(3)))

@@ -1,0 +1,72 @@
+"""Which images the points of an index stand for."""
+
+import pytest
+
+from catalog.indexed_images import EqualImage, IndexedImages
+from catalog.indexes import Index
+from catalog.jobs import LeaseLost
+from tests.integration.workplace import Workplace
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+
+async def begun(place: Workplace, images: int) -> tuple[Index, list[int]]:
+    """Begin an index of a new collection, and return it with the ids of the collection's images."""
+    collection = await place.collection([f"https://example.org/{number}.jpg" for number in range(images)])
+    await place.finetune(collection)
+    job = await place.jobs.claim("worker")
+    assert job is not None
+    page = await place.images.page(collection, 1, after=0, limit=images)
+    return await place.indexes.begin(job, "b"), [image.id for image in page]
+
+
+async def found(place: Workplace, index: Index, points: list[int], limit: int) -> list[tuple[int, int]]:
+    """Return the place and the image id of what points stand for."""
+    rows = await IndexedImages(place.database).of_points(index, points, limit)
+    return [(row.place, row.image.id) for row in rows]
+
+
+async def test_points_expand_to_as_many_images_as_are_asked_for(workplace: Workplace) -> None:
+    index, ids = await begun(workplace, 12)
+    images = IndexedImages(workplace.database)
+    # Images 0 to 4 are equal, 5 is alone, 6 and 8 are equal, and so are 7, 9, 10 and 11.
+    equal = [EqualImage(ids[0], number, ids[number]) for number in range(1, 5)]
+    equal += [EqualImage(ids[6], 1, ids[8]), *(EqualImage(ids[7], number, ids[8 + number]) for number in range(1, 4))]
+    for _ in range(2):
+        await images.add_equal(index, equal)
+    everything = [(0, ids[7]), (0, ids[9]), (0, ids[10]), (0, ids[11]), (1, ids[5])]
+    everything += [(2, ids[number]) for number in range(5)] + [(3, ids[6]), (3, ids[8])]
+    points = [ids[7], ids[5], ids[0], ids[6]]
+    for limit in (1, 3, 4, 5, 7, 11, 12, 1000):
+        assert await found(workplace, index, points, limit) == everything[:limit]
+    assert await found(workplace, index, [], 10) == []
+    [first, *_] = await images.of_points(index, points, 1)
+    assert first.image.image_url == "https://example.org/7.jpg"
+
+
+async def test_points_of_an_index_without_equal_images_stand_for_themselves(workplace: Workplace) -> None:
+    first, ids = await begun(workplace, 4)
+    await IndexedImages(workplace.database).add_equal(first, [EqualImage(ids[0], 1, ids[1])])
+    job = await workplace.jobs.get(1)
+    second = await workplace.indexes.begin(job, "b")
+    assert await found(workplace, second, [ids[2], ids[0]], 10) == [(0, ids[2]), (1, ids[0])]
+
+
+async def test_images_that_the_revision_lacks_are_left_out(workplace: Workplace) -> None:
+    index, ids = await begun(workplace, 3)
+    await IndexedImages(workplace.database).add_equal(
+        index, [EqualImage(ids[0], 1, 10**12), EqualImage(ids[0], 2, ids[1])]
+    )
+    await workplace.fill(index.collection_id, ["https://example.org/2.jpg"])
+    # The index keeps its own revision.
+    assert await found(workplace, index, [10**13, ids[0], ids[2]], 10) == [(1, ids[0]), (1, ids[1]), (2, ids[2])]
+
+
+async def test_equal_images_go_with_their_index(workplace: Workplace) -> None:
+    index, ids = await begun(workplace, 2)
+    images = IndexedImages(workplace.database)
+    await images.add_equal(index, [EqualImage(ids[0], 1, ids[1])])
+    await workplace.indexes.remove(index.id)
+    assert await workplace.rows("SELECT count(*) FROM equal_images") == [(0,)]
+    with pytest.raises(LeaseLost):
+        await images.add_equal(index, [EqualImage(ids[0], 1, ids[1])])
