@@ -6,6 +6,7 @@ finetune, fit_scale      time and memory of the trainer: of a whole finetune, of
 faulty_downloads         downloads from hosts with every fault
 kills                    `kill -9` of any process during a finetune
 search_beside_finetune   latency of searches during a finetune
+recall                   whether everything that is indexed is found, on hard sets
 qdrant_isolation         latency of the one-machine Qdrant during a finetune
 upload                   uploads of large CSVs
 """
