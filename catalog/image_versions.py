@@ -1,4 +1,4 @@
-"""Image versions: the HTTP validators (RFC 9110, 8.8) of the bytes that were embedded, for conditional requests."""
+"""Image versions: the HTTP validators (RFC 9110, 8.8) of the bytes that were embedded, and what was wrong with them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,25 +9,41 @@ from catalog.jobs import LeaseLost
 from catalog.postgres.database import Database
 
 OF_IMAGES = """
-SELECT image_id, etag, last_modified, refreshed_by FROM image_versions
+SELECT image_id, etag, last_modified, warning, refreshed_by FROM image_versions
 WHERE collection_id = $1 AND backbone = $2 AND image_id = ANY($3)
 """
 
 SAVE = """
-INSERT INTO image_versions (collection_id, image_id, backbone, etag, last_modified, refreshed_by)
-VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO image_versions (collection_id, image_id, backbone, etag, last_modified, warning, refreshed_by)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
 ON CONFLICT (collection_id, image_id) DO UPDATE
 SET backbone = excluded.backbone, etag = excluded.etag, last_modified = excluded.last_modified,
-    refreshed_by = excluded.refreshed_by
+    warning = excluded.warning, refreshed_by = excluded.refreshed_by
+"""
+
+# Images that the index has although something was wrong with them.
+WARNED = """
+SELECT v.image_id, m.image_url, m.repo_url, v.warning
+FROM indexes i
+JOIN image_versions v ON v.collection_id = i.collection_id AND v.backbone = i.backbone AND v.warning IS NOT NULL
+JOIN images m ON m.collection_id = i.collection_id AND m.id = v.image_id AND m.first_revision <= i.revision
+     AND (m.last_revision IS NULL OR m.last_revision >= i.revision)
+WHERE i.id = $1 AND v.image_id > $2
+  AND NOT EXISTS (SELECT FROM image_failures f WHERE f.index_id = i.id AND f.image_id = v.image_id)
+ORDER BY v.image_id LIMIT $3
 """
 
 
 @dataclass(frozen=True)
 class ImageVersion:
-    """The validators of a version as its host sent them; None for one that it did not send."""
+    """The validators of a version as its host sent them; None for one that it did not send.
+
+    warning: the code of what was wrong with its bytes, None if nothing was.
+    """
 
     etag: str | None = None
     last_modified: str | None = None
+    warning: str | None = None
 
     def __bool__(self) -> bool:
         """Return whether there is any validator, so that a conditional request is possible."""
@@ -45,6 +61,16 @@ class StoredVersion:
     refreshed_by: int | None
 
 
+@dataclass(frozen=True)
+class WarnedImage:
+    """A row whose image was indexed although something was wrong with it. warning: the code of that."""
+
+    image_id: int
+    image_url: str
+    repo_url: str
+    warning: str
+
+
 class ImageVersions:
     """The versions in the database. Every method raises as `Database.connection` does."""
 
@@ -56,16 +82,24 @@ class ImageVersions:
         async with self._database.connection() as connection:
             rows = await connection.fetch(OF_IMAGES, collection_id, backbone, ids)
         return {
-            row["image_id"]: StoredVersion(ImageVersion(row["etag"], row["last_modified"]), row["refreshed_by"])
+            row["image_id"]: StoredVersion(
+                ImageVersion(row["etag"], row["last_modified"], row["warning"]), row["refreshed_by"]
+            )
             for row in rows
         }
+
+    async def warned(self, index_id: int | None, *, after: int, limit: int) -> list[WarnedImage]:
+        """List the first `limit` images of an index that have a warning and an id above `after`, by id."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(WARNED, index_id, after, limit)
+        return [WarnedImage(**row) for row in rows]
 
     async def save(
         self, collection_id: int, backbone: str, versions: Mapping[int, ImageVersion], *, refreshed_by: int | None
     ) -> None:
         """Save which version each image's vector was made of. Raises LeaseLost if the collection is gone."""
         rows = [
-            (collection_id, image, backbone, version.etag, version.last_modified, refreshed_by)
+            (collection_id, image, backbone, version.etag, version.last_modified, version.warning, refreshed_by)
             for image, version in versions.items()
         ]
         try:

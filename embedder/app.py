@@ -38,6 +38,9 @@ log = get_logger(__name__)
 START_SECONDS = 60.0
 # To load torch and to capture a graph for every batch size.
 ENGINE_START_SECONDS = 300.0
+# The memory for decoding includes copies of an encoded image of the usual size. Larger ones need more.
+USUAL_IMAGE_BYTES = 20 << 20
+ENCODED_COPIES = 4
 
 
 @asynccontextmanager
@@ -117,7 +120,8 @@ async def _orders(settings: EmbedderSettings, source: BackboneSource, plan: Hard
         threads=plan.threads,
         all_threads=plan.cores,
         max_pixels=settings.max_image_pixels,
-        memory_bytes=settings.decode_memory_bytes,
+        memory_bytes=settings.decode_memory_bytes
+        + ENCODED_COPIES * max(0, settings.max_image_bytes - USUAL_IMAGE_BYTES),
         engine=plan.engine,
         device=plan.device,
         max_batch=plan.max_batch,
@@ -162,7 +166,7 @@ async def _serving(
                 port = await stack.enter_async_context(endpoint)
                 log.info("metrics_served", host=settings.metrics_host, port=port)
             server = grpc_server(
-                ServerPlan.of(settings, settings.listen),
+                ServerPlan.of(settings, settings.listen, max_image_bytes=settings.max_image_bytes),
                 services=[SERVICE],
                 register=servicer.register,
                 metrics=RpcServerMetrics(registry),

@@ -55,7 +55,7 @@ class EmbedderSettings(RpcServerSettings):
     """How long a batch waits for more images, in milliseconds."""
 
     max_image_bytes: Count = 20 * MIB
-    """The largest encoded image."""
+    """The largest encoded image. Set it in the gateway and the trainer too."""
     max_image_pixels: Count = 50_000_000
     """The most pixels in an image, by its header."""
     max_views: Count = 16

@@ -139,4 +139,5 @@ def _response(item_id: int, result: WorkResult, dimension: int) -> Response:
         return Response(item_id=item_id, error=error)
     size = dimension * FLOAT_BYTES
     vector, *views = (result.vectors[start : start + size] for start in range(0, len(result.vectors), size))
-    return Response(item_id=item_id, embedding=embedder_pb2.Embedding(vector=vector, views=views))
+    embedding = embedder_pb2.Embedding(vector=vector, views=views, warnings=result.warnings)
+    return Response(item_id=item_id, embedding=embedding)

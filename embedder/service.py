@@ -56,6 +56,11 @@ class EmbeddingService:
         self._dispatcher = dispatcher
         self._limits = limits
 
+    @property
+    def max_image_bytes(self) -> int:
+        """The largest encoded image that is accepted."""
+        return self._limits.max_image_bytes
+
     def check_checksum(self, expected: str) -> None:
         """Raise FailedPrecondition, backbone_changed, unless `expected` is empty or the checksum of the backbone."""
         if expected and expected != self.served.checksum:

@@ -42,6 +42,7 @@ class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
             device=served.device,
             engine=served.engine,
             pooling=served.pooling,
+            max_image_bytes=self._service.max_image_bytes,
         )
 
     async def Embed(  # noqa: N802
@@ -54,7 +55,8 @@ class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
         result = await self._service.embed(request.image, "interactive")
         if result.code is not None:
             raise error_of(result)
-        return embedder_pb2.EmbedResponse(vector=result.vectors, backbone_checksum=self._service.served.checksum)
+        checksum = self._service.served.checksum
+        return embedder_pb2.EmbedResponse(vector=result.vectors, backbone_checksum=checksum, warnings=result.warnings)
 
     async def EmbedStream(  # noqa: N802
         self,

@@ -10,6 +10,7 @@ from catalog.adapters import Adapters
 from catalog.api_keys import ApiKeys
 from catalog.collections import Collections
 from catalog.contents import Contents
+from catalog.image_versions import ImageVersions
 from catalog.index_history import IndexHistory
 from catalog.indexed_images import IndexedImages
 from catalog.indexes import Indexes
@@ -43,7 +44,7 @@ from gateway.upstreams.schema_wait import SchemaWait
 from gateway.upstreams.trainer import IDEMPOTENT as NUDGE_IDEMPOTENT
 from gateway.upstreams.trainer import TrainerClient
 from servicekit.grpc.channel import open_channel
-from servicekit.limits import ByteBudget, ConcurrencyLimit
+from servicekit.limits import ConcurrencyLimit
 from servicekit.process.service import StartupError
 from servicekit.telemetry.logs import get_logger
 from servicekit.telemetry.metrics import metrics_endpoint, new_registry, show_free_disk
@@ -175,6 +176,7 @@ def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics,
             collections=collections,
             jobs=Jobs(parts.database),
             indexes=Indexes(parts.database, settings.vector_prefix),
+            versions=ImageVersions(parts.database),
             uploads=uploads,
             embedder=parts.embedder,
             trainer=parts.trainer,
@@ -186,7 +188,7 @@ def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics,
         indexes=IndexHandlers(collections=collections, history=IndexHistory(parts.database)),
         searches=SearchHandlers(
             searches=_search_service(parts, settings, metrics),
-            memory=ByteBudget(settings.body_memory_bytes),
+            memory_bytes=settings.body_memory_bytes,
             max_image_bytes=settings.max_image_bytes,
         ),
         status=StatusHandlers(readiness=readiness, registry=metrics.registry),

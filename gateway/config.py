@@ -68,7 +68,7 @@ class GatewaySettings(RpcSettings):
     max_name_characters: Count = 200
     """The longest name of a collection, in characters."""
     max_image_bytes: Count = 20 * MIB
-    """The largest image that a search accepts."""
+    """The largest image that a search accepts. Set it in the embedder too."""
     max_csv_bytes: Count = 256 * MIB
     """The largest CSV."""
     max_csv_rows: Count = 2_000_000
@@ -85,7 +85,7 @@ class GatewaySettings(RpcSettings):
     search_queue_seconds: Seconds = 5.0
     """How long a search may wait before it gets 429."""
     body_memory_bytes: Count = 256 * MIB
-    """Memory for the bodies of all searches together."""
+    """Memory for the bodies of all searches together. One image always fits."""
     upload_receivers: Count = 8
     """How many uploads are received at a time."""
     upload_concurrency: Count = 2

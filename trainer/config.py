@@ -62,8 +62,8 @@ class TrainerSettings(RpcServerSettings):
 
     allow_private_addresses: bool = False
     """Download images from private addresses too. Metadata services of clouds stay blocked."""
-    max_image_bytes: Annotated[int, Field(ge=1, le=20 * MIB)] = 20 * MIB
-    """The largest image that is downloaded."""
+    max_image_bytes: Count = 20 * MIB
+    """The largest image that is downloaded. Set it in the embedder too."""
     download_concurrency: Count = 32
     """How many images are downloaded at a time."""
     downloads_per_host: Count = 8

@@ -26,6 +26,12 @@ class TrainerMetrics:
         self.failures = Counter(
             "similis_trainer_image_failures_total", "Rows that failed, by reason.", ["reason"], registry=registry
         )
+        self.warnings = Counter(
+            "similis_trainer_image_warnings_total",
+            "Rows that were indexed although something was wrong with their image, by warning.",
+            ["warning"],
+            registry=registry,
+        )
         self.downloaded_bytes = Counter(
             "similis_trainer_downloaded_bytes_total", "Bytes of downloaded images.", registry=registry
         )

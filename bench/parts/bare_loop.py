@@ -30,7 +30,7 @@ class BareLoop:
 
     def _decode(self, index: int) -> Pixels:
         image = self._images[index % len(self._images)]
-        return prepare_inputs(self._decoder, image, views=0, seed=0)[0]
+        return prepare_inputs(self._decoder, image, views=0, seed=0).pixels[0]
 
     def loop(self, seconds: float) -> Answer:
         """Decode and embed one image after the other, and return their number."""

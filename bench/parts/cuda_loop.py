@@ -101,7 +101,7 @@ class CudaLoop:
         return self._engine.start(lambda target: np.copyto(target, batch), len(batch))
 
     def _decode(self, image: bytes) -> Pixels:
-        return prepare_inputs(self._decoder, image, views=0, seed=0)[0]
+        return prepare_inputs(self._decoder, image, views=0, seed=0).pixels[0]
 
 
 _DECODER: list[Decoder] = []
@@ -113,7 +113,7 @@ def _prepare(source: str) -> None:
 
 def _decode_in_child(images: list[bytes]) -> Pixels:
     decoder = _DECODER[0]
-    return np.stack([prepare_inputs(decoder, image, views=0, seed=0)[0] for image in images])
+    return np.stack([prepare_inputs(decoder, image, views=0, seed=0).pixels[0] for image in images])
 
 
 def _images_per_second(model: torch.nn.Module, pixels: torch.Tensor, seconds: float) -> float:

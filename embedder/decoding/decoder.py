@@ -3,28 +3,37 @@
 import contextlib
 import math
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from PIL import Image, Jpeg2KImagePlugin, JpegImagePlugin
+from PIL import Image, Jpeg2KImagePlugin, JpegImagePlugin, TiffImagePlugin
 
+from embedder.decoding.colour import ColourConverter
+from embedder.decoding.flattening import GREY_MODES, WIDE_GREY_MODES, Flattening
+from embedder.decoding.formats import cut_jpeg, png_chunks, tiff_tags, wide_png
 from embedder.decoding.header import open_image
-from embedder.decoding.image_error import raising_image_error
+from embedder.decoding.image_error import ImageError, raising_image_error
 from embedder.decoding.orientation import SIDEWAYS, read_orientation, turn_upright
 from embedder.decoding.preprocessing import Preprocessing
-from embedder.decoding.rgb import GreyRange, grey_range, to_rgb
+from embedder.decoding.profiles import profile_of
 
 # A reduced image stays this many times larger than the backbone's input. Anything smaller changes the vectors.
 KEPT_SCALE = 2.0
 # Larger images are converted band by band, so that a second full copy never exists.
 BAND_PIXELS = 4_000_000
+# A JPEG may lack a tenth of its bytes. Estimates are rough, but an image of which a third is missing is refused.
+MAX_MISSING = 0.2
 
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """An upright RGB image, possibly reduced. full_size: width and height of the upright image before reduction."""
+    """An upright RGB image, possibly reduced.
+
+    full_size: width and height of the upright image before reduction. truncated: whether the file's end is missing.
+    """
 
     image: Image.Image
     full_size: tuple[int, int]
+    truncated: bool = False
 
 
 @dataclass(frozen=True)
@@ -34,29 +43,87 @@ class Decoder:
     formats: tuple[str, ...]
     max_pixels: int
     preprocessing: Preprocessing
+    colours: ColourConverter = field(default_factory=ColourConverter)
 
     def decode(self, data: bytes) -> DecodedImage:
-        """Return the first frame upright, in RGB, on white, and reduced towards the size of the backbone's input.
+        """Return the first frame upright, in sRGB, on white, and reduced towards the size of the backbone's input.
 
         Raises ImageError.
         """
         with warnings.catch_warnings():
             # Pillow warns about oddities in the file, which only its author could mend.
             warnings.simplefilter("ignore")
-            return self._decode(data)
+            if cut_jpeg.is_padded(data):
+                return self._decode_cut(data)
+            try:
+                return self._decode(data)
+            except ImageError as error:
+                if error.code == "image_too_large":
+                    raise
+                return self._decode_damaged(data, error)
+
+    def _decode_damaged(self, data: bytes, error: ImageError) -> DecodedImage:
+        """Decode what is usable of a file that could not be decoded as it is. Raises `error` if nothing is."""
+        if data.startswith(cut_jpeg.START):
+            return self._decode_cut(data)
+        mended = png_chunks.without_damaged_metadata(data)
+        if mended is None:
+            raise error
+        return self._decode(mended)
+
+    def _decode_cut(self, data: bytes) -> DecodedImage:
+        """Decode a JPEG without its end, if little of it is missing."""
+        with raising_image_error("the file is damaged or incomplete"):
+            completed = cut_jpeg.completed(data, self._decode_roughly)
+        if completed is None or completed.missing > MAX_MISSING:
+            raise ImageError("decode_error", "The image could not be decoded: a large part of the file is missing.")
+        found = self._decode(completed.data)
+        return DecodedImage(found.image, found.full_size, truncated=True)
+
+    def _decode_roughly(self, data: bytes) -> Image.Image:
+        """Return a JPEG at half its size."""
+        image = self._open(data)
+        image.draft(image.mode, (max(1, image.width // 2), max(1, image.height // 2)))
+        image.load()
+        return image
 
     def _decode(self, data: bytes) -> DecodedImage:
         opened = self._open(data)
-        width, height = opened.size
-        with raising_image_error("the file is damaged or incomplete"), self._load(opened, data) as loaded:
-            orientation = read_orientation(loaded)
-            upright = turn_upright(self._reduce(loaded, grey_range(loaded)), orientation)
+        with raising_image_error("the file is damaged or incomplete"):
+            loaded, (width, height) = self._load(opened, data)
+            with loaded:
+                orientation = read_orientation(loaded)
+                small = self._reduce(loaded, self._flattening(loaded, data))
+                in_srgb = self.colours.to_srgb(small, profile_of(loaded), grey=loaded.mode in GREY_MODES)
+                upright = turn_upright(in_srgb, orientation)
         return DecodedImage(upright, (height, width) if orientation in SIDEWAYS else (width, height))
 
-    def _open(self, data: bytes) -> Image.Image:
-        return open_image(data, formats=self.formats, max_pixels=self.max_pixels)
+    def _flattening(self, image: Image.Image, data: bytes) -> Flattening:
+        declared = png_chunks.declared_maximum(data) if image.mode in WIDE_GREY_MODES else 0.0
+        return Flattening.of(image, declared)
 
-    def _load(self, image: Image.Image, data: bytes) -> Image.Image:
+    def _open(self, data: bytes) -> Image.Image:
+        """Return an image whose header is read, or the whole image if only we can read its kind of file."""
+        try:
+            return open_image(data, formats=self.formats, max_pixels=self.max_pixels)
+        except ImageError as error:
+            if error.code != "not_an_image" or not tiff_tags.is_tiff(data):
+                raise
+            return self._read_wide_tiff(data)
+
+    def _read_wide_tiff(self, data: bytes) -> Image.Image:
+        # Most workers never need it, and it takes a tenth of a second to import.
+        from embedder.decoding.formats.wide_tiff import read_wide_tiff
+
+        with raising_image_error("the file is damaged or incomplete"):
+            return read_wide_tiff(data, self.max_pixels)
+
+    def _load(self, image: Image.Image, data: bytes) -> tuple[Image.Image, tuple[int, int]]:
+        """Return the image with its pixels, and its size before its format's decoder reduced it."""
+        if isinstance(image, TiffImagePlugin.TiffImageFile):
+            image = self._load_tiff(image, data)
+            return image, image.size
+        size, unpacker = image.size, wide_png.unpacker_of(image)
         self._reduce_while_loading(image)
         try:
             image.load()
@@ -67,7 +134,24 @@ class Decoder:
             # resolutions than we ask for.
             image = self._open(data)
             image.load()
-        return image
+        return image if unpacker is None else self._with_all_bits(image, unpacker, data), size
+
+    def _load_tiff(self, image: TiffImagePlugin.TiffImageFile, data: bytes) -> Image.Image:
+        if tiff_tags.is_misread(image):
+            return self._read_wide_tiff(data)
+        tiff_tags.mend_palette(image)
+        is_wide = tiff_tags.is_wide_colour(image)
+        image.load()
+        return image if not is_wide or wide_png.uses_all_bits(image) else self._read_wide_tiff(data)
+
+    def _with_all_bits(self, image: Image.Image, unpacker: str, data: bytes) -> Image.Image:
+        """Return a colour PNG of 16 bits whose lower bytes are taken into account if the upper ones say too little."""
+        if wide_png.uses_all_bits(image):
+            return wide_png.with_transparency(image)
+        lower = self._open(data)
+        wide_png.select_lower_bytes(lower, unpacker)
+        lower.load()
+        return wide_png.in_8_bits(image, lower, unpacker, declared=png_chunks.declared_maximum(data))
 
     def _reduce_while_loading(self, image: Image.Image) -> None:
         """Have the decoder itself reduce the image, if its format allows that."""
@@ -86,16 +170,16 @@ class Decoder:
         width, height = self.preprocessing.resized(image.width, image.height)
         return min(image.width / width, image.height / height) / KEPT_SCALE
 
-    def _reduce(self, image: Image.Image, grey: GreyRange | None) -> Image.Image:
+    def _reduce(self, image: Image.Image, flattening: Flattening) -> Image.Image:
         factor = int(self._scale(image))
         if factor < 2:
-            return to_rgb(image, grey)
-        small = Image.new("RGB", (image.width // factor, image.height // factor))
+            return flattening.apply(image)
+        small = Image.new(flattening.mode, (image.width // factor, image.height // factor))
         # Cut what exceeds a multiple of the factor off both sides: `Image.reduce` would stretch it to a full pixel.
         left, first = image.width % factor // 2, image.height % factor // 2
         rows = max(1, BAND_PIXELS // image.width // factor) * factor
         for top in range(0, small.height * factor, rows):
             bottom = min(top + rows, small.height * factor)
             band = image.crop((left, first + top, left + small.width * factor, first + bottom))
-            small.paste(to_rgb(band, grey).reduce(factor), (0, top // factor))
+            small.paste(flattening.apply(band).reduce(factor), (0, top // factor))
         return small

@@ -2,8 +2,9 @@
 
 import io
 
-from PIL import AvifImagePlugin, Image, JpegImagePlugin, UnidentifiedImageError
+from PIL import AvifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
 
+from embedder.decoding.formats.png_chunks import MAX_METADATA_BYTES
 from embedder.decoding.image_error import ImageError, raising_image_error
 
 FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "GIF", "TIFF", "BMP", "JPEG2000")
@@ -16,6 +17,8 @@ def prepare_pillow() -> tuple[str, ...]:
     # Pillow only fails at twice this limit; `open_image` checks the exact size.
     Image.MAX_IMAGE_PIXELS = None
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
+    # Pillow allows 1 MiB, and profiles of printers and histories of edits are larger.
+    PngImagePlugin.MAX_TEXT_CHUNK = MAX_METADATA_BYTES
     # Pillow refuses a JPEG whose EXIF resolution is an empty text. We do not need the resolution.
     setattr(JpegImagePlugin.JpegImageFile, "_read_dpi_from_exif", _skip)  # noqa: B010 - the type checker objects
     try:
@@ -37,7 +40,7 @@ def open_image(data: bytes, *, formats: tuple[str, ...], max_pixels: int) -> Ima
     """
     if not data:
         raise ImageError("not_an_image", "The image is empty.")
-    _check_size(_webp_canvas(data), max_pixels)
+    check_size(_webp_canvas(data), max_pixels)
     with raising_image_error("its header is damaged"):
         try:
             image = Image.open(io.BytesIO(data), formats=formats)
@@ -45,11 +48,12 @@ def open_image(data: bytes, *, formats: tuple[str, ...], max_pixels: int) -> Ima
             supported = ", ".join(DISPLAY_NAMES.get(name, name) for name in formats)
             message = f"The image has an unknown format. Supported formats: {supported}."
             raise ImageError("not_an_image", message) from None
-    _check_size(image.size, max_pixels)
+    check_size(image.size, max_pixels)
     return image
 
 
-def _check_size(size: tuple[int, int] | None, max_pixels: int) -> None:
+def check_size(size: tuple[int, int] | None, max_pixels: int) -> None:
+    """Raise ImageError if an image of this width and height is too large, or if one of them is 0."""
     if size is None:
         return
     width, height = size

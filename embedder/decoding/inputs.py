@@ -1,5 +1,7 @@
 """Turn an encoded image into a backbone's inputs: the image itself, and its augmented views if the caller wants any."""
 
+from dataclasses import dataclass
+
 from embedder.decoding.decoder import Decoder
 from embedder.decoding.image_error import raising_image_error
 from embedder.decoding.resize import resize_and_crop
@@ -7,8 +9,19 @@ from embedder.decoding.views import augmented_views
 from embedder.engines.engine import Pixels
 
 
-def prepare_inputs(decoder: Decoder, image: bytes, views: int, seed: int) -> list[Pixels]:
-    """Decode an image once and return the pixels [height, width, 3] of the image and of each view.
+@dataclass(frozen=True)
+class Inputs:
+    """The pixels [height, width, 3] of an image and of each of its views.
+
+    warnings: codes of what was wrong with the image. "truncated": its file lacks its end.
+    """
+
+    pixels: list[Pixels]
+    warnings: list[str]
+
+
+def prepare_inputs(decoder: Decoder, image: bytes, views: int, seed: int) -> Inputs:
+    """Decode an image once and return what the backbone takes of it and of its views.
 
     Raises ImageError, and no other exception, whatever the bytes are.
     """
@@ -16,4 +29,5 @@ def prepare_inputs(decoder: Decoder, image: bytes, views: int, seed: int) -> lis
     with raising_image_error("it could not be resized"):
         whole = resize_and_crop(decoded.image, decoder.preprocessing, decoded.full_size)
         augmented = augmented_views(decoded.image, views, seed)
-        return [whole, *(resize_and_crop(view, decoder.preprocessing) for view in augmented)]
+        pixels = [whole, *(resize_and_crop(view, decoder.preprocessing) for view in augmented)]
+    return Inputs(pixels, ["truncated"] if decoded.truncated else [])

@@ -56,7 +56,7 @@ def export(source: BackboneSource, folder: Path) -> None:
 def _example(source: BackboneSource) -> Pixels:
     """Return the canary and an image of noise, as inputs of the backbone."""
     decoder = Decoder(prepare_pillow(), MAX_PIXELS, source.preprocessing)
-    canary = prepare_inputs(decoder, canary_image(), views=0, seed=0)[0]
+    canary = prepare_inputs(decoder, canary_image(), views=0, seed=0).pixels[0]
     noise = np.random.default_rng(0).integers(0, 256, canary.shape, dtype=np.uint8)
     return np.stack([canary, noise])
 

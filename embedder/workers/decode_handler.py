@@ -26,6 +26,6 @@ class DecodeHandler:
             inputs = prepare_inputs(self._decoder, image, request.views, request.seed)
         except ImageError as error:
             return WorkResult(request.id, code=error.code, message=error.message)
-        for slot, pixels in zip(request.slots, inputs, strict=True):
+        for slot, pixels in zip(request.slots, inputs.pixels, strict=True):
             self._arena.write(slot, pixels)
-        return WorkResult(request.id, decode_seconds=time.perf_counter() - started)
+        return WorkResult(request.id, warnings=inputs.warnings, decode_seconds=time.perf_counter() - started)

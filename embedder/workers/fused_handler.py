@@ -31,9 +31,10 @@ class FusedHandler:
         started = time.perf_counter()
         try:
             image = self._canary if request.canary else request.image
-            pixels = np.stack(prepare_inputs(self._decoder, image, request.views, request.seed))
+            inputs = prepare_inputs(self._decoder, image, request.views, request.seed)
         except ImageError as error:
             return WorkResult(request.id, code=error.code, message=error.message)
+        pixels = np.stack(inputs.pixels)
         decoded = time.perf_counter()
         try:
             vectors = np.concatenate([self._engine.embed(part, all_cores=request.all_cores) for part in _parts(pixels)])
@@ -44,6 +45,7 @@ class FusedHandler:
         return WorkResult(
             request.id,
             vectors.astype("<f4", copy=False).tobytes(),
+            warnings=inputs.warnings,
             decode_seconds=decoded - started,
             forward_seconds=time.perf_counter() - decoded,
             batch_size=len(pixels),

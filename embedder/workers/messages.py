@@ -71,13 +71,15 @@ class WorkResult:
     """The answer to a request.
 
     vectors: of the image and its views, one after the other (float32, little-endian); empty from a decoder, or if there
-    is an error `code`. batch_size: inputs in the forward pass. memory_bytes: memory of the worker.
+    is an error `code`. warnings: codes of what was wrong with an image that was embedded all the same. batch_size:
+    inputs in the forward pass. memory_bytes: memory of the worker.
     """
 
     id: int
     vectors: bytes = field(default=b"", repr=False)
     code: str | None = None
     message: str = ""
+    warnings: list[str] = field(default_factory=list)
     decode_seconds: float = 0.0
     copy_seconds: float = 0.0
     forward_seconds: float = 0.0

@@ -51,7 +51,7 @@ def _prepare(orders: WorkerOrders, arena: int) -> tuple[WorkerReady, Handler | B
     """Load what the role needs, check it with the canary, and only then limit the memory."""
     source = BackboneSource.from_json(json.dumps(orders.source))
     decoder = Decoder(prepare_pillow(), orders.max_pixels, source.preprocessing)
-    canary = prepare_inputs(decoder, canary_image(), views=0, seed=0)[0]
+    canary = prepare_inputs(decoder, canary_image(), views=0, seed=0).pixels[0]
     expected = np.load(orders.canary) if orders.canary else None
     if orders.role == "decoder":
         limit_memory(orders.memory_bytes)

@@ -6,6 +6,7 @@ from json import loads
 from aiohttp import web
 
 from catalog.collections import Collection, Collections, NewestJob
+from catalog.image_versions import ImageVersions, WarnedImage
 from catalog.indexes import Indexes
 from catalog.jobs import Job, Jobs
 from gateway.audit.request_record import record_of
@@ -21,6 +22,7 @@ from gateway.upstreams.trainer import TrainerClient
 
 FINETUNE_OPTIONS = ("force", "refresh")
 FAILURES_PER_PAGE, MAX_FAILURES_PER_PAGE = 1000, 10_000
+WARNING_DETAILS = {"truncated": "The end of the file is missing. The part of the image that there is was indexed."}
 
 
 class CollectionHandlers:
@@ -32,6 +34,7 @@ class CollectionHandlers:
         collections: Collections,
         jobs: Jobs,
         indexes: Indexes,
+        versions: ImageVersions,
         uploads: Uploads,
         embedder: QueryEmbedder,
         trainer: TrainerClient,
@@ -42,6 +45,7 @@ class CollectionHandlers:
         self._collections = collections
         self._jobs = jobs
         self._indexes = indexes
+        self._versions = versions
         self._uploads = uploads
         self._embedder = embedder
         self._trainer = trainer
@@ -126,9 +130,9 @@ class CollectionHandlers:
         return push(message, job_id=job.id, warnings=warnings)
 
     async def failures(self, request: web.Request) -> web.StreamResponse:
-        """`GET /api/collection/{id}/failures`: a page as JSON, or everything as CSV with `Accept: text/csv`.
+        """`GET /api/collection/{id}/failures`: a page as JSON, or all failures as CSV with `Accept: text/csv`.
 
-        `limit`: rows of a page. `after`: the `next` of the previous page.
+        `limit`: rows of a page, warnings included. `after`: the `next` of the previous page.
         """
         identifier = parameters.collection_id(request.match_info["id"])
         limit = parameters.whole_number(request.query, "limit", FAILURES_PER_PAGE, most=MAX_FAILURES_PER_PAGE)
@@ -137,15 +141,18 @@ class CollectionHandlers:
         index_id, number = await self._indexes.newest_failures(identifier)
         if "text/csv" in request.headers.get("Accept", ""):
             return await self._failures_table(request, collection.name, index_id)
-        page = await self._indexes.failed_images(index_id, after=after, limit=limit + 1)
-        shown = page[:limit]
+        failed = await self._indexes.failed_images(index_id, after=after, limit=limit + 1)
+        warned = await self._versions.warned(index_id, after=after, limit=limit + 1)
+        ids = sorted([row.image_id for row in failed] + [row.image_id for row in warned])
+        last = ids[limit - 1] if len(ids) > limit else None
         failures = [
             {"image_url": row.image_url, "repo_url": row.repo_url, "reason": row.reason, "detail": row.detail}
-            for row in shown
+            for row in failed
+            if last is None or row.image_id <= last
         ]
-        following = shown[-1].image_id if len(page) > limit else None
-        page_of_failures = {"failures": failures, "number_of_failures": number, "next": following}
-        return data(page_of_failures, warnings=parameters.unknown_parameters(request.query, ("limit", "after")))
+        image_warnings = [_warning(row) for row in warned if last is None or row.image_id <= last]
+        found = {"failures": failures, "number_of_failures": number, "image_warnings": image_warnings, "next": last}
+        return data(found, warnings=parameters.unknown_parameters(request.query, ("limit", "after")))
 
     async def _failures_table(self, request: web.Request, name: str, index_id: int | None) -> web.StreamResponse:
         async def rows() -> AsyncIterator[list[tuple[str, ...]]]:
@@ -170,6 +177,11 @@ async def _finetune_warnings(request: web.Request) -> Sequence[str]:
     ]
     unknown = parameters.unknown_fields(name for name in fields if name not in FINETUNE_OPTIONS)
     return [*misplaced, *unknown, *parameters.unknown_parameters(request.query, FINETUNE_OPTIONS)]
+
+
+def _warning(row: WarnedImage) -> dict[str, str]:
+    detail = WARNING_DETAILS.get(row.warning, "Something was wrong with the image, but it was indexed.")
+    return {"image_url": row.image_url, "repo_url": row.repo_url, "reason": row.warning, "detail": detail}
 
 
 def _finetune_message(job: Job, created: bool) -> str:

@@ -34,9 +34,10 @@ class _Query:
 class SearchHandlers:
     """The search route."""
 
-    def __init__(self, *, searches: SearchService, memory: ByteBudget, max_image_bytes: int) -> None:
+    def __init__(self, *, searches: SearchService, memory_bytes: int, max_image_bytes: int) -> None:
+        """memory_bytes: for all images together, but one always fits."""
         self._searches = searches
-        self._memory = memory
+        self._memory = ByteBudget(max(memory_bytes, COPIES * max_image_bytes))
         self._max_image_bytes = max_image_bytes
 
     async def search(self, request: web.Request) -> web.Response:

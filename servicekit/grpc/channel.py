@@ -14,6 +14,8 @@ from servicekit.grpc.tls_channel import RenewingChannel
 from servicekit.request_context import REQUEST_ID_KEY, request_id
 from servicekit.settings import TlsFiles
 
+UNLIMITED = -1
+
 
 def open_channel(
     target: str, *, idempotent: Sequence[tuple[str, str]] = (), tls: TlsFiles | None = None
@@ -56,7 +58,8 @@ def _options(idempotent: Sequence[tuple[str, str]]) -> tuple[tuple[str, str | in
         config["methodConfig"] = [{"name": retried, "retryPolicy": policy}]
     return (
         ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
-        ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+        # The server knows how large an image may be, and refuses what is larger.
+        ("grpc.max_send_message_length", UNLIMITED),
         ("grpc.service_config", json.dumps(config)),
         ("grpc.keepalive_time_ms", 30_000),
         ("grpc.initial_reconnect_backoff_ms", 200),

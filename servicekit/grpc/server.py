@@ -16,14 +16,15 @@ from servicekit.grpc.tls import CertificateFiles, server_credentials
 from servicekit.settings import RpcServerSettings
 from servicekit.telemetry.metrics import RpcServerMetrics
 
-# An encoded image may have 20 MiB. The rest is for the other fields of the message.
+# Messages without an image, and those with one of up to 20 MiB, are smaller.
 MAX_MESSAGE_BYTES = 24 * 1024 * 1024
+# The fields of a message beside an image.
+OTHER_FIELDS_BYTES = 4 * 1024 * 1024
 # Health checks that name this service ask about the process alone: it is SERVING even while an upstream is down.
 LIVENESS = "liveness"
 # Concurrent checks on the plain port. The kubelet sends one at a time.
 MAX_HEALTH_CHECKS = 32
 SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
-    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.so_reuseport", 0),
     # Clients look for new replicas only when a connection ends, so connections have a maximum age. gRPC varies it by 10
@@ -44,6 +45,7 @@ class ServerPlan:
     drain_seconds: how long the server accepts new calls after health reports NOT_SERVING, so that clients notice.
     tls: the certificates for mutual TLS; None for plain text.
     health_port: a second port on the same host for health checks only, without TLS; None for no such port.
+    max_message_bytes: the largest message that the server receives.
     """
 
     listen: str
@@ -51,16 +53,21 @@ class ServerPlan:
     drain_seconds: float = 0.0
     tls: CertificateFiles | None = None
     health_port: int | None = None
+    max_message_bytes: int = MAX_MESSAGE_BYTES
 
     @classmethod
-    def of(cls, settings: RpcServerSettings, listen: str) -> "ServerPlan":
-        """Return the plan that the settings describe. Raises StartupError when the TLS files cannot be used."""
+    def of(cls, settings: RpcServerSettings, listen: str, *, max_image_bytes: int = 0) -> "ServerPlan":
+        """Return the plan that the settings describe. Raises StartupError when the TLS files cannot be used.
+
+        max_image_bytes: the largest image in a message.
+        """
         return cls(
             listen=listen,
             grace_seconds=settings.shutdown_grace_seconds,
             drain_seconds=settings.drain_seconds,
             tls=None if settings.tls is None else CertificateFiles(settings.tls),
             health_port=settings.health_port,
+            max_message_bytes=max(MAX_MESSAGE_BYTES, max_image_bytes + OTHER_FIELDS_BYTES),
         )
 
     @property
@@ -102,7 +109,8 @@ async def grpc_server(
     At the end, health reports NOT_SERVING. After the drain, new calls are refused, and calls in progress get the grace
     period. Raises OSError if the address is in use.
     """
-    server = grpc.aio.server(interceptors=(ServiceInterceptor(metrics),), options=SERVER_OPTIONS)
+    options = (*SERVER_OPTIONS, ("grpc.max_receive_message_length", plan.max_message_bytes))
+    server = grpc.aio.server(interceptors=(ServiceInterceptor(metrics),), options=options)
     register(server)
     servicer = health_aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(servicer, server)

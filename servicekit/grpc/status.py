@@ -68,6 +68,9 @@ def from_rpc_error(error: grpc.aio.AioRpcError, *, upstream: str) -> errors.Serv
         message = f"The {upstream} did not respond in time."
         return errors.DeadlineExceeded(message, code=info.reason.lower() or None)
     kind = _CLASSES.get(info.metadata[CLASS_KEY])
+    if kind is None and error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        # gRPC itself refuses a message above the limit of the server.
+        return errors.TooLarge(f"The {upstream} does not accept a message of this size.", code="too_large")
     if kind is None:
         return errors.Unavailable(f"The {upstream} is not available.", code=f"{upstream}_unavailable")
     return kind(error.details() or "", code=info.reason.lower(), retry_after=retry_after)

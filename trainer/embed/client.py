@@ -14,14 +14,21 @@ from trainer.embed.stream import EmbeddingStream
 SERVICE = "similis.embedder.v1.EmbedderService"
 IDEMPOTENT = ((SERVICE, "Describe"),)
 DESCRIBE_SECONDS = 5.0
+# What embedders accept that do not say it.
+OLDER_MAX_IMAGE_BYTES = 20 << 20
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """The backbone that the embedder serves. dimension: length of its vectors. name: for people; "" if it has none."""
+    """The backbone that the embedder serves.
+
+    dimension: length of its vectors. max_image_bytes: the largest image that the embedder accepts. name: for people; ""
+    if it has none.
+    """
 
     checksum: str
     dimension: int
+    max_image_bytes: int
     name: str = ""
 
 
@@ -43,12 +50,18 @@ class BulkEmbedder:
                 )
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, upstream="embedder") from error
-        return Backbone(answer.checksum, answer.dimension, _shown(answer.backbone))
+        most = answer.max_image_bytes or OLDER_MAX_IMAGE_BYTES
+        return Backbone(answer.checksum, answer.dimension, most, _shown(answer.backbone))
 
     def stream(self, backbone: Backbone) -> EmbeddingStream:
         """Return a stream that embeds with this backbone only."""
         return EmbeddingStream(
-            self._stub, self._calls, backbone.checksum, backbone.dimension, patience_seconds=self._patience_seconds
+            self._stub,
+            self._calls,
+            backbone.checksum,
+            backbone.dimension,
+            max_image_bytes=backbone.max_image_bytes,
+            patience_seconds=self._patience_seconds,
         )
 
 

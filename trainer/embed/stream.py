@@ -46,10 +46,14 @@ _Call: TypeAlias = "grpc.aio.StreamStreamCall[embedder_pb2.EmbedStreamRequest, e
 
 @dataclass(frozen=True)
 class Embedded:
-    """The result for one image. vector: [dim]; views: [n, dim], the augmented views that were asked for."""
+    """The result for one image. vector: [dim]; views: [n, dim], the augmented views that were asked for.
+
+    warnings: codes of what was wrong with the image, which was embedded all the same.
+    """
 
     vector: Vector
     views: Vector
+    warnings: tuple[str, ...] = ()
 
 
 @dataclass
@@ -81,13 +85,18 @@ class EmbeddingStream:
         checksum: str,
         dimension: int,
         *,
+        max_image_bytes: int,
         patience_seconds: float,
     ) -> None:
-        """checksum, dimension: of the backbone. patience_seconds: how long to wait for an embedder without answers."""
+        """checksum, dimension: of the backbone. max_image_bytes: the largest image that the embedder accepts.
+
+        patience_seconds: how long to wait for an embedder without answers.
+        """
         self._stub = stub
         self._calls = calls
         self._checksum = checksum
         self._dimension = dimension
+        self._max_image_bytes = max_image_bytes
         self._patience_seconds = patience_seconds
         self._ids = itertools.count(1)
         # All images without a result, and those of them that no call has.
@@ -113,6 +122,10 @@ class EmbeddingStream:
         """
         if self._failure is not None:
             raise self._failure
+        if len(image) > self._max_image_bytes:
+            # gRPC would end the whole call, and with it the other images.
+            limit = f"{self._max_image_bytes / (1 << 20):g} MiB"
+            raise ImageFailed(Reason.IMAGE_TOO_LARGE, f"The image is larger than {limit}, the limit of the embedder.")
         if not self._pending:
             self._last_progress = time.monotonic()
         pending = _Pending(next(self._ids), image, views, asyncio.get_running_loop().create_future())
@@ -249,7 +262,7 @@ def _embedded(answer: embedder_pb2.Embedding, dimension: int, views: int) -> Emb
     rows = [np.frombuffer(row, dtype="<f4") for row in (answer.vector, *answer.views)]
     if len(rows) != 1 + views or any(row.shape != (dimension,) or not np.isfinite(row).all() for row in rows):
         return None
-    return Embedded(rows[0], np.stack(rows)[1:])
+    return Embedded(rows[0], np.stack(rows)[1:], tuple(answer.warnings))
 
 
 def _is_this_task_cancelled() -> bool:

@@ -4,7 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -29,6 +29,11 @@ class _Vector:
     images: list[int]
     embedded: Embedded
     version: ImageVersion
+
+    @property
+    def warned_version(self) -> ImageVersion:
+        """The version, with what was wrong with it."""
+        return replace(self.version, warning=next(iter(self.embedded.warnings), None))
 
 
 class UnsavedSlot:
@@ -127,6 +132,8 @@ class ResultWriter:
             await self._store_views(result)
         # An image can stand for many rows.
         rows = [(image, result) for result in batch for image in result.images]
+        for warning in (warning for _, result in rows for warning in result.embedded.warnings):
+            self._metrics.warnings.labels(warning).inc()
         for start in range(0, len(rows), VECTORS_AT_ONCE):
             await self._store_rows(rows[start : start + VECTORS_AT_ONCE])
         _release(self._unsaved_slots, len(batch))
@@ -144,7 +151,7 @@ class ResultWriter:
         vectors = np.stack([result.embedded.vector for _, result in rows])
         await self._attempt.vectors.put([image for image, _ in rows], vectors)
         # After the vector: a kill in between costs a download, while the other order could keep an outdated vector.
-        await self._store_versions({image: result.version for image, result in rows})
+        await self._store_versions({image: result.warned_version for image, result in rows})
 
     async def _store_versions(self, versions: Mapping[int, ImageVersion]) -> None:
         job, index = self._attempt.job, self._attempt.index

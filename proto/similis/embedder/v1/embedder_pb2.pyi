@@ -43,6 +43,7 @@ class DescribeResponse(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
     POOLING_FIELD_NUMBER: _builtins.int
+    MAX_IMAGE_BYTES_FIELD_NUMBER: _builtins.int
     backbone: _builtins.str
     """The backbone's name as configured: a built-in one, a hub name or a folder."""
     checksum: _builtins.str
@@ -55,6 +56,8 @@ class DescribeResponse(_message.Message):
     """What runs it: "openvino", "torch"."""
     pooling: _builtins.str
     """Which output of the model is the vector: "pooled", "cls", "projection"."""
+    max_image_bytes: _builtins.int
+    """The largest encoded image that is accepted. 0: unknown, an embedder of an older release."""
     def __init__(
         self,
         *,
@@ -64,10 +67,11 @@ class DescribeResponse(_message.Message):
         device: _builtins.str = ...,
         engine: _builtins.str = ...,
         pooling: _builtins.str = ...,
+        max_image_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone", b"backbone", "checksum", b"checksum", "device", b"device", "dimension", b"dimension", "engine", b"engine", "pooling", b"pooling"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone", b"backbone", "checksum", b"checksum", "device", b"device", "dimension", b"dimension", "engine", b"engine", "max_image_bytes", b"max_image_bytes", "pooling", b"pooling"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -103,18 +107,24 @@ class EmbedResponse(_message.Message):
 
     VECTOR_FIELD_NUMBER: _builtins.int
     BACKBONE_CHECKSUM_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     vector: _builtins.bytes
     """float32, little-endian, `dimension` of them, as the backbone gives them (not normalised)."""
     backbone_checksum: _builtins.str
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What was wrong with an image that could be embedded all the same. Stable: "truncated", its file lacks its end."""
+
     def __init__(
         self,
         *,
         vector: _builtins.bytes = ...,
         backbone_checksum: _builtins.str = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone_checksum", b"backbone_checksum", "vector", b"vector"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone_checksum", b"backbone_checksum", "vector", b"vector", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -212,21 +222,27 @@ class Embedding(_message.Message):
 
     VECTOR_FIELD_NUMBER: _builtins.int
     VIEWS_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     vector: _builtins.bytes
     """float32, little-endian."""
     @_builtins.property
     def views(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """One vector for each view asked for, in order."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """As in EmbedResponse."""
+
     def __init__(
         self,
         *,
         vector: _builtins.bytes = ...,
         views: _abc.Iterable[_builtins.bytes] | None = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["vector", b"vector", "views", b"views"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["vector", b"vector", "views", b"views", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -27,7 +27,7 @@ def decoder() -> Decoder:
 
 
 def pixels(decoder: Decoder, data: bytes) -> NDArray[np.int16]:
-    return prepare_inputs(decoder, data, views=0, seed=0)[0].astype(np.int16)
+    return prepare_inputs(decoder, data, views=0, seed=0).pixels[0].astype(np.int16)
 
 
 def difference(decoder: Decoder, data: bytes, expected: Image.Image) -> float:
@@ -114,7 +114,7 @@ def test_jpeg_2000_is_decoded_at_any_size_and_number_of_resolutions(size: tuple[
     small = replace(PREPROCESSING, resize_height=56, resize_width=56, crop_height=56, crop_width=56)
     image = photograph("coffee.png").resize(size)
     data = encoded(image, "JPEG2000", num_resolutions=resolutions)
-    found = prepare_inputs(Decoder(prepare_pillow(), MAX_PIXELS, small), data, views=0, seed=0)[0]
+    found = prepare_inputs(Decoder(prepare_pillow(), MAX_PIXELS, small), data, views=0, seed=0).pixels[0]
     assert np.abs(found.astype(np.int16) - resize_and_crop(image, small)).mean() < 4
 
 

@@ -29,7 +29,7 @@ def stored(image_format: str, orientation: int, metadata: bytes) -> bytes:
 
 def difference_to_upright(data: bytes) -> float:
     """The mean difference of a pixel, after views were made of the image too."""
-    whole, _, _ = prepare_inputs(DECODER, data, views=2, seed=1)
+    whole, _, _ = prepare_inputs(DECODER, data, views=2, seed=1).pixels
     assert DECODER.decode(data).full_size == UPRIGHT.size
     return float(np.abs(whole.astype(np.int16) - resize_and_crop(UPRIGHT, PREPROCESSING)).mean())
 
