@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from catalog.statistics import Snapshot, Statistics
 from servicekit.process.background import in_background
 from servicekit.telemetry.logs import get_logger
+from servicekit.telemetry.state_log import StateLog
 
 log = get_logger(__name__)
 
@@ -50,15 +51,17 @@ class CatalogMetrics:
             yield
 
     async def _refresh(self, statistics: Statistics, seconds: float, exported_seconds: float) -> None:
+        state = StateLog(log, "catalog_statistics_failed", "catalog_statistics_read")
         while True:
             try:
                 async with asyncio.timeout(TIMEOUT_SECONDS):
                     self._collector.export(await statistics.snapshot(), exported_seconds)
                 self._refreshed.set_to_current_time()
+                state.success()
             except Exception as error:
                 # The schema may not exist yet, or the database may be down. The next attempt may succeed.
                 self._failures.inc()
-                log.warning("catalog_statistics_failed", reason=repr(error)[:200])
+                state.failure(error)
             await asyncio.sleep(seconds)
 
 

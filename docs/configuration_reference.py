@@ -11,6 +11,7 @@ from pydantic import SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
+from catalog.settings import StoreSettings
 from embedder.config import EmbedderSettings
 from gateway.config import GatewaySettings
 from servicekit.settings import PREFIX, RpcServerSettings, RpcSettings, ServiceSettings
@@ -22,6 +23,7 @@ SHARED: dict[str, tuple[str, type[ServiceSettings]]] = {
     "Every process": ("gateway, embedder, trainer, and `similis` itself", ServiceSettings),
     "gRPC": ("gateway, embedder, trainer", RpcSettings),
     "gRPC servers": ("embedder, trainer", RpcServerSettings),
+    "Databases": ("gateway, trainer", StoreSettings),
 }
 OWN: dict[str, tuple[str, type[ServiceSettings]]] = {
     "Gateway": ("`python -m gateway`", GatewaySettings),

@@ -1,12 +1,21 @@
-"""Run the embedder as a process: `python -m embedder`. Configure it with SIMILIS_ environment variables."""
+"""`python -m embedder` runs the embedder until SIGTERM or SIGINT, `python -m embedder check` tries what it needs."""
 
-from embedder.app import embedder
+import sys
+
 from embedder.config import EmbedderSettings
+from servicekit.check.command import run_check
 from servicekit.process.service import end_process, run_service
 
 
 def main() -> int:
     """Serve until SIGTERM or SIGINT and return the exit status."""
+    # Each of the two starts sooner without the other.
+    if sys.argv[1:2] == ["check"]:
+        from embedder.check import checks
+
+        return run_check("embedder", EmbedderSettings, checks, sys.argv[2:])
+    from embedder.app import embedder
+
     return run_service("embedder", EmbedderSettings, embedder)
 
 

@@ -16,7 +16,7 @@ from embedder.config import EmbedderSettings, worker_environment
 from embedder.engines.model_cache import converted_model
 from embedder.hardware import HardwareError, HardwarePlan, has_cuda, plan_hardware
 from embedder.metrics import EmbedderMetrics
-from embedder.readiness import EmbedderReadiness, ReportServing
+from embedder.readiness import EmbedderReadiness
 from embedder.scheduling.batching import BatchedInference
 from embedder.scheduling.dispatcher import Dispatcher
 from embedder.scheduling.inference import FusedInference, Inference
@@ -62,7 +62,7 @@ async def embedder(settings: EmbedderSettings) -> AsyncIterator[RunningServer]:
         limits = _request_limits(settings)
         service = EmbeddingService(served, dispatcher, limits, lambda: readiness.serving, metrics)
         running = await stack.enter_async_context(_serving(settings, plan, service, registry))
-        await stack.enter_async_context(in_background(readiness.watch(_report_to(running)), "readiness"))
+        await stack.enter_async_context(in_background(readiness.watch(running.health.set_serving), "readiness"))
         yield running
 
 
@@ -170,19 +170,11 @@ async def _serving(
                 services=[SERVICE],
                 register=servicer.register,
                 metrics=RpcServerMetrics(registry),
+                stopping=servicer.stop,
             )
             running = await stack.enter_async_context(server)
-            stack.callback(servicer.stop)
         except OSError as error:
             raise StartupError(f"cannot listen: {error}") from error
         ports = {"port": running.port, "health_port": running.health_port}
         log.info("embedder_listening", listen=settings.listen, **ports, **asdict(service.served))
         yield running
-
-
-def _report_to(running: RunningServer) -> ReportServing:
-    async def report(serving: bool) -> None:
-        for service in ("", SERVICE):
-            await running.set_serving(service, serving)
-
-    return report

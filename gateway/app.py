@@ -15,7 +15,7 @@ from catalog.index_history import IndexHistory
 from catalog.indexed_images import IndexedImages
 from catalog.indexes import Indexes
 from catalog.jobs import Jobs
-from catalog.postgres.database import Database, with_ca_file
+from catalog.postgres.database import Database, database_url
 from catalog.statistics import Statistics
 from catalog.vectors.client import QdrantAddress, open_qdrant
 from catalog.vectors.generations import Generations
@@ -39,9 +39,11 @@ from gateway.search.adapter_cache import AdapterCache
 from gateway.search.handlers import SearchHandlers
 from gateway.search.service import SearchService
 from gateway.upstreams.embedder import IDEMPOTENT, QueryEmbedder
+from gateway.upstreams.embedder import SERVICE as EMBEDDER
 from gateway.upstreams.readiness import GatewayReadiness
 from gateway.upstreams.schema_wait import SchemaWait
 from gateway.upstreams.trainer import IDEMPOTENT as NUDGE_IDEMPOTENT
+from gateway.upstreams.trainer import SERVICE as TRAINER
 from gateway.upstreams.trainer import TrainerClient
 from servicekit.grpc.channel import open_channel
 from servicekit.limits import ConcurrencyLimit
@@ -103,14 +105,14 @@ async def _connect(stack: AsyncExitStack, settings: GatewaySettings, metrics: Ga
     except OSError as error:
         reason = f"cannot create a folder for uploads: {error.strerror}"
         raise StartupError(f"{reason}. Set SIMILIS_SPOOL_DIRECTORY to a writable folder") from error
-    url = with_ca_file(settings.database_url.get_secret_value(), settings.database_ca_file)
+    url = database_url(settings)
     database = await stack.enter_async_context(Database.open(url, max_connections=settings.database_connections))
     qdrant = await stack.enter_async_context(open_qdrant(QdrantAddress.from_settings(settings)))
     embedder = await stack.enter_async_context(
-        open_channel(settings.embedder_address, idempotent=IDEMPOTENT, tls=settings.tls)
+        open_channel(settings.embedder_address, service=EMBEDDER, idempotent=IDEMPOTENT, tls=settings.tls)
     )
     trainer = await stack.enter_async_context(
-        open_channel(settings.trainer_address, idempotent=NUDGE_IDEMPOTENT, tls=settings.tls)
+        open_channel(settings.trainer_address, service=TRAINER, idempotent=NUDGE_IDEMPOTENT, tls=settings.tls)
     )
     show_free_disk(metrics.registry, {"spool": spool.root})
     return _Parts(

@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, field_validator
 
+from catalog.settings import StoreSettings
 from gateway.audit.client_address import TrustedProxies
+from servicekit.grpc.target import GrpcAddress
 from servicekit.settings import RpcSettings
 
 MIB = 1024 * 1024
@@ -15,7 +17,7 @@ Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
 
 
-class GatewaySettings(RpcSettings):
+class GatewaySettings(RpcSettings, StoreSettings):
     """Addresses and limits of one gateway process."""
 
     host: str = "127.0.0.1"
@@ -27,27 +29,14 @@ class GatewaySettings(RpcSettings):
     metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
     """Serve `/metrics` on this port instead of the API's. 0 picks a free one."""
 
-    database_url: SecretStr
-    """URL of the Postgres database: `postgresql://user:password@host:5432/similis`. May set `sslmode`."""
-    database_ca_file: Path | None = None
-    """PEM file with the authorities that sign Postgres' certificate. Implies `sslmode=verify-full`, unless the URL
-    sets another mode."""
     database_connections: Count = 16
     """The most connections to Postgres."""
-    qdrant_address: str = "127.0.0.1:6334"
-    """Host and gRPC port of Qdrant."""
-    qdrant_api_key: SecretStr | None = None
-    """API key for Qdrant."""
-    qdrant_tls: bool = False
-    """Connect to Qdrant over TLS."""
-    qdrant_ca_file: Path | None = None
-    """PEM file with the authorities that sign Qdrant's certificate. Default: the public ones."""
     vector_prefix: str = "similis"
     """Prefix of our collections' names in Qdrant. Installations that share a Qdrant need different ones."""
-    embedder_address: str = "127.0.0.1:9001"
+    embedder_address: GrpcAddress = "127.0.0.1:9001"
     """gRPC address of the embedder: `dns:///embedder:9001` balances over all replicas behind a name,
     `ipv4:10.0.0.1:9001,10.0.0.2:9001` over a fixed list."""
-    trainer_address: str = "127.0.0.1:9002"
+    trainer_address: GrpcAddress = "127.0.0.1:9002"
     """gRPC address of the trainer, in the same forms."""
 
     cors_origins: str = "*"

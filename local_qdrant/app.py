@@ -54,6 +54,8 @@ async def _serving(storage: Storage, options: Options) -> AsyncIterator[str]:
             ("grpc.max_receive_message_length", options.message_bytes),
             ("grpc.max_send_message_length", -1),
             ("grpc.so_reuseport", 0),
+            # Clients check every 10 s whether a server that works on a call is still there.
+            ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
         ],
         maximum_concurrent_rpcs=MAX_CONCURRENT_CALLS,
     )

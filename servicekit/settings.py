@@ -6,6 +6,7 @@ in `_file`. Its name without `_file` must not be the name of another field.
 """
 
 import os
+import ssl
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Self, TypeVar
@@ -125,6 +126,28 @@ class RpcServerSettings(RpcSettings):
     health_port: Annotated[int, Field(ge=0, le=65535)] | None = None
     """A second port on the host of `SIMILIS_LISTEN` that answers gRPC health checks only, without TLS. 0 picks a free
     one. The service name `liveness` checks the process alone."""
+
+
+def read_authorities(file: Path, name: str) -> bytes:
+    """Return the certificates in a PEM file.
+
+    name: of the setting that names the file, without the prefix. Raises SettingsError.
+    """
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).load_verify_locations(file)
+        return file.read_bytes()
+    except ssl.SSLError as error:
+        raise SettingsError(f"{PREFIX}{name}: {file} does not hold certificates in PEM format") from error
+    except OSError as error:
+        raise SettingsError(f"{PREFIX}{name}: {error.strerror}: {file}") from error
+
+
+def quiet_grpc() -> None:
+    """Limit gRPC's own log to errors, unless the operator has set its level. Call it before gRPC is used.
+
+    It is not in our format, and it repeats why a connection fails with each attempt.
+    """
+    os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
 
 
 S = TypeVar("S", bound=ServiceSettings)

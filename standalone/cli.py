@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from catalog.postgres.database import with_ca_file
+from servicekit.check.command import add_options
 from servicekit.process.service import EXIT_CONFIG, StartupError
 from servicekit.settings import SettingsError, load_settings
 from servicekit.telemetry.logs import configure_logging
@@ -22,13 +23,16 @@ from standalone.up import UpOptions, up
 DEFAULT_DATA = "data"
 INTERRUPTED = 130
 
-Command = Callable[[argparse.Namespace, StandaloneSettings], Awaitable[None]]
+SERVICES = ("gateway", "trainer", "embedder")
+
+# Returns the exit status; None stands for 0.
+Command = Callable[[argparse.Namespace, StandaloneSettings], Awaitable[int | None]]
 
 
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return the exit status.
 
-    0: success, 1: the command failed, 2: wrong usage, 78: a wrong setting, 130: interrupted.
+    0: success, 1: the command failed or found a failure, 2: wrong usage, 78: a wrong setting, 130: interrupted.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -37,14 +41,13 @@ def run(arguments: Sequence[str]) -> int:
     except (SettingsError, ValueError) as error:
         return _fail(error, EXIT_CONFIG)
     try:
-        asyncio.run(_run(options.command, options, settings))
+        return asyncio.run(_run(options.command, options, settings)) or 0
     except SettingsError as error:
         return _fail(error, EXIT_CONFIG)
     except StartupError as error:
         return _fail(error, 1)
     except KeyboardInterrupt:
         return INTERRUPTED
-    return 0
 
 
 def _fail(error: Exception, status: int) -> int:
@@ -52,8 +55,8 @@ def _fail(error: Exception, status: int) -> int:
     return status
 
 
-async def _run(command: Command, options: argparse.Namespace, settings: StandaloneSettings) -> None:
-    await command(options, settings)
+async def _run(command: Command, options: argparse.Namespace, settings: StandaloneSettings) -> int | None:
+    return await command(options, settings)
 
 
 async def _up(options: argparse.Namespace, settings: StandaloneSettings) -> None:
@@ -102,6 +105,12 @@ async def _list_keys(options: argparse.Namespace, settings: StandaloneSettings) 
 async def _delete_key(options: argparse.Namespace, settings: StandaloneSettings) -> None:
     async with _migrated_database(options, settings) as url:
         await delete_key(url, options.id)
+
+
+async def _check(options: argparse.Namespace, _: StandaloneSettings) -> int:
+    # A process of its own, because each service checks itself.
+    arguments = ("-P", "-m", options.service, "check", "--wait", str(options.wait))
+    return await (await asyncio.create_subprocess_exec(sys.executable, *arguments)).wait()
 
 
 @asynccontextmanager
@@ -154,6 +163,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_database_options(migrate)
     migrate.set_defaults(command=_migrate)
     _add_migrate_from(commands)
+    _add_check(commands)
     return parser
 
 
@@ -186,6 +196,18 @@ def _add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         help="also download images from addresses that are not public, such as those of your own network",
     )
     parser.set_defaults(command=_up)
+
+
+def _add_check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    parser = commands.add_parser(
+        "check",
+        help="try everything that a service needs, and say what to change",
+        description="Try everything that a service needs, with the settings in the environment: databases, other "
+        "services, certificates, folders and limits. Prints a line for each. The exit status is 1 if something failed.",
+    )
+    parser.add_argument("service", nargs="?", choices=SERVICES, default=SERVICES[0], help="default: gateway")
+    add_options(parser)
+    parser.set_defaults(command=_check)
 
 
 def _add_keys(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from pydantic import Field, PositiveFloat, SecretStr
+from pydantic import Field, PositiveFloat
 
+from catalog.settings import PostgresUrl
 from servicekit.settings import ServiceSettings
 from servicekit.telemetry.logs import LogFormat
 
@@ -17,7 +18,7 @@ class StandaloneSettings(ServiceSettings):
     """Free disk space below which `similis up` does not start, and uploads and finetunes are refused."""
     start_timeout_seconds: PositiveFloat = 300.0
     """How long a part may take to become ready."""
-    database_url: SecretStr | None = None
+    database_url: PostgresUrl | None = None
     """For `similis keys`, `similis migrate` and `similis migrate-from`: a Postgres server, in place of the one in the
     data directory."""
     database_ca_file: Path | None = None

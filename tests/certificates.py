@@ -1,5 +1,6 @@
 """Certificate files for tests."""
 
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import trustme
@@ -18,13 +19,19 @@ class Authority:
         """The certificate of the authority."""
         return self._authority.cert_pem.bytes()
 
-    def issue(self, folder: Path, *names: str) -> TlsFiles:
+    def issue(self, folder: Path, *names: str, days: int = 365) -> TlsFiles:
         """Write a new certificate, its key and the authority's certificate into a folder. Existing files are replaced.
 
-        names: the host names and addresses of the certificate; without any, those of this machine.
+        names: the host names and addresses of the certificate; without any, those of this machine. days: how long it
+        is valid from now on; a negative number for one that has expired.
         """
         folder.mkdir(exist_ok=True)
-        issued = self._authority.issue_cert(*(names or ("localhost", "127.0.0.1")))
+        now = datetime.now(UTC)
+        issued = self._authority.issue_cert(
+            *(names or ("localhost", "127.0.0.1")),
+            not_before=now - timedelta(days=100),
+            not_after=now + timedelta(days=days),
+        )
         chain = b"".join(blob.bytes() for blob in issued.cert_chain_pems)
         files = TlsFiles(folder / "tls.crt", folder / "tls.key", folder / "ca.crt")
         for path, content in (

@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import struct
+from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -16,11 +17,13 @@ TTL_SECONDS = 5
 class NameServer(asyncio.DatagramProtocol):
     """Answer with the IPv4 addresses of a name, as a cluster does for a headless Service.
 
-    addresses: the addresses by name. gRPC uses the server in a target such as "dns://127.0.0.1:{port}/name:9001".
+    addresses: the addresses by name. lookups: how often the IPv4 addresses of a name were asked for. gRPC uses the
+    server in a target such as "dns://127.0.0.1:{port}/name:9001".
     """
 
     def __init__(self) -> None:
         self.addresses: dict[str, list[str]] = {}
+        self.lookups: Counter[str] = Counter()
         self.port = 0
 
     def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
@@ -32,6 +35,7 @@ class NameServer(asyncio.DatagramProtocol):
         question = data[HEADER.size : end]
         kind, _ = struct.unpack("!2H", question[-4:])
         found = self.addresses.get(name(question), []) if kind == A else []
+        self.lookups[name(question)] += kind == A
         identifier = HEADER.unpack_from(data)[0]
         answers = b"".join(
             ANSWER.pack(0xC000 | HEADER.size, A, IN, TTL_SECONDS, 4) + socket.inet_aton(address) for address in found

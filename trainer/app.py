@@ -18,7 +18,7 @@ from catalog.images import Images
 from catalog.indexed_images import IndexedImages
 from catalog.indexes import Indexes
 from catalog.jobs import Jobs
-from catalog.postgres.database import Database, with_ca_file
+from catalog.postgres.database import Database, database_url
 from catalog.postgres.migrate import wait_for_schema
 from catalog.postgres.notifications import JobListener
 from catalog.statistics import Statistics
@@ -41,6 +41,7 @@ from trainer.cleanup.sweeps import Sweeps, SweptStores
 from trainer.config import TrainerSettings
 from trainer.download.client import Downloader, DownloadLimits
 from trainer.embed.client import IDEMPOTENT, BulkEmbedder
+from trainer.embed.client import SERVICE as EMBEDDER
 from trainer.fetch.pipeline import FetchLimits, FetchPipeline
 from trainer.index.build import IndexBuilder
 from trainer.jobs.finetune import Finetune, FinetuneSteps, FinetuneStores
@@ -100,11 +101,11 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[RunningTrainer]:
 
 
 async def _connect(stack: AsyncExitStack, settings: TrainerSettings) -> _Parts:
-    url = with_ca_file(settings.database_url.get_secret_value(), settings.database_ca_file)
+    url = database_url(settings)
     database = await stack.enter_async_context(Database.open(url, max_connections=settings.database_connections))
     qdrant = await stack.enter_async_context(open_qdrant(QdrantAddress.from_settings(settings)))
     channel = await stack.enter_async_context(
-        open_channel(settings.embedder_address, idempotent=IDEMPOTENT, tls=settings.tls)
+        open_channel(settings.embedder_address, service=EMBEDDER, idempotent=IDEMPOTENT, tls=settings.tls)
     )
     metrics = TrainerMetrics(new_registry("trainer"))
     # Training sets are written to this volume.
@@ -220,7 +221,7 @@ async def _listen(
         )
     except OSError as error:
         raise StartupError(str(error)) from error
-    await server.set_serving("", False)
+    await server.health.set_serving(False)
     return server
 
 
@@ -246,9 +247,10 @@ async def _working(
         async with AsyncExitStack() as stack:
             for part in parts:
                 await stack.enter_async_context(part.running())
-            await server.set_serving("", True)
-            await server.set_serving(SERVICE, True)
+            await server.health.set_serving(True)
             await asyncio.Event().wait()
 
     async with in_background(work(), "work"):
         yield
+    # A nudge would be lost on a trainer that no longer works.
+    await server.health.set_serving(False)

@@ -1,10 +1,11 @@
 """Settings of the trainer. Each field is read from SIMILIS_<FIELD>; its description is for `docs/configuration.md`."""
 
-from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, PositiveFloat, SecretStr
+from pydantic import Field, PositiveFloat
 
+from catalog.settings import StoreSettings
+from servicekit.grpc.target import GrpcAddress
 from servicekit.settings import RpcServerSettings
 
 MIB = 1024 * 1024
@@ -14,7 +15,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-class TrainerSettings(RpcServerSettings):
+class TrainerSettings(RpcServerSettings, StoreSettings):
     """Addresses and limits of one trainer process."""
 
     listen: str = "127.0.0.1:9002"
@@ -24,25 +25,12 @@ class TrainerSettings(RpcServerSettings):
     metrics_port: Port | None = None
     """Serve `/metrics` on this port. 0 picks a free one. Default: no metrics over HTTP."""
 
-    database_url: SecretStr
-    """URL of the Postgres database: `postgresql://user:password@host:5432/similis`. May set `sslmode`."""
-    database_ca_file: Path | None = None
-    """PEM file with the authorities that sign Postgres' certificate. Implies `sslmode=verify-full`, unless the URL
-    sets another mode."""
     database_connections: Count = 10
     """The most connections to Postgres."""
-    qdrant_address: str = "127.0.0.1:6334"
-    """Host and gRPC port of Qdrant."""
-    qdrant_api_key: SecretStr | None = None
-    """API key for Qdrant."""
-    qdrant_tls: bool = False
-    """Connect to Qdrant over TLS."""
-    qdrant_ca_file: Path | None = None
-    """PEM file with the authorities that sign Qdrant's certificate. Default: the public ones."""
     vector_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "similis"
     """Prefix of our collections' names in Qdrant. The trainer removes collections with this prefix that the database
     does not know, so installations that share a Qdrant need different ones."""
-    embedder_address: str = "127.0.0.1:9001"
+    embedder_address: GrpcAddress = "127.0.0.1:9001"
     """gRPC address of the embedder: `dns:///embedder:9001` balances over all replicas behind a name,
     `ipv4:10.0.0.1:9001,10.0.0.2:9001` over a fixed list."""
 

@@ -57,7 +57,7 @@ def _embedded(files: list[Path]) -> Matrix:
     vectors: list[Matrix] = []
     batch: list[np.ndarray] = []
     for crop in _crops(files):
-        batch.append(prepare_inputs(decoder, crop, views=0, seed=0)[0])
+        batch.append(prepare_inputs(decoder, crop, views=0, seed=0).pixels[0])
         if len(batch) == BATCH:
             vectors.append(engine.embed(np.stack(batch)))
             batch = []

@@ -1,6 +1,7 @@
 """Connections to Postgres, and the mapping of its errors to service errors."""
 
 import re
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
@@ -12,8 +13,11 @@ import asyncpg
 from asyncpg.connection import LoggedQuery
 from asyncpg.pool import PoolConnectionProxy
 
+from catalog.settings import StoreSettings
+from servicekit.connection_failure import ConnectionFailure, failure_of
 from servicekit.errors import DeadlineExceeded, NoSpace, Overloaded, ServiceError, Unavailable
 from servicekit.request_context import remaining
+from servicekit.settings import read_authorities
 from servicekit.telemetry.tracing import database_call, is_tracing
 
 Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
@@ -46,6 +50,13 @@ def with_ca_file(dsn: str, ca_file: Path | None) -> str:
     given = dict(parse_qsl(parts.query, keep_blank_values=True))
     query = urlencode({"sslmode": "verify-full", "sslrootcert": str(ca_file), **given}, quote_via=quote)
     return parts._replace(query=query).geturl()
+
+
+def database_url(settings: StoreSettings) -> str:
+    """Return the database URL that a service is configured with. Raises SettingsError."""
+    if settings.database_ca_file is not None:
+        read_authorities(settings.database_ca_file, "DATABASE_CA_FILE")
+    return with_ca_file(settings.database_url.get_secret_value(), settings.database_ca_file)
 
 
 _VERB = re.compile(r"^\s*([A-Za-z]+)")
@@ -110,6 +121,14 @@ class Database:
             if seconds < ACQUIRE_SECONDS or not all_taken:
                 raise
             raise Overloaded("Too many requests are waiting for the database. Try again later.") from None
+        except asyncpg.PostgresError as error:
+            raise _refused(error) from error
+        except ValueError as error:
+            # What asyncpg finds in the URL and our settings do not. An unknown certificate is a ValueError, too.
+            if isinstance(error, OSError):
+                raise
+            message = "SIMILIS_DATABASE_URL is not valid."
+            raise Unavailable(message, code="database_access_denied") from error
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -159,6 +178,38 @@ def _drop(connection: Connection) -> None:
         connection.terminate()
 
 
+def _refused(error: asyncpg.PostgresError) -> Unavailable:
+    """Return the error for the caller when the server refuses a connection."""
+    if isinstance(error, asyncpg.InvalidPasswordError):
+        return Unavailable("The database refused the password in SIMILIS_DATABASE_URL.", code="database_access_denied")
+    if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):
+        message = "The database refused the user in SIMILIS_DATABASE_URL, or it accepts only connections over TLS."
+        return Unavailable(message, code="database_access_denied")
+    if isinstance(error, asyncpg.InvalidCatalogNameError):
+        message = "The database that SIMILIS_DATABASE_URL names does not exist."
+        return Unavailable(message, code="database_missing")
+    if isinstance(error, asyncpg.InsufficientPrivilegeError):
+        return _not_permitted()
+    return Unavailable("The database is not available.", code="database_unavailable")
+
+
+def _not_permitted() -> Unavailable:
+    message = "The user in SIMILIS_DATABASE_URL lacks a privilege. It must own the database and its tables."
+    return Unavailable(message, code="database_access_denied")
+
+
+def _tls_failed(error: BaseException) -> Unavailable | None:
+    """Return the error for the caller if TLS is what failed."""
+    if isinstance(error, ssl.SSLError):
+        failure = failure_of(error)
+    elif isinstance(error, ConnectionError) and "rejected SSL upgrade" in str(error):
+        failure = ConnectionFailure.NO_TLS
+    else:
+        return None
+    message = f"The TLS connection to the database failed: {failure.value}. See SIMILIS_DATABASE_CA_FILE and sslmode."
+    return Unavailable(message, code="database_tls_failed")
+
+
 class _postgres_errors:  # noqa: N801 (a context manager that is written like a function)
     """Map the errors of asyncpg to service errors. Errors that point to a bug of ours are not mapped."""
 
@@ -171,6 +222,10 @@ class _postgres_errors:  # noqa: N801 (a context manager that is written like a 
             raise NoSpace("The database's disk is full.") from error
         if isinstance(error, TimeoutError | asyncpg.QueryCanceledError):
             raise DeadlineExceeded("The database did not respond in time.") from error
+        if (failed := _tls_failed(error)) is not None:
+            raise failed from error
+        if isinstance(error, asyncpg.InsufficientPrivilegeError):
+            raise _not_permitted() from error
         if isinstance(error, _TRANSIENT) or _is_broken_connection(error):
             raise Unavailable("The database is not available.", code="database_unavailable") from error
 

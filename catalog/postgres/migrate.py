@@ -8,8 +8,9 @@ from importlib import resources
 import asyncpg
 
 from catalog.postgres.database import Database
-from servicekit.errors import ServiceError
+from servicekit.errors import Unavailable
 from servicekit.telemetry.logs import get_logger
+from servicekit.telemetry.state_log import StateLog
 
 log = get_logger(__name__)
 
@@ -87,15 +88,14 @@ async def wait_for_schema(database: Database) -> None:
     No error ends the wait. The database or its role may not exist yet, or a password may just be changing.
     """
     required = migrations()[-1].version
+    state = StateLog(log, "schema_wait")
     while True:
         try:
             version = await schema_version(database)
-        except ServiceError as error:
-            log.warning("schema_wait", reason=error.message)
-        except Exception as error:
-            log.error("schema_wait_failed", reason=repr(error))
-        else:
             if version >= required:
                 return
-            log.warning("schema_wait", version=version, required=required)
+            message = f"The schema has version {version}, this release needs {required}."
+            state.failure(Unavailable(message, code="schema_missing"))
+        except Exception as error:
+            state.failure(error)
         await asyncio.sleep(WAIT_SECONDS)

@@ -5,9 +5,9 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from catalog.postgres.database import Connection, Database
-from servicekit.errors import ServiceError
 from servicekit.process.background import in_background
 from servicekit.telemetry.logs import get_logger
+from servicekit.telemetry.state_log import StateLog
 
 log = get_logger(__name__)
 
@@ -35,6 +35,7 @@ class JobListener:
         """on_change: called after each notification, and after each connect, because some may have been missed."""
         self._database = database
         self._on_change = on_change
+        self._state = StateLog(log, "job_listener_disconnected", "job_listener_connected")
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -46,16 +47,15 @@ class JobListener:
         while True:
             try:
                 await self._listen()
-            except ServiceError as error:
-                log.warning("job_listener_disconnected", code=error.code)
             except Exception as error:
                 # For example a password that is being rotated: the next attempt may succeed.
-                log.error("job_listener_failed", exc_info=error)
+                self._state.failure(error)
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _listen(self) -> None:
         async with self._database.connection() as connection:
             await connection.add_listener(CHANNEL, lambda *_: self._on_change())
+            self._state.success()
             self._on_change()
             while True:
                 await asyncio.sleep(CHECK_SECONDS)

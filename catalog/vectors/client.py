@@ -4,20 +4,26 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
+from typing import cast
 
 import grpc
-from pydantic import SecretStr
 from qdrant_client import AsyncQdrantClient
 from qdrant_client.common.client_exceptions import QdrantException
+from qdrant_client.connection import header_adder_async_interceptor
 
+from catalog.settings import StoreSettings
+from servicekit.connection_failure import ConnectionFailure, failure_in
 from servicekit.errors import DeadlineExceeded, NoSpace, Overloaded, Unavailable
-from servicekit.process.service import StartupError
+from servicekit.grpc.channel import open_foreign_channel
+from servicekit.settings import read_authorities
 from servicekit.telemetry.tracing import database_call
 
-DEFAULT_PORT = 6334
 CALL_SECONDS = 60
+# Calls that change nothing are sent again, to another node, when one is UNAVAILABLE.
+READS = (
+    *(("qdrant.Points", method) for method in ("Query", "Get", "Scroll", "Count")),
+    *(("qdrant.Collections", method) for method in ("List", "Get", "CollectionExists")),
+)
 
 
 class VectorsMissing(Unavailable):
@@ -26,74 +32,40 @@ class VectorsMissing(Unavailable):
     default_code = "vectors_missing"
 
 
-class QdrantSettings(Protocol):
-    """The settings of a service that concern Qdrant."""
-
-    @property
-    def qdrant_address(self) -> str: ...
-
-    @property
-    def qdrant_api_key(self) -> SecretStr | None: ...
-
-    @property
-    def qdrant_tls(self) -> bool: ...
-
-    @property
-    def qdrant_ca_file(self) -> Path | None: ...
-
-
 @dataclass(frozen=True)
 class QdrantAddress:
-    """The address of Qdrant's gRPC API. authorities: trusted certificate authorities, PEM; None: the public ones."""
+    """Where Qdrant's gRPC API is, and how to connect to it.
 
-    host: str
-    grpc_port: int
+    target: as gRPC takes it. authorities: trusted certificate authorities, PEM; None: the public ones.
+    """
+
+    target: str
     tls: bool = False
     api_key: str | None = None
     authorities: bytes | None = None
 
     @classmethod
-    def parse(
-        cls, text: str, *, tls: bool = False, api_key: str | None = None, ca_file: Path | None = None
-    ) -> "QdrantAddress":
-        """Parse "host" or "host:port".
-
-        ca_file: trusted certificate authorities, PEM; None: the public ones. Raises ValueError for an invalid port and
-        OSError for a file that cannot be read.
-        """
-        authorities = None if ca_file is None else ca_file.read_bytes()
-        host, colon, port = text.rpartition(":")
-        if not colon:
-            return cls(text, DEFAULT_PORT, tls, api_key, authorities)
-        return cls(host, int(port), tls, api_key, authorities)
-
-    @classmethod
-    def from_settings(cls, settings: QdrantSettings) -> "QdrantAddress":
-        """Return the address that a service is configured with. Raises StartupError."""
+    def from_settings(cls, settings: StoreSettings) -> "QdrantAddress":
+        """Return the address that a service is configured with. Raises SettingsError."""
         key = None if settings.qdrant_api_key is None else settings.qdrant_api_key.get_secret_value()
-        try:
-            return cls.parse(
-                settings.qdrant_address, tls=settings.qdrant_tls, api_key=key, ca_file=settings.qdrant_ca_file
-            )
-        except ValueError:
-            raise StartupError("SIMILIS_QDRANT_ADDRESS is not host:port") from None
-        except OSError as error:
-            raise StartupError(f"SIMILIS_QDRANT_CA_FILE cannot be read: {error.strerror}") from error
+        ca_file = settings.qdrant_ca_file
+        authorities = None if ca_file is None else read_authorities(ca_file, "QDRANT_CA_FILE")
+        return cls(settings.qdrant_address, settings.qdrant_tls, key or None, authorities)
 
 
 @asynccontextmanager
 async def open_qdrant(address: QdrantAddress) -> AsyncIterator[AsyncQdrantClient]:
     """Open a client while entered. It connects on first use."""
-    client = AsyncQdrantClient(
-        host=address.host,
-        grpc_port=address.grpc_port,
-        prefer_grpc=True,
-        https=address.tls,
-        api_key=address.api_key,
-        check_compatibility=False,
-        timeout=CALL_SECONDS,
-        grpc_options=None if address.authorities is None else {"root_certificates": address.authorities},
+    headers = [] if address.api_key is None else [("api-key", address.api_key)]
+    channel = open_foreign_channel(
+        address.target,
+        idempotent=READS,
+        credentials=grpc.ssl_channel_credentials(address.authorities) if address.tls else None,
+        interceptors=(cast("grpc.aio.ClientInterceptor", header_adder_async_interceptor(headers)),),
     )
+    client = AsyncQdrantClient(prefer_grpc=True, check_compatibility=False, timeout=CALL_SECONDS, pool_size=1)
+    # The client's own channels use one address only, and know no retries.
+    client._client._grpc_channel_pool = [channel]  # type: ignore[attr-defined]  # noqa: SLF001
     try:
         yield client
     finally:
@@ -129,11 +101,36 @@ def qdrant_errors() -> Iterator[None]:
             raise Unavailable("Vectors on disk are damaged.", code="vectors_damaged") from error
         if status is grpc.StatusCode.RESOURCE_EXHAUSTED:
             raise _exhausted(details) from error
+        if status in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):
+            raise _key_refused(status) from error
+        if status is grpc.StatusCode.UNAVAILABLE and (failure := failure_in(details)) is not None:
+            raise _cannot_connect(failure) from error
         if status in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL):
             raise Unavailable("The vector store is not available.", code="qdrant_unavailable") from error
         raise
     except QdrantException as error:
         raise _exhausted(str(error)) from error
+
+
+def _key_refused(status: grpc.StatusCode) -> Unavailable:
+    if status is grpc.StatusCode.UNAUTHENTICATED:
+        message = "The vector store refused the API key: SIMILIS_QDRANT_API_KEY is missing or wrong."
+    else:
+        message = (
+            "The vector store refused the API key: the key in SIMILIS_QDRANT_API_KEY lacks a permission or is wrong."
+        )
+    return Unavailable(message, code="qdrant_key_refused")
+
+
+def _cannot_connect(failure: ConnectionFailure) -> Unavailable:
+    if failure.is_tls:
+        settings = "See SIMILIS_QDRANT_TLS and SIMILIS_QDRANT_CA_FILE."
+        message = f"The TLS connection to the vector store failed: {failure.value}. {settings}"
+        return Unavailable(message, code="qdrant_tls_failed")
+    message = (
+        f"The server at SIMILIS_QDRANT_ADDRESS is not Qdrant's gRPC API: {failure.value}. Use its gRPC port, 6334."
+    )
+    return Unavailable(message, code="qdrant_unavailable")
 
 
 def _exhausted(details: str) -> NoSpace | Overloaded:

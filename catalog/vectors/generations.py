@@ -1,6 +1,5 @@
 """Generations: one Qdrant collection for each index, holding the vectors that search ranks by."""
 
-import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,13 +9,13 @@ from qdrant_client import AsyncQdrantClient, models
 
 from catalog.vectors.client import qdrant_errors, traced
 from catalog.vectors.point_ids import image_id, point_id
+from catalog.vectors.settling import wait_until_settled
 from servicekit.errors import ServiceError
 from servicekit.request_context import remaining
 
 OVERSAMPLING = 2.0
 # How far rounding to float32 can lower the cosine similarity of equal vectors.
 ROUNDING = 1e-6
-POLL_SECONDS = 0.25
 QUERY_SECONDS = 10.0
 
 
@@ -70,14 +69,10 @@ class Generations:
         There is no deadline. The caller keeps renewing its lease, and cancels this call if the lease is lost.
         """
         with qdrant_errors():
-            while not await self._green(name):  # noqa: ASYNC110 (Qdrant sends no event)
-                await asyncio.sleep(POLL_SECONDS)
+            await wait_until_settled(self._client, name, count)
             found = (await self._client.count(name, exact=True)).count
         if found != count:
             raise GenerationIncomplete(f"The new index holds {found} vectors, but {count} were written.")
-
-    async def _green(self, name: str) -> bool:
-        return (await self._client.get_collection(name)).status is models.CollectionStatus.GREEN
 
     async def query(self, name: str, vector: npt.NDArray[np.float32], limit: int, threshold: float | None) -> list[Hit]:
         """Return the `limit` points nearest to `vector` [dim] that score at least `threshold`, best first."""

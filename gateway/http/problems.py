@@ -11,7 +11,7 @@ from servicekit.request_context import request_id
 
 PROBLEM_JSON = "application/problem+json"
 
-# Overload is 429 and a part that is down is 503, so that monitoring can tell them apart.
+# Overload (429), a part that is down (503) and one that is too slow (504) ask for a retry. Monitoring tells them apart.
 STATUS_OF: dict[type[errors.ServiceError], HTTPStatus] = {
     errors.InvalidRequest: HTTPStatus.BAD_REQUEST,
     errors.FailedPrecondition: HTTPStatus.BAD_REQUEST,

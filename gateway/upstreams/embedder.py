@@ -10,12 +10,13 @@ import numpy.typing as npt
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from similis.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 
-from servicekit.errors import ServiceError, Unavailable
+from servicekit.errors import Unavailable
 from servicekit.grpc.calls import RpcCalls
 from servicekit.grpc.status import from_rpc_error
 from servicekit.request_context import remaining
 from servicekit.telemetry.logs import get_logger
 from servicekit.telemetry.metrics import RpcClientMetrics
+from servicekit.telemetry.state_log import StateLog
 
 log = get_logger(__name__)
 
@@ -50,6 +51,7 @@ class QueryEmbedder:
         self._health_calls = RpcCalls(HEALTH_SERVICE, metrics)
         self._backbone = _KnownBackbone(None, 0.0)
         self._asking = asyncio.Lock()
+        self._state = StateLog(log, "backbone_unknown", "backbone_known")
 
     async def embed(self, image: bytes, backbone: str) -> Vector:
         """Return the vector [dim] of an encoded image. backbone: the checksum of the one that must compute it.
@@ -80,7 +82,9 @@ class QueryEmbedder:
         try:
             with self._health_calls.call("Check") as metadata:
                 answer = await self._health.Check(
-                    health_pb2.HealthCheckRequest(), timeout=remaining(DESCRIBE_SECONDS), metadata=metadata
+                    health_pb2.HealthCheckRequest(service=SERVICE),
+                    timeout=remaining(DESCRIBE_SECONDS),
+                    metadata=metadata,
                 )
             response = await self._describe()
         except grpc.aio.AioRpcError as error:
@@ -93,8 +97,7 @@ class QueryEmbedder:
         try:
             response = await self._describe()
         except grpc.aio.AioRpcError as error:
-            problem: ServiceError = from_rpc_error(error, upstream="embedder")
-            log.warning("backbone_unknown", code=problem.code)
+            self._state.failure(from_rpc_error(error, upstream="embedder"))
             self._backbone = _KnownBackbone(None, time.monotonic() + UNKNOWN_SECONDS)
         else:
             self._remember(response.checksum)
@@ -106,4 +109,5 @@ class QueryEmbedder:
             )
 
     def _remember(self, checksum: str) -> None:
+        self._state.success()
         self._backbone = _KnownBackbone(checksum, time.monotonic() + KNOWN_SECONDS)

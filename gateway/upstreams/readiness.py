@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from servicekit.errors import ServiceError
 from servicekit.telemetry.logs import get_logger
+from servicekit.telemetry.state_log import StateLog
 
 log = get_logger(__name__)
 
@@ -23,6 +24,7 @@ class GatewayReadiness:
         """drain: raises ServiceError when this gateway is shutting down; never cached. checks: by name of the part."""
         self._drain = drain
         self._checks = checks
+        self._logs = {name: StateLog(log, "readiness_check_failed", part=name) for name in checks}
         self._states: dict[str, str] = {}
         self._checked_at = float("-inf")
         self._checking = asyncio.Lock()
@@ -58,6 +60,7 @@ class GatewayReadiness:
             return error.message
         except Exception as error:
             # The details may be internal, so they go to the log only.
-            log.error("readiness_check_failed", part=name, exc_info=error)
+            self._logs[name].failure(error)
             return "failed unexpectedly; see the gateway's log"
+        self._logs[name].success()
         return "ok"

@@ -55,7 +55,7 @@ class TrainerClient:
         try:
             with self._health_calls.call("Check") as metadata:
                 answer = await self._health.Check(
-                    health_pb2.HealthCheckRequest(), timeout=CHECK_SECONDS, metadata=metadata
+                    health_pb2.HealthCheckRequest(service=SERVICE), timeout=CHECK_SECONDS, metadata=metadata
                 )
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, upstream="trainer") from error

@@ -42,7 +42,7 @@ class ServerPlan:
 
     listen: an address such as "127.0.0.1:0" or "unix:/run/embedder.sock".
     grace_seconds: how long calls in progress may take to finish after the drain.
-    drain_seconds: how long the server accepts new calls after health reports NOT_SERVING, so that clients notice.
+    drain_seconds: how long the server accepts new calls after it reports that it is not ready.
     tls: the certificates for mutual TLS; None for plain text.
     health_port: a second port on the same host for health checks only, without TLS; None for no such port.
     max_message_bytes: the largest message that the server receives.
@@ -77,6 +77,39 @@ class ServerPlan:
         return f"{host}:{self.health_port}"
 
 
+class ReportedHealth:
+    """What health checks are told.
+
+    The name "" is for load balancers and the kubelet: it reports NOT_SERVING from the beginning of the drain. The names
+    of our services are for our own clients, which may know no other server yet. They keep using a server that drains,
+    and look for others when it closes their connections. The name `liveness` is for the process alone.
+    """
+
+    def __init__(self, services: Sequence[str]) -> None:
+        self.servicer = health_aio.HealthServicer()
+        self._services = services
+        self._serving = True
+        self._draining = False
+
+    async def set_serving(self, serving: bool) -> None:
+        """Report whether calls can be answered."""
+        self._serving = serving
+        await self.report()
+
+    async def drain(self) -> None:
+        """Report that the server will stop soon."""
+        self._draining = True
+        await self.report()
+
+    async def report(self) -> None:
+        """Report the state to the clients that watch it."""
+        states = dict.fromkeys(self._services, self._serving)
+        states |= {"": self._serving and not self._draining, LIVENESS: True}
+        status = health_pb2.HealthCheckResponse
+        for name, serving in states.items():
+            await self.servicer.set(name, status.SERVING if serving else status.NOT_SERVING)
+
+
 @dataclass(frozen=True)
 class RunningServer:
     """A server that accepts calls.
@@ -85,14 +118,9 @@ class RunningServer:
     """
 
     server: grpc.aio.Server
-    health: health_aio.HealthServicer
+    health: ReportedHealth
     port: int
     health_port: int | None = None
-
-    async def set_serving(self, service: str, serving: bool) -> None:
-        """Set the health status of `service`; "" stands for the whole server."""
-        status = health_pb2.HealthCheckResponse
-        await self.health.set(service, status.SERVING if serving else status.NOT_SERVING)
 
 
 @asynccontextmanager
@@ -102,31 +130,35 @@ async def grpc_server(
     services: Sequence[str],
     register: Callable[[grpc.aio.Server], None],
     metrics: RpcServerMetrics,
+    stopping: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[RunningServer]:
     """Serve while the block runs.
 
-    services: the full names of our services, for reflection. register: adds their servicers to the server.
-    At the end, health reports NOT_SERVING. After the drain, new calls are refused, and calls in progress get the grace
-    period. Raises OSError if the address is in use.
+    services: the full names of our services, for health checks and reflection. register: adds their servicers to the
+    server. stopping: called after the drain, before new calls are refused.
+    At the end the server drains. Then it refuses new calls, and calls in progress get the grace period. Raises OSError
+    if the address is in use.
     """
     options = (*SERVER_OPTIONS, ("grpc.max_receive_message_length", plan.max_message_bytes))
     server = grpc.aio.server(interceptors=(ServiceInterceptor(metrics),), options=options)
     register(server)
-    servicer = health_aio.HealthServicer()
-    health_pb2_grpc.add_HealthServicer_to_server(servicer, server)
-    await servicer.set(LIVENESS, health_pb2.HealthCheckResponse.SERVING)
+    health = ReportedHealth(services)
+    health_pb2_grpc.add_HealthServicer_to_server(health.servicer, server)
+    await health.report()
     reflection.enable_server_reflection((*services, HEALTH_SERVICE, reflection.SERVICE_NAME), server)
     port = _bind(server, plan.listen, plan.tls)
     async with AsyncExitStack() as stack:
         # Entered first, so that it answers until the server has stopped.
-        health_port = await stack.enter_async_context(_health_port(plan, servicer))
+        health_port = await stack.enter_async_context(_health_port(plan, health.servicer))
         await server.start()
-        running = RunningServer(server, servicer, port if not plan.listen.startswith("unix:") else 0, health_port)
+        running = RunningServer(server, health, port if not plan.listen.startswith("unix:") else 0, health_port)
         try:
             yield running
         finally:
-            await servicer.enter_graceful_shutdown()
+            await health.drain()
             await asyncio.sleep(plan.drain_seconds)
+            stopping()
+            # Closes the connections to clients, which look for other servers when their calls have ended.
             await server.stop(plan.grace_seconds)
 
 

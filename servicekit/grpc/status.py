@@ -14,11 +14,11 @@ from google.rpc.status_pb2 import Status
 from grpc_status import rpc_status
 
 from servicekit import errors
+from servicekit.connection_failure import failure_in
+from servicekit.grpc.renewing_channel import DO_NOT_RETRY
 
 DOMAIN = "similis"
 CLASS_KEY = "class"
-# gRPC's own clients do not retry a call whose status has this trailer.
-DO_NOT_RETRY = ("grpc-retry-pushback-ms", "-1")
 
 STATUS_OF: dict[type[errors.ServiceError], grpc.StatusCode] = {
     errors.InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
@@ -61,7 +61,7 @@ def from_rpc_error(error: grpc.aio.AioRpcError, *, upstream: str) -> errors.Serv
     """Return the service error that an upstream answered with.
 
     A status that the upstream did not choose itself (a broken connection, a defect) becomes Unavailable, named after
-    the upstream. Its text is meant for logs and is left out.
+    the upstream. Its text is meant for logs; only what it says about TLS is told.
     """
     info, retry_after = _details(error)
     if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -72,8 +72,21 @@ def from_rpc_error(error: grpc.aio.AioRpcError, *, upstream: str) -> errors.Serv
         # gRPC itself refuses a message above the limit of the server.
         return errors.TooLarge(f"The {upstream} does not accept a message of this size.", code="too_large")
     if kind is None:
-        return errors.Unavailable(f"The {upstream} is not available.", code=f"{upstream}_unavailable")
+        return _not_available(error, upstream)
     return kind(error.details() or "", code=info.reason.lower(), retry_after=retry_after)
+
+
+def _not_available(error: grpc.aio.AioRpcError, upstream: str) -> errors.Unavailable:
+    failure = failure_in(error.details() or "") if error.code() is grpc.StatusCode.UNAVAILABLE else None
+    if failure is None:
+        return errors.Unavailable(f"The {upstream} is not available.", code=f"{upstream}_unavailable")
+    if failure.is_tls:
+        message = (
+            f"The TLS connection to the {upstream} failed: {failure.value}. See the SIMILIS_TLS_ settings of both."
+        )
+        return errors.Unavailable(message, code=f"{upstream}_tls_failed")
+    message = f"The server at SIMILIS_{upstream.upper()}_ADDRESS is not a Similis {upstream}: {failure.value}."
+    return errors.Unavailable(message, code=f"{upstream}_unavailable")
 
 
 def _class_of(error: errors.ServiceError) -> type[errors.ServiceError]:

@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import NoReturn
 
 from servicekit.process.priority import step_back
-from servicekit.settings import S, SettingsError, load_settings
+from servicekit.settings import S, SettingsError, load_settings, quiet_grpc
 from servicekit.telemetry.logs import configure_logging, get_logger
 
 log = get_logger(__name__)
@@ -25,8 +25,9 @@ def run_service(name: str, settings: type[S], build: Callable[[S], AbstractAsync
     """Run a service until SIGTERM or SIGINT, and return the exit status for `end_process`.
 
     0: a clean stop. 78: a wrong setting. 1: the service could not start. `build` returns the application, an
-    asynchronous context manager that serves while it is entered.
+    asynchronous context manager that serves while it is entered. It raises SettingsError or StartupError.
     """
+    quiet_grpc()
     try:
         loaded = load_settings(settings)
         configure_logging(name, level=loaded.log_level, log_format=loaded.log_format)
@@ -38,6 +39,9 @@ def run_service(name: str, settings: type[S], build: Callable[[S], AbstractAsync
         with _tracing(name, loaded.tracing):
             # The runner is never closed, because that would wait for threads. See `end_process`.
             asyncio.Runner().run(_serve(name, build(loaded)))
+    except SettingsError as error:
+        sys.stderr.write(f"{name}: {error}\n")
+        return EXIT_CONFIG
     except StartupError as error:
         log.error("service_start_failed", reason=str(error))
         return 1

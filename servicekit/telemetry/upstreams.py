@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from servicekit.errors import ServiceError
+from servicekit.errors import DeadlineExceeded
 from servicekit.process.background import in_background
 from servicekit.telemetry.logs import get_logger
 from servicekit.telemetry.metrics import UpstreamMetrics
+from servicekit.telemetry.state_log import StateLog
 
 log = get_logger(__name__)
 
@@ -21,13 +22,17 @@ CHECK_SECONDS = 2.0
 async def watched_upstreams(
     checks: Mapping[str, Callable[[], Awaitable[object]]], metrics: UpstreamMetrics, seconds: float = WATCH_SECONDS
 ) -> AsyncIterator[None]:
-    """Check the upstreams while the block runs, every `seconds`. A check raises if its upstream does not respond."""
+    """Check the upstreams while the block runs, every `seconds`, and log when one is lost or back.
+
+    A check raises if its upstream does not respond.
+    """
 
     async def watch(name: str, check: Callable[[], Awaitable[object]]) -> None:
+        state = StateLog(log, "upstream_lost", "upstream_back", upstream=name)
         while True:
-            answers = await _answers(name, check)
-            metrics.up.labels(name).set(answers)
-            await asyncio.sleep(seconds if answers else min(seconds, AWAY_SECONDS))
+            responds = await _responds(check, state)
+            metrics.up.labels(name).set(responds)
+            await asyncio.sleep(seconds if responds else min(seconds, AWAY_SECONDS))
 
     async with AsyncExitStack() as stack:
         for name, check in checks.items():
@@ -35,13 +40,15 @@ async def watched_upstreams(
         yield
 
 
-async def _answers(name: str, check: Callable[[], Awaitable[object]]) -> bool:
+async def _responds(check: Callable[[], Awaitable[object]], state: StateLog) -> bool:
     try:
         async with asyncio.timeout(CHECK_SECONDS):
             await check()
-    except (ServiceError, TimeoutError):
-        return False
+    except TimeoutError:
+        state.failure(DeadlineExceeded(f"No response within {CHECK_SECONDS:g} seconds."))
     except Exception as error:
-        log.error("upstream_check_failed", upstream=name, exc_info=error)
-        return False
-    return True
+        state.failure(error)
+    else:
+        state.success()
+        return True
+    return False

@@ -18,8 +18,8 @@ class Addresses:
 
     @property
     def qdrant(self) -> Path:
-        """Qdrant's socket. Its client appends a port to every address, so the socket's name ends with one."""
-        return self.run_directory / "qdrant:6334"
+        """Qdrant's socket."""
+        return self.run_directory / "qdrant.sock"
 
     @property
     def embedder(self) -> Path:

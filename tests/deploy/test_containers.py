@@ -175,6 +175,19 @@ async def test_the_pod_of_helm_test_succeeds(deployed: Deployed) -> None:
     assert output.splitlines() == ["GET /readyz 200", "POST /api/verify 200", "GET /api/collection/list 200"]
 
 
+@pytest.mark.parametrize("component", ["gateway", "trainer"])
+async def test_the_pods_of_helm_test_that_check_a_service_succeed(deployed: Deployed, component: str) -> None:
+    pod = deployed.release.one("Pod", f"similis-test-{component}")["spec"]
+    (container,) = pod["containers"]
+    output = await deployed.node.run(deployed.release, pod, container)
+    levels = {level for level, *_ in (line.split() for line in output.splitlines())}
+    # The size of the disk is that of this machine.
+    assert levels <= {"ok", "warning"}, output
+    assert {"postgres", "schema", "qdrant", "embedder", "certificate"} <= {
+        line.split()[1] for line in output.splitlines()
+    }
+
+
 async def test_a_stopping_embedder_answers_accepted_and_late_calls(deployed: Deployed) -> None:
     deployment = deployed.release.one("Deployment", "similis-embedder")
     async with deployed.node.running(deployed.release, deployment) as pod:

@@ -43,7 +43,7 @@ def test_null_removes_a_field_of_the_security_context() -> None:
     flags = [part for name in ("runAsUser", "fsGroup") for part in ("--set", f"gateway.podSecurityContext.{name}=null")]
     release = rendered("minimal", *flags)
     found = {pod.owner: pod.spec["securityContext"].keys() for pod in pods(release)}
-    for owner in ("Deployment/similis-gateway", "Job/similis-migrate", "Pod/similis-test"):
+    for owner in ("Deployment/similis-gateway", "Job/similis-migrate", "Pod/similis-test", "Pod/similis-test-gateway"):
         assert {"runAsUser", "fsGroup"} & found[owner] == set()
         assert "runAsNonRoot" in found[owner]
     assert "runAsUser" in found["Deployment/similis-trainer"]
@@ -172,8 +172,8 @@ def test_dns_is_allowed_on_the_port_of_the_name_servers() -> None:
             assert asked == [("UDP", port), ("TCP", port)], policy["metadata"]["name"]
 
 
-def test_only_gateway_and_trainer_may_call_the_embedder(release: Rendered) -> None:
-    callers = {"embedder": {"gateway", "trainer"}, "trainer": {"gateway"}}
+def test_only_gateway_trainer_and_the_pods_of_helm_test_may_call_the_embedder(release: Rendered) -> None:
+    callers = {"embedder": {"gateway", "trainer", "test"}, "trainer": {"gateway", "test"}}
     for policy in release.of("NetworkPolicy"):
         component = policy["metadata"]["labels"]["app.kubernetes.io/component"]
         if component not in callers:
@@ -194,6 +194,8 @@ def test_every_call_between_components_is_allowed_on_both_sides(release: Rendere
         ("gateway", "trainer", 9002),
         ("trainer", "embedder", 9001),
         ("test", "gateway", 8080),
+        ("test", "embedder", 9001),
+        ("test", "trainer", 9002),
     ]:
         if not policies:
             continue

@@ -9,7 +9,8 @@ from tests.deploy.environment import main_container, settings
 def test_selectors_match_the_pods_of_exactly_one_component(release: Rendered) -> None:
     for document in release.documents:
         for selector in _selectors(document):
-            found = {pod.owner for pod in pods(release) if selector.items() <= pod.labels.items()}
+            matched = (pod.labels for pod in pods(release) if selector.items() <= pod.labels.items())
+            found = {labels["app.kubernetes.io/component"] for labels in matched}
             assert len(found) == 1, (document["kind"], document["metadata"]["name"], found)
 
 

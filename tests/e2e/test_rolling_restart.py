@@ -1,4 +1,4 @@
-"""Two replicas of each service are replaced one after the other while searches go on. No search fails."""
+"""Every service is replaced while searches go on. No search fails."""
 
 import asyncio
 import base64
@@ -184,20 +184,21 @@ async def test_a_rolling_restart_of_every_service_fails_no_search(tmp_path: Path
         stack.push_async_callback(client.close)
         stores = {"database_url": url, "qdrant_address": f"{qdrant.host}:{qdrant.grpc_port}"}
         cluster = Cluster(tmp_path, stores, tls, await stack.enter_async_context(name_server()))
-        embedders = [cluster.embedder(number) for number in range(4)]
-        trainers = [cluster.trainer(number) for number in range(4)]
+        embedders = [cluster.embedder(number) for number in range(3)]
+        trainers = [cluster.trainer(number) for number in range(3)]
         gateways = [cluster.gateway(number) for number in range(2)]
         for service in ("embedder", "trainer"):
-            cluster.resolve_to(service, 0, 1)
-        first = [*embedders[:2], *trainers[:2], *gateways]
+            cluster.resolve_to(service, 0)
+        first = [embedders[0], trainers[0], *gateways]
         await asyncio.gather(*(stack.enter_async_context(part.running()) for part in first))
         load = Load(cluster.urls, await indexed_collection(cluster, database, client))
         async with load.running():
             await load.more_answers()
             for service, parts in (("embedder", embedders), ("trainer", trainers)):
                 for number in range(2):
-                    await stack.enter_async_context(parts[number + 2].running())
-                    cluster.resolve_to(service, number + 1, number + 2)
+                    await stack.enter_async_context(parts[number + 1].running())
+                    cluster.resolve_to(service, number + 1)
+                    # While it drains, it is the only one that the gateways know.
                     await parts[number].stop()
                     await load.more_answers()
             for part in gateways:

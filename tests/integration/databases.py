@@ -28,12 +28,18 @@ async def new_database(url: str, *, migrated: bool = True) -> AsyncIterator[str]
 
 
 def kill_postgres(url: str) -> psutil.Process:
-    """Kill the server of `url`, a child of this process, and return it. Its supervisor restarts it."""
+    """Kill the server of `url` and return it. Its supervisor restarts it."""
+    server = postgres_process(url)
+    server.kill()
+    return server
+
+
+def postgres_process(url: str) -> psutil.Process:
+    """Return the server of `url`, a child of this process, whose working directory is the cluster."""
     sockets = Path(parse_qs(urlsplit(url).query)["host"][0]).resolve()
     servers = [child for child in psutil.Process().children() if child.name() == "postgres"]
     ours = [server for server in servers if Path(server.cwd()) == sockets]
     assert len(ours) == 1, (sockets, [server.cwd() for server in servers])
-    ours[0].kill()
     return ours[0]
 
 

@@ -107,13 +107,15 @@ class Workplace:
 
 @asynccontextmanager
 async def open_workplace(database_url: str, qdrant_address: str, folder: Path) -> AsyncIterator[Workplace]:
-    """Open a workplace while entered. Its Qdrant collections have a unique prefix and are dropped afterwards."""
+    """Open a workplace while entered. Its Qdrant collections contain a unique prefix, and are dropped afterwards."""
     prefix = f"similis-test-{uuid4().hex[:12]}"
     async with (
         Database.open(database_url) as database,
-        open_qdrant(QdrantAddress.parse(qdrant_address)) as client,
+        open_qdrant(QdrantAddress(qdrant_address)) as client,
     ):
         place = Workplace(database_url, qdrant_address, prefix, folder, database, client)
         yield place
-        for found in await place.vectors.list():
-            await place.generations.drop(found.name)
+        # Tests also create some whose names are not ours.
+        for found in (await client.get_collections()).collections:
+            if prefix in found.name:
+                await client.delete_collection(found.name)

@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager, suppress
 
 from catalog.postgres.advisory_lock import JANITOR_LOCK, try_lock
 from catalog.postgres.database import Database
-from servicekit.errors import ServiceError
 from servicekit.process.background import in_background
 from servicekit.telemetry.logs import get_logger
+from servicekit.telemetry.state_log import StateLog
 
 log = get_logger(__name__)
 
@@ -27,6 +27,8 @@ class Janitor:
         self._sweeps = sweeps
         self._seconds = seconds
         self._nudged = asyncio.Event()
+        self._rounds = StateLog(log, "janitor_round_failed")
+        self._sweep_logs = {name: StateLog(log, "janitor_sweep_failed", sweep=name) for name in sweeps}
 
     def nudge(self) -> None:
         """Begin the next round now."""
@@ -51,11 +53,10 @@ class Janitor:
             self._nudged.clear()
             try:
                 await self.round()
-            except ServiceError as error:
-                log.warning("janitor_round_failed", code=error.code)
+                self._rounds.success()
             except Exception as error:
                 # The janitor must survive: the next round may succeed.
-                log.error("janitor_round_failed", exc_info=error)
+                self._rounds.failure(error)
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._seconds):
                     await self._nudged.wait()
@@ -63,7 +64,6 @@ class Janitor:
     async def _sweep(self, name: str, sweep: Sweep) -> None:
         try:
             await sweep()
-        except ServiceError as error:
-            log.warning("janitor_sweep_failed", sweep=name, code=error.code)
+            self._sweep_logs[name].success()
         except Exception as error:
-            log.error("janitor_sweep_failed", sweep=name, exc_info=error)
+            self._sweep_logs[name].failure(error)

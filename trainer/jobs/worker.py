@@ -11,6 +11,7 @@ from catalog.jobs import MAX_ATTEMPTS, Job, Jobs, LeaseLost
 from servicekit.errors import ServiceError
 from servicekit.process.background import in_background
 from servicekit.telemetry.logs import get_logger
+from servicekit.telemetry.state_log import StateLog
 from servicekit.telemetry.tracing import root_span, without_databases
 from trainer.jobs.finetune import Finetune
 from trainer.jobs.lease import CancelRequested, Lease
@@ -58,6 +59,7 @@ class Worker:
         self._name = name
         self._jobs = jobs
         self._retried_jobs = Retry(RECORD_SECONDS).wrap(jobs)
+        self._claims = StateLog(log, "claim_failed", "claims_again", worker=name)
         self._finetune = finetune
         self._metrics = metrics
         self._poll_seconds = poll
@@ -90,13 +92,13 @@ class Worker:
 
     async def _claim(self) -> Job | None:
         try:
-            return await self._jobs.claim(self._name)
-        except ServiceError as error:
-            log.warning("claim_failed", code=error.code)
+            job = await self._jobs.claim(self._name)
         except Exception as error:
             # The worker must survive: the next claim may succeed.
-            log.error("claim_failed", exc_info=error)
-        return None
+            self._claims.failure(error)
+            return None
+        self._claims.success()
+        return job
 
     async def _run_job(self, job: Job) -> None:
         """Run a job in a trace of its own, with metrics and log events around it."""

@@ -13,14 +13,14 @@ from tests.packages import FOLDERS, NAMES, PYPROJECT, imports
 
 # The processes that run from each service's image, including child processes.
 PROCESSES = {
-    "gateway": ("gateway.__main__", "gateway.content.worker_main", "standalone.__main__"),
+    "gateway": ("gateway.__main__", "gateway.content.worker_main", "standalone.__main__", "trainer.check"),
     "embedder": (
         "embedder.__main__",
         "embedder.workers.__main__",
         "embedder.engines.export",
         "embedder.prefetch",
     ),
-    "trainer": ("trainer.__main__", "trainer.learning.__main__"),
+    "trainer": ("trainer.__main__", "trainer.learning.__main__", "standalone.__main__"),
 }
 
 

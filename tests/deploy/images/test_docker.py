@@ -162,6 +162,32 @@ def test_the_gateways_image_contains_the_command_line() -> None:
     assert "Traceback" not in ended.stderr
 
 
+@pytest.mark.parametrize(
+    ("image", "module", "arguments"),
+    [
+        ("gateway", "standalone", ("check", "gateway")),
+        # The pod of `helm test` checks the trainer with the gateway's image.
+        ("gateway", "trainer", ("check",)),
+        ("trainer", "trainer", ("check",)),
+        ("embedder", "embedder", ("check",)),
+    ],
+)
+def test_an_image_can_check_its_service(image: str, module: str, arguments: tuple[str, ...]) -> None:
+    ended = confined(
+        image,
+        module,
+        *arguments,
+        SIMILIS_DATABASE_URL="postgresql://nobody@127.0.0.1:1/x",
+        SIMILIS_QDRANT_ADDRESS="127.0.0.1:1",
+        SIMILIS_EMBEDDER_ADDRESS="127.0.0.1:1",
+        SIMILIS_TRAINER_ADDRESS="127.0.0.1:1",
+        SIMILIS_MODEL_CACHE="/proc/nowhere",
+    )
+    assert ended.returncode == 1, ended.stderr
+    assert "FAILED" in ended.stdout
+    assert "Error" not in ended.stdout + ended.stderr
+
+
 def test_these_tests_cannot_import_packages_that_are_not_in_an_image() -> None:
     ended = confined("gateway", "torch")
     assert "No module named 'torch'" in ended.stderr

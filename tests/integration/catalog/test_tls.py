@@ -1,8 +1,9 @@
 """Postgres and Qdrant over TLS. The builds in our tests do not support TLS, so a proxy in front of them does."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
@@ -48,14 +49,22 @@ async def postgres(postgres_url: str, authority: Authority, tmp_path: Path) -> A
 
 
 @pytest_asyncio.fixture(loop_scope="session")
-async def qdrant_port(qdrant_address: str, authority: Authority, tmp_path: Path) -> AsyncIterator[int]:
+async def qdrant_over_tls(
+    qdrant_address: str, authority: Authority, tmp_path: Path
+) -> AsyncIterator[Callable[[str], Awaitable[str]]]:
+    """A function that puts a TLS proxy in front of Qdrant, with a certificate for a name, and returns its address."""
     host, _, port = qdrant_address.rpartition(":")
 
     async def connect() -> Streams:
         return await asyncio.open_connection(host, int(port))
 
-    async with tls_front(authority.issue(tmp_path / "qdrant", "localhost"), connect) as port_of_front:
-        yield port_of_front
+    async with AsyncExitStack() as stack:
+
+        async def front(name: str) -> str:
+            files = authority.issue(tmp_path / name, name)
+            return f"127.0.0.1:{await stack.enter_async_context(tls_front(files, connect))}"
+
+        yield front
 
 
 @pytest.fixture
@@ -84,10 +93,15 @@ async def test_postgres_over_tls_works_with_a_trusted_certificate(postgres: Fron
 async def test_postgres_is_unavailable_with_an_untrusted_certificate_or_a_wrong_name(
     postgres: Front, ca_file: Path, stranger: Path
 ) -> None:
-    for url in (postgres.url("localhost", stranger), postgres.url("127.0.0.1", ca_file)):
+    for url, reason in (
+        (postgres.url("localhost", stranger), "not signed by an authority that is trusted here"),
+        (postgres.url("127.0.0.1", ca_file), "for another name"),
+    ):
         async with Database.open(url) as database:
-            with pytest.raises(Unavailable):
+            with pytest.raises(Unavailable) as error:
                 await database.ping()
+        assert error.value.code == "database_tls_failed"
+        assert reason in error.value.message
 
 
 def test_tls_parameters_in_the_url_are_kept() -> None:
@@ -103,15 +117,42 @@ def test_tls_parameters_in_the_url_are_kept() -> None:
 
 
 @pytest.mark.asyncio(loop_scope="session")
-async def test_qdrant_over_tls_checks_the_certificate(qdrant_port: int, ca_file: Path, stranger: Path) -> None:
-    trusted = QdrantAddress.parse(f"localhost:{qdrant_port}", tls=True, ca_file=ca_file)
+async def test_qdrant_over_tls_checks_the_certificate(
+    qdrant_over_tls: Callable[[str], Awaitable[str]], authority: Authority
+) -> None:
+    target, other_name = await qdrant_over_tls("127.0.0.1"), await qdrant_over_tls("qdrant.example.org")
+    trusted = QdrantAddress(target, tls=True, authorities=authority.pem)
     async with open_qdrant(trusted) as client:
         await Generations(client).ping()
-    for address in (
-        QdrantAddress.parse(f"localhost:{qdrant_port}", tls=True, ca_file=stranger),
-        QdrantAddress.parse(f"127.0.0.1:{qdrant_port}", tls=True, ca_file=ca_file),
-        QdrantAddress.parse(f"localhost:{qdrant_port}"),
+    for address, reason in (
+        (replace(trusted, authorities=Authority().pem), "not signed by an authority that is trusted here"),
+        (replace(trusted, target=other_name), "for another name"),
+        (QdrantAddress(target), "it accepts only TLS"),
     ):
         async with open_qdrant(address) as client:
-            with pytest.raises(Unavailable):
+            with pytest.raises(Unavailable) as error:
                 await Generations(client).ping()
+        assert error.value.code == "qdrant_tls_failed"
+        assert reason in error.value.message
+
+
+@pytest.mark.asyncio(loop_scope="session")
+async def test_tls_to_a_qdrant_or_postgres_without_it_is_reported(qdrant_address: str) -> None:
+    async with open_qdrant(QdrantAddress(qdrant_address, tls=True)) as client:
+        with pytest.raises(Unavailable) as error:
+            await Generations(client).ping()
+    assert (error.value.code, "it does not use TLS" in error.value.message) == ("qdrant_tls_failed", True)
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(8)
+        writer.write(b"N")
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        async with Database.open(f"postgresql://similis@127.0.0.1:{port}/similis?sslmode=require") as database:
+            with pytest.raises(Unavailable) as refused:
+                await database.ping()
+    assert (refused.value.code, "it does not use TLS" in refused.value.message) == ("database_tls_failed", True)

@@ -135,7 +135,7 @@ async def test_a_missing_qdrant_collection_is_reported_as_missing_vectors(workpl
 
 
 async def test_an_unreachable_qdrant_is_unavailable() -> None:
-    async with open_qdrant(QdrantAddress.parse("127.0.0.1:1")) as client:
+    async with open_qdrant(QdrantAddress("127.0.0.1:1")) as client:
         store = BaseStore(client, "store")
         for call in (store.existing([1]), store.put([1], vectors(1)), store.ensure(DIM), store.drop()):
             with pytest.raises((Unavailable, DeadlineExceeded)):

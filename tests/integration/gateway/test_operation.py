@@ -18,20 +18,22 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from catalog.api_keys import ApiKeys
 from catalog.collections import Collections, lock
 from catalog.postgres.database import Database
 from catalog.postgres.migrate import migrate
 from gateway.config import GatewaySettings
+from gateway.upstreams.readiness import CACHE_SECONDS
 from gateway.upstreams.schema_wait import SchemaWait
 from servicekit.errors import DeadlineExceeded, Unavailable
-from servicekit.process.service import StartupError
 from tests.eventually import eventually
 from tests.integration.databases import new_database
 from tests.integration.gateway.api import Api, answered, api_client
 from tests.integration.gateway.conftest import UNREACHABLE, Launch, Parts
 from tests.integration.gateway.parts import running_postgres
+from tests.integration.keyed_qdrant import keyed_qdrant
 from tests.integration.qdrant_process import running_qdrant
 from tests.ports import free_port
 from tests.processes import gone
@@ -433,9 +435,24 @@ async def test_a_port_in_use_is_reported_in_one_line(parts: Parts, tmp_path: Pat
     assert f"cannot listen on 127.0.0.1:{port}" in error.decode()
 
 
-async def test_a_malformed_address_is_refused_at_startup(launch: Launch) -> None:
-    with pytest.raises(StartupError, match="SIMILIS_QDRANT_ADDRESS"):
-        await launch(qdrant_address="host:port")
+async def test_a_wrong_address_ends_with_the_status_of_a_wrong_setting(parts: Parts, tmp_path: Path) -> None:
+    async with gateway_process(parts, tmp_path, qdrant_address="http://127.0.0.1:6334") as process:
+        _, error = await process.communicate()
+    assert process.returncode == 78
+    assert error.decode().startswith("gateway: SIMILIS_QDRANT_ADDRESS: expected HOST:PORT")
+
+
+async def test_a_wrong_key_for_qdrant_is_said_everywhere_and_logged_once(launch: Launch) -> None:
+    with capture_logs() as events:
+        async with keyed_qdrant() as target:
+            api = await launch(qdrant_address=target)
+            for _ in range(3):
+                answer = await api.get("/readyz")
+                assert "SIMILIS_QDRANT_API_KEY is missing or wrong" in answer.json["parts"]["qdrant"]
+                await asyncio.sleep(CACHE_SECONDS)
+    lost = [event for event in events if event["event"] == "upstream_lost" and event["upstream"] == "qdrant"]
+    assert [event["code"] for event in lost] == ["qdrant_key_refused"]
+    assert not [event for event in events if "exc_info" in event]
 
 
 async def test_the_repr_of_settings_hides_the_database_url() -> None:

@@ -78,5 +78,5 @@ async def writing(lingering_server: QdrantProcess) -> AsyncIterator[AsyncQdrantC
 
 
 needs_one_machine_server = pytest.mark.skipif(
-    SERVER_VARIABLE in os.environ, reason="a full Qdrant server accepts what the one-machine server refuses"
+    SERVER_VARIABLE in os.environ, reason="only the one-machine server promises this"
 )

@@ -7,6 +7,7 @@ import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from qdrant_client import AsyncQdrantClient, models
 
+from tests.integration.local_qdrant.conftest import needs_one_machine_server
 from tests.integration.local_qdrant.vectors import clustered, upsert
 from tests.integration.local_qdrant.waiting import PROMPT_SECONDS, honest_status, settled
 from tests.integration.qdrant_process import qdrant_health
@@ -67,6 +68,7 @@ async def test_the_description_has_the_requested_configuration(client: AsyncQdra
     assert config.quantization_config.scalar.always_ram is True
 
 
+@needs_one_machine_server
 async def test_status_is_yellow_from_the_first_write_until_the_graph_is_built(
     client: AsyncQdrantClient, name: str
 ) -> None:

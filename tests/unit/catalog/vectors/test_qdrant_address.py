@@ -1,4 +1,4 @@
-"""The address of Qdrant in the settings of a service."""
+"""How a service connects to Qdrant, according to its settings."""
 
 from pathlib import Path
 from typing import Any
@@ -6,34 +6,35 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from catalog.vectors.client import QdrantAddress, QdrantSettings
-from gateway.config import GatewaySettings
-from servicekit.process.service import StartupError
-from trainer.config import TrainerSettings
-
-DATABASE = SecretStr("postgresql:///none")
-
-
-def configured(kind: type[GatewaySettings] | type[TrainerSettings], **values: Any) -> QdrantSettings:
-    return kind(database_url=DATABASE, **values)
+from catalog.postgres.database import database_url
+from catalog.settings import StoreSettings
+from catalog.vectors.client import QdrantAddress
+from servicekit.settings import SettingsError
+from tests.certificates import Authority
 
 
-@pytest.mark.parametrize("kind", [GatewaySettings, TrainerSettings])
-def test_the_address_is_read_from_the_settings(
-    kind: type[GatewaySettings] | type[TrainerSettings], tmp_path: Path
-) -> None:
+def configured(**values: Any) -> StoreSettings:
+    return StoreSettings(database_url=SecretStr("postgresql:///none"), **values)
+
+
+def test_the_address_is_read_from_the_settings(tmp_path: Path) -> None:
     authorities = tmp_path / "ca.crt"
-    authorities.write_bytes(b"authorities")
-    settings = configured(
-        kind, qdrant_address="qdrant:7", qdrant_api_key="k", qdrant_tls=True, qdrant_ca_file=authorities
-    )
-    expected = QdrantAddress("qdrant", 7, tls=True, api_key="k", authorities=b"authorities")
+    authorities.write_bytes(Authority().pem)
+    settings = configured(qdrant_address="qdrant:7", qdrant_api_key="k", qdrant_tls=True, qdrant_ca_file=authorities)
+    expected = QdrantAddress("qdrant:7", tls=True, api_key="k", authorities=authorities.read_bytes())
     assert QdrantAddress.from_settings(settings) == expected
-    assert QdrantAddress.from_settings(configured(kind, qdrant_address="qdrant")) == QdrantAddress("qdrant", 6334)
+    # Compose sets variables that nobody gave a value to an empty one.
+    assert QdrantAddress.from_settings(configured(qdrant_api_key="")) == QdrantAddress("127.0.0.1:6334")
 
 
-def test_a_bad_port_or_ca_file_stops_the_start_and_names_the_setting(tmp_path: Path) -> None:
-    with pytest.raises(StartupError, match=r"^SIMILIS_QDRANT_ADDRESS is not host:port$"):
-        QdrantAddress.from_settings(configured(GatewaySettings, qdrant_address="host:port"))
-    with pytest.raises(StartupError, match=r"^SIMILIS_QDRANT_CA_FILE cannot be read: No such file"):
-        QdrantAddress.from_settings(configured(GatewaySettings, qdrant_ca_file=tmp_path / "none"))
+@pytest.mark.parametrize(("content", "reason"), [(None, "No such file"), (b"none", "does not hold certificates")])
+def test_an_authority_file_that_cannot_be_used_is_a_wrong_setting(
+    tmp_path: Path, content: bytes | None, reason: str
+) -> None:
+    file = tmp_path / "ca.crt"
+    if content is not None:
+        file.write_bytes(content)
+    with pytest.raises(SettingsError, match=rf"^SIMILIS_QDRANT_CA_FILE: .*{reason}"):
+        QdrantAddress.from_settings(configured(qdrant_ca_file=file))
+    with pytest.raises(SettingsError, match=rf"^SIMILIS_DATABASE_CA_FILE: .*{reason}"):
+        database_url(configured(database_ca_file=file))

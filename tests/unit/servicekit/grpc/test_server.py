@@ -259,12 +259,15 @@ async def test_a_write_that_fails_because_the_caller_leaves_counts_as_cancelled(
 
 
 async def test_health_checks_report_the_status_that_was_set() -> None:
-    async with serving(Example()) as (running, channel, _registry):
+    async with (
+        serving(Example()) as (running, _, _registry),
+        open_channel(f"127.0.0.1:{running.port}", service=None) as channel,
+    ):
         health = health_pb2_grpc.HealthStub(channel)
         request = health_pb2.HealthCheckRequest(service=SERVICE)
         status = health_pb2.HealthCheckResponse
         for is_serving, expected in ((True, status.SERVING), (False, status.NOT_SERVING)):
-            await running.set_serving(SERVICE, is_serving)
+            await running.health.set_serving(is_serving)
             assert (await health.Check(request)).status == expected
 
 

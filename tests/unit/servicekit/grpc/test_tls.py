@@ -16,8 +16,10 @@ from prometheus_client import CollectorRegistry
 from similis.embedder.v1 import embedder_pb2 as pb
 from similis.embedder.v1 import embedder_pb2_grpc
 
+from servicekit.errors import Unavailable
 from servicekit.grpc.channel import open_channel
 from servicekit.grpc.server import RunningServer, ServerPlan, grpc_server
+from servicekit.grpc.status import from_rpc_error
 from servicekit.grpc.tls import CertificateFiles
 from servicekit.process.service import StartupError
 from servicekit.settings import TlsFiles
@@ -50,8 +52,9 @@ def serial(pem: bytes) -> str:
 
 
 @asynccontextmanager
-async def serving(files: TlsFiles, *, health_port: int | None = None) -> AsyncIterator[RunningServer]:
-    plan = ServerPlan("127.0.0.1:0", grace_seconds=1, tls=CertificateFiles(files), health_port=health_port)
+async def serving(files: TlsFiles | None, *, health_port: int | None = None) -> AsyncIterator[RunningServer]:
+    tls = None if files is None else CertificateFiles(files)
+    plan = ServerPlan("127.0.0.1:0", grace_seconds=1, tls=tls, health_port=health_port)
     async with grpc_server(
         plan,
         services=[SERVICE],
@@ -157,7 +160,7 @@ async def test_closing_the_channel_also_ends_streams_on_old_certificates(tmp_pat
             await ask_for_caller(channel)
             assert not stream.done()
         assert await stream.code() is grpc.StatusCode.CANCELLED
-    assert not [task for task in asyncio.all_tasks() if task.get_name() == "old-certificates"]
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "old-channel"]
 
 
 def test_new_files_are_ignored_until_key_and_certificate_match(tmp_path: Path) -> None:
@@ -188,9 +191,73 @@ async def test_the_health_port_needs_no_tls_and_answers_only_health_checks(tmp_p
     ):
         check = health_pb2_grpc.HealthStub(channel).Check
         for is_serving, status in ((True, serving_status), (False, not_serving)):
-            await running.set_serving("", is_serving)
+            await running.health.set_serving(is_serving)
             assert (await check(health_pb2.HealthCheckRequest())).status == status
             assert (await check(health_pb2.HealthCheckRequest(service="liveness"))).status == serving_status
         with pytest.raises(grpc.aio.AioRpcError) as error:
             await ask_for_caller(channel)
         assert error.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
+
+async def unavailable(target: str, tls: TlsFiles | None) -> Unavailable:
+    """Return the error that callers get while a server cannot be used."""
+    async with open_channel(target, tls=tls) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as error:
+            await ask_for_caller(channel)
+    found = from_rpc_error(error.value, upstream="embedder")
+    assert isinstance(found, Unavailable)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "reason"),
+    [
+        ("none", "good", "it accepts only TLS."),
+        ("good", "none", "it does not use TLS."),
+        ("good", "foreign", "its certificate is not signed by an authority that is trusted here."),
+        ("good", "expired", "its certificate has expired."),
+        ("good", "other name", "its certificate is for another name."),
+        ("foreign", "good", "it refused our certificate."),
+        ("expired", "good", "it refused our certificate, which has expired."),
+    ],
+)
+async def test_callers_learn_why_a_tls_connection_fails(tmp_path: Path, ours: str, theirs: str, reason: str) -> None:
+    authority = Authority()
+    trusted = authority.issue(tmp_path / "trusted").authorities
+    files = {
+        "none": None,
+        "good": authority.issue(tmp_path / "good"),
+        "expired": authority.issue(tmp_path / "expired", days=-1),
+        "other name": authority.issue(tmp_path / "other", "embedder.example.org"),
+        "foreign": replace(Authority().issue(tmp_path / "foreign"), authorities=trusted),
+    }
+    async with serving(files[theirs]) as running:
+        problem = await unavailable(f"127.0.0.1:{running.port}", files[ours])
+    assert problem.code == "embedder_tls_failed"
+    assert reason in problem.message
+
+
+async def test_callers_learn_that_a_server_does_not_speak_grpc_or_is_down() -> None:
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(refuse, "127.0.0.1", 0)
+    async with server:
+        problem = await unavailable(f"127.0.0.1:{server.sockets[0].getsockname()[1]}", None)
+    assert problem.code == "embedder_unavailable"
+    assert "SIMILIS_EMBEDDER_ADDRESS" in problem.message
+    assert "does not speak gRPC" in problem.message
+    down = await unavailable("127.0.0.1:1", None)
+    assert (down.code, down.message) == ("embedder_unavailable", "The embedder is not available.")
+
+
+async def test_a_server_that_ends_connections_without_tls_is_not_said_to_need_it() -> None:
+    async def close(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.close()
+
+    server = await asyncio.start_server(close, "127.0.0.1", 0)
+    async with server:
+        target = f"127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        assert (await unavailable(target, None)).code == "embedder_unavailable"

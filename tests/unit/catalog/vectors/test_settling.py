@@ -1,0 +1,118 @@
+# ruff: noqa: ARG002 - the client defines these arguments
+"""Waiting for Qdrant's graph, with servers that report green before their optimizer has begun."""
+
+from typing import Any
+
+import pytest
+from qdrant_client import models
+
+from catalog.vectors import settling
+from catalog.vectors.settling import wait_until_settled
+from servicekit.errors import Unavailable
+
+GREEN, YELLOW = models.CollectionStatus.GREEN, models.CollectionStatus.YELLOW
+GREY, RED = models.CollectionStatus.GREY, models.CollectionStatus.RED
+# With 128 dimensions and a threshold of 10,000 kB, segments of 20,000 vectors or more get a graph.
+DIM, THRESHOLD = 128, 10_000
+
+
+def description(
+    status: models.CollectionStatus, points: int, indexed: int, *, segments: int = 2, threshold: int = THRESHOLD
+) -> models.CollectionInfo:
+    return models.CollectionInfo(
+        status=status,
+        optimizer_status=models.OptimizersStatusOneOf.OK,
+        points_count=points,
+        indexed_vectors_count=indexed,
+        segments_count=segments,
+        payload_schema={},
+        config=models.CollectionConfig(
+            params=models.CollectionParams(vectors=models.VectorParams(size=DIM, distance=models.Distance.COSINE)),
+            hnsw_config=models.HnswConfig(m=16, ef_construct=100, full_scan_threshold=10_000),
+            optimizer_config=models.OptimizersConfig(
+                deleted_threshold=0.2,
+                vacuum_min_vector_number=1000,
+                default_segment_number=0,
+                indexing_threshold=threshold,
+                flush_interval_sec=5,
+            ),
+        ),
+    )
+
+
+class Server:
+    """A server that gives these descriptions in turn, and then the last one. A second passes between them."""
+
+    def __init__(self, *descriptions: models.CollectionInfo) -> None:
+        self._descriptions = list(descriptions)
+        self.seconds = 0
+        self.updates = 0
+
+    async def get_collection(self, collection_name: str) -> models.CollectionInfo:
+        self.seconds += 1
+        return self._descriptions.pop(0) if len(self._descriptions) > 1 else self._descriptions[0]
+
+    async def update_collection(
+        self, collection_name: str, optimizers_config: models.OptimizersConfigDiff | None = None
+    ) -> bool:
+        self.updates += 1
+        return True
+
+
+async def seconds_until_settled(monkeypatch: pytest.MonkeyPatch, count: int, *descriptions: Any) -> int:
+    server = Server(*descriptions)
+    monkeypatch.setattr(settling, "POLL_SECONDS", 0)
+    monkeypatch.setattr("catalog.vectors.settling.monotonic", lambda: float(server.seconds))
+    await wait_until_settled(server, "index", count)
+    return server.seconds
+
+
+async def test_green_before_the_optimizer_has_begun_is_not_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    early = [description(GREEN, 100_000, 0), description(GREEN, 100_000, 0)]
+    working = [description(YELLOW, 100_000, 0), description(GREEN, 100_000, 40_000)]
+    done = description(GREEN, 100_000, 100_000)
+    assert await seconds_until_settled(monkeypatch, 100_000, *early, *working, done) == 5
+
+
+async def test_a_server_that_does_not_count_all_points_yet_is_not_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    late = description(GREEN, 0, 0)
+    assert await seconds_until_settled(monkeypatch, 100_000, late, description(GREEN, 100_000, 100_000)) == 2
+
+
+@pytest.mark.parametrize("indexed", [0, 81_000])
+async def test_vectors_of_one_small_segment_need_no_graph(monkeypatch: pytest.MonkeyPatch, indexed: int) -> None:
+    count = indexed + 19_999
+    assert await seconds_until_settled(monkeypatch, count, description(GREEN, count, indexed)) == 1
+
+
+async def test_a_collection_whose_graph_is_turned_off_is_settled_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert await seconds_until_settled(monkeypatch, 100_000, description(GREEN, 100_000, 0, threshold=0)) == 1
+
+
+async def test_several_segments_below_the_threshold_are_settled_if_it_stays_green(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # Two segments of 15,000 vectors each. They are equal to what a server reports before its optimizer has begun.
+    info = description(GREEN, 30_000, 0)
+    assert await seconds_until_settled(monkeypatch, 30_000, info) == 1 + settling.GREEN_SECONDS
+    # Another status in between starts the wait again.
+    states = [info, info, description(YELLOW, 30_000, 0), info]
+    assert await seconds_until_settled(monkeypatch, 30_000, *states) == 4 + settling.GREEN_SECONDS
+
+
+async def test_a_graph_that_is_never_completed_is_accepted_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    info = description(GREEN, 100_000, 10_000)
+    assert await seconds_until_settled(monkeypatch, 100_000, info) == 1 + settling.ACCEPT_SECONDS
+
+
+async def test_a_server_that_waits_for_an_update_gets_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = Server(description(GREY, 100_000, 0), description(YELLOW, 100_000, 0), description(GREEN, 100_000, 90_000))
+    monkeypatch.setattr(settling, "POLL_SECONDS", 0)
+    await wait_until_settled(server, "index", 100_000)
+    assert server.updates == 1
+
+
+async def test_a_failed_optimizer_is_an_error() -> None:
+    with pytest.raises(Unavailable) as error:
+        await wait_until_settled(Server(description(RED, 100_000, 0)), "index", 100_000)
+    assert error.value.code == "qdrant_optimizer_failed"
