@@ -231,7 +231,7 @@ def _left(deadline: float | None) -> float | None:
 
 
 def _may_be_repeated(error: grpc.aio.AioRpcError, deadline: float | None, pause: float) -> bool:
-    trailers = error.trailing_metadata() or grpc.aio.Metadata()
+    trailers = grpc.aio.Metadata(*(error.trailing_metadata() or ()))
     if error.code() not in REPEATED or trailers.get(DO_NOT_RETRY[0]) == DO_NOT_RETRY[1]:
         return False
     left = _left(deadline)
