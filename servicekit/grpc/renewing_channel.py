@@ -6,7 +6,7 @@ gRPC can repeat calls, too, but only on the channel that they began on.
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -231,8 +231,8 @@ def _left(deadline: float | None) -> float | None:
 
 
 def _may_be_repeated(error: grpc.aio.AioRpcError, deadline: float | None, pause: float) -> bool:
-    trailers = grpc.aio.Metadata(*(error.trailing_metadata() or ()))
-    if error.code() not in REPEATED or trailers.get(DO_NOT_RETRY[0]) == DO_NOT_RETRY[1]:
+    trailers: Collection[object] = tuple(error.trailing_metadata() or ())
+    if error.code() not in REPEATED or DO_NOT_RETRY in trailers:
         return False
     left = _left(deadline)
     return left is None or left > pause
