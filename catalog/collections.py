@@ -1,5 +1,6 @@
 """Collections: clients create, fill, finetune and search them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -15,7 +16,7 @@ SELECT c.id, c.name, c.heidicon_tag, c.content_revision, c.last_modified, c.last
        i.backbone AS live_backbone, i.quality AS live_quality,
        coalesce(l.digest = t.digest, false) AS live_is_newest,
        j.id AS job_id, j.state AS job_state, j.phase AS job_phase, j.progress AS job_progress,
-       j.phase_done, j.phase_total, j.seconds_left,
+       j.phase_done, j.phase_total, j.seconds_left, j.paced_by, j.warnings,
        j.error_code, j.error_message
 FROM collections c
 LEFT JOIN contents t ON t.collection_id = c.id AND t.revision = c.content_revision
@@ -37,7 +38,8 @@ WHERE collection_id = $1 AND state IN ('queued', 'running')
 class NewestJob:
     """The newest finetune of a collection.
 
-    phase_done, phase_total: numbers of images. seconds_left: an estimate. All three are None while unknown.
+    phase_done, phase_total: numbers of images. seconds_left: an estimate. All three are None while unknown. paced_by:
+    the hosts that set its pace, as a JSON list; None: there are none. warnings: sentences for people.
     """
 
     id: int
@@ -47,6 +49,8 @@ class NewestJob:
     phase_done: int | None
     phase_total: int | None
     seconds_left: float | None
+    paced_by: str | None
+    warnings: Sequence[str]
     error_code: str | None
     error_message: str | None
 
@@ -192,6 +196,8 @@ def _collection(row: asyncpg.Record) -> Collection:
             phase_done=row["phase_done"],
             phase_total=row["phase_total"],
             seconds_left=row["seconds_left"],
+            paced_by=row["paced_by"],
+            warnings=row["warnings"],
             error_code=row["error_code"],
             error_message=row["error_message"],
         )

@@ -1,8 +1,10 @@
 """Finetune jobs: a queue in Postgres with leases. Fencing tokens stop a worker that has lost its lease."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import Enum
+from json import dumps
 
 import asyncpg
 
@@ -33,7 +35,7 @@ RETURNING *
 
 HEARTBEAT = """
 UPDATE jobs SET lease_until = now() + make_interval(secs => $3), phase = $4, progress = greatest(progress, $5),
-    phase_done = $6, phase_total = $7, seconds_left = $8,
+    phase_done = $6, phase_total = $7, seconds_left = $8, paced_by = $9,
     -- Only attempts without progress count towards the limit.
     attempts = CASE WHEN $5 >= progress + 1 THEN 1 ELSE attempts END,
     progressed_at = CASE WHEN phase <> $4 OR $5 > progress THEN now() ELSE progressed_at END
@@ -73,6 +75,8 @@ WITH job AS (
 )
 SELECT count(*) FROM live
 """
+
+WARN = "UPDATE jobs SET warnings = $3 WHERE id = $1 AND token = $2 AND state = 'running' RETURNING id"
 
 END = """
 UPDATE jobs SET state = $3, error_code = $4, error_message = $5, finished_at = now(), lease_until = NULL
@@ -130,12 +134,21 @@ class Job:
 
 
 @dataclass(frozen=True)
+class PacingHost:
+    """A host of images that sets the pace of a job. reason: `rate_limited`, `slow` or `silent`."""
+
+    host: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class PhaseCounts:
     """The progress of a phase in images. seconds_left: estimated time until the job ends; None if unknown."""
 
     done: int
     total: int
     seconds_left: float | None
+    paced_by: Sequence[PacingHost] = ()
 
 
 class LeaseLost(ServiceError):
@@ -181,7 +194,7 @@ class Jobs:
 
     async def heartbeat(self, job: Job, phase: str, progress: float, counts: PhaseCounts | None = None) -> bool:
         """Renew the lease, record progress, and return whether a cancel was requested. Raises LeaseLost."""
-        phase_counts = (None, None, None) if counts is None else (counts.done, counts.total, counts.seconds_left)
+        phase_counts = (None,) * 4 if counts is None else _columns(counts)
         async with self._database.connection() as connection:
             cancel: bool | None = await connection.fetchval(
                 HEARTBEAT, job.id, job.token, self._lease_seconds, phase, progress, *phase_counts
@@ -198,6 +211,12 @@ class Jobs:
             except InvalidRequest:
                 raise lease_lost(job) from None
             if await connection.fetchval(PUBLISH, job.id, job.token, index_id, image_count) != 1:
+                raise lease_lost(job)
+
+    async def warn(self, job: Job, warnings: Sequence[str]) -> None:
+        """Record what users should know about the job. Replaces earlier warnings. Raises LeaseLost."""
+        async with self._database.connection() as connection:
+            if await connection.fetchval(WARN, job.id, job.token, warnings) is None:
                 raise lease_lost(job)
 
     async def fail(self, job: Job, code: str, message: str) -> None:
@@ -242,6 +261,11 @@ class Jobs:
 def lease_lost(job: Job) -> LeaseLost:
     """Return the error for a job that another worker has now, or that has ended."""
     return LeaseLost(f"Job {job.id} is no longer leased to this worker.")
+
+
+def _columns(counts: PhaseCounts) -> tuple[object, ...]:
+    hosts = [{"host": each.host, "reason": each.reason} for each in counts.paced_by]
+    return counts.done, counts.total, counts.seconds_left, dumps(hosts) if hosts else None
 
 
 async def _require_images(connection: Connection, collection_id: int, revision: int) -> None:

@@ -4,19 +4,18 @@ It checks the resolved address that a socket is about to connect to. Unusual spe
 answers therefore cannot get around it.
 """
 
+import asyncio
 import ipaddress
 import socket
+import ssl
 from typing import TypeAlias
 
 import aiohttp
-from yarl import URL
 
 IPv4: TypeAlias = ipaddress.IPv4Address
 IPv6: TypeAlias = ipaddress.IPv6Address
 # Family, type, protocol, canonical name, socket address.
 AddressInfo: TypeAlias = tuple[int | socket.AddressFamily, int | socket.SocketKind, int, str, tuple[object, ...]]
-
-MAX_URL_CHARACTERS = 8000
 
 # Special addresses in IANA's registries that `is_global` does not know or counts as public.
 NOT_PUBLIC_4 = tuple(
@@ -31,6 +30,12 @@ METADATA_4 = tuple(
 )
 METADATA_6 = tuple(
     ipaddress.IPv6Network(network) for network in ("fd00:ec2::254/128", "fd20:ce::254/128", "fe80::a9fe:a9fe/128")
+)
+METADATA_NAMES = frozenset({"metadata.google.internal", "metadata", "instance-data"})
+# Domains of private networks (RFC 6761, 6762, 8375; ICANN's resolution on .internal), and customary ones.
+PRIVATE_DOMAINS = tuple(
+    f".{domain}"
+    for domain in ("localhost", "local", "localdomain", "internal", "intranet", "lan", "corp", "home", "home.arpa")
 )
 # The only global unicast addresses that IANA assigns, and the parts reserved for protocols, tunnels and examples.
 GLOBAL_UNICAST_6 = ipaddress.IPv6Network("2000::/3")
@@ -128,39 +133,42 @@ def private_socket(info: AddressInfo) -> socket.socket:
     return socket.socket(family, kind, protocol)
 
 
-def open_connector(*, allow_private_addresses: bool, limit: int) -> aiohttp.TCPConnector:
+def open_connector(
+    *, allow_private_addresses: bool, limit: int, tls: ssl.SSLContext | bool = True, proxied: bool = False
+) -> aiohttp.TCPConnector:
     """Return the connector of a session that fetches untrusted URLs, with at most `limit` connections at once.
 
-    allow_private_addresses: allow all addresses except metadata services. The session must have `trust_env=False`,
-    because a proxy would connect without these checks.
+    allow_private_addresses: allow all addresses except metadata services. tls: True for the public authorities.
+    proxied: every request of the session goes to a proxy, whose own address may be private. Check the name of each host
+    with `check_name` then. The session must have `trust_env=False`, because another proxy would connect without checks.
     """
+    guard = private_socket if allow_private_addresses else guarded_socket
     return aiohttp.TCPConnector(
         limit=limit,
         ttl_dns_cache=10,
-        socket_factory=private_socket if allow_private_addresses else guarded_socket,
+        socket_factory=None if proxied else guard,
         enable_cleanup_closed=False,
+        ssl=tls,
     )
 
 
-def checked_url(url: str, *, base: URL | None = None) -> URL:
-    """Return the URL to request: parsed, without its fragment, and resolved against `base` if there is one.
+async def check_name(host: str, *, allow_private_addresses: bool) -> None:
+    """Check a host that a proxy will connect to in our place. Raises BlockedAddress unless it may be asked.
 
-    Raises ValueError unless it is an http or https URL with a host.
+    All its addresses must be allowed. A name that cannot be resolved here is left to the proxy, which may have another
+    name server, unless names of its kind belong to private networks.
     """
-    if len(url) > MAX_URL_CHARACTERS:
-        raise ValueError("the URL is too long")
+    name = host.rstrip(".").lower()
     try:
-        parsed = URL(url) if base is None else base.join(URL(url))
-    except Exception as error:
-        # The parser raises IndexError for some texts.
-        raise ValueError("the URL cannot be parsed") from error
-    if parsed.scheme not in ("http", "https"):
-        raise ValueError("the URL is not http or https")
-    if not parsed.host:
-        raise ValueError("the URL has no host")
-    # Raises ValueError for an invalid port.
-    _ = parsed.port
-    return parsed.with_fragment(None)
+        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        private = "." not in name or name.endswith(PRIVATE_DOMAINS)
+        if name in METADATA_NAMES or (private and not allow_private_addresses):
+            raise BlockedAddress from None
+        return
+    addresses = [str(address[0]) for *_, address in found]
+    if any(is_metadata(each) or not (allow_private_addresses or is_public(each)) for each in addresses):
+        raise BlockedAddress
 
 
 def is_blocked(error: BaseException) -> bool:

@@ -39,12 +39,13 @@ from trainer.adapter.numerics import numerics_executor
 from trainer.cleanup.janitor import Janitor
 from trainer.cleanup.sweeps import Sweeps, SweptStores
 from trainer.config import TrainerSettings
-from trainer.download.client import Downloader, DownloadLimits
+from trainer.download.client import Downloader
+from trainer.download.limits import DownloadLimits, DownloadRoute, trusted_authorities, user_agent
 from trainer.embed.client import IDEMPOTENT, BulkEmbedder
 from trainer.embed.client import SERVICE as EMBEDDER
-from trainer.fetch.pipeline import FetchLimits, FetchPipeline
+from trainer.fetch.pipeline import FetchPipeline
 from trainer.index.build import IndexBuilder
-from trainer.jobs.finetune import Finetune, FinetuneSteps, FinetuneStores
+from trainer.jobs.finetune import Finetune, FinetuneSteps, FinetuneStores, Tolerance
 from trainer.jobs.retry import Retry
 from trainer.jobs.worker import Worker
 from trainer.metrics import TrainerMetrics
@@ -130,14 +131,23 @@ async def _open_downloader(stack: AsyncExitStack, settings: TrainerSettings) -> 
     limits = DownloadLimits(
         max_bytes=settings.max_image_bytes,
         concurrency=settings.download_concurrency,
+        per_host=settings.downloads_per_host,
         attempts=settings.download_attempts,
         max_redirects=settings.max_redirects,
         total_seconds=settings.download_seconds,
         connect_seconds=settings.download_connect_seconds,
+        first_byte_seconds=settings.download_first_byte_seconds,
         read_seconds=settings.download_read_seconds,
+        patience_seconds=settings.download_patience_seconds,
     )
-    private = settings.allow_private_addresses
-    return await stack.enter_async_context(Downloader.open(limits, allow_private_addresses=private))
+    proxy = settings.download_proxy
+    route = DownloadRoute(
+        allow_private_addresses=settings.allow_private_addresses,
+        user_agent=user_agent(settings.download_contact),
+        tls=trusted_authorities(settings.download_ca_file),
+        proxy=None if proxy is None else proxy.get_secret_value(),
+    )
+    return await stack.enter_async_context(Downloader.open(limits, route))
 
 
 def _worker(number: int, parts: _Parts, settings: TrainerSettings) -> Worker:
@@ -157,16 +167,17 @@ def _finetune(parts: _Parts, settings: TrainerSettings) -> Finetune:
     stores = FinetuneStores(
         jobs=retry.wrap(parts.jobs),
         images=retry.wrap(parts.images),
+        versions=retry.wrap(ImageVersions(parts.database)),
         indexes=retry.wrap(parts.indexes),
         adapters=retry.wrap(parts.adapters),
         base_stores=parts.base_stores,
     )
     fetch = FetchPipeline(
         images=stores.images,
-        versions=retry.wrap(ImageVersions(parts.database)),
+        versions=stores.versions,
         indexes=stores.indexes,
         downloader=parts.downloader,
-        limits=FetchLimits(settings.download_concurrency, settings.downloads_per_host),
+        downloads=settings.download_concurrency,
         metrics=parts.metrics,
     )
     threads = settings.learning_threads or max(1, len(os.sched_getaffinity(0)) // 2)
@@ -182,7 +193,7 @@ def _finetune(parts: _Parts, settings: TrainerSettings) -> Finetune:
         retry.wrap(parts.embedder),
         retry,
         parts.metrics,
-        max_transient_failures=settings.max_transient_failures,
+        Tolerance(settings.max_transient_failures, settings.max_refresh_removals),
     )
 
 

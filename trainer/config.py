@@ -1,8 +1,10 @@
 """Settings of the trainer. Each field is read from SIMILIS_<FIELD>; its description is for `docs/configuration.md`."""
 
+from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, PositiveFloat
+from pydantic import Field, PositiveFloat, SecretStr, field_validator
+from yarl import URL
 
 from catalog.settings import StoreSettings
 from servicekit.grpc.target import GrpcAddress
@@ -44,6 +46,8 @@ class TrainerSettings(RpcServerSettings, StoreSettings):
     """How long a job waits for a database or an embedder that does not respond before it fails."""
     max_transient_failures: Share = 0.5
     """A finetune fails when more than this share of its rows failed for transient reasons."""
+    max_refresh_removals: Share = 0.1
+    """A refresh fails when it would remove more than this share of the rows from the index, unless it is forced."""
 
     learning_threads: Count | None = None
     """Threads for training an adapter. Default: half of the available cores; the embedder uses the others."""
@@ -55,15 +59,27 @@ class TrainerSettings(RpcServerSettings, StoreSettings):
     download_concurrency: Count = 32
     """How many images are downloaded at a time."""
     downloads_per_host: Count = 8
-    """How many images are downloaded from one host at a time."""
+    """The most images that are downloaded from one host at a time. Slow hosts, and hosts that refuse requests, get
+    fewer."""
     download_attempts: Count = 3
-    """How often the download of an image is tried."""
-    download_seconds: PositiveFloat = 120.0
-    """How long an image may take, all attempts and pauses included."""
+    """How often the download of an image may fail. Waiting for its host is no failure."""
+    download_seconds: PositiveFloat = 300.0
+    """How long one attempt at an image may take, without the time that it waits for its host's turn."""
     download_connect_seconds: PositiveFloat = 10.0
     """How long connecting to a host may take."""
+    download_first_byte_seconds: PositiveFloat = 60.0
+    """How long a host may take to begin its answer."""
     download_read_seconds: PositiveFloat = 20.0
-    """How long a host may send nothing."""
+    """How long a host may send nothing in the middle of an answer."""
+    download_patience_seconds: PositiveFloat = 300.0
+    """How long a host may keep asking us to wait until its images fail, and the longest pause that it gets."""
+    download_contact: Annotated[str, Field(pattern=r"^[!-'*-:<-~ ]{1,200}$")] | None = None
+    """Your e-mail address or web page, which image hosts see in the `User-Agent`. Some refuse clients without one."""
+    download_ca_file: Path | None = None
+    """PEM file with authorities of image hosts' certificates that are trusted besides the public ones."""
+    download_proxy: SecretStr | None = None
+    """URL of an HTTP proxy for all downloads: `http://user:password@proxy.example.org:3128`. Names of hosts are still
+    checked, but the proxy resolves them itself and must refuse private addresses, too."""
     max_redirects: Annotated[int, Field(ge=0)] = 5
     """How many redirects a download follows."""
 
@@ -73,3 +89,17 @@ class TrainerSettings(RpcServerSettings, StoreSettings):
     """How long a replaced CSV stays for downloads that began before."""
     janitor_seconds: PositiveFloat = 30.0
     """How often leftovers are removed."""
+
+    @field_validator("download_proxy")
+    @classmethod
+    def _is_http_proxy(cls, proxy: SecretStr | None) -> SecretStr | None:
+        if proxy is None:
+            return None
+        try:
+            url = URL(proxy.get_secret_value())
+            valid = url.scheme in ("http", "https") and bool(url.host) and url.port is not None
+        except ValueError:
+            valid = False
+        if not valid:
+            raise ValueError("must be the URL of an HTTP proxy, such as http://proxy.example.org:3128")
+        return proxy

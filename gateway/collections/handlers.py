@@ -217,6 +217,8 @@ def _described(collection: Collection, backbone: str | None) -> dict[str, object
         "finetuning_phase": job.phase if job is not None and job.active else None,
         "finetuning_counts": _counts(job) if job is not None and job.active else None,
         "finetuning_seconds_left": _seconds_left(job) if job is not None and job.active else None,
+        "finetuning_paced_by": loads(job.paced_by) if job is not None and job.active and job.paced_by else [],
+        "finetuning_warnings": list(job.warnings) if job is not None else [],
         "quality": loads(collection.live_quality) if collection.live_quality else None,
         "finetuning_error": {"code": job.error_code, "message": job.error_message} if job and failed else None,
     }

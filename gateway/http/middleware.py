@@ -16,6 +16,7 @@ from catalog.api_keys import ApiKeys
 from gateway.audit.client_address import TrustedProxies
 from gateway.audit.request_record import CLIENT_CLOSED, RECORD, RequestRecord, record_of
 from gateway.http.cors import Cors
+from gateway.http.credentials import TRUSTED, without_credentials
 from gateway.http.draining import Drain
 from gateway.http.hints import message_of
 from gateway.http.parameters import ID
@@ -127,7 +128,14 @@ class RequestPipeline:
             await self._schema.check()
             if writes or self._read_key_required:
                 await self._check_key(request)
-            return await handler(request)
+                request[TRUSTED] = True
+            else:
+                key = request.headers.get(KEY_HEADER)
+                request[TRUSTED] = bool(key) and await self._keys.is_valid(key)
+            response = await handler(request)
+            if not request[TRUSTED] and isinstance(response, web.Response) and isinstance(response.body, bytes):
+                response.body = without_credentials(response.body)
+            return response
 
         async def guarded(request: web.Request) -> web.StreamResponse:
             record = record_of(request)

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from aiohttp import web
 
+from gateway.http.credentials import TRUSTED, with_masked_credentials
 from servicekit.errors import ServiceError
 from servicekit.telemetry.logs import get_logger
 
@@ -47,9 +48,11 @@ async def send_csv(
 ) -> web.StreamResponse:
     """Answer with a CSV file, one piece at a time, so that it is never in memory as a whole. HEAD gets no pieces.
 
-    name: of the file, without extension. size: of all pieces, in bytes; None if it is not known. An error before the
-    first piece is raised; a later one closes the connection.
+    name: of the file, without extension. Callers without a key see no credentials in it. size: of all pieces, in bytes;
+    None if it is not known. An error before the first piece is raised; a later one closes the connection.
     """
+    if not request[TRUSTED]:
+        pieces = with_masked_credentials(pieces)
     response = web.StreamResponse(headers={"Content-Disposition": attachment(name, "csv")})
     response.content_type, response.charset = "text/csv", "utf-8"
     response.content_length = size

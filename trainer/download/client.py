@@ -1,7 +1,8 @@
 """The downloader: one image from its URL, with limits on size, time, redirects and attempts, and a network guard."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import hashlib
+from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 
@@ -9,13 +10,15 @@ import aiohttp
 from yarl import URL
 
 from catalog.image_versions import UNKNOWN, ImageVersion
-from servicekit.backoff import Backoff
 from servicekit.limits import ByteBudget
-from servicekit.network_guard import checked_url, is_blocked, open_connector
+from servicekit.network_guard import check_name, is_blocked, open_connector
+from servicekit.request_url import checked_url
 from servicekit.telemetry.logs import get_logger
-from servicekit.version import VERSION
+from trainer.download.attempts import Attempt, Attempts
 from trainer.download.conditional import conditions, version_of
 from trainer.download.connections import KeptConnections
+from trainer.download.content_kind import other_content
+from trainer.download.encoded_body import decoded
 from trainer.download.failures import (
     NO_RESPONSE,
     ImageFailed,
@@ -24,18 +27,21 @@ from trainer.download.failures import (
     failure_of_status,
     seconds_to_wait,
 )
-from trainer.download.host_breaker import HostBreakers
+from trainer.download.host_turns import HeldHost, HostTurns, Turn
+from trainer.download.lenient_http import MAX_HEAD_BYTES, MAX_HEADERS, accept_lenient_responses
+from trainer.download.limits import DownloadLimits, DownloadRoute
+from trainer.download.visitor import Visitor
 
 log = get_logger(__name__)
 
 # A body above SMALL_BYTES needs memory from a budget that all large bodies share.
 SMALL_BYTES = 1024 * 1024
 LARGE_BYTES = 128 * 1024 * 1024
-FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
-OK, NOT_MODIFIED, TOO_MANY_REQUESTS, UNAVAILABLE = 200, 304, 429, 503
-REDIRECTS = frozenset({301, 302, 303, 307, 308})
+NOT_MODIFIED, TOO_MANY_REQUESTS, UNAVAILABLE = 304, 429, 503
+# A proxy that changed the image answers with 203 (RFC 9110, 15.3.4).
+COMPLETE = frozenset({200, 203})
+REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
 HEADERS = {
-    "User-Agent": f"similis/{VERSION}",
     "Accept": "image/*, */*;q=0.1",
     # Images are compressed already, and a second compression only makes their size harder to limit.
     "Accept-Encoding": "identity",
@@ -43,61 +49,62 @@ HEADERS = {
 
 
 @dataclass(frozen=True)
-class DownloadLimits:
-    """The limits of downloads. Times are in seconds; total_seconds covers all attempts at an image and their pauses."""
-
-    max_bytes: int
-    concurrency: int
-    attempts: int
-    max_redirects: int
-    total_seconds: float
-    connect_seconds: float
-    read_seconds: float
-
-
-@dataclass(frozen=True)
 class Download:
-    """The result of a download. body: the encoded image, None if it has not changed since the known version."""
+    """The result of a download. body: the encoded image, None if it has not changed since the known version.
+
+    digest: of the body; None without one.
+    """
 
     body: bytes | None
     version: ImageVersion
-
-
-@dataclass(frozen=True)
-class _Attempt:
-    """One attempt at an image. memory: what its body holds of the budget, until closed."""
-
-    version: ImageVersion
-    retry: bool
-    clock: asyncio.Timeout
-    memory: AsyncExitStack
+    digest: bytes | None = None
 
 
 class Downloader:
     """Downloads images over one HTTP session."""
 
-    def __init__(self, session: aiohttp.ClientSession, limits: DownloadLimits) -> None:
+    def __init__(self, session: aiohttp.ClientSession, limits: DownloadLimits, route: DownloadRoute) -> None:
         self._session = session
         self._limits = limits
-        self._breakers = HostBreakers()
+        self._route = route
+        self._turns = HostTurns(per_host=limits.per_host, patience=limits.patience_seconds)
         self._kept = KeptConnections()
         self._places = asyncio.Semaphore(limits.concurrency)
         self._large = ByteBudget(LARGE_BYTES)
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, limits: DownloadLimits, *, allow_private_addresses: bool) -> AsyncIterator["Downloader"]:
+    async def open(cls, limits: DownloadLimits, route: DownloadRoute) -> AsyncIterator["Downloader"]:
         """Open a downloader while entered."""
+        connector = open_connector(
+            allow_private_addresses=route.allow_private_addresses,
+            limit=limits.concurrency,
+            tls=route.tls,
+            proxied=route.proxy is not None,
+        )
+        accept_lenient_responses(connector)
         async with aiohttp.ClientSession(
-            connector=open_connector(allow_private_addresses=allow_private_addresses, limit=limits.concurrency),
+            connector=connector,
+            # Each download keeps its own cookies.
             cookie_jar=aiohttp.DummyCookieJar(),
-            headers=HEADERS,
-            timeout=aiohttp.ClientTimeout(
-                total=None, sock_connect=limits.connect_seconds, sock_read=limits.read_seconds
-            ),
+            headers=HEADERS | {"User-Agent": route.user_agent},
+            # A body that is not compressed as its header says is still an image.
+            auto_decompress=False,
+            max_line_size=MAX_HEAD_BYTES,
+            max_field_size=MAX_HEAD_BYTES,
+            max_headers=MAX_HEADERS,
+            proxy=route.proxy,
             trust_env=False,
         ) as session:
-            yield cls(session, limits)
+            yield cls(session, limits, route)
+
+    def places(self, origin: str) -> int:
+        """Return how many downloads of a host to begin at a time. origin: `scheme://host:port`."""
+        return self._turns.places(origin)
+
+    def held_hosts(self, origins: Iterable[str]) -> list[HeldHost]:
+        """Return which of these hosts set the pace, because they get fewer requests than we would send."""
+        return self._turns.held(origins)
 
     @asynccontextmanager
     async def download(self, url: str, version: ImageVersion = UNKNOWN) -> AsyncIterator[Download]:
@@ -110,46 +117,49 @@ class Downloader:
         except ValueError as error:
             raise ImageFailed(Reason.INVALID_URL, f"The URL is not valid: {error}.") from error
         async with AsyncExitStack() as memory:
-            yield await self._before_deadline(checked, version, memory)
+            yield await self._with_retries(checked, version, memory)
 
-    async def _before_deadline(self, url: URL, version: ImageVersion, memory: AsyncExitStack) -> Download:
-        try:
-            async with asyncio.timeout(self._limits.total_seconds) as clock:
-                return await self._with_retries(url, version, clock, memory)
-        except TimeoutError as error:
-            detail = f"The download did not end within {self._limits.total_seconds:g} seconds."
-            raise ImageFailed(Reason.TIMEOUT, detail) from error
-
-    async def _with_retries(
-        self, url: URL, version: ImageVersion, clock: asyncio.Timeout, memory: AsyncExitStack
-    ) -> Download:
-        backoff = Backoff(FIRST_PAUSE, LONGEST_PAUSE)
-        attempts = 1
+    async def _with_retries(self, url: URL, version: ImageVersion, memory: AsyncExitStack) -> Download:
+        visitor, attempts, retry = Visitor(), Attempts(self._limits), False
         while True:
             # A failed attempt gives its memory back before the next one.
             async with AsyncExitStack() as taken:
+                attempt = Attempt(version, retry, asyncio.timeout(self._limits.total_seconds), taken)
                 try:
-                    download = await self._follow_redirects(url, _Attempt(version, attempts > 1, clock, taken))
+                    download = await self._before_deadline(url, visitor, attempt)
                 except ImageFailed as failure:
-                    pause = backoff.delay() if failure.retry_after is None else failure.retry_after
-                    last = attempts == self._limits.attempts or failure.reason is Reason.HOST_UNAVAILABLE
-                    if last or not failure.reason.is_transient or _ends_too_late(pause, clock):
+                    pause = attempts.pause_after(failure, attempt, visitor)
+                    if pause is None:
                         raise
                 else:
                     memory.push_async_exit(taken.pop_all())
                     return download
             await asyncio.sleep(pause)
-            attempts += 1
+            retry = True
 
-    async def _follow_redirects(self, url: URL, attempt: _Attempt) -> Download:
+    async def _before_deadline(self, url: URL, visitor: Visitor, attempt: Attempt) -> Download:
+        try:
+            async with attempt.clock:
+                return await self._follow_redirects(url, visitor, attempt)
+        except TimeoutError as error:
+            detail = f"The download did not end within {self._limits.total_seconds:g} seconds."
+            raise ImageFailed(Reason.TIMEOUT, detail) from error
+
+    async def _follow_redirects(self, url: URL, visitor: Visitor, attempt: Attempt) -> Download:
         """Make one attempt. Each hop is a request of its own, so that no header leaks to another host."""
         # Only a direct response has a version: a redirect may lead to another image next time.
         version = attempt.version
         for hop in range(self._limits.max_redirects + 1):
+            address, headers = visitor.address(url)
+            headers |= conditions(version)
             try:
-                async with self._turn(url, attempt), self._response(url, version, attempt.clock) as response:
+                async with (
+                    self._turn(address, attempt) as turn,
+                    self._response(address, headers, attempt, turn) as response,
+                ):
+                    visitor.read(response)
                     if response.status not in REDIRECTS:
-                        return await self._result(response, version, attempt, direct=hop == 0)
+                        return await self._result(response, version, attempt, turn, direct=hop == 0)
                     url, version = _target(response), UNKNOWN
             except (aiohttp.ClientError, OSError, ValueError) as error:
                 raise failure_of_error(error) from error
@@ -163,57 +173,80 @@ class Downloader:
         raise ImageFailed(Reason.TOO_MANY_REDIRECTS, f"The URL redirects more than {limit} times.")
 
     @asynccontextmanager
-    async def _turn(self, url: URL, attempt: _Attempt) -> AsyncIterator[None]:
+    async def _turn(self, url: URL, attempt: Attempt) -> AsyncIterator[Turn]:
         """Entered when the host and we are ready for a request. The wait does not count towards the image's time."""
         async with AsyncExitStack() as stack:
             async with _stopped(attempt.clock):
-                await stack.enter_async_context(self._breakers.admit(url, retry=attempt.retry))
+                turn = await stack.enter_async_context(self._turns.turn(_origin(url), retry=attempt.retry))
                 await stack.enter_async_context(self._places)
-            yield
+                turn.begin_now()
+            yield turn
 
     @asynccontextmanager
     async def _response(
-        self, url: URL, version: ImageVersion, clock: asyncio.Timeout
+        self, url: URL, headers: dict[str, str], attempt: Attempt, turn: Turn
     ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Send a request and read the response's head. What becomes of it also goes to the host's breaker."""
+        """Send a request and read the response's head. What becomes of it also sets the host's pace."""
+        if self._route.proxy is not None:
+            await check_name(url.host or "", allow_private_addresses=self._route.allow_private_addresses)
+        if not self._kept.keeps(str(url.origin())):
+            headers |= {"Connection": "close"}
         try:
-            response = await self._session.get(url, headers=self._headers(url, version), allow_redirects=False)
+            response = await self._session.get(url, headers=headers, allow_redirects=False, timeout=self._timeout(turn))
         except NO_RESPONSE as error:
             if not is_blocked(error) and not isinstance(error, aiohttp.ClientSSLError):
-                self._breakers.silent(url)
+                attempt.counts = turn.silent()
             raise
         except asyncio.CancelledError:
-            if clock.expired():
-                self._breakers.silent(url)
+            if attempt.clock.expired():
+                turn.silent()
             raise
         async with response:
-            pause = _requested_pause(response)
-            if pause is None:
-                self._breakers.answered(url)
+            pause = seconds_to_wait(response.headers.get("Retry-After"))
+            attempt.refused = response.status == TOO_MANY_REQUESTS or (
+                response.status == UNAVAILABLE and pause is not None
+            )
+            if attempt.refused:
+                turn.refused(pause)
             else:
-                self._breakers.asked_to_wait(url, pause)
+                turn.answered(overloaded=response.status == UNAVAILABLE)
             yield response
 
-    def _headers(self, url: URL, version: ImageVersion) -> dict[str, str]:
-        headers = conditions(version)
-        return headers if self._kept.keeps(str(url.origin())) else headers | {"Connection": "close"}
+    def _timeout(self, turn: Turn) -> aiohttp.ClientTimeout:
+        limits = self._limits
+        # A host that has never answered has had its time already.
+        first_byte = min(limits.first_byte_seconds, limits.read_seconds) if turn.quick else limits.first_byte_seconds
+        return aiohttp.ClientTimeout(total=None, sock_connect=limits.connect_seconds, sock_read=first_byte)
 
     async def _result(
-        self, response: aiohttp.ClientResponse, version: ImageVersion, attempt: _Attempt, *, direct: bool
+        self, response: aiohttp.ClientResponse, version: ImageVersion, attempt: Attempt, turn: Turn, *, direct: bool
     ) -> Download:
         if response.status == NOT_MODIFIED and version:
             return Download(None, version)
-        body = await self._body(response, attempt)
-        return Download(body, version_of(response) if direct else UNKNOWN)
-
-    async def _body(self, response: aiohttp.ClientResponse, attempt: _Attempt) -> bytes:
-        if response.status != OK:
+        if response.status not in COMPLETE:
             raise failure_of_status(response.status, response.headers.get("Retry-After"))
+        try:
+            received = await self._body(response, attempt)
+        except (TimeoutError, asyncio.CancelledError):
+            turn.stalled()
+            raise
+        body = decoded(received, response.headers.get("Content-Encoding", ""), self._limits.max_bytes)
+        if len(body) > self._limits.max_bytes:
+            raise self._too_large()
+        if not body:
+            raise ImageFailed(Reason.HTTP_ERROR, "The response is empty.")
+        failure = other_content(body)
+        if failure is not None:
+            raise failure
+        digest = hashlib.blake2b(body, digest_size=16).digest()
+        return Download(body, version_of(response) if direct else UNKNOWN, digest)
+
+    async def _body(self, response: aiohttp.ClientResponse, attempt: Attempt) -> bytes:
         if (response.content_length or 0) > self._limits.max_bytes:
             raise self._too_large()
         body = bytearray()
         small = True
-        async for piece in response.content.iter_any():
+        while piece := await self._piece(response):
             body += piece
             if len(body) > self._limits.max_bytes:
                 raise self._too_large()
@@ -222,9 +255,11 @@ class Downloader:
                     size = response.content_length or self._limits.max_bytes
                     await attempt.memory.enter_async_context(self._large.reserved(size))
                 small = False
-        if not body:
-            raise ImageFailed(Reason.NOT_AN_IMAGE, "The response is empty.")
         return bytes(body)
+
+    async def _piece(self, response: aiohttp.ClientResponse) -> bytes:
+        async with asyncio.timeout(self._limits.read_seconds):
+            return await response.content.readany()
 
     def _too_large(self) -> ImageFailed:
         return ImageFailed(Reason.TOO_LARGE, f"The file has more than {self._limits.max_bytes} bytes.")
@@ -243,12 +278,8 @@ async def _stopped(clock: asyncio.Timeout) -> AsyncIterator[None]:
             clock.reschedule(deadline + loop.time() - began)
 
 
-def _requested_pause(response: aiohttp.ClientResponse) -> float | None:
-    """Return the seconds for which the host wants no requests; None if it asks for no pause."""
-    pause = seconds_to_wait(response.headers.get("Retry-After"))
-    if response.status == TOO_MANY_REQUESTS:
-        return FIRST_PAUSE if pause is None else pause
-    return pause if response.status == UNAVAILABLE else None
+def _origin(url: URL) -> str:
+    return f"{url.scheme}://{url.host}:{url.port}"
 
 
 def _target(response: aiohttp.ClientResponse) -> URL:
@@ -256,8 +287,3 @@ def _target(response: aiohttp.ClientResponse) -> URL:
     if not location:
         raise ImageFailed(Reason.HTTP_ERROR, f"The host redirects (HTTP status {response.status}) without a target.")
     return checked_url(location, base=response.url)
-
-
-def _ends_too_late(pause: float, clock: asyncio.Timeout) -> bool:
-    deadline = clock.when()
-    return deadline is not None and asyncio.get_running_loop().time() + pause >= deadline

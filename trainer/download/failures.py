@@ -6,7 +6,6 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 
 import aiohttp
-from aiohttp.http_exceptions import ContentEncodingError
 
 from servicekit.network_guard import is_blocked
 
@@ -28,6 +27,7 @@ class Reason(Enum):
     SERVER_ERROR = "server_error"
     HTTP_ERROR = "http_error"
     TOO_LARGE = "too_large"
+    WEB_PAGE = "web_page"
     NOT_AN_IMAGE = "not_an_image"
     DECODE_ERROR = "decode_error"
     IMAGE_TOO_LARGE = "image_too_large"
@@ -39,21 +39,28 @@ class Reason(Enum):
         return self in TRANSIENT
 
 
-TRANSIENT = frozenset(
+# A download retries these itself.
+PASSING_SOON = frozenset(
+    {Reason.DNS_ERROR, Reason.CONNECTION_ERROR, Reason.TIMEOUT, Reason.RATE_LIMITED, Reason.SERVER_ERROR}
+)
+# Certificates are renewed and maintenance ends, but not within minutes.
+TRANSIENT = PASSING_SOON | {Reason.HOST_UNAVAILABLE, Reason.TLS_ERROR, Reason.WEB_PAGE}
+# Later finetunes do not retry these, and a refresh removes their images. Besides the transient reasons, that leaves
+# those that depend on our own embedder and settings, and those that a broken server or a gate before it may cause.
+PERMANENT = frozenset(
     {
-        Reason.DNS_ERROR,
-        Reason.CONNECTION_ERROR,
-        Reason.TIMEOUT,
-        Reason.HOST_UNAVAILABLE,
-        Reason.RATE_LIMITED,
-        Reason.SERVER_ERROR,
+        Reason.INVALID_URL,
+        Reason.NOT_FOUND,
+        Reason.FORBIDDEN,
+        Reason.TOO_LARGE,
+        Reason.NOT_AN_IMAGE,
+        Reason.DECODE_ERROR,
+        Reason.IMAGE_TOO_LARGE,
     }
 )
-# Later finetunes do not retry these. They always retry what depends on our own embedder and settings: the operator may
-# have changed them, and refusing an address again costs no download.
-PERMANENT = frozenset(Reason) - TRANSIENT - {Reason.EMBEDDING_FAILED, Reason.BLOCKED_ADDRESS}
 
 STATUS_REASONS = {
+    202: Reason.SERVER_ERROR,
     401: Reason.FORBIDDEN,
     403: Reason.FORBIDDEN,
     404: Reason.NOT_FOUND,
@@ -75,10 +82,16 @@ ERRORS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Reaso
     (TimeoutError, Reason.TIMEOUT, "The host took too long to answer."),
     (aiohttp.ClientConnectorDNSError, Reason.DNS_ERROR, "The host name could not be resolved."),
     ((aiohttp.ClientSSLError, ssl.SSLError), Reason.TLS_ERROR, "No secure connection to the host was possible."),
+    (aiohttp.ClientHttpProxyError, Reason.CONNECTION_ERROR, "The proxy did not connect us to the host."),
+    (aiohttp.ClientProxyConnectionError, Reason.CONNECTION_ERROR, "The connection to the proxy failed."),
     (aiohttp.InvalidURL, Reason.INVALID_URL, "The URL is not valid."),
     (aiohttp.ClientPayloadError, Reason.CONNECTION_ERROR, "The connection ended before the image was complete."),
     ((aiohttp.ClientConnectionError, OSError), Reason.CONNECTION_ERROR, "The connection to the host failed."),
-    (aiohttp.ClientResponseError, Reason.HTTP_ERROR, "The host's response is not valid HTTP."),
+    (
+        aiohttp.ClientResponseError,
+        Reason.HTTP_ERROR,
+        "The host's response is not valid HTTP, or its header is too long.",
+    ),
     (ValueError, Reason.INVALID_URL, "The URL, or one that it redirects to, is not valid."),
 )
 
@@ -102,16 +115,30 @@ def failure_of_error(error: Exception) -> ImageFailed:
         return ImageFailed(
             Reason.BLOCKED_ADDRESS, "The host's address is not public, and this installation allows only public ones."
         )
-    if isinstance(error.__cause__, ContentEncodingError):
-        return ImageFailed(Reason.HTTP_ERROR, "The response is not encoded as its Content-Encoding header says.")
+    problem = _certificate_problem(error)
+    if problem is not None:
+        return ImageFailed(Reason.TLS_ERROR, f"The host's certificate is not valid: {problem}.")
     for kind, reason, detail in ERRORS:
         if isinstance(error, kind):
             return ImageFailed(reason, detail)
     return ImageFailed(Reason.CONNECTION_ERROR, "The download failed.")
 
 
+def _certificate_problem(error: BaseException | None) -> str | None:
+    """Return OpenSSL's reason for refusing a certificate, such as "certificate has expired"; None for other errors."""
+    while error is not None:
+        if isinstance(error, aiohttp.ClientConnectorCertificateError):
+            error = error.certificate_error
+        # The client's own error is a kind of OpenSSL's, but lacks its message.
+        message: object = getattr(error, "verify_message", None)
+        if isinstance(message, str):
+            return message.rstrip(".")
+        error = error.__cause__
+    return None
+
+
 def failure_of_status(status: int, retry_after: str | None) -> ImageFailed:
-    """Return the failure for an HTTP status other than 200. retry_after: the header, if there is one."""
+    """Return the failure for an HTTP status that brings no image. retry_after: the header, if there is one."""
     reason = STATUS_REASONS.get(status, Reason.SERVER_ERROR if status >= 500 else Reason.HTTP_ERROR)
     detail = f"The host answered with HTTP status {status}."
     return ImageFailed(reason, detail, retry_after=seconds_to_wait(retry_after))

@@ -3,13 +3,13 @@
 import asyncio
 from dataclasses import dataclass
 
-from catalog.image_versions import UNKNOWN, ImageVersion, ImageVersions
+from catalog.image_versions import UNKNOWN, EmbeddedVersion, ImageVersion, ImageVersions
 from catalog.images import Image, Images
 from catalog.indexes import Indexes
-from catalog.jobs import LeaseLost
+from catalog.jobs import LeaseLost, PacingHost
 from servicekit.errors import ServiceError
 from trainer.download.client import Downloader
-from trainer.download.failures import ImageFailed
+from trainer.download.failures import PERMANENT, ImageFailed
 from trainer.embed.stream import EmbeddingStream
 from trainer.fetch.queue import DownloadQueue, QueuedDownload
 from trainer.fetch.result_writer import ResultWriter
@@ -20,28 +20,22 @@ from trainer.metrics import TrainerMetrics
 
 PAGE_SIZE = 512
 LOOK_AHEAD = 2048
+# The most pacing hosts that users see.
+SHOWN_HOSTS = 10
 # The most images whose embedding a kill can waste, as a share of the collection and in absolute numbers.
 MAX_UNSAVED_SHARE = 0.03
 MIN_UNSAVED, MAX_UNSAVED = 4, 64
 
 
 @dataclass(frozen=True)
-class FetchLimits:
-    """downloads: the most at a time. per_host: the most of them for one host."""
-
-    downloads: int
-    per_host: int
-
-
-@dataclass(frozen=True)
 class FetchPipeline:
-    """Runs fetch phases. The stores retry their calls."""
+    """Runs fetch phases. The stores retry their calls. downloads: the most at a time."""
 
     images: Images
     versions: ImageVersions
     indexes: Indexes
     downloader: Downloader
-    limits: FetchLimits
+    downloads: int
     metrics: TrainerMetrics
 
     async def run(self, attempt: Attempt, stream: EmbeddingStream) -> None:
@@ -66,12 +60,13 @@ class _FetchPhase:
         self._stream = stream
         unsaved = min(max(int(attempt.total * MAX_UNSAVED_SHARE), MIN_UNSAVED), MAX_UNSAVED)
         # More than may download at a time: the rest wait for the embedder with their images.
-        self._workers = pipeline.limits.downloads + unsaved
+        self._workers = pipeline.downloads + unsaved
         self._sample = ViewSample(attempt.total)
-        self._queue = DownloadQueue(look_ahead=LOOK_AHEAD, per_host=pipeline.limits.per_host)
+        self._queue = DownloadQueue(look_ahead=LOOK_AHEAD, places=pipeline.downloader.places)
         self._writer = ResultWriter(attempt, pipeline.versions, pipeline.indexes, pipeline.metrics, max_unsaved=unsaved)
 
     async def run(self) -> None:
+        self._attempt.progress.paced_by = self._pacing_hosts
         async with asyncio.TaskGroup() as storing:
             storing.create_task(self._writer.run())
             async with asyncio.TaskGroup() as fetching:
@@ -112,10 +107,17 @@ class _FetchPhase:
         """Return the images that failed in an earlier attempt, or permanently in an earlier finetune."""
         indexes, index = self._pipeline.indexes, self._attempt.index
         failed = {failure.image_id for failure in await indexes.failures(index.id, ids)}
+        if self._attempt.job.refresh:
+            # The vectors of these images are removed at the end of the phase.
+            return failed
         if failed & embedded:
             # The image got its vector in a finetune that was not published, so the old failure no longer holds.
             await indexes.forget_failures(index.id, sorted(failed & embedded))
         return failed - embedded
+
+    def _pacing_hosts(self) -> list[PacingHost]:
+        held = self._pipeline.downloader.held_hosts(self._queue.hosts)
+        return [PacingHost(host.host, host.why.value) for host in held[:SHOWN_HOSTS]]
 
     async def _fetch_queued(self) -> None:
         while (queued := await self._queue.get()) is not None:
@@ -129,12 +131,25 @@ class _FetchPhase:
                     ids = await self._queue.done(queued)
                     await self._writer.unchanged(ids, download.version)
                 else:
-                    await self._embed(queued, download.body, download.version)
+                    version = EmbeddedVersion(download.version, download.digest)
+                    await self._embed(queued, download.body, version)
         except ImageFailed as failure:
             ids = await self._queue.done(queued)
-            await self._writer.failed(ids, failure)
+            kept = await self._kept(ids, queued.version, failure)
+            if lost := [image for image in ids if image not in kept]:
+                await self._writer.failed(lost, failure)
 
-    async def _embed(self, queued: QueuedDownload, body: bytes, version: ImageVersion) -> None:
+    async def _kept(self, ids: list[int], version: ImageVersion, failure: ImageFailed) -> set[int]:
+        """Return the images that stay indexed although a refresh could not check them, because the reason may pass."""
+        if not self._attempt.job.refresh or failure.reason in PERMANENT:
+            return set()
+        kept = await self._attempt.vectors.existing(ids)
+        if kept:
+            self._attempt.kept[failure.reason] += len(kept)
+            await self._writer.unchanged(sorted(kept), version)
+        return kept
+
+    async def _embed(self, queued: QueuedDownload, body: bytes, version: EmbeddedVersion) -> None:
         self._metrics.downloaded_bytes.inc(len(body))
         async with self._writer.unsaved_slot() as slot:
             embedded = await self._stream.embed(body, self._sample.views(queued.image_ids[0]))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
@@ -10,7 +11,10 @@ from catalog.image_versions import UNKNOWN, ImageVersion
 
 @dataclass
 class QueuedDownload:
-    """A URL to download for one or more images. version: the version of the image that all of them have."""
+    """A URL to download for one or more images.
+
+    host: its origin, `scheme://host:port`. version: the version of the image that all of them have.
+    """
 
     url: str
     host: str
@@ -19,15 +23,19 @@ class QueuedDownload:
 
 
 class DownloadQueue:
-    """A queue that hands out at most `per_host` downloads for a host at a time.
+    """A queue that hands out a limited number of downloads for a host at a time.
 
     Images with the same URL that are queued at the same time share one download.
     """
 
-    def __init__(self, *, look_ahead: int, per_host: int) -> None:
-        """look_ahead: the most images that are queued or being downloaded."""
+    def __init__(self, *, look_ahead: int, places: Callable[[str], int]) -> None:
+        """look_ahead: the most images that are queued or being downloaded.
+
+        places: returns the limit of a host, at least 1, given its origin. It may change when a download of that host
+        ends.
+        """
         self._look_ahead = look_ahead
-        self._per_host = per_host
+        self._places = places
         self._changed = asyncio.Condition()
         self._downloads: dict[tuple[str, ImageVersion], QueuedDownload] = {}
         self._waiting: dict[str, deque[QueuedDownload]] = {}
@@ -36,6 +44,11 @@ class DownloadQueue:
         self._ready: deque[str] = deque()
         self._images = 0
         self._closed = False
+
+    @property
+    def hosts(self) -> Iterable[str]:
+        """The origins of the hosts with a download that is waiting or under way."""
+        return self._waiting.keys() | self._running.keys()
 
     async def put(self, image_id: int, url: str, version: ImageVersion = UNKNOWN) -> None:
         """Queue an image of which we have `version`. Waits while the look-ahead is full."""
@@ -46,11 +59,11 @@ class DownloadQueue:
             if queued is not None:
                 queued.image_ids.append(image_id)
                 return
-            download = QueuedDownload(url, _host(url), version, [image_id])
+            download = QueuedDownload(url, _origin(url), version, [image_id])
             self._downloads[url, version] = download
             waiting = self._waiting.setdefault(download.host, deque())
             waiting.append(download)
-            if len(waiting) == 1 and self._running.get(download.host, 0) < self._per_host:
+            if len(waiting) == 1 and self._has_place(download.host):
                 self._ready.append(download.host)
                 self._changed.notify_all()
 
@@ -74,7 +87,7 @@ class DownloadQueue:
                 del self._waiting[host]
                 if self._closed and not self._waiting:
                     self._changed.notify_all()
-            elif self._running[host] < self._per_host:
+            elif self._has_place(host):
                 self._ready.append(host)
             return download
 
@@ -87,15 +100,19 @@ class DownloadQueue:
             self._running[host] -= 1
             if self._running[host] == 0:
                 del self._running[host]
-            freed = self._running.get(host, 0) == self._per_host - 1
-            if freed and host in self._waiting and host not in self._ready:
+            if host in self._waiting and host not in self._ready and self._has_place(host):
                 self._ready.append(host)
             self._changed.notify_all()
         return download.image_ids
 
+    def _has_place(self, host: str) -> bool:
+        return self._running.get(host, 0) < self._places(host)
 
-def _host(url: str) -> str:
+
+def _origin(url: str) -> str:
     try:
-        return urlsplit(url).netloc.rpartition("@")[2].lower()
+        parts = urlsplit(url)
+        port = parts.port or (443 if parts.scheme == "https" else 80)
     except ValueError:
         return ""
+    return f"{parts.scheme}://{parts.hostname}:{port}"

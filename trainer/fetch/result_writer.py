@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from catalog.image_versions import ImageVersion, ImageVersions
+from catalog.image_versions import EmbeddedVersion, ImageVersion, ImageVersions
 from catalog.indexes import ImageFailure, Indexes
 from trainer.download.failures import ImageFailed
 from trainer.embed.stream import Embedded
@@ -28,12 +28,13 @@ class _Vector:
 
     images: list[int]
     embedded: Embedded
-    version: ImageVersion
+    version: EmbeddedVersion
 
     @property
-    def warned_version(self) -> ImageVersion:
+    def warned_version(self) -> EmbeddedVersion:
         """The version, with what was wrong with it."""
-        return replace(self.version, warning=next(iter(self.embedded.warnings), None))
+        warning = next(iter(self.embedded.warnings), None)
+        return replace(self.version, version=replace(self.version.version, warning=warning))
 
 
 class UnsavedSlot:
@@ -44,7 +45,7 @@ class UnsavedSlot:
         self._arrived = arrived
         self.used = False
 
-    def store(self, ids: list[int], embedded: Embedded, version: ImageVersion) -> None:
+    def store(self, ids: list[int], embedded: Embedded, version: EmbeddedVersion) -> None:
         """Hand over the result for the images `ids`. The slot is freed once it is stored."""
         self.used = True
         self._vectors.append(_Vector(ids, embedded, version))
@@ -153,7 +154,7 @@ class ResultWriter:
         # After the vector: a kill in between costs a download, while the other order could keep an outdated vector.
         await self._store_versions({image: result.warned_version for image, result in rows})
 
-    async def _store_versions(self, versions: Mapping[int, ImageVersion]) -> None:
+    async def _store_versions(self, versions: Mapping[int, EmbeddedVersion]) -> None:
         job, index = self._attempt.job, self._attempt.index
         refreshed_by = job.id if job.refresh else None
         await self._versions.save(index.collection_id, index.backbone, versions, refreshed_by=refreshed_by)
@@ -167,9 +168,6 @@ class ResultWriter:
         ]
         if not rows:
             return
-        if self._attempt.job.refresh:
-            # An image that fails now must not be indexed with an older version's vector.
-            await self._attempt.vectors.remove([row.image_id for row in rows])
         await self._indexes.add_failures(self._attempt.index, rows)
         for row in rows:
             self._metrics.failures.labels(row.reason).inc()
@@ -178,7 +176,7 @@ class ResultWriter:
 
     async def _store_unchanged(self) -> None:
         batch = [self._unchanged.popleft() for _ in range(min(len(self._unchanged), OTHERS_AT_ONCE))]
-        versions = {image: version for images, version in batch for image in images}
+        versions = {image: EmbeddedVersion(version) for images, version in batch for image in images}
         if not versions:
             return
         await self._store_versions(versions)

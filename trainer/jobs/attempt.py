@@ -1,10 +1,12 @@
 """One attempt at a job: what the phases of a finetune share."""
 
-from dataclasses import dataclass
+from collections import Counter
+from dataclasses import dataclass, field
 
 from catalog.indexes import Index
 from catalog.jobs import Job
 from catalog.vectors.base_store import BaseStore
+from trainer.download.failures import Reason
 from trainer.embed.client import Backbone
 from trainer.jobs.progress import Progress
 
@@ -14,7 +16,8 @@ class Attempt:
     """One attempt at a job with one backbone.
 
     index: what the attempt writes. total: rows of the job's revision. vectors: the base vector of each image.
-    views: the vectors of the augmented views of a sample of images.
+    views: the vectors of the augmented views of a sample of images. kept: the images that a refresh could not check, by
+    reason; they keep their vectors.
     """
 
     job: Job
@@ -24,3 +27,4 @@ class Attempt:
     progress: Progress
     vectors: BaseStore
     views: BaseStore
+    kept: Counter[Reason] = field(default_factory=Counter)

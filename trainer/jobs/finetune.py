@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from json import dumps, loads
 
 from catalog.adapters import Adapters
+from catalog.image_versions import ImageVersions
 from catalog.images import Images
 from catalog.indexes import Indexes
 from catalog.jobs import Job, Jobs
@@ -23,7 +24,9 @@ from trainer.adapter.pca import PASSES, Fit, Fitted, Previous
 from trainer.download.failures import PERMANENT
 from trainer.embed.client import BulkEmbedder
 from trainer.fetch.failure_policy import require_enough_images
+from trainer.fetch.fetch_warnings import fetch_warnings
 from trainer.fetch.pipeline import FetchPipeline
+from trainer.fetch.removals import remove_failed_images
 from trainer.fetch.view_sample import VIEWS
 from trainer.index.base_vectors import StoredVectors
 from trainer.index.build import IndexBuilder
@@ -50,9 +53,18 @@ class FinetuneStores:
 
     jobs: Jobs
     images: Images
+    versions: ImageVersions
     indexes: Indexes
     adapters: Adapters
     base_stores: BaseStores
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """Shares of rows, 0 to 1: those that may fail with transient errors, and those that a refresh may remove."""
+
+    transient_failures: float
+    refresh_removals: float
 
 
 @dataclass(frozen=True)
@@ -75,16 +87,14 @@ class Finetune:
         embedder: BulkEmbedder,
         retry: Retry,
         metrics: TrainerMetrics,
-        *,
-        max_transient_failures: float,
+        tolerance: Tolerance,
     ) -> None:
-        """max_transient_failures: the share of rows, 0 to 1, that may fail with transient errors."""
         self._stores = stores
         self._steps = steps
         self._embedder = embedder
         self._retry = retry
         self._metrics = metrics
-        self._max_transient_failures = max_transient_failures
+        self._tolerance = tolerance
 
     async def run(self, job: Job, progress: Progress) -> None:
         """Return once the job's index is live. Raises LeaseLost, or the ServiceError that failed the finetune."""
@@ -102,7 +112,10 @@ class Finetune:
         with self._phase(attempt, Phase.FETCHING):
             await self._fetch(attempt)
         failures = await self._stores.indexes.failure_counts(index.id)
-        require_enough_images(failures, attempt.total, max_transient=self._max_transient_failures)
+        require_enough_images(failures, attempt.total, max_transient=self._tolerance.transient_failures)
+        if job.refresh:
+            await remove_failed_images(attempt, self._stores.indexes, most=self._tolerance.refresh_removals)
+        await self._stores.jobs.warn(job, await fetch_warnings(attempt, self._stores.versions))
         vectors = StoredVectors(self._stores.images, attempt)
         with self._phase(attempt, Phase.FITTING, passes=PASSES):
             fitted = await self._fit(attempt, vectors)

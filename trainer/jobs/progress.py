@@ -2,10 +2,10 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 
-from catalog.jobs import PhaseCounts
+from catalog.jobs import PacingHost, PhaseCounts
 
 
 class Phase(Enum):
@@ -33,6 +33,8 @@ class Progress:
         self.phase = Phase.FETCHING
         self.percent = percent
         self.changed = asyncio.Event()
+        # Returns the hosts that set the pace; the phase that downloads sets it.
+        self.paced_by: Callable[[], Sequence[PacingHost]] = _no_hosts
         self._clock = clock
         self._entered = clock()
         self._passes = 1
@@ -48,6 +50,7 @@ class Progress:
         When a phase is entered again, the percentage stays until the work has caught up with it.
         """
         self.phase = phase
+        self.paced_by = _no_hosts
         self._entered = self._clock()
         self._passes = passes
         self._total = images * passes
@@ -70,7 +73,7 @@ class Progress:
         """The images of the current phase, and the seconds left of the job."""
         images = min(self._done + self._skipped, self._total) // self._passes
         left = None if self._end is None else max(self._end - self._clock(), 0.0)
-        return PhaseCounts(images, self._total // self._passes, left)
+        return PhaseCounts(images, self._total // self._passes, left, self.paced_by())
 
     def _update(self) -> None:
         share = min((self._done + self._skipped) / self._total, 1.0) if self._total else 0.0
@@ -89,3 +92,7 @@ class Progress:
             return
         left = max(self._total - self._skipped - self._done, 0) * elapsed / self._done
         self._end = self._clock() + left + (elapsed + left) * later / width
+
+
+def _no_hosts() -> Sequence[PacingHost]:
+    return ()

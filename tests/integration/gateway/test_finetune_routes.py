@@ -9,7 +9,7 @@ import pytest
 
 from catalog.images import Images
 from catalog.indexes import ImageFailure, Indexes
-from catalog.jobs import Jobs, PhaseCounts
+from catalog.jobs import Jobs, PacingHost, PhaseCounts
 from catalog.postgres.database import Database
 from tests.integration.gateway.api import Api
 
@@ -160,16 +160,42 @@ async def test_info_shows_the_progress_of_a_finetune_and_the_time_left(api: Api,
     while (job := await jobs.claim("tests")) is not None and job.collection_id != identifier:
         await jobs.mark_cancelled(job)
     assert job is not None
-    await jobs.heartbeat(job, "fetching", 35.0499, PhaseCounts(1, 2, 12.4))
+    assert (info["finetuning_paced_by"], info["finetuning_warnings"]) == ([], [])
+    await jobs.heartbeat(job, "fetching", 35.0499, PhaseCounts(1, 2, 12.4, [PacingHost("a.example", "slow")]))
+    await jobs.warn(job, ["Something is odd."])
     info = await api.info(identifier)
+    assert info["finetuning_paced_by"] == [{"host": "a.example", "reason": "slow"}]
     assert (info["finetuning_phase"], info["finetuning_progess"]) == ("fetching", 35.0)
     assert (info["finetuning_counts"], info["finetuning_seconds_left"]) == ({"done": 1, "total": 2}, 12)
     await jobs.mark_cancelled(job)
     info = await api.info(identifier)
     assert (info["finetuning_counts"], info["finetuning_seconds_left"]) == (None, None)
+    assert (info["finetuning_paced_by"], info["finetuning_warnings"]) == ([], ["Something is odd."])
 
 
 async def test_refresh_must_be_true_or_false(api: Api) -> None:
     identifier = await api.create()
     await api.upload(identifier, b"http://a.example/1.jpg,http://r.example/1\n")
     (await api.post(f"/api/collection/{identifier}/finetune?refresh=maybe")).refused(400, "invalid_refresh")
+
+
+async def test_credentials_are_shown_only_to_callers_with_a_key(api: Api, database: Database) -> None:
+    identifier = await api.create()
+    content = b"https://me:secret@a.example/1.jpg,http://r.example/1\nhttp://a.example/2.jpg,http://r.example/2\n"
+    await api.upload(identifier, content)
+    jobs, indexes = Jobs(database), Indexes(database, "similis")
+    await api.post(f"/api/collection/{identifier}/finetune")
+    while (job := await jobs.claim("tests")) is not None and job.collection_id != identifier:
+        await jobs.mark_cancelled(job)
+    assert job is not None
+    index = await indexes.begin(job, "backbone")
+    first, _ = await Images(database).page(identifier, job.revision, after=0, limit=10)
+    await indexes.add_failures(index, [ImageFailure(first.id, "not_found", "Gone.")])
+    keyed, wrong = {"API-Key": api.key}, {"API-Key": "wrong"}
+    for headers, url in (({}, "https://a.example/1.jpg"), (wrong, "https://a.example/1.jpg"), (keyed, first.image_url)):
+        found = await api.get(f"/api/collection/{identifier}/failures", headers=headers)
+        assert [failure["image_url"] for failure in found.json["failures"]] == [url]
+        table = await api.get(f"/api/collection/{identifier}/failures", headers={"Accept": "text/csv", **headers})
+        assert (b"secret" in table.body) == (headers is keyed)
+        file = await api.get(f"/api/collection/{identifier}/csvfile", headers=headers)
+        assert file.body == (content if headers is keyed else content.replace(b"me:secret", b"*********"))

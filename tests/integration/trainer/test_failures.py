@@ -95,7 +95,7 @@ async def test_too_many_transient_failures_fail_the_job_and_the_next_one_continu
 async def test_permanent_failures_are_tried_again_only_by_force(
     trainers: Trainers, workplace: Workplace, host: ImageHost
 ) -> None:
-    host.answers |= {"away": status(503), "page": body(b"<html>", "text/html"), "gone": status(410)}
+    host.answers |= {"away": status(503), "page": body(b"GIF", "image/gif"), "gone": status(410)}
     bad = {host.url("away"): "server_error", host.url("page"): "not_an_image", host.url("gone"): "not_found"}
     collection = await workplace.collection([*host.picture_urls(5), *bad])
     assert (await trainers.finetuned(collection)).state is JobState.DONE
@@ -139,11 +139,10 @@ async def test_equal_urls_are_downloaded_once_and_indexed_once_per_row(
 async def test_downloads_at_a_time_are_limited_for_each_host(
     trainers: Trainers, workplace: Workplace, host: ImageHost
 ) -> None:
-    host.open.clear()
     job = await workplace.finetune(await workplace.collection(host.picture_urls(39)))
+    host.delay = 0.05
     async with trainers.running(downloads_per_host=3):
         await eventually(lambda: host.under_way == 3)
-        host.open.set()
         assert (await trainers.ended(job)).state is JobState.DONE
     assert host.most_under_way == 3
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from servicekit.network_guard import (
     BlockedAddress,
-    checked_url,
+    check_name,
     guarded_socket,
     is_blocked,
     is_metadata,
@@ -20,6 +20,7 @@ from servicekit.network_guard import (
     open_connector,
     private_socket,
 )
+from servicekit.request_url import checked_url
 
 PUBLIC = [
     "8.8.8.8",
@@ -256,26 +257,24 @@ async def test_a_name_that_resolves_to_a_private_address_is_blocked(secret_port:
     assert is_blocked(error.value)
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
-        "ftp://example.org/a.jpg",
-        "file:///etc/passwd",
-        "javascript:alert(1)",
-        "http://",
-        "http:///a.jpg",
-        "//example.org/a.jpg",
-        "example.org/a.jpg",
-        "http://example.org:99999/a.jpg",
-        "http://example.org:port/a.jpg",
-        "http://[::1/a.jpg",
-        "",
-        "http://[]/a.jpg",
-        "http://:80",
-        "http://@",
-        "http://example.org/" + "a" * 9000,
-    ],
-)
-def test_a_url_that_is_not_a_valid_http_url_is_refused(url: str) -> None:
-    with pytest.raises(ValueError):  # noqa: PT011 (the parser's message varies)
-        checked_url(url)
+BLOCKED_NAMES = ["localhost", "127.0.0.1", "0x7f.1", "2130706433", "::1", "169.254.169.254", "10.0.0.1", "printer"]
+BLOCKED_NAMES += ["metadata.google.internal", "archive.intranet", "nas.local", "METADATA.Google.Internal."]
+
+
+@pytest.mark.parametrize("name", BLOCKED_NAMES)
+async def test_a_proxy_is_not_asked_for_names_of_private_networks(name: str) -> None:
+    with pytest.raises(BlockedAddress):
+        await check_name(name, allow_private_addresses=False)
+
+
+@pytest.mark.parametrize("name", ["8.8.8.8", "no-such-host.similis.example"])
+async def test_a_proxy_may_be_asked_for_public_addresses_and_for_names_that_only_it_can_resolve(name: str) -> None:
+    await check_name(name, allow_private_addresses=False)
+
+
+async def test_a_proxy_is_asked_for_private_names_if_they_are_allowed_but_never_for_metadata_services() -> None:
+    for name in ("localhost", "10.0.0.1", "archive.intranet"):
+        await check_name(name, allow_private_addresses=True)
+    for name in ("169.254.169.254", "metadata.google.internal", "0xa9fea9fe"):
+        with pytest.raises(BlockedAddress):
+            await check_name(name, allow_private_addresses=True)

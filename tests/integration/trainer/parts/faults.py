@@ -112,11 +112,6 @@ async def _unknown_encoding(transport: asyncio.Transport) -> None:
     transport.write(head(4, "Content-Encoding: sdch\r\n") + b"xxxx")
 
 
-async def _wrong_encoding(transport: asyncio.Transport) -> None:
-    data = picture(1)
-    transport.write(head(len(data), "Content-Encoding: gzip\r\n") + data)
-
-
 async def _silent(_: asyncio.Transport) -> None:
     await asyncio.sleep(3600)
 
@@ -167,7 +162,6 @@ def faulty(host: ImageHost) -> dict[str, str]:
         "redirect-to-nonsense": raw(_redirect_to_nonsense),
         "bomb": raw(_bomb),
         "unknown-encoding": raw(_unknown_encoding),
-        "wrong-encoding": raw(_wrong_encoding),
         "empty": body(b""),
         "page": body(b"<html>Not found</html>", "text/html"),
         "half": body(half_a_jpeg()),
@@ -194,9 +188,8 @@ def faulty(host: ImageHost) -> dict[str, str]:
         "redirect-to-nonsense": "invalid_url",
         "bomb": "too_large",
         "unknown-encoding": "not_an_image",
-        "wrong-encoding": "http_error",
-        "empty": "not_an_image",
-        "page": "not_an_image",
+        "empty": "http_error",
+        "page": "web_page",
         "half": "decode_error",
     }
     elsewhere = {

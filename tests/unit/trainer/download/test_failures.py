@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trainer.download.failures import (
+    PASSING_SOON,
     PERMANENT,
     TRANSIENT,
     Reason,
@@ -38,12 +39,23 @@ def test_the_transient_reasons_are_those_that_another_try_may_fix() -> None:
         "host_unavailable",
         "rate_limited",
         "server_error",
+        "tls_error",
+        "web_page",
     }
+    assert {reason.value for reason in TRANSIENT - PASSING_SOON} == {"host_unavailable", "tls_error", "web_page"}
 
 
-def test_failures_of_our_own_embedder_and_settings_are_neither_transient_nor_permanent() -> None:
+def test_only_what_an_image_or_its_row_is_to_blame_for_is_kept_for_later_finetunes() -> None:
+    assert {reason.value for reason in PERMANENT} == {
+        "invalid_url",
+        "not_found",
+        "forbidden",
+        "too_large",
+        "not_an_image",
+        "decode_error",
+        "image_too_large",
+    }
     assert not PERMANENT & TRANSIENT
-    assert frozenset(Reason) - PERMANENT - TRANSIENT == {Reason.EMBEDDING_FAILED, Reason.BLOCKED_ADDRESS}
 
 
 def test_retry_after_is_read_as_seconds_or_as_a_date() -> None:
@@ -71,7 +83,7 @@ def test_no_retry_after_header_raises_an_error(header: str) -> None:
 @given(st.integers(201, 599))
 def test_each_status_has_a_reason(status: int) -> None:
     failure = failure_of_status(status, None)
-    assert failure.reason.is_transient == (status >= 500 or status in (408, 425, 429))
+    assert failure.reason.is_transient == (status >= 500 or status in (202, 408, 425, 429))
     assert str(status) in failure.detail
     if status in (404, 410):
         assert failure.reason is Reason.NOT_FOUND

@@ -2,7 +2,12 @@
 
 import pytest
 
-from trainer.fetch.failure_policy import TooFewImages, require_enough_images
+from trainer.fetch.failure_policy import (
+    TooFewImages,
+    TooManyRemovals,
+    require_enough_images,
+    require_few_removals,
+)
 
 
 @pytest.mark.parametrize(
@@ -30,3 +35,12 @@ def test_too_few_images_raise_an_error_with_the_reasons_that_count(
     assert caught.value.code == code
     counted = {reason for reason in failures if code == "no_images_indexed" or reason != "not_found"}
     assert {reason for reason in failures if f"{reason}: {failures[reason]}" in caught.value.message} == counted
+
+
+def test_a_refresh_may_remove_a_tenth_and_no_more() -> None:
+    require_few_removals({"not_found": 10}, 100, most=0.1)
+    with pytest.raises(TooManyRemovals) as caught:
+        require_few_removals({"not_found": 10, "forbidden": 1}, 100, most=0.1)
+    assert "11 of 100" in caught.value.message
+    assert "not_found: 10, forbidden: 1" in caught.value.message
+    assert "force=true" in caught.value.message

@@ -24,22 +24,22 @@ async def available(queue: DownloadQueue) -> list[str]:
 
 
 async def test_a_host_has_a_limit_of_its_own_and_does_not_hold_up_others() -> None:
-    queue = DownloadQueue(look_ahead=100, per_host=2)
+    queue = DownloadQueue(look_ahead=100, places=lambda _: 2)
     for number in range(10):
         await queue.put(number, f"http://slow.example/{number}")
     await queue.put(10, "http://Quick.example/a")
-    await queue.put(11, "http://user@quick.example/b")
+    await queue.put(11, "http://user@quick.example:80/b")
     await queue.put(12, "http://quick.example/c")
     assert sorted(await available(queue)) == [
         "http://Quick.example/a",
         "http://slow.example/0",
         "http://slow.example/1",
-        "http://user@quick.example/b",
+        "http://user@quick.example:80/b",
     ]
 
 
 async def test_a_finished_download_makes_room_for_the_next_of_its_host() -> None:
-    queue = DownloadQueue(look_ahead=100, per_host=1)
+    queue = DownloadQueue(look_ahead=100, places=lambda _: 1)
     for number in range(3):
         await queue.put(number, f"http://example.org/{number}")
     await queue.close()
@@ -51,8 +51,25 @@ async def test_a_finished_download_makes_room_for_the_next_of_its_host() -> None
     assert await queue.get() is None
 
 
+async def test_a_host_that_gets_slower_has_fewer_downloads_at_a_time_and_never_none() -> None:
+    places = 3
+    queue = DownloadQueue(look_ahead=100, places=lambda _: places)
+    for number in range(8):
+        await queue.put(number, f"http://example.org/{number}")
+    running = [await queue.get() for _ in range(3)]
+    places = 1
+    for download in running[:2]:
+        assert download is not None
+        await queue.done(download)
+        assert await available(queue) == []
+    assert list(queue.hosts) == ["http://example.org:80"]
+    assert running[2] is not None
+    await queue.done(running[2])
+    assert await available(queue) == ["http://example.org/3"]
+
+
 async def test_equal_urls_share_a_download_even_while_it_runs() -> None:
-    queue = DownloadQueue(look_ahead=100, per_host=1)
+    queue = DownloadQueue(look_ahead=100, places=lambda _: 1)
     await queue.put(1, "http://example.org/a")
     await queue.put(2, "http://example.org/a")
     download = await queue.get()
@@ -66,7 +83,7 @@ async def test_equal_urls_share_a_download_even_while_it_runs() -> None:
 
 
 async def test_a_url_with_a_known_version_is_a_separate_download() -> None:
-    queue = DownloadQueue(look_ahead=100, per_host=3)
+    queue = DownloadQueue(look_ahead=100, places=lambda _: 3)
     version = ImageVersion('"one"')
     await queue.put(1, "http://example.org/a", version)
     await queue.put(2, "http://example.org/a")
@@ -78,7 +95,7 @@ async def test_a_url_with_a_known_version_is_a_separate_download() -> None:
 
 
 async def test_the_look_ahead_limits_the_images_in_the_queue() -> None:
-    queue = DownloadQueue(look_ahead=2, per_host=5)
+    queue = DownloadQueue(look_ahead=2, places=lambda _: 5)
     await queue.put(1, "http://example.org/a")
     await queue.put(2, "http://example.org/a")
     with pytest.raises(TimeoutError):
@@ -92,7 +109,7 @@ async def test_the_look_ahead_limits_the_images_in_the_queue() -> None:
 
 
 async def test_closing_the_queue_ends_all_waiting_workers() -> None:
-    queue = DownloadQueue(look_ahead=2, per_host=5)
+    queue = DownloadQueue(look_ahead=2, places=lambda _: 5)
     waiting = [asyncio.create_task(queue.get()) for _ in range(3)]
     await asyncio.sleep(0)
     await queue.close()
@@ -100,7 +117,7 @@ async def test_closing_the_queue_ends_all_waiting_workers() -> None:
 
 
 async def test_an_invalid_url_is_queued_like_any_other() -> None:
-    queue = DownloadQueue(look_ahead=5, per_host=5)
+    queue = DownloadQueue(look_ahead=5, places=lambda _: 5)
     await queue.put(1, "http://[::1/a")
     download = await queue.get()
     assert download is not None
@@ -129,7 +146,7 @@ def test_each_image_comes_out_once_and_the_limits_hold(
             out.extend(await queue.done(download))
 
     async def run() -> None:
-        queue = DownloadQueue(look_ahead=look_ahead, per_host=per_host)
+        queue = DownloadQueue(look_ahead=look_ahead, places=lambda _: per_host)
         async with asyncio.timeout(20), asyncio.TaskGroup() as group:
             for _ in range(workers):
                 group.create_task(work(queue))

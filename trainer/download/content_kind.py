@@ -1,0 +1,68 @@
+"""What came instead of an image: web pages, IIIF documents and the like, so that a failure says what the row holds."""
+
+import json
+import re
+from typing import cast
+
+from trainer.download.failures import ImageFailed, Reason
+
+# Enough to recognise any of them.
+HEAD_BYTES = 4096
+MAX_JSON_BYTES = 4 * 1024 * 1024
+LONGEST_ID = 200
+# Comments, declarations and spaces may come first (WHATWG MIME Sniffing, 7.1).
+BEFORE_MARKUP = rb"(?:\s|<!--.*?-->|<\?.*?\?>)*"
+HTML = re.compile(
+    BEFORE_MARKUP
+    + rb"<(?:!doctype\s+html|html|head|body|title|meta|script|style|h1|div|table|p|a|br|b|iframe|font)[\s>/]",
+    re.IGNORECASE | re.DOTALL,
+)
+SVG = re.compile(BEFORE_MARKUP + rb"(?:<!doctype\s+svg[^>]*>\s*)?<svg[\s>]", re.IGNORECASE | re.DOTALL)
+XML = re.compile(rb"\s*<[?!]?[a-z]", re.IGNORECASE)
+JSON = re.compile(rb"\s*[{\[]")
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+IIIF_IMAGE, IIIF_PRESENTATION = "iiif.io/api/image", "iiif.io/api/presentation"
+PRESENTATION_TYPES = frozenset({"sc:Manifest", "sc:Collection", "Manifest", "Collection"})
+
+
+def other_content(body: bytes) -> ImageFailed | None:
+    """Return the failure for a body that is recognised as something else than an image; None for anything else."""
+    head = body[:HEAD_BYTES].removeprefix(BYTE_ORDER_MARK)
+    if HTML.match(head):
+        return ImageFailed(Reason.WEB_PAGE, "The host sent a web page (HTML) instead of an image.")
+    if JSON.match(head):
+        return _not_an_image(_json_kind(body))
+    if SVG.match(head):
+        return _not_an_image("an SVG drawing, which is not supported")
+    if XML.match(head):
+        return _not_an_image("an XML document")
+    return _not_an_image("a PDF document") if head.startswith(b"%PDF-") else None
+
+
+def _not_an_image(what: str) -> ImageFailed:
+    return ImageFailed(Reason.NOT_AN_IMAGE, f"The URL leads to {what}, not to an image.")
+
+
+def _json_kind(body: bytes) -> str:
+    try:
+        value: object = json.loads(body.removeprefix(BYTE_ORDER_MARK)) if len(body) <= MAX_JSON_BYTES else None
+    except (ValueError, RecursionError):
+        return "text that begins like JSON"
+    if not isinstance(value, dict):
+        return "a JSON document"
+    document = cast("dict[str, object]", value)
+    context = json.dumps([document.get("@context"), document.get("protocol")])
+    kind = document.get("type", document.get("@type"))
+    if IIIF_IMAGE in context or kind in ("ImageService2", "ImageService3"):
+        return f"a IIIF info.json{_example(document)}"
+    if IIIF_PRESENTATION in context or (isinstance(kind, str) and kind in PRESENTATION_TYPES):
+        return "a IIIF manifest. Use the URLs of its images"
+    return "a JSON document"
+
+
+def _example(document: dict[str, object]) -> str:
+    """Return how to ask for the image that an info.json describes (IIIF Image API 2.1 and 3.0, 2.1)."""
+    identifier = document.get("id", document.get("@id"))
+    if not isinstance(identifier, str) or not re.match(r"https?://", identifier) or len(identifier) > LONGEST_ID:
+        identifier = "…"
+    return f". Use an image URL such as {identifier.rstrip('/')}/full/!1000,1000/0/default.jpg"
