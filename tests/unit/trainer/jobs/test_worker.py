@@ -72,8 +72,8 @@ async def test_a_finetune_that_returns_is_done() -> None:
     [
         (NoSpace("The disk is full."), "no_space", "The finetune failed. The disk is full."),
         (Unavailable("Qdrant is away.", code="qdrant_unavailable"), "qdrant_unavailable", "Start it again later."),
-        (ValueError("secret"), "internal", "The trainer's log has the details"),
-        (asyncio.CancelledError(), "internal", "The trainer's log has the details"),
+        (ValueError("secret"), "internal", "Ask the operator to check the trainer's log"),
+        (asyncio.CancelledError(), "internal", "Ask the operator to check the trainer's log"),
     ],
 )
 async def test_an_error_fails_the_job_with_its_code_and_advice(error: BaseException, code: str, words: str) -> None:
