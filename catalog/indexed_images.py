@@ -102,6 +102,10 @@ class IndexedImages:
         found = [(place, image) for place, first in enumerate(points) for image in (first, *equal.get(first, ()))]
         return [PointImage(place, images[image]) for place, image in found[:limit] if image in images]
 
+    async def first_of_points(self, index: Index, points: Sequence[int]) -> dict[int, Image]:
+        """Return the first image that each of the points stands for, by its id. points: as in `of_points`."""
+        return await self._images.by_id(index.collection_id, index.revision, points)
+
 
 def _image(row: asyncpg.Record) -> Image:
     return Image(row["id"], row["image_url"], row["repo_url"], row["first_revision"])

@@ -10,6 +10,7 @@ import asyncpg
 from catalog.index_history import archive
 from catalog.jobs import Job, LeaseLost, lease_lost
 from catalog.postgres.database import Database
+from catalog.vectors.false_matches import NOT_CALIBRATED, FalseMatches
 from catalog.vectors.names import generation_name
 
 # The index of an earlier attempt at the same job is dropped, but its failures are carried over.
@@ -37,7 +38,8 @@ ON CONFLICT (index_id, image_id) DO NOTHING
 
 LIVE = """
 SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim, i.score_quantiles,
-       i.quality -> 'false_match_scores' AS false_match_scores
+       i.quality -> 'false_match_scores' AS scores, i.quality -> 'false_match_prominences' AS prominences,
+       i.quality ->> 'shared_repo_url' AS shared_repo_url
 FROM collections c LEFT JOIN indexes i ON i.id = c.live_index
 WHERE c.id = $1 AND c.deleting_at IS NULL
 """
@@ -59,13 +61,15 @@ ORDER BY f.image_id LIMIT $3
 
 OF_COLLECTION = """
 SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim, i.score_quantiles,
-       i.quality -> 'false_match_scores' AS false_match_scores
+       i.quality -> 'false_match_scores' AS scores, i.quality -> 'false_match_prominences' AS prominences,
+       i.quality ->> 'shared_repo_url' AS shared_repo_url
 FROM indexes i WHERE i.collection_id = $1
 """
 
 DROPPABLE = """
 SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim, i.score_quantiles,
-       i.quality -> 'false_match_scores' AS false_match_scores
+       i.quality -> 'false_match_scores' AS scores, i.quality -> 'false_match_prominences' AS prominences,
+       i.quality ->> 'shared_repo_url' AS shared_repo_url
 FROM indexes i JOIN collections c ON c.id = i.collection_id JOIN jobs j ON j.id = i.job_id
 WHERE c.live_index IS DISTINCT FROM i.id AND CASE
     WHEN i.published_at IS NOT NULL THEN i.superseded_at < now() - make_interval(secs => $1)
@@ -106,32 +110,6 @@ class BaseStoresNeeded:
         return checksums is None or any(checksum.startswith(checksum_prefix) for checksum in checksums)
 
 
-# False match rates, ascending. The false match rate of a score is the share of queries without a match in the
-# collection whose best result scores at least as much. An index stores the score for each of these rates.
-FALSE_MATCH_RATES = (
-    *(1e-6, 1e-5, 1e-4, 3e-4, 0.001, 0.002, 0.003, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.04, 0.05, 0.06, 0.08),
-    *(0.1, 0.12, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 1.0),
-)
-
-
-def false_match_rate(score: float, scores: Sequence[float]) -> float | None:
-    """Return the share, 0 to 1, of queries without a match whose best result scores at least `score`; None if unknown.
-
-    scores: the scores of an index at FALSE_MATCH_RATES, descending; empty if unknown.
-    """
-    if len(scores) != len(FALSE_MATCH_RATES):
-        return None
-    if score >= scores[0]:
-        return 0.0
-    if score <= scores[-1]:
-        return 1.0
-    below = next(place for place, limit in enumerate(scores) if score >= limit)
-    high, low = scores[below - 1], scores[below]
-    share = (score - low) / (high - low) if high > low else 1.0
-    rate = FALSE_MATCH_RATES[below] + share * (FALSE_MATCH_RATES[below - 1] - FALSE_MATCH_RATES[below])
-    return round(rate, 6)
-
-
 @dataclass(frozen=True)
 class Index:
     """An index. backbone: the checksum of the backbone that its vectors come from.
@@ -147,7 +125,7 @@ class Index:
     backbone: str
     dim: int | None
     score_quantiles: Sequence[float] = ()
-    false_match_scores: Sequence[float] = ()
+    false_matches: FalseMatches = NOT_CALIBRATED
 
     def percentile(self, score: float) -> float | None:
         """Return the percentage of pairs of unrelated images that score lower; None if unknown."""
@@ -155,10 +133,6 @@ class Index:
             return None
         below = bisect_left(self.score_quantiles, score)
         return round(100 * below / len(self.score_quantiles), 1)
-
-    def false_match_rate(self, score: float) -> float | None:
-        """Return the share of queries without a match whose best result scores at least this much."""
-        return false_match_rate(score, self.false_match_scores)
 
 
 @dataclass(frozen=True)
@@ -342,5 +316,7 @@ def _index(row: asyncpg.Record) -> Index:
         backbone=row["backbone"],
         dim=row["dim"],
         score_quantiles=row["score_quantiles"] or (),
-        false_match_scores=tuple(loads(row["false_match_scores"] or "[]")),
+        false_matches=FalseMatches(
+            tuple(loads(row["scores"] or "[]")), tuple(loads(row["prominences"] or "[]")), row["shared_repo_url"]
+        ),
     )

@@ -101,6 +101,11 @@ class Generations:
             await self._client.get_collections()
 
 
+def at_least(hits: Sequence[Hit], threshold: float | None) -> list[Hit]:
+    """Return the hits that `query` returns for this threshold."""
+    return [hit for hit in hits if threshold is None or hit.score >= _just_below(threshold)]
+
+
 def _just_below(threshold: float) -> float:
     """Lower a threshold so that Qdrant keeps scores that equal it, or that rounding moved just below it."""
     return threshold - ROUNDING

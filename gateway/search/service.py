@@ -1,5 +1,6 @@
 """Search: which indexed images look like a given one."""
 
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import cast
@@ -12,7 +13,8 @@ from catalog.images import Image
 from catalog.indexed_images import IndexedImages
 from catalog.indexes import Index, Indexes
 from catalog.vectors.client import VectorsMissing
-from catalog.vectors.generations import Generations
+from catalog.vectors.false_matches import RUNNER_UPS
+from catalog.vectors.generations import Generations, Hit, at_least
 from catalog.vectors.projection import normalised
 from gateway.metrics import GatewayMetrics
 from gateway.search.adapter_cache import AdapterCache
@@ -21,6 +23,8 @@ from servicekit.errors import FailedPrecondition
 from servicekit.limits import ConcurrencyLimit
 
 Vector = npt.NDArray[np.float32]
+# The nearest images that are looked at for runner-ups, even if fewer results are wanted.
+SURROUNDINGS = 50
 
 
 @dataclass(frozen=True)
@@ -141,11 +145,25 @@ class SearchService:
     async def _nearest(self, index: Index, vector: Vector, request: SearchRequest) -> SearchAnswer:
         tuned = await self._apply_adapter(index, vector)
         with self._metrics.search_stage("query"):
-            hits = await self._vectors.query(index.qdrant_collection, tuned, request.limit, request.threshold)
+            near = await self._vectors.query(index.qdrant_collection, tuned, max(request.limit, SURROUNDINGS), None)
+        hits = at_least(near, request.threshold)[: request.limit]
         with self._metrics.search_stage("rows"):
             rows = await self._images.of_points(index, [hit.image_id for hit in hits], request.limit)
-        results = [_result(index, row.image, hits[row.place].score) for row in rows]
+            runner_ups = await self._runner_ups(index, near)
+        results = [_result(index, row.image, hits[row.place].score, runner_ups) for row in rows]
         return SearchAnswer(index.id, [result for result in results if _is_wanted(result, request)])
+
+    async def _runner_ups(self, index: Index, near: list[Hit]) -> list[float]:
+        """Return the scores of the query's runner-ups. near: its hits, also those that nobody asked for."""
+        near = near[:SURROUNDINGS]
+        if not index.false_matches.knows_prominences:
+            return []
+        images = await self._images.first_of_points(index, [hit.image_id for hit in near])
+        found = [(hit.score, images[hit.image_id]) for hit in near if hit.image_id in images]
+        scores = index.false_matches.runner_ups(found)
+        # Where one object fills the surroundings, the others score at most as much as the last of them.
+        missing = RUNNER_UPS - len(scores) if len(near) == SURROUNDINGS else 0
+        return [*scores, *[near[-1].score] * missing]
 
     async def _apply_adapter(self, index: Index, vector: Vector) -> Vector:
         base = vector[np.newaxis, :]
@@ -160,7 +178,7 @@ class SearchService:
 def _require_calibration(index: Index, request: SearchRequest) -> None:
     """Raise FailedPrecondition, not_calibrated, if a filter needs statistics that the index lacks."""
     lacking = {
-        "max_false_match_rate": request.max_false_match_rate is not None and not index.false_match_scores,
+        "max_false_match_rate": request.max_false_match_rate is not None and not index.false_matches,
         "min_percentile": request.min_percentile is not None and not index.score_quantiles,
     }
     for name, lacks in lacking.items():
@@ -172,8 +190,8 @@ def _require_calibration(index: Index, request: SearchRequest) -> None:
             raise FailedPrecondition(message, code="not_calibrated")
 
 
-def _result(index: Index, image: Image, score: float) -> SearchResult:
-    percentile, rate = index.percentile(score), index.false_match_rate(score)
+def _result(index: Index, image: Image, score: float, runner_ups: Sequence[float]) -> SearchResult:
+    percentile, rate = index.percentile(score), index.false_matches.rate(score, runner_ups)
     return SearchResult(image.id, image.image_url, image.repo_url, score, percentile, rate)
 
 

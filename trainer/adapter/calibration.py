@@ -7,26 +7,29 @@ collection (the false-positive identification rate of ISO/IEC 19795-1).
 
 import asyncio
 from concurrent.futures import Executor
-from statistics import NormalDist
+from math import log, tanh
 
 import numpy as np
 
 from catalog.images import Image
-from catalog.indexes import FALSE_MATCH_RATES, Index
+from catalog.indexes import Index
+from catalog.vectors.false_matches import FALSE_MATCH_RATES, FalseMatches, fisher, prominence
 from catalog.vectors.projection import Projection, normalised
 from trainer.adapter.object_number import object_number, object_of
 from trainer.adapter.pca import spanning_object
 from trainer.index.base_vectors import Matrix, StoredVectors
 from trainer.learning.dataset import Labels
 from trainer.learning.pictures import same_pictures
+from trainer.learning.strangers import NOTHING
 
 # Enough for half a million pairs, so that the top 0.1 % is measured well.
 SAMPLE = 1000
 QUANTILES = 1001
 # With fewer held-out images, the estimate of the best score is too uncertain.
 MIN_QUERIES = 20
-# Keeps the Fisher transform and the normal quantiles finite.
-LARGEST, SMALLEST = 0.999999, 1e-9
+# The share of the highest values that an exponential distribution is fitted to, and by how many standard errors its
+# mean is raised.
+TAIL, CAUTION = 0.3, 0.5
 
 
 class Calibration:
@@ -67,31 +70,39 @@ def _objects(images: list[Image]) -> Labels:
     return np.array([object_of(image, spanning) for image in images], dtype=np.int64)
 
 
-def false_match_scores(best: Matrix, gallery_size: int, images: int) -> list[float]:
-    """Return the scores at FALSE_MATCH_RATES, in descending order. Empty if there are too few queries.
+def false_matches(best: Matrix, gallery_size: int, images: int) -> FalseMatches:
+    """Return the scores and prominences at FALSE_MATCH_RATES. None of them if there are too few queries.
 
-    best: the best score [q] of each of some queries without a relevant image, in a gallery of `gallery_size` images.
-    The adapter must not have been trained on these queries. images: the size of the collection. If it is larger than
-    the gallery, the distribution function of the best score is raised to the power of the ratio.
-
-    A normal distribution is fitted to the Fisher transform of the upper half of the best scores, to extrapolate beyond
-    the measured ones. The lower half is used as measured. Mean and deviation are raised by one standard error.
+    best: the scores [q, 1 + RUNNER_UPS] of the best objects for queries without a match, in a gallery of `gallery_size`
+    images. The adapter must not have been trained on these queries, and NOTHING stands for objects that the gallery
+    lacks. images: the size of the collection. If it is larger than the gallery, the distribution function of the best
+    score is raised to the power of the ratio. The distance to the runner-ups does not depend on it (extreme values with
+    an exponential tail).
     """
     if len(best) < MIN_QUERIES:
-        return []
+        return FalseMatches()
     ratio = max(images / max(gallery_size, 1), 1.0)
-    fisher = np.sort(np.arctanh(np.clip(best.astype(np.float64), -LARGEST, LARGEST)))
-    shares = (np.arange(len(fisher)) + 0.5) / len(fisher)
-    upper = shares >= 0.5
-    normal = NormalDist()
-    deviation, mean = np.polyfit([normal.inv_cdf(share) for share in shares[upper]], fisher[upper], 1)
-    deviation *= 1 + 1 / (2 * len(best)) ** 0.5
-    mean += deviation / len(best) ** 0.5
-    scores: list[float] = []
+    scores = [tanh(limit) for limit in _limits([fisher(score) for score in best[:, 0].tolist()], ratio)]
+    compared = [(row[0], [score for score in row[1:] if score > NOTHING]) for row in best.tolist()]
+    prominences = [prominence(score, others) for score, others in compared if others]
+    return FalseMatches(scores, _limits(prominences, 1.0) if len(prominences) >= MIN_QUERIES else ())
+
+
+def _limits(measured: list[float], ratio: float) -> list[float]:
+    """Return the values that the shares FALSE_MATCH_RATES of the queries reach, falling.
+
+    The upper TAIL of what was measured is fitted by an exponential distribution, to extrapolate beyond it. Its mean is
+    raised by half a standard error. The rest is used as measured.
+    """
+    threshold = float(np.quantile(measured, 1 - TAIL))
+    excess = [value - threshold for value in measured if value > threshold]
+    scale = sum(excess) / max(len(excess), 1) * (1 + CAUTION / max(len(excess), 1) ** 0.5)
+    limits = []
     for rate in FALSE_MATCH_RATES:
-        # The share of queries whose best score in the gallery is lower.
-        share = min(max((1 - rate) ** (1 / ratio), SMALLEST), 1 - SMALLEST)
-        found = mean + deviation * normal.inv_cdf(share) if share >= 0.5 else float(np.quantile(fisher, share))
-        scores.append(float(np.tanh(found)))
-    falling: list[float] = np.minimum.accumulate(scores).tolist()
+        # The share of queries whose best score in the gallery is at least as high.
+        share = 1 - (1 - rate) ** (1 / ratio)
+        limits.append(
+            threshold + scale * log(TAIL / share) if share < TAIL else float(np.quantile(measured, 1 - share))
+        )
+    falling: list[float] = np.minimum.accumulate(limits).tolist()
     return falling

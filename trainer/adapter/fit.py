@@ -7,9 +7,10 @@ from contextlib import aclosing
 
 import numpy as np
 
+from catalog.vectors.false_matches import RUNNER_UPS
 from catalog.vectors.projection import Projection
 from servicekit.telemetry.logs import get_logger
-from trainer.adapter.calibration import false_match_scores
+from trainer.adapter.calibration import false_matches
 from trainer.adapter.pca import Fitted, Previous, PrincipalComponents, Report, Survey
 from trainer.adapter.process import TrainedHead, TrainingFailed, TrainingInput, train_in_child
 from trainer.adapter.reevaluation import Reevaluation
@@ -30,7 +31,7 @@ IMAGES_PER_STEP = 4
 MIN_STEPS, MAX_STEPS = 400, 1500
 # So many training processes may fail before the PCA is used instead.
 ATTEMPTS = 2
-NO_SCORES: Matrix = np.zeros(0, np.float32)
+NO_SCORES: Matrix = np.zeros((0, 1 + RUNNER_UPS), np.float32)
 LEARNED = ("learned", "learned_without_groups")
 
 
@@ -64,13 +65,18 @@ class LearnedAdapter:
             reason = f"There are fewer than {MIN_IMAGES} images."
             return Fitted(Projection(pca), {"adapter": "pca", "reason": reason, "images": count})
         data = await loop.run_in_executor(self._executor, sample.training_set)
-        given = TrainingInput(data, pca, _earlier(previous, sample.fresh), _steps(len(data)), self._threads)
+        given = TrainingInput(data, pca, _earlier(previous, sample.fresh), training_steps(len(data)), self._threads)
         trained = await train_or_fall_back(given, _in_rows(report, 2 * count))
         log.info("adapter_learned", adapter=trained.quality["adapter"], reason=trained.quality["reason"])
-        matches = false_match_scores(trained.unrelated, trained.gallery_size, count)
+        matches = false_matches(trained.strangers, trained.gallery_size, count)
+        calibrated = {
+            "false_match_scores": list(matches.scores),
+            "false_match_prominences": list(matches.prominences),
+            "shared_repo_url": sample.shared_repo_url,
+        }
         if previous is not None and trained.quality["adapter"] == "kept":
-            return previous.kept(trained.quality["parts"], matches)
-        quality = trained.quality | {"images": count, "sample": len(data), "false_match_scores": matches}
+            return previous.kept(trained.quality["parts"], calibrated if matches else {})
+        quality = trained.quality | {"images": count, "sample": len(data)} | calibrated
         return Fitted(Projection(trained.head), quality)
 
     async def _gather(
@@ -106,7 +112,7 @@ def _is_calibrated(previous: Previous) -> bool:
     One of an older version lacks them. They need images that the adapter has not learned from, so only another training
     can measure them.
     """
-    return bool(previous.fitted.quality.get("false_match_scores")) or previous.images < MIN_IMAGES
+    return bool(previous.fitted.quality.get("false_match_prominences")) or previous.images < MIN_IMAGES
 
 
 def _earlier(previous: Previous | None, fresh: Mask) -> EarlierHead | None:
@@ -131,5 +137,6 @@ def _in_rows(report: Report, rows: int) -> Callable[[float], None]:
     return share_done
 
 
-def _steps(images: int) -> int:
+def training_steps(images: int) -> int:
+    """Return how many steps to train on so many images."""
     return min(max(images // IMAGES_PER_STEP, MIN_STEPS), MAX_STEPS)

@@ -2,7 +2,7 @@
 
 import asyncio
 from array import array
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import aclosing
 from dataclasses import dataclass, field
@@ -46,16 +46,14 @@ class Previous:
     changed: float
     unseen: list[Image]
 
-    def kept(self, unseen: object, false_match_scores: list[float] | None = None) -> Fitted:
+    def kept(self, unseen: object, calibrated: Mapping[str, object] | None = None) -> Fitted:
         """Return the same adapter.
 
-        unseen: the gate's metrics on images that it was not trained on. false_match_scores: measured anew; None or none
-        of them: those from before are kept.
+        unseen: the gate's metrics on images that it was not trained on. calibrated: a calibration that replaces the one
+        from before.
         """
         found = {"kept": True, "changed": self.changed, "unseen": unseen}
-        if false_match_scores:
-            found["false_match_scores"] = false_match_scores
-        return Fitted(self.fitted.projection, self.fitted.quality | found)
+        return Fitted(self.fitted.projection, self.fitted.quality | found | dict(calibrated or {}))
 
 
 class Fit(Protocol):

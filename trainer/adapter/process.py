@@ -9,6 +9,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from catalog.vectors.false_matches import RUNNER_UPS
 from servicekit.process.child_process import ChildGone, ChildProcess
 from trainer.learning.dataset import EarlierHead, Matrix, TrainingSet
 
@@ -61,13 +62,13 @@ class TrainingInput:
 class TrainedHead:
     """A head [dim, d]. quality: the gate's metrics, as JSON stores them.
 
-    unrelated: the best score [q] of each of some held-out images without a relevant image, in a gallery of
-    `gallery_size` images.
+    strangers: the scores [q, 1 + RUNNER_UPS] of the best objects for held-out images of unknown objects, in a gallery
+    of `gallery_size` images.
     """
 
     head: Matrix
     quality: dict[str, object]
-    unrelated: Matrix
+    strangers: Matrix
     gallery_size: int
 
 
@@ -114,4 +115,5 @@ async def _receive(child: ChildProcess, given: TrainingInput, report: Callable[[
 def _parsed(header: dict[str, Any], numbers: Matrix, dim: int) -> TrainedHead:
     size = dim * int(header["columns"])
     head = numbers[:size].reshape(dim, -1)
-    return TrainedHead(head, header["quality"], numbers[size:], int(header["gallery_size"]))
+    strangers = numbers[size:].reshape(-1, 1 + RUNNER_UPS)
+    return TrainedHead(head, header["quality"], strangers, int(header["gallery_size"]))

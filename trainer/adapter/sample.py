@@ -28,6 +28,8 @@ class Sample:
         self._shown: list[int] = []
         self._fresh: list[bool] = []
         self.views: list[Matrix] = []
+        # The repository URL of most images, if there is one. It does not say what they show.
+        self.shared_repo_url: str | None = None
 
     def __len__(self) -> int:
         return len(self._groups)
@@ -39,6 +41,9 @@ class Sample:
 
     def rows(self, images: list[Image]) -> list[int]:
         """Return the positions of the images that belong to the sample, until it is full."""
+        if self._spanning is not None and self.shared_repo_url is None:
+            spanning = (image.repo_url for image in images if object_number(image.repo_url) == self._spanning)
+            self.shared_repo_url = next(spanning, None)
         room = MAX_SAMPLE - len(self)
         limit = self._share * 2**63
         wanted = [row for row, image in enumerate(images) if object_of(image, self._spanning) < limit]

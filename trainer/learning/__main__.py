@@ -30,7 +30,7 @@ def main(file: IO[bytes], parent: ParentLink) -> None:
 
     result = train_adapter(given.data, given.pca, given.earlier, Hyperparameters(steps=given.steps), report)
     header = {"quality": result.quality(), "columns": result.head.shape[1], "gallery_size": result.gallery_size}
-    body = result.head.astype("<f4").tobytes() + result.unrelated.astype("<f4").tobytes()
+    body = result.head.astype("<f4").tobytes() + result.strangers.astype("<f4").tobytes()
     parent.send(json.dumps(header).encode(), body)
 
 

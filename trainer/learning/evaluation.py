@@ -7,7 +7,7 @@ import numpy as np
 from catalog.vectors.projection import normalised
 from trainer.learning.dataset import Matrix, UnitVectors
 from trainer.learning.holdout import GROUPS_SEEN, GROUPS_UNSEEN, VIEWS, Holdout
-from trainer.learning.retrieval import EXCLUDED, Retrieval, rank
+from trainer.learning.retrieval import Retrieval, rank
 
 # By the name of the query set.
 Results = dict[str, Retrieval]
@@ -63,16 +63,6 @@ class Evaluation:
             }
             for name, result in spaces["adapter"].items()
         }
-
-
-def best_unrelated(holdout: Holdout, projection: Matrix) -> Matrix:
-    """Return the best score [q] of each held-out image among the images that are unrelated to it."""
-    gallery = _projected(holdout.gallery, projection)
-    scores = _projected(holdout.unrelated.vectors, projection) @ gallery.T
-    for row, excluded in zip(scores, holdout.unrelated.excluded, strict=True):
-        row[excluded] = EXCLUDED
-    best: Matrix = scores.max(axis=1, initial=EXCLUDED)
-    return best
 
 
 def _projected(vectors: UnitVectors, projection: Matrix | None) -> Matrix:

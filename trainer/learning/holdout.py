@@ -10,16 +10,18 @@ import numpy as np
 
 from trainer.learning.dataset import UNGROUPED, Labels, Mask, Matrix, TrainingSet, UnitVectors
 from trainer.learning.retrieval import EXCLUDED, NONE
+from trainer.learning.strangers import Strangers, strangers_of
 
 FOLDS = 3
 # From this size on, one fold has enough queries. It hides fewer groups, so that nearly all are trained on.
 LARGE = 4000
 HIDDEN_OF_LARGE = 5
+# One group in so many is left out of a fold's training, if there are at least MIN_GROUPS.
+ABSENT, ABSENT_OF_LARGE, MIN_GROUPS = 10, 20, 8
 MAX_QUERIES = 1000
 MAX_NEIGHBOURHOODS = 300
 MAX_GALLERY = 10_000
 GROUPS_SEEN, GROUPS_UNSEEN, VIEWS, NEIGHBOURHOOD = "groups_seen", "groups_unseen", "views", "neighbourhood"
-UNRELATED = "unrelated"
 # Below this share of images without a group, no group's labels are hidden for a test of unseen groups.
 MIN_UNGROUPED_SHARE = 0.1
 # The frozen space's nearest images to an image are its neighbourhood.
@@ -52,13 +54,13 @@ class Holdout:
     - "views": an augmented view of a held-out image, with or without a group; that image is relevant.
     - "neighbourhood": a held-out image without a group; its nearest images in the frozen space are relevant.
 
-    unrelated: held-out images that have no relevant image, because their own group and picture are excluded.
+    strangers: held-out images of objects that the training does not know.
     """
 
     training: TrainingSet
     gallery: UnitVectors
     query_sets: tuple[QuerySet, ...]
-    unrelated: QuerySet
+    strangers: Strangers
 
 
 def folds(data: TrainingSet, fresh: Mask, seed: int) -> Iterator[Holdout]:
@@ -74,10 +76,16 @@ def folds(data: TrainingSet, fresh: Mask, seed: int) -> Iterator[Holdout]:
     large = len(data) >= LARGE
     fold_numbers = np.arange(len(names)) % (HIDDEN_OF_LARGE if large else FOLDS)
     group_fold = dict(zip(random.permutation(names).tolist(), fold_numbers, strict=True))
+    # The images of some groups are not trained on at all. They are queries for something that is not in the collection.
+    of = (ABSENT_OF_LARGE if large else ABSENT) if len(names) >= MIN_GROUPS else 0
+    absent_fold = dict(
+        zip(random.permutation(names).tolist(), (np.arange(len(names)) % of).tolist() if of else (), strict=bool(of))
+    )
     hide_groups = bool((data.groups == UNGROUPED).mean() >= MIN_UNGROUPED_SHARE)
     for fold in range(1 if large else FOLDS):
         hidden = np.array([hide_groups and group_fold.get(int(group)) == fold for group in data.groups], dtype=bool)
-        yield _split(data, (image_fold == fold) & fresh, hidden, fold, random)
+        absent = np.array([absent_fold.get(int(group)) == fold for group in data.groups], dtype=bool)
+        yield _split(data, (image_fold == fold) & fresh, hidden & ~absent, absent, fold, random)
 
 
 def fresh_holdout(data: TrainingSet, fresh: Mask, seed: int) -> Holdout:
@@ -85,19 +93,25 @@ def fresh_holdout(data: TrainingSet, fresh: Mask, seed: int) -> Holdout:
 
     Whole groups may be new. Deterministic for a seed.
     """
-    none_hidden = np.zeros(len(data), dtype=bool)
-    return _split(data, fresh, none_hidden, 0, np.random.default_rng(seed))
+    none = np.zeros(len(data), dtype=bool)
+    return _split(data, fresh, none, none, 0, np.random.default_rng(seed))
 
 
-def _split(data: TrainingSet, candidates: Mask, hidden: Mask, fold: int, random: np.random.Generator) -> Holdout:
-    """Return one fold. candidates: bool [n], the images that may be queries. hidden: those whose labels are hidden."""
+def _split(
+    data: TrainingSet, candidates: Mask, hidden: Mask, absent: Mask, fold: int, random: np.random.Generator
+) -> Holdout:
+    """Return one fold.
+
+    candidates: bool [n], the images that may be queries. hidden: those whose labels are hidden. absent: those whose
+    group is not trained on.
+    """
     grouped = data.groups != UNGROUPED
     # One image of each picture.
     distinct = np.zeros(len(data), dtype=bool)
     distinct[np.unique(data.pictures, return_index=True)[1]] = True
     eligible = candidates & distinct
     seen, unseen = (
-        _at_most(MAX_QUERIES, np.flatnonzero(eligible & grouped & part), random) for part in (~hidden, hidden)
+        _at_most(MAX_QUERIES, np.flatnonzero(eligible & grouped & part), random) for part in (~hidden & ~absent, hidden)
     )
     viewed = np.flatnonzero(eligible[data.viewed]) if data.views.shape[1] else np.zeros(0, np.int64)
     viewed = _at_most(MAX_QUERIES, viewed, random)
@@ -114,11 +128,11 @@ def _split(data: TrainingSet, candidates: Mask, hidden: Mask, fold: int, random:
         labelling.neighbourhoods(unlabelled),
     )
     # The other images of a query's picture are held out with it.
-    held_out = np.isin(data.pictures, data.pictures[queries])
+    held_out = np.isin(data.pictures, np.union1d(data.pictures[queries], data.pictures[absent]))
     training = data.with_groups(np.where(hidden, UNGROUPED, data.groups)).without(held_out)
-    unrelated = labelling.unrelated(_at_most(MAX_QUERIES, np.unique(queries), random))
+    strangers = strangers_of(data, ~held_out, held_out & distinct, ~grouped | absent, random)
     filled = tuple(query_set for query_set in query_sets if len(query_set.vectors))
-    return Holdout(training, data.vectors[labelling.gallery], filled, unrelated)
+    return Holdout(training, data.vectors[labelling.gallery], filled, strangers)
 
 
 class _Labelling:
@@ -143,14 +157,6 @@ class _Labelling:
     def views(self, images: Labels, views: UnitVectors) -> QuerySet:
         """Return queries with one view [q, dim] of each image. The images of its picture are relevant."""
         return QuerySet(VIEWS, views, self._pictures_of(images), [NONE] * len(images))
-
-    def unrelated(self, images: Labels) -> QuerySet:
-        """Return queries without a relevant image: each excludes its own group and picture."""
-        excluded = [
-            np.flatnonzero(self._of_picture(image) | (self._of_group(image) & (self._groups != UNGROUPED)))
-            for image in images
-        ]
-        return QuerySet(UNRELATED, self._data.vectors[images], [NONE] * len(images), excluded)
 
     def neighbourhoods(self, images: Labels) -> QuerySet:
         """Return queries whose relevant images are the nearest in the frozen space."""

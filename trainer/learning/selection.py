@@ -8,10 +8,11 @@ from itertools import product
 
 import numpy as np
 
+from catalog.vectors.false_matches import RUNNER_UPS
 from trainer.learning.acceptance import Decision, decide_adoption
 from trainer.learning.dataset import Matrix
 from trainer.learning.directions import directions_of
-from trainer.learning.evaluation import Evaluation, best_unrelated
+from trainer.learning.evaluation import Evaluation
 from trainer.learning.head import Hyperparameters, checkpoints, train_head
 from trainer.learning.holdout import LARGE, Holdout
 
@@ -83,8 +84,8 @@ class ModelSelection:
             self._train(fold, best.parameters, next(progress))
         return _best(self._candidates(best.parameters)) if others else best
 
-    def unrelated(self, candidate: Candidate) -> tuple[Matrix, int]:
-        """Return the best scores of held-out images without a relevant image, and the size of the gallery.
+    def strangers(self, candidate: Candidate) -> tuple[Matrix, int]:
+        """Return the scores [q, 1 + RUNNER_UPS] of the best objects for each stranger, and the size of the gallery.
 
         They are measured in the candidate's space if it was adopted, otherwise in the one that the training started
         from.
@@ -92,10 +93,10 @@ class ModelSelection:
         trained = self._heads[candidate.parameters, candidate.step]
         mix = candidate.mix if candidate.decision.adopted else 0.0
         scores = [
-            best_unrelated(fold.holdout, interpolated(fold.start, head, mix))
+            fold.holdout.strangers.best_scores(interpolated(fold.start, head, mix), 1 + RUNNER_UPS)
             for fold, head in zip(self._splits, trained, strict=True)
         ]
-        return np.concatenate(scores), len(self._splits[0].holdout.gallery)
+        return np.concatenate(scores), len(self._splits[0].holdout.strangers.gallery)
 
     def _add_baselines(self, fold: Fold) -> None:
         self._evaluation.add(fold.holdout, "frozen", None)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from catalog.vectors.false_matches import RUNNER_UPS
 from catalog.vectors.projection import Matrix
 from trainer.learning.acceptance import Decision, decide_reuse
 from trainer.learning.chance import groups_are_meaningful
@@ -28,8 +29,8 @@ class TrainingResult:
 
     adapter: "learned"; "learned_without_groups" if the groups were not used; if no candidate was adopted "pca" or, for
     an earlier head, "kept". continued: whether the training started from an earlier head. steps: 0 if no candidate was
-    adopted. mix: the weight, 0 to 1, of the trained head. unrelated: the best score [q] of each of some held-out images
-    without a relevant image, in a gallery of `gallery_size` images.
+    adopted. mix: the weight, 0 to 1, of the trained head. strangers: the scores [q, 1 + RUNNER_UPS] of the best objects
+    for held-out images of unknown objects, in a gallery of `gallery_size` images.
     """
 
     adapter: str
@@ -39,7 +40,7 @@ class TrainingResult:
     steps: int
     mix: float
     parameters: Hyperparameters
-    unrelated: Matrix
+    strangers: Matrix
     gallery_size: int
 
     def quality(self) -> dict[str, object]:
@@ -65,7 +66,7 @@ def train_adapter(
     """
     if len(data) < MIN_IMAGES:
         decision = Decision(False, f"There are fewer than {MIN_IMAGES} images.", 0.0, {})
-        no_scores = np.zeros(0, np.float32)
+        no_scores = np.zeros((0, 1 + RUNNER_UPS), np.float32)
         return TrainingResult("pca", pca, decision, False, 0, 0.0, parameters, no_scores, 0)
     if not data.grouped or groups_are_meaningful(data, parameters.seed):
         return _choose_start(data, pca, earlier, parameters, progress)
@@ -124,10 +125,10 @@ def _train(
     run_progress = (_scaled(progress, number / runs, 1 / runs) for number in range(runs))
     selection = ModelSelection(data.grouped, [Fold.of(holdout, pca, kept) for holdout in splits])
     best = selection.best(grid, run_progress)
-    unrelated, gallery_size = selection.unrelated(best)
+    strangers, gallery_size = selection.strangers(best)
     name = "pca" if kept is None else "kept"
     result = TrainingResult(
-        name, start, best.decision, kept is not None, 0, 0.0, best.parameters, unrelated, gallery_size
+        name, start, best.decision, kept is not None, 0, 0.0, best.parameters, strangers, gallery_size
     )
     if not best.decision.adopted:
         return result

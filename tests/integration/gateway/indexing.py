@@ -50,8 +50,10 @@ class Indexer:
     embedder: QueryEmbedder
     backbone: str
 
-    async def index(self, collection_id: int, *, seed: int = 0, backbone: str | None = None) -> Index:
-        """Publish an index of the collection's newest content. seed: of its adapter."""
+    async def index(
+        self, collection_id: int, *, seed: int = 0, backbone: str | None = None, quality: str | None = None
+    ) -> Index:
+        """Publish an index of the collection's newest content. seed: of its adapter. quality: JSON."""
         jobs, indexes = Jobs(self.database), Indexes(self.database, "similis")
         wanted, _ = await jobs.enqueue(collection_id, backbone=None, force=True)
         assert wanted is not None
@@ -66,7 +68,7 @@ class Indexer:
         matrix = np.linalg.qr(random.normal(size=(base.shape[1], DIM)))[0].astype(np.float32)
         adapter = Projection(matrix)
         stored = await Adapters(self.database).add(collection_id, index.backbone, adapter.to_bytes(), None)
-        await indexes.set_adapter(index, stored, DIM, None, [number / 1000 for number in range(-1000, 1001, 2)])
+        await indexes.set_adapter(index, stored, DIM, quality, [number / 1000 for number in range(-1000, 1001, 2)])
         await self.generations.create(index.qdrant_collection, DIM)
         ids = [image.id for image in images]
         new, equal = DistinctVectors().add(ids, base)

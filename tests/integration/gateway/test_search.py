@@ -13,8 +13,11 @@ import pytest
 import pytest_asyncio
 from PIL import Image as Picture
 
-from catalog.indexes import Index
+from catalog.images import Images
+from catalog.indexes import Index, Indexes
 from catalog.jobs import Jobs
+from catalog.postgres.database import Database
+from catalog.vectors.false_matches import FALSE_MATCH_RATES
 from gateway.app import gateway
 from gateway.upstreams.embedder import QueryEmbedder
 from tests.integration.embedder_process import RunningEmbedder, running_embedder
@@ -25,6 +28,7 @@ from tests.integration.gateway.indexing import Indexer, content, image_url, pict
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 COUNT = 20
+RESULT_FIELDS = {"image_id", "image_url", "repo_url", "score", "percentile", "false_match_rate"}
 
 
 @pytest_asyncio.fixture(loop_scope="session", scope="module")
@@ -57,10 +61,11 @@ async def test_a_copy_of_an_indexed_image_is_found_first(serving: Api, collectio
     answer = await search(serving, collection, picture(7))
     assert answer.status == 200
     assert answer.headers["Content-Type"] == "application/json; charset=utf-8"
-    assert set(answer.json) == {"results"}
+    assert set(answer.json) == {"results", "index_id"}
     results = answer.json["results"]
     assert len(results) == 5
-    assert all(set(result) == {"image_url", "repo_url", "score", "percentile"} for result in results)
+    assert all(set(result) == RESULT_FIELDS for result in results)
+    assert {result["false_match_rate"] for result in results} == {None}
     assert all(result["percentile"] == pytest.approx(50 * (1 + result["score"]), abs=0.3) for result in results)
     assert (results[0]["image_url"], results[0]["repo_url"]) == (image_url(7), "https://repo.example.org/7")
     assert 0.99 <= results[0]["score"] <= 1.0
@@ -201,7 +206,7 @@ async def test_every_json_media_type_is_json(serving: Api, collection: int) -> N
         answer = await serving.call(
             "POST", f"/api/collection/{collection}/search", data=body, headers={"Content-Type": content_type}
         )
-        assert set(answer.json) == {"results"}
+        assert set(answer.json) == {"results", "index_id"}
 
 
 async def test_num_results_may_be_in_the_body_or_in_the_query(serving: Api, collection: int) -> None:
@@ -234,6 +239,83 @@ async def test_threshold_removes_results_below_it(serving: Api, collection: int)
     assert all(result["score"] >= 0.3 for result in found)
     assert (await search(serving, collection, picture(99), threshold=100)).json["results"] == []
     assert len((await search(serving, collection, picture(0), threshold=0)).json["results"]) == 5
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def calibrated(serving: Api, indexer: Indexer) -> tuple[int, Index]:
+    """Return a collection of the pictures 0 to 19, with false match rates, and its index."""
+    identifier = await serving.create("calibrated")
+    await serving.upload(identifier, content(range(COUNT)))
+    quality = {
+        "false_match_scores": [1 - rate for rate in FALSE_MATCH_RATES],
+        # A result that exceeds the runner-ups by this much is certain.
+        "false_match_prominences": [1.0 - rate for rate in FALSE_MATCH_RATES],
+    }
+    return identifier, await indexer.index(identifier, quality=json.dumps(quality))
+
+
+async def test_a_result_has_the_false_match_rate_of_its_score_and_prominence(
+    serving: Api, calibrated: tuple[int, Index], database: Database
+) -> None:
+    identifier, index = calibrated
+    answer = (await search(serving, identifier, picture(7), num_results=COUNT)).json
+    assert answer["index_id"] == index.id
+    results = answer["results"]
+    _, stored = await Indexes(database, "similis").live(identifier)
+    assert stored is not None
+    runner_ups = [result["score"] for result in results[1:4]]
+    expected = [stored.false_matches.rate(result["score"], runner_ups) for result in results]
+    assert [result["false_match_rate"] for result in results] == expected
+    assert expected[0] == 0.0
+    assert expected[-1] is not None
+    assert expected[-1] > 0.1
+    images = await Images(database).by_id(identifier, index.revision, [result["image_id"] for result in results])
+    assert {images[result["image_id"]].image_url for result in results} == {image_url(seed) for seed in range(COUNT)}
+    # It does not depend on how many results are wanted.
+    assert (await search(serving, identifier, picture(7), num_results=1)).json["results"] == results[:1]
+    assert (await search(serving, identifier, picture(7), threshold=100 * results[1]["score"])).json["results"] == (
+        results[:2]
+    )
+
+
+async def test_results_are_limited_by_false_match_rate_and_percentile(
+    serving: Api, calibrated: tuple[int, Index]
+) -> None:
+    identifier, _ = calibrated
+    everything = (await search(serving, identifier, picture(7), num_results=COUNT)).json["results"]
+    middle = everything[9]
+    for name, wanted in (
+        ("max_false_match_rate", [each for each in everything if each["false_match_rate"] <= 0.05]),
+        ("min_percentile", [each for each in everything if each["percentile"] >= middle["percentile"]]),
+    ):
+        limit = 0.05 if name == "max_false_match_rate" else middle["percentile"]
+        assert 0 < len(wanted) < COUNT
+        for query, fields in (("", {name: limit}), (f"?{name}={limit}", {}), (f"?{name}=0", {name: limit})):
+            found = await search(serving, identifier, picture(7), query, num_results=COUNT, **fields)
+            assert found.json["results"] == wanted
+    found = await search(serving, identifier, picture(7), max_false_match_rate=0)
+    assert [result["image_url"] for result in found.json["results"]] == [image_url(7)]
+    assert (await search(serving, identifier, picture(7), num_results=COUNT, max_false_match_rate=1)).json[
+        "results"
+    ] == everything
+
+
+async def test_a_limit_that_the_index_cannot_apply_is_refused(serving: Api, collection: int) -> None:
+    answer = await search(serving, collection, picture(7), max_false_match_rate=0.05)
+    answer.refused(400, "not_calibrated")
+    assert "max_false_match_rate" in answer.json["detail"]
+    assert "force=true" in answer.json["detail"]
+    assert (await search(serving, collection, picture(7), min_percentile=0)).status == 200
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.1, "0.5", True, [], {}, 1e400])
+async def test_a_bad_max_false_match_rate_is_refused(serving: Api, collection: int, value: object) -> None:
+    (await raw_json(serving, collection, "max_false_match_rate", value)).refused(400, "invalid_max_false_match_rate")
+
+
+@pytest.mark.parametrize("value", [-0.1, 100.1, "5", True, [], {}, 1e400])
+async def test_a_bad_min_percentile_is_refused(serving: Api, collection: int, value: object) -> None:
+    (await raw_json(serving, collection, "min_percentile", value)).refused(400, "invalid_min_percentile")
 
 
 @pytest.mark.parametrize("value", [0, -1, 1001, 1.5, "5", True, [], {}, 10**400, 1e400])

@@ -30,7 +30,7 @@ async def finetuned(trainers: Trainers, workplace: Workplace, collection: int, *
 async def serve_instead(workplace: Workplace, collection: int, matrix: Matrix) -> None:
     """Replace the live adapter's matrix by one that counts as learned from the same images."""
     adapter, quality = await live(workplace, collection)
-    learned = quality | {"adapter": "learned", "false_match_scores": [0.5] * int(quality["images"])}
+    learned = quality | {"adapter": "learned", "false_match_prominences": [0.5]}
     await workplace.rows(
         "UPDATE adapters SET weights = $2, quality = $3 WHERE id = $1 RETURNING id",
         *(adapter.id, Projection(matrix).to_bytes(), json.dumps(learned)),

@@ -1,49 +1,70 @@
 """Calibration: what a score means, from the best scores of images that have nothing to find."""
 
-from itertools import pairwise
-
 import numpy as np
 import pytest
 
-from catalog.indexes import FALSE_MATCH_RATES, false_match_rate
-from trainer.adapter.calibration import MIN_QUERIES, QUANTILES, false_match_scores, unrelated_quantiles
+from catalog.vectors.false_matches import FALSE_MATCH_RATES, RUNNER_UPS, FalseMatches
+from catalog.vectors.projection import Matrix
+from trainer.adapter.calibration import MIN_QUERIES, QUANTILES, false_matches, unrelated_quantiles
+from trainer.learning.strangers import NOTHING
 
 
-def best_scores(queries: int, gallery: int, seed: int) -> "np.ndarray[tuple[int], np.dtype[np.float32]]":
-    """Return the best of `gallery` random scores for each query."""
+def best_scores(queries: int, gallery: int, seed: int) -> Matrix:
+    """Return the best of `gallery` random scores for each query. Some queries score high everywhere."""
     random = np.random.default_rng(seed)
-    best: np.ndarray[tuple[int], np.dtype[np.float32]]
-    best = np.tanh(random.normal(0.5, 0.15, size=(queries, gallery)).max(axis=1)).astype(np.float32)
+    found = 0.15 * random.normal(size=(queries, gallery)) + random.choice([0.3, 0.8], size=(queries, 1))
+    best: Matrix = np.tanh(-np.sort(-found, axis=1)[:, : 1 + RUNNER_UPS]).astype(np.float32)
     return best
+
+
+def rates(matches: FalseMatches, found: Matrix) -> Matrix:
+    return np.array([matches.rate(row[0], row[1:]) for row in found.tolist()], dtype=np.float32)
 
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize(("rate", "at_most"), [(0.01, 0.02), (0.05, 0.08), (0.1, 0.15)])
-def test_few_queries_without_a_match_reach_a_score_with_a_low_rate(seed: int, rate: float, at_most: float) -> None:
-    scores = false_match_scores(best_scores(300, 200, seed), 200, 200)
-    found = [false_match_rate(float(score), scores) for score in best_scores(3000, 200, 100 + seed)]
-    share = np.mean([each is not None and each < rate for each in found])
-    assert rate / 5 < share <= at_most
+@pytest.mark.parametrize("by_score", [False, True])
+def test_few_queries_without_a_match_have_a_low_rate(seed: int, rate: float, at_most: float, by_score: bool) -> None:
+    matches = false_matches(best_scores(300, 200, seed), 200, 200)
+    if by_score:
+        matches = FalseMatches(matches.scores)
+    assert rate / 5 < (rates(matches, best_scores(3000, 200, 100 + seed)) < rate).mean() <= at_most
 
 
-def test_the_rate_rises_in_a_collection_larger_than_the_measured_one() -> None:
-    measured = false_match_scores(best_scores(500, 100, 0), 100, 1000)
-    found = [false_match_rate(float(score), measured) for score in best_scores(1000, 1000, 1)]
-    assert 0.01 < np.mean([each is not None and each < 0.05 for each in found]) < 0.1
+@pytest.mark.parametrize("by_score", [False, True])
+def test_the_rate_holds_in_a_collection_larger_than_the_measured_one(by_score: bool) -> None:
+    measured = false_matches(best_scores(500, 100, 0), 100, 1000)
+    if by_score:
+        measured = FalseMatches(measured.scores)
+    assert 0.01 < (rates(measured, best_scores(1000, 1000, 1)) < 0.05).mean() <= 0.08
 
 
-def test_rates_fall_as_scores_rise() -> None:
-    scores = false_match_scores(best_scores(300, 200, 0), 200, 200)
-    assert len(scores) == len(FALSE_MATCH_RATES)
-    rates = [false_match_rate(score, scores) for score in np.linspace(-1, 1, 500)]
-    assert rates[0] == 1.0
-    assert rates[-1] == 0.0
-    assert all(first >= second for first, second in pairwise(rates) if first and second)
+def test_what_stands_out_is_found_among_queries_that_score_high_everywhere() -> None:
+    matches = false_matches(best_scores(300, 200, 0), 200, 200)
+    found = best_scores(300, 200, 1)
+    # Each query also has a match, which scores clearly more than everything else.
+    found = np.hstack([np.tanh(np.arctanh(found[:, :1]) + 0.4), found[:, :-1]]).astype(np.float32)
+    assert (rates(matches, found) < 0.05).mean() > 0.95
+    assert (rates(FalseMatches(matches.scores), found) < 0.05).mean() < 0.6
+
+
+def test_limits_fall_as_rates_rise() -> None:
+    matches = false_matches(best_scores(300, 200, 0), 200, 200)
+    for limits in (matches.scores, matches.prominences):
+        assert len(limits) == len(FALSE_MATCH_RATES)
+        assert list(limits) == sorted(limits, reverse=True)
 
 
 def test_too_few_queries_calibrate_nothing() -> None:
-    assert false_match_scores(best_scores(MIN_QUERIES - 1, 50, 0), 50, 50) == []
-    assert false_match_rate(0.9, []) is None
+    assert not false_matches(best_scores(MIN_QUERIES - 1, 50, 0), 50, 50)
+
+
+def test_a_collection_of_one_object_is_calibrated_by_the_score_only() -> None:
+    best = best_scores(100, 50, 0)
+    best[:, 1:] = NOTHING
+    matches = false_matches(best, 50, 50)
+    assert matches
+    assert not matches.knows_prominences
 
 
 def test_images_of_an_object_and_of_a_picture_are_related() -> None:

@@ -4,6 +4,7 @@ import pytest
 from trainer.learning.dataset import TrainingSet
 from trainer.learning.evaluation import Evaluation
 from trainer.learning.holdout import Holdout, QuerySet
+from trainer.learning.strangers import Strangers
 
 
 @pytest.mark.parametrize(("grouped", "gain"), [(0.75, 0.375), (0.25, 0.125)])
@@ -17,7 +18,7 @@ def test_query_sets_are_weighted_by_the_share_of_images_of_their_kind(grouped: f
     )
     images = np.eye(2, dtype=np.float32)
     data = TrainingSet(images, np.arange(2), images[:0, None], none, np.arange(2))
-    holdout = Holdout(data, images, (seen, unseen), QuerySet("unrelated", images[:0], [], []))
+    holdout = Holdout(data, images, (seen, unseen), Strangers(images[:0], none, images, none))
     evaluation = Evaluation(grouped)
     evaluation.add(holdout, "frozen", None)
     # The second dimension counts for more, which improves the first query.
