@@ -9,6 +9,7 @@ import pytest
 from catalog.postgres import notifications
 from catalog.postgres.database import Database
 from catalog.postgres.notifications import JobListener, notify
+from servicekit.errors import ServiceError
 from tests.eventually import eventually
 from tests.integration.databases import administer, new_database
 from tests.integration.workplace import Workplace
@@ -16,19 +17,6 @@ from tests.integration.workplace import Workplace
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 URLS = ["https://example.org/1.jpg"]
-
-
-class ErrorCount:
-    """A log that counts errors."""
-
-    def __init__(self) -> None:
-        self.errors = 0
-
-    def error(self, *_: object, **__: object) -> None:
-        self.errors += 1
-
-    def warning(self, *_: object, **__: object) -> None:
-        """Ignore warnings."""
 
 
 @asynccontextmanager
@@ -68,14 +56,24 @@ async def test_a_listener_survives_a_server_that_refuses_connections_for_a_while
 ) -> None:
     monkeypatch.setattr(notifications, "CHECK_SECONDS", 0.05)
     monkeypatch.setattr(notifications, "RETRY_SECONDS", 0.05)
-    log = ErrorCount()
-    monkeypatch.setattr(notifications, "log", log)
+    listen = JobListener._listen
+    failures: list[str] = []
+
+    async def observed(listener: JobListener) -> None:
+        try:
+            await listen(listener)
+        except ServiceError as error:
+            failures.append(error.code)
+            raise
+
+    monkeypatch.setattr(JobListener, "_listen", observed)
     async with new_database(postgres_url) as url, Database.open(url) as database, listening(database) as heard:
         name = urlsplit(url).path.lstrip("/")
         await administer(url, f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS false')
         terminate = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"  # noqa: S608
         await administer(url, terminate)
-        await eventually(lambda: log.errors > 0)
+        # The first is the end of the connection, the others are refusals.
+        await eventually(lambda: len(failures) > 1)
         await administer(url, f'ALTER DATABASE "{name}" ALLOW_CONNECTIONS true')
         await eventually(lambda: len(heard) == 1)
         async with database.connection() as connection:
