@@ -1,5 +1,6 @@
 """The chunks of a PNG file (ISO/IEC 15948): what it says about its samples, and a copy without what is damaged."""
 
+import math
 import struct
 import zlib
 from collections.abc import Iterator
@@ -10,8 +11,11 @@ HEADER, DATA, END = b"IHDR", b"IDAT", b"IEND"
 # The chunks that change what an image looks like. Others, such as texts and animations, are left out of a copy.
 NEEDED = frozenset({HEADER, b"PLTE", DATA, END})
 WANTED = frozenset({b"tRNS", b"iCCP", b"eXIf", b"gAMA", b"cHRM", b"sRGB"})
-# The lengths of these chunks that a reader can rely on. tRNS has one entry for a palette, and two bytes for grey.
-SHORTEST = {b"tRNS": 1, b"iCCP": 3, b"eXIf": 8, b"gAMA": 4, b"cHRM": 32, b"sRGB": 1}
+# The lengths that these chunks have at least.
+SHORTEST = {b"iCCP": 3, b"eXIf": 8, b"gAMA": 4, b"cHRM": 32, b"sRGB": 1}
+# That of tRNS, by the colour type in the header: grey, RGB, palette. Others have none.
+COLOUR_TYPE = 9
+SHORTEST_TRANSPARENCY = {0: 2, 2: 6, 3: 1}
 # The most bytes of a text or a profile, decompressed. Larger ones are left out.
 MAX_METADATA_BYTES = 16 << 20
 
@@ -76,13 +80,21 @@ def without_damaged_metadata(data: bytes) -> bytes | None:
     """
     if not is_png(data):
         return None
-    kept = [chunk for chunk in chunks(data) if chunk.kind in NEEDED or _is_usable(chunk)]
+    shortest = {**SHORTEST, b"tRNS": _shortest_transparency(data)}
+    kept = [chunk for chunk in chunks(data) if chunk.kind in NEEDED or _is_usable(chunk, shortest)]
     copy = SIGNATURE + b"".join(data[chunk.start : chunk.end] for chunk in kept)
     return copy if len(copy) < len(data) else None
 
 
-def _is_usable(chunk: Chunk) -> bool:
-    if chunk.kind not in WANTED or not chunk.is_valid or len(chunk.body) < SHORTEST[chunk.kind]:
+def _shortest_transparency(data: bytes) -> float:
+    header = next(chunks(data), None)
+    if header is None or header.kind != HEADER or len(header.body) <= COLOUR_TYPE:
+        return math.inf
+    return SHORTEST_TRANSPARENCY.get(header.body[COLOUR_TYPE], math.inf)
+
+
+def _is_usable(chunk: Chunk, shortest: dict[bytes, float]) -> bool:
+    if chunk.kind not in WANTED or not chunk.is_valid or len(chunk.body) < shortest[chunk.kind]:
         return False
     return chunk.kind != b"iCCP" or _has_readable_profile(bytes(chunk.body))
 

@@ -113,6 +113,18 @@ async def test_a_bad_image_fails_alone(embedder: RunningEmbedder, channel: grpc.
         assert similarity(found[number].embedding.vector, single.vector) > 0.9999
 
 
+async def test_a_jpeg_without_its_end_has_a_vector_and_a_warning(
+    embedder: RunningEmbedder, channel: grpc.aio.Channel
+) -> None:
+    whole = photographs(1)[0]
+    stub = embedder.stub(channel)
+    single = await stub.Embed(pb.EmbedRequest(image=whole[:-2]))
+    streamed = {response.item_id: response async for response in stub.EmbedStream(requests([whole[:-2], whole]))}
+    assert list(single.warnings) == list(streamed[0].embedding.warnings) == ["truncated"]
+    assert list(streamed[1].embedding.warnings) == []
+    assert similarity(single.vector, streamed[1].embedding.vector) > 0.9999
+
+
 async def test_odd_metadata_harms_neither_the_image_nor_the_worker(
     embedder: RunningEmbedder, channel: grpc.aio.Channel
 ) -> None:

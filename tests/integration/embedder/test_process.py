@@ -16,6 +16,7 @@ import numpy as np
 import psutil
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from PIL import Image
 from similis.embedder.v1 import embedder_pb2 as pb
 
 from embedder.canary import cosine
@@ -267,9 +268,12 @@ async def test_the_staged_pipeline_returns_the_same_vectors() -> None:
     """The staged pipeline is for GPUs. Its shared memory, batches and retries work the same on a CPU."""
     images = [encoded(photograph(name).resize((300, 280)), "JPEG") for name in NAMES] * 10
     images[5] = images[5][:200]
+    images[6] = images[6][:-2]
     fused = await embed_while_a_worker_dies(images, pipeline="fused")
     staged = await embed_while_a_worker_dies(images, pipeline="staged")
     assert fused[5].error.code == staged[5].error.code == "decode_error"
+    warned = [[number for number, one in found.items() if one.embedding.warnings] for found in (fused, staged)]
+    assert warned == [[6], [6]]
     for number in set(range(len(images))) - {5}:
         one, other = fused[number].embedding, staged[number].embedding
         assert len(other.views) == len(one.views) == 2
@@ -293,6 +297,26 @@ async def embed_while_a_worker_dies(images: list[bytes], *, pipeline: str) -> di
         assert len(found) == len(images)
         await embed(running.stub(channel))
         return found
+
+
+async def test_an_image_of_more_than_20_mib_is_embedded_if_the_limit_is_raised() -> None:
+    image = Image.linear_gradient("L").convert("RGB").resize((3200, 3300))
+    data = encoded(image, "BMP")
+    assert len(data) > 30 << 20
+    async with (
+        running_embedder(workers="1", interactive_workers="0", max_image_bytes=str(40 << 20)) as running,
+        open_channel(running.target) as channel,
+    ):
+        assert running.description.max_image_bytes == 40 << 20
+        single = await running.stub(channel).Embed(pb.EmbedRequest(image=data))
+        assert len(single.vector) == 4 * 1280
+
+        async def requests() -> AsyncIterator[pb.EmbedStreamRequest]:
+            for number in range(2):
+                yield pb.EmbedStreamRequest(item_id=number, image=data)
+
+        streamed = [response async for response in running.stub(channel).EmbedStream(requests())]
+    assert [response.WhichOneof("outcome") for response in streamed] == ["embedding", "embedding"]
 
 
 async def test_a_transformers_checkpoint_is_served(tmp_path: Path) -> None:

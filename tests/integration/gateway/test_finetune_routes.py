@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from catalog.image_versions import ImageVersion, ImageVersions
 from catalog.images import Images
 from catalog.indexes import ImageFailure, Indexes
 from catalog.jobs import Jobs, PacingHost, PhaseCounts
@@ -71,6 +72,7 @@ async def test_a_collection_without_a_finetune_has_no_failures(api: Api) -> None
     assert (await api.get(f"/api/collection/{identifier}/failures")).json == {
         "failures": [],
         "number_of_failures": 0,
+        "image_warnings": [],
         "next": None,
     }
     (await api.get("/api/collection/999999/failures")).refused(400, "collection_not_found")
@@ -96,7 +98,8 @@ async def test_failures_are_returned_as_json_and_as_csv(api: Api, database: Data
         "detail": "the host answered 404",
     }
     path = f"/api/collection/{identifier}/failures"
-    assert (await api.get(path)).json == {"failures": [failure], "number_of_failures": 1, "next": None}
+    expected = {"failures": [failure], "number_of_failures": 1, "image_warnings": [], "next": None}
+    assert (await api.get(path)).json == expected
     answer = await api.get(path, headers={"Accept": "text/csv"})
     assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
     assert list(csv.DictReader(io.StringIO(answer.body.decode()))) == [failure]
@@ -105,7 +108,7 @@ async def test_failures_are_returned_as_json_and_as_csv(api: Api, database: Data
 
 async def test_failures_are_paged_as_json_and_complete_as_csv(api: Api, database: Database) -> None:
     identifier = await api.create()
-    rows = [f"http://a.example/{number}.jpg,http://r.example/{number}" for number in range(5)]
+    rows = [f"http://a.example/{number}.jpg,http://r.example/{number}" for number in range(7)]
     await api.upload(identifier, "\n".join(rows).encode())
     await api.post(f"/api/collection/{identifier}/finetune")
     jobs, indexes = Jobs(database), Indexes(database, "similis")
@@ -114,15 +117,24 @@ async def test_failures_are_paged_as_json_and_complete_as_csv(api: Api, database
     assert job is not None
     index = await indexes.begin(job, "b" * 64)
     images = await Images(database).page(identifier, job.revision, after=0, limit=9)
-    await indexes.add_failures(index, [ImageFailure(image.id, "timeout", "") for image in images])
+    *failed, warned, good = images
+    await indexes.add_failures(index, [ImageFailure(image.id, "timeout", "") for image in failed])
+    cut = ImageVersion(warning="truncated")
+    versions = {warned.id: cut, good.id: ImageVersion(), failed[0].id: cut}
+    await ImageVersions(database).save(identifier, "b" * 64, versions, refreshed_by=None)
     path = f"/api/collection/{identifier}/failures"
     found: list[str] = []
+    warnings: list[dict[str, str]] = []
     page = {"next": 0}
     while page["next"] is not None:
         page = (await api.get(f"{path}?limit=2&after={page['next']}")).json
         assert page["number_of_failures"] == 5
         found += [failure["image_url"] for failure in page["failures"]]
-    assert found == [row.split(",")[0] for row in rows]
+        warnings += page["image_warnings"]
+        assert len(page["failures"]) + len(page["image_warnings"]) <= 2
+    assert found == [row.split(",")[0] for row in rows[:5]]
+    # The one that failed later is no warning any more.
+    assert [(row["image_url"], row["reason"]) for row in warnings] == [("http://a.example/5.jpg", "truncated")]
     answer = await api.get(path, headers={"Accept": "text/csv"})
     assert len(list(csv.DictReader(io.StringIO(answer.body.decode())))) == 5
     await jobs.mark_cancelled(job)

@@ -1,10 +1,12 @@
 """A refresh asks hosts about all images, and downloads and embeds those that changed."""
 
 import asyncio
+import hashlib
 
 import pytest
 from aiohttp import web
 
+from catalog.image_versions import ImageVersions
 from catalog.jobs import Job, JobState
 from tests.eventually import eventually
 from tests.integration.trainer.conftest import Trainers
@@ -40,6 +42,32 @@ async def refreshed(trainers: Trainers, workplace: Workplace, collection: int, *
     assert job is not None
     async with trainers.running():
         return await trainers.ended(job)
+
+
+async def warnings(workplace: Workplace, collection: int) -> dict[str, str]:
+    """Return what was wrong with images of the live index, by URL."""
+    _, index = await workplace.indexes.live(collection)
+    assert index is not None
+    found = await ImageVersions(workplace.database).warned(index.id, after=0, limit=10)
+    return {row.image_url: row.warning for row in found}
+
+
+async def test_a_truncated_image_is_indexed_with_a_warning_until_its_host_sends_it_whole(
+    trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
+) -> None:
+    embedder.warnings[hashlib.sha256(picture(1)).hexdigest()] = ["truncated"]
+    host.answers |= {"cut": versioned(1, etag='"cut"'), "good": versioned(2, etag='"good"')}
+    cut, good = host.url("cut"), host.url("good")
+    collection = await workplace.collection([cut, good])
+    assert (await trainers.finetuned(collection)).state is JobState.DONE
+    assert await warnings(workplace, collection) == {cut: "truncated"}
+    assert await reasons(workplace, collection) == {}
+    # Unchanged: the host has nothing newer.
+    assert (await refreshed(trainers, workplace, collection)).state is JobState.DONE
+    assert await warnings(workplace, collection) == {cut: "truncated"}
+    host.answers["cut"] = versioned(3, etag='"whole"')
+    assert (await refreshed(trainers, workplace, collection)).state is JobState.DONE
+    assert await warnings(workplace, collection) == {}
 
 
 async def test_unchanged_images_are_neither_sent_nor_embedded_again(

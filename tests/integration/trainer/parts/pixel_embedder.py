@@ -33,6 +33,10 @@ class PixelEmbedder(embedder_pb2_grpc.EmbedderServiceServicer):
         # Vectors to return instead of pixels, by the image's digest.
         self.vectors: dict[str, npt.NDArray[np.float32]] = {}
         self.streams = 0
+        # Warnings to return with an image, by its digest.
+        self.warnings: dict[str, list[str]] = {}
+        # 0: not told, as by an embedder of an older release.
+        self.max_image_bytes = 0
         # Seconds per image.
         self.delay = 0.0
         # Break the stream after this many more images; None: never.
@@ -44,7 +48,12 @@ class PixelEmbedder(embedder_pb2_grpc.EmbedderServiceServicer):
         context: Context,  # noqa: ARG002
     ) -> embedder_pb2.DescribeResponse:
         return embedder_pb2.DescribeResponse(
-            backbone="pixels", checksum=self.checksum, dimension=DIMENSION, device="cpu", engine="pillow"
+            backbone="pixels",
+            checksum=self.checksum,
+            dimension=DIMENSION,
+            device="cpu",
+            engine="pillow",
+            max_image_bytes=self.max_image_bytes,
         )
 
     async def Embed(self, request: embedder_pb2.EmbedRequest, context: Context) -> embedder_pb2.EmbedResponse:  # noqa: N802, ARG002
@@ -83,7 +92,9 @@ class PixelEmbedder(embedder_pb2_grpc.EmbedderServiceServicer):
         return embedder_pb2.EmbedStreamResponse(
             item_id=request.item_id,
             embedding=embedder_pb2.Embedding(
-                vector=vector, views=[np.asarray(view, dtype="<f4").ravel().tobytes() for view in views]
+                vector=vector,
+                views=[np.asarray(view, dtype="<f4").ravel().tobytes() for view in views],
+                warnings=self.warnings.get(digest, []),
             ),
         )
 

@@ -13,9 +13,12 @@ NAMES = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg", "motorcycle
 
 @cache
 def photograph(name: str = "astronaut.png") -> Image.Image:
-    """Return a photograph in RGB. Callers share it, so do not change it."""
+    """Return a photograph in RGB, without its metadata. Callers share it, so do not change it."""
     with Image.open(Path(skimage.__file__).parent / "data" / name) as image:
-        return image.convert("RGB")
+        plain = image.convert("RGB")
+    # One is in Adobe RGB. Pillow would write its profile into some formats and not into others.
+    plain.info.clear()
+    return plain
 
 
 def encoded(image: Image.Image, image_format: str, **options: Any) -> bytes:

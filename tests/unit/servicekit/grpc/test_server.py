@@ -17,7 +17,7 @@ from similis.embedder.v1 import embedder_pb2_grpc
 from servicekit import errors
 from servicekit.grpc.channel import call_metadata, open_channel
 from servicekit.grpc.interceptor import Context, ServiceInterceptor
-from servicekit.grpc.server import RunningServer, ServerPlan, grpc_server
+from servicekit.grpc.server import MAX_MESSAGE_BYTES, RunningServer, ServerPlan, grpc_server
 from servicekit.grpc.status import STATUS_OF, from_rpc_error
 from servicekit.request_context import remaining, request_id, request_scope
 from servicekit.telemetry.metrics import RpcServerMetrics
@@ -67,11 +67,13 @@ class Example(embedder_pb2_grpc.EmbedderServiceServicer):
 
 
 @asynccontextmanager
-async def serving(example: Example) -> AsyncIterator[tuple[RunningServer, grpc.aio.Channel, CollectorRegistry]]:
+async def serving(
+    example: Example, max_message_bytes: int = MAX_MESSAGE_BYTES
+) -> AsyncIterator[tuple[RunningServer, grpc.aio.Channel, CollectorRegistry]]:
     registry = CollectorRegistry()
     async with (
         grpc_server(
-            ServerPlan("127.0.0.1:0", grace_seconds=5),
+            ServerPlan("127.0.0.1:0", grace_seconds=5, max_message_bytes=max_message_bytes),
             services=[SERVICE],
             register=lambda server: embedder_pb2_grpc.add_EmbedderServiceServicer_to_server(example, server),
             metrics=RpcServerMetrics(registry),
@@ -100,6 +102,20 @@ async def test_a_service_error_keeps_its_class_code_and_delay(kind: type[errors.
     assert type(error) is kind
     assert error.code == "example_code"
     assert error.retry_after == (None if kind is errors.DeadlineExceeded else 3.0)
+
+
+async def test_a_server_receives_messages_up_to_its_limit_and_refuses_larger_ones_clearly() -> None:
+    async def images() -> AsyncIterator[pb.EmbedStreamRequest]:
+        yield pb.EmbedStreamRequest(item_id=1, image=bytes(MAX_MESSAGE_BYTES + 1))
+
+    async with serving(Example(), 2 * MAX_MESSAGE_BYTES) as (_, channel, _registry):
+        stream = embedder_pb2_grpc.EmbedderServiceStub(channel).EmbedStream(images())
+        assert [response.item_id async for response in stream] == [1]
+    async with serving(Example()) as (_, channel, _registry):
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await anext(aiter(embedder_pb2_grpc.EmbedderServiceStub(channel).EmbedStream(images())))
+        error = from_rpc_error(refused.value, upstream="embedder")
+    assert (type(error), error.code) == (errors.TooLarge, "too_large")
 
 
 async def test_an_error_of_a_subclass_arrives_as_its_base_class() -> None:
