@@ -13,7 +13,7 @@ from servicekit.errors import InvalidRequest
 SELECT = """
 SELECT c.id, c.name, c.heidicon_tag, c.content_revision, c.last_modified, c.last_finetuned,
        coalesce(t.row_count, 0) AS row_count,
-       i.backbone AS live_backbone, i.quality AS live_quality,
+       i.backbone AS live_backbone, i.quality AS live_quality, coalesce(i.image_count, 0) AS live_images,
        coalesce(l.digest = t.digest, false) AS live_is_newest,
        j.id AS job_id, j.state AS job_state, j.phase AS job_phase, j.progress AS job_progress,
        j.phase_done, j.phase_total, j.seconds_left, j.paced_by, j.warnings,
@@ -64,7 +64,8 @@ class NewestJob:
 class Collection:
     """A collection as its clients see it.
 
-    live_is_newest: the content that search serves has the same bytes as the newest content.
+    live_is_newest: the content that search serves has the same bytes as the newest content. live_images: the number of
+    images that search finds.
     """
 
     id: int
@@ -77,6 +78,7 @@ class Collection:
     live_is_newest: bool
     live_backbone: str | None
     live_quality: str | None
+    live_images: int
     job: NewestJob | None
 
     def requires_finetuning(self, backbone: str | None) -> bool:
@@ -212,5 +214,6 @@ def _collection(row: asyncpg.Record) -> Collection:
         live_is_newest=row["live_is_newest"],
         live_backbone=row["live_backbone"],
         live_quality=row["live_quality"],
+        live_images=row["live_images"],
         job=job,
     )

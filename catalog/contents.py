@@ -4,6 +4,7 @@ import asyncio
 import itertools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 
 from catalog import collections
@@ -14,6 +15,8 @@ from servicekit.request_context import remaining
 
 CHUNK_BYTES = 1024 * 1024
 REPLACE_SECONDS = 55.0
+# So many contents of a collection can be downloaded, the newest included.
+KEPT_REVISIONS = 3
 
 # No row: the content is gone. A row with NULL: the content has ended.
 CHUNK = """
@@ -26,15 +29,42 @@ SIZE = """
 SELECT coalesce(sum(octet_length(data)), 0)::bigint FROM content_chunks WHERE collection_id = $1 AND revision = $2
 """
 
-PRUNE = """
-DELETE FROM contents t
-USING collections c
+KEPT = """
+SELECT t.revision, t.created_at, t.row_count, t.key_name
+FROM collections c JOIN contents t ON t.collection_id = c.id AND t.revision > c.content_revision - $2
+WHERE c.id = $1 ORDER BY t.revision DESC
+"""
+
+# The time of a revision is that of `last_modified`. Not now(), the start of the transaction: it may have waited for
+# another upload to finish.
+MAKE_NEWEST = """
+WITH modified AS (
+    UPDATE collections SET content_revision = $2, last_modified = clock_timestamp() WHERE id = $1
+    RETURNING last_modified
+)
+UPDATE contents SET created_at = modified.last_modified FROM modified WHERE collection_id = $1 AND revision = $2
+"""
+
+# Nothing pins a retired content, and nothing will: jobs only begin with the newest.
+RETIRE = """
+UPDATE contents t SET retired = true
+FROM collections c
 WHERE c.id = t.collection_id
+  AND NOT t.retired
   AND t.revision <> c.content_revision
   AND t.superseded_at < now() - make_interval(secs => $1)
   AND NOT EXISTS (SELECT FROM indexes i WHERE i.collection_id = t.collection_id AND i.revision = t.revision)
   AND NOT EXISTS (SELECT FROM jobs j WHERE j.collection_id = t.collection_id AND j.revision = t.revision
                   AND j.state IN ('queued', 'running'))
+"""
+
+# A content leaves the list of kept ones when the one that is $2 - 1 newer is superseded.
+REMOVE_RETIRED = """
+DELETE FROM contents t
+USING collections c
+WHERE c.id = t.collection_id AND t.retired AND t.revision <= c.content_revision - $2
+  AND NOT EXISTS (SELECT FROM contents n WHERE n.collection_id = t.collection_id AND n.revision = t.revision + $2 - 1
+                  AND n.superseded_at >= now() - make_interval(secs => $1))
 """
 
 
@@ -43,13 +73,14 @@ class StagedContent:
     """A validated upload on disk.
 
     csv: the bytes as uploaded. rows: image_url and repo_url of each row in order, in the CSV format of Postgres' COPY,
-    UTF-8. digest: SHA-256 of the uploaded bytes.
+    UTF-8. digest: SHA-256 of the uploaded bytes. key_name: the name of the API key that uploaded it.
     """
 
     csv: Path
     rows: Path
     digest: bytes
     row_count: int
+    key_name: str | None = None
 
 
 @dataclass(frozen=True)
@@ -59,6 +90,16 @@ class Revision:
     revision: int
     row_count: int
     changed: bool
+
+
+@dataclass(frozen=True)
+class KeptRevision:
+    """A content that can be downloaded. key_name: of the API key that uploaded it; None if that was not recorded."""
+
+    revision: int
+    created_at: datetime
+    row_count: int
+    key_name: str | None
 
 
 class Contents:
@@ -105,10 +146,21 @@ class Contents:
             size: int = await connection.fetchval(SIZE, collection_id, revision)
         return size
 
-    async def prune(self, superseded_seconds: float) -> None:
-        """Remove contents that nothing pins and that were replaced more than `superseded_seconds` ago."""
+    async def kept(self, collection_id: int) -> list[KeptRevision]:
+        """List the last contents of a collection, the newest first."""
         async with self._database.connection() as connection:
-            await connection.execute(PRUNE, superseded_seconds)
+            rows = await connection.fetch(KEPT, collection_id, KEPT_REVISIONS)
+        return [KeptRevision(**row) for row in rows]
+
+    async def prune(self, superseded_seconds: float) -> None:
+        """Retire contents that nothing pins and that were replaced more than `superseded_seconds` ago.
+
+        A retired content no longer holds the images that only it names. Its bytes stay while it is one of the last, and
+        `superseded_seconds` longer.
+        """
+        async with self._database.connection() as connection:
+            await connection.execute(RETIRE, superseded_seconds)
+            await connection.execute(REMOVE_RETIRED, superseded_seconds, KEPT_REVISIONS)
 
 
 async def _replace(connection: Connection, collection_id: int, staged: StagedContent) -> Revision:
@@ -128,20 +180,16 @@ async def _replace(connection: Connection, collection_id: int, staged: StagedCon
         current,
     )
     await connection.execute(
-        "INSERT INTO contents (collection_id, revision, digest, row_count) VALUES ($1, $2, $3, $4)",
+        "INSERT INTO contents (collection_id, revision, digest, row_count, key_name) VALUES ($1, $2, $3, $4, $5)",
         collection_id,
         revision,
         staged.digest,
         staged.row_count,
+        staged.key_name,
     )
     await _store_bytes(connection, collection_id, revision, staged.csv)
     await merge_staged(connection, collection_id, revision, staged.rows, timeout=remaining(REPLACE_SECONDS))
-    await connection.execute(
-        # Not now(), the start of the transaction: it may have waited for another upload to finish.
-        "UPDATE collections SET content_revision = $2, last_modified = clock_timestamp() WHERE id = $1",
-        collection_id,
-        revision,
-    )
+    await connection.execute(MAKE_NEWEST, collection_id, revision)
     return Revision(revision, staged.row_count, changed=True)
 
 

@@ -79,10 +79,10 @@ WHERE collection_id = $1 AND {AT_REVISION} AND first_revision > $3
 ORDER BY hashint8extended(id, 0), id LIMIT $4
 """  # noqa: S608 (a constant)
 
-# A span that no stored content contains any more.
+# A span that no stored content contains any more, except for retired ones.
 IS_ENDED = """
 i.last_revision IS NOT NULL AND NOT EXISTS (
-    SELECT FROM contents t WHERE t.collection_id = i.collection_id
+    SELECT FROM contents t WHERE t.collection_id = i.collection_id AND NOT t.retired
     AND t.revision BETWEEN i.first_revision AND i.last_revision)
 """
 
@@ -98,7 +98,7 @@ SELECT DISTINCT i.id FROM images i WHERE i.collection_id = $1 AND {IS_ENDED}
 AND NOT EXISTS (
     SELECT FROM images other WHERE other.collection_id = i.collection_id AND other.id = i.id AND (
         other.last_revision IS NULL OR EXISTS (
-            SELECT FROM contents t WHERE t.collection_id = other.collection_id
+            SELECT FROM contents t WHERE t.collection_id = other.collection_id AND NOT t.retired
             AND t.revision BETWEEN other.first_revision AND other.last_revision)))
 LIMIT $2
 """  # noqa: S608 (a constant)

@@ -86,7 +86,7 @@ class TrainerSettings(RpcServerSettings, StoreSettings):
     index_grace_seconds: Annotated[float, Field(ge=0.0)] = 60.0
     """How long a replaced index stays for searches that began before."""
     content_grace_seconds: Annotated[float, Field(ge=0.0)] = 3600.0
-    """How long a replaced CSV stays for downloads that began before."""
+    """How long the images of a replaced CSV stay, and its bytes after three newer CSVs."""
     janitor_seconds: PositiveFloat = 30.0
     """How often leftovers are removed."""
 

@@ -35,6 +35,11 @@ class RequestRecord:
         self._changed = True
         self._details: dict[str, object] = {}
 
+    @property
+    def key_name(self) -> str | None:
+        """The name of the API key that was checked; None if there was none."""
+        return self.key and self.key.name
+
     def note(self, *, changed: bool = True, **details: object) -> None:
         """Add details of the change, such as its job. changed: False if there was nothing to change."""
         self._changed = changed
@@ -45,7 +50,7 @@ class RequestRecord:
         found = {
             "client": self.client,
             "key_id": self.key and self.key.id,
-            "key_name": self.key and self.key.name,
+            "key_name": self.key_name,
             "collection": self.collection,
             "code": self.code,
         }

@@ -63,7 +63,8 @@ class CollectionHandlers:
     async def info(self, request: web.Request) -> web.Response:
         """`GET /api/collection/{id}/info`."""
         collection = await self._collections.get(parameters.collection_id(request.match_info["id"]))
-        described = _described(collection, await self._embedder.served_backbone())
+        _, failures = await self._indexes.newest_failures(collection.id)
+        described = _described(collection, await self._embedder.served_backbone(), failures)
         return data(described, warnings=parameters.unknown_parameters(request.query))
 
     async def create(self, request: web.Request) -> web.Response:
@@ -82,7 +83,7 @@ class CollectionHandlers:
     async def _create_from_heidicon(
         self, request: web.Request, name: str, tag: str, warnings: Sequence[str]
     ) -> web.Response:
-        created = await self._uploads.create_from_heidicon(name, tag)
+        created = await self._uploads.create_from_heidicon(name, tag, record_of(request).key_name)
         record_of(request).collection = created.id
         return push("Collection created", id=created.id, warnings=[*created.warnings, *warnings])
 
@@ -200,13 +201,15 @@ def _seconds_left(job: NewestJob) -> int | None:
     return None if job.seconds_left is None else round(job.seconds_left)
 
 
-def _described(collection: Collection, backbone: str | None) -> dict[str, object]:
+def _described(collection: Collection, backbone: str | None, failures: int) -> dict[str, object]:
     job = collection.job
     failed = job is not None and job.state == "failed"
     return {
         "id": collection.id,
         "name": collection.name,
         "number_of_images": collection.row_count,
+        "number_of_indexed_images": collection.live_images,
+        "number_of_failures": failures,
         "requires_finetuning": collection.requires_finetuning(backbone),
         "last_modified": timestamp(collection.last_modified),
         "last_finetuned": timestamp(collection.last_finetuned),

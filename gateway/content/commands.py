@@ -30,10 +30,14 @@ class Extracted:
 
 @dataclass(frozen=True)
 class StagedRows:
-    """Rows that are ready for Postgres. digest: the SHA-256 of the CSV, in hexadecimal."""
+    """Rows that are ready for Postgres.
+
+    digest: the SHA-256 of the CSV, in hexadecimal. warnings: sentences for the uploader.
+    """
 
     row_count: int
     digest: str
+    warnings: list[str]
 
 
 @dataclass(frozen=True)
@@ -103,15 +107,20 @@ class StageCsv:
     source: str
     target: str
     max_rows: int
+    allow_empty: bool = False
 
     def run(self) -> StagedRows:
-        """Raises InvalidRequest (invalid_csv), and TooLarge over `max_rows`."""
+        """Raises InvalidRequest (invalid_csv, empty_content), and TooLarge over `max_rows`."""
         source = Path(self.source)
         refuse_other_kinds(source)
         summary = copy_rows(source, Path(self.target), max_rows=self.max_rows)
+        if not summary.row_count and not self.allow_empty:
+            problem = "has no row with an image" if source.stat().st_size else "is empty: it has 0 bytes"
+            message = f"The CSV {problem}. The content stays as it was. To remove all images, add ?allow_empty=true."
+            raise InvalidRequest(message, code="empty_content")
         with source.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return StagedRows(summary.row_count, digest)
+        return StagedRows(summary.row_count, digest, summary.warnings)
 
 
 @dataclass(frozen=True)

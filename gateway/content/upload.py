@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterable, AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from catalog.contents import Contents, Revision, StagedContent
@@ -40,7 +40,7 @@ class Uploaded:
     """A stored content. warnings: sentences about the upload for the client."""
 
     revision: Revision
-    warnings: list[str] = field(default_factory=list)
+    warnings: list[str]
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,14 @@ class CreatedCollection:
 
     id: int
     warnings: list[str]
+
+
+@dataclass(frozen=True)
+class UploadOptions:
+    """How a content is replaced. key_name: the name of the API key that replaces it."""
+
+    key_name: str | None
+    allow_empty: bool = False
 
 
 class Uploads:
@@ -75,32 +83,38 @@ class Uploads:
         self._disk = disk
         self._metrics = metrics
 
-    async def replace_from_csv(self, collection_id: int, body: AsyncIterable[bytes]) -> Uploaded:
+    async def replace_from_csv(
+        self, collection_id: int, body: AsyncIterable[bytes], options: UploadOptions
+    ) -> Uploaded:
         """Store the CSV in a body as a collection's content."""
         async with self._received(body) as (folder, csv), self._processing_slot(), content_worker() as worker:
-            staged = await self._stage(worker, folder, csv)
-            return Uploaded(await self._replace(collection_id, staged))
+            staged = await self._stage(worker, folder, csv, options)
+            return await self._replace(collection_id, staged)
 
-    async def replace_from_json(self, collection_id: int, body: AsyncIterable[bytes]) -> Uploaded:
+    async def replace_from_json(
+        self, collection_id: int, body: AsyncIterable[bytes], options: UploadOptions
+    ) -> Uploaded:
         """Store the CSV in a JSON body, in base64 under `content`, as a collection's content."""
         async with self._received(body) as (folder, json), self._processing_slot(), content_worker() as worker:
             csv = folder / "csv"
             with self._metrics.upload_stage("read"):
                 extracted = await worker.ask(ExtractContent(str(json), str(csv), self.limits.max_bytes))
             json.unlink()
-            staged = await self._stage(worker, folder, csv)
-            return Uploaded(await self._replace(collection_id, staged), unknown_fields(extracted.fields, (FIELD,)))
+            staged = await self._stage(worker, folder, csv, options)
+            staged.warnings.extend(unknown_fields(extracted.fields, (FIELD,)))
+            return await self._replace(collection_id, staged)
 
-    async def replace_from_heidicon(self, collection_id: int, tag: str) -> Uploaded:
-        """Import the objects of a HeidICON tag as a collection's content."""
-        async with self._imported(tag) as (staged, warnings):
-            return Uploaded(await self._replace(collection_id, staged), warnings)
+    async def replace_from_heidicon(self, collection_id: int, tag: str, key_name: str | None) -> Uploaded:
+        """Import the objects of a HeidICON tag as a collection's content. A tag without images empties it."""
+        async with self._imported(tag, key_name) as staged:
+            return await self._replace(collection_id, staged)
 
-    async def create_from_heidicon(self, name: str, tag: str) -> CreatedCollection:
+    async def create_from_heidicon(self, name: str, tag: str, key_name: str | None) -> CreatedCollection:
         """Create a collection with the objects of a HeidICON tag."""
-        async with self._imported(tag) as (staged, warnings):
+        async with self._imported(tag, key_name) as staged:
             with self._storing(staged):
-                return CreatedCollection(await self._contents.create_collection(name, tag, staged), warnings)
+                created = await self._contents.create_collection(name, tag, staged.content)
+            return CreatedCollection(created, staged.warnings)
 
     @asynccontextmanager
     async def _received(self, body: AsyncIterable[bytes]) -> AsyncIterator[tuple[Path, Path]]:
@@ -114,14 +128,18 @@ class Uploads:
             yield folder, received
 
     @asynccontextmanager
-    async def _imported(self, tag: str) -> AsyncIterator[tuple[StagedContent, list[str]]]:
+    async def _imported(self, tag: str, key_name: str | None) -> AsyncIterator["_Staged"]:
         self._disk.check()
         async with self._receiving.slot(), self._spool.folder() as folder, content_worker() as worker:
             csv = folder / "csv"
             with self._metrics.upload_stage("heidicon"):
                 warnings = await self._heidicon.write_csv(tag, worker, folder, csv)
             async with self._processing_slot():
-                yield await self._stage(worker, folder, csv), warnings
+                staged = await self._stage(worker, folder, csv, UploadOptions(key_name, allow_empty=True))
+                staged.warnings.extend(warnings)
+                if not staged.content.row_count:
+                    staged.warnings.append(f"HeidICON has no images for the tag “{tag}”.")
+                yield staged
 
     @asynccontextmanager
     async def _processing_slot(self) -> AsyncIterator[None]:
@@ -131,18 +149,28 @@ class Uploads:
                 await stack.enter_async_context(self._processing.slot())
             yield
 
-    async def _stage(self, worker: ContentWorker, folder: Path, csv: Path) -> StagedContent:
+    async def _stage(self, worker: ContentWorker, folder: Path, csv: Path, options: UploadOptions) -> "_Staged":
         rows = folder / "rows"
         with self._metrics.upload_stage("read"):
-            staged = await worker.ask(StageCsv(str(csv), str(rows), self.limits.max_rows))
-        return StagedContent(csv, rows, bytes.fromhex(staged.digest), staged.row_count)
+            staged = await worker.ask(StageCsv(str(csv), str(rows), self.limits.max_rows, options.allow_empty))
+        digest = bytes.fromhex(staged.digest)
+        return _Staged(StagedContent(csv, rows, digest, staged.row_count, options.key_name), staged.warnings)
 
-    async def _replace(self, collection_id: int, staged: StagedContent) -> Revision:
+    async def _replace(self, collection_id: int, staged: "_Staged") -> Uploaded:
         with self._storing(staged):
-            return await self._contents.replace(collection_id, staged)
+            revision = await self._contents.replace(collection_id, staged.content)
+        return Uploaded(revision, staged.warnings)
 
     @contextmanager
-    def _storing(self, staged: StagedContent) -> Iterator[None]:
-        self._metrics.upload_bytes.observe(staged.csv.stat().st_size)
+    def _storing(self, staged: "_Staged") -> Iterator[None]:
+        self._metrics.upload_bytes.observe(staged.content.csv.stat().st_size)
         with self._metrics.upload_stage("store"):
             yield
+
+
+@dataclass(frozen=True)
+class _Staged:
+    """A validated upload. warnings: sentences about it for the client."""
+
+    content: StagedContent
+    warnings: list[str]

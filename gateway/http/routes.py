@@ -51,6 +51,7 @@ def api_routes(handlers: Handlers, *, request_seconds: float, upload_seconds: fl
         Route("GET", "/api/collection/list", collections.list, writes=False, seconds=brief),
         Route("GET", f"{one}/info", collections.info, writes=False, seconds=brief),
         Route("GET", f"{one}/csvfile", contents.csv_file, writes=False, seconds=None),
+        Route("GET", f"{one}/revisions", contents.revisions, writes=False, seconds=brief),
         Route("POST", f"{one}/search", handlers.searches.search, writes=False, seconds=brief),
         Route("POST", "/api/verify", handlers.status.verify, writes=True, seconds=brief),
         Route(

@@ -150,8 +150,48 @@ async def test_a_content_reads_back_byte_for_byte_until_nothing_pins_it(workplac
     await workplace.jobs.cancel_active(collection)
     await workplace.contents.prune(3600)
     assert [chunk async for chunk in workplace.contents.read(collection, 1)]
+    await replaced(workplace, collection, rows("b"))
+    await replaced(workplace, collection, rows("c"))
     await workplace.contents.prune(0)
-    assert await workplace.rows("SELECT revision FROM contents") == [(2,)]
+    assert await workplace.rows("SELECT revision FROM contents ORDER BY 1") == [(2,), (3,), (4,)]
+
+
+async def test_the_last_three_contents_stay_but_not_their_images(workplace: Workplace) -> None:
+    collection, other = [await workplace.collections.create(name) for name in ("coins", "maps")]
+    await replaced(workplace, other, rows("z"))
+    for name in "abcde":
+        await replaced(workplace, collection, rows(name))
+    assert [(kept.revision, kept.row_count) for kept in await workplace.contents.kept(collection)] == [
+        (5, 1),
+        (4, 1),
+        (3, 1),
+    ]
+    await workplace.contents.prune(0)
+    kept = await workplace.rows(
+        "SELECT revision, retired FROM contents WHERE collection_id = $1 ORDER BY 1", collection
+    )
+    assert kept == [(3, True), (4, True), (5, False)]
+    gone = await workplace.images.unreferenced(collection, 10)
+    assert len(gone) == 4
+    await workplace.images.remove(collection, gone)
+    assert [chunk async for chunk in workplace.contents.read(collection, 3)]
+    assert list(await stored(workplace, collection, 5)) == ["e"]
+    assert list(await stored(workplace, other, 1)) == ["z"]
+
+
+async def test_a_content_that_is_no_longer_listed_stays_for_downloads_that_began_before(workplace: Workplace) -> None:
+    collection = await workplace.collections.create("coins")
+    for name in "abc":
+        await replaced(workplace, collection, rows(name))
+    async with workplace.database.connection() as connection:
+        await connection.execute("UPDATE contents SET superseded_at = now() - interval '1 hour' WHERE revision < 3")
+    await replaced(workplace, collection, rows("d"))
+    await workplace.contents.prune(60)
+    assert [kept.revision for kept in await workplace.contents.kept(collection)] == [4, 3, 2]
+    assert [chunk async for chunk in workplace.contents.read(collection, 1)]
+    await workplace.contents.prune(0)
+    with pytest.raises(InvalidRequest):
+        await anext(workplace.contents.read(collection, 1))
 
 
 async def test_a_download_fails_if_the_content_is_removed_halfway(workplace: Workplace) -> None:

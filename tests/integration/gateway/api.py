@@ -95,6 +95,10 @@ class Api:
         path = f"/api/collection/{identifier}/updatecontent"
         return await self.post(path, data=csv, headers=headers, **options)
 
+    async def clear(self, identifier: int) -> Answer:
+        """Remove all images of a collection."""
+        return await self.post(f"/api/collection/{identifier}/updatecontent?allow_empty=true", {"content": ""})
+
     async def info(self, identifier: int) -> dict[str, Any]:
         answer = await self.get(f"/api/collection/{identifier}/info")
         assert answer.status == 200, answer.body

@@ -42,6 +42,8 @@ async def test_info_of_a_new_collection(api: Api) -> None:
         "id": identifier,
         "name": "Münzen",
         "number_of_images": 0,
+        "number_of_indexed_images": 0,
+        "number_of_failures": 0,
         "requires_finetuning": True,
         "last_finetuned": None,
         "finetuning_progess": None,
@@ -195,7 +197,7 @@ async def test_content_may_be_base64_in_any_form(api: Api, encode: Any) -> None:
     csv = "https://example.org/ÿþ~~~???.jpg,https://repo/1\r\n".encode() * 5
     identifier = await api.create()
     for content in (encode(csv).decode(), encode(csv).decode().rstrip("=\n")):
-        await api.upload(identifier, b"")
+        await api.clear(identifier)
         answer = await api.post(f"/api/collection/{identifier}/updatecontent", {"content": content, "other": [1, "x"]})
         assert answer.pushed()["number_of_images"] == 5
         assert await api.csv(identifier) == csv

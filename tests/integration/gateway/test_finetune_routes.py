@@ -185,6 +185,37 @@ async def test_info_shows_the_progress_of_a_finetune_and_the_time_left(api: Api,
     assert (info["finetuning_paced_by"], info["finetuning_warnings"]) == ([], ["Something is odd."])
 
 
+async def test_info_counts_the_images_that_search_finds_and_those_that_failed(api: Api, database: Database) -> None:
+    identifier = await api.create()
+    await api.upload(identifier, b"".join(b"http://a.example/%d.jpg,\n" % number for number in range(5)))
+    jobs, indexes = Jobs(database), Indexes(database, "similis")
+
+    async def counts() -> tuple[int, int, int]:
+        info = await api.info(identifier)
+        return info["number_of_images"], info["number_of_indexed_images"], info["number_of_failures"]
+
+    async def finetune(failed: int, *, publish: bool) -> None:
+        await api.post(f"/api/collection/{identifier}/finetune?force=true")
+        while (job := await jobs.claim("tests")) is not None and job.collection_id != identifier:
+            await jobs.mark_cancelled(job)
+        assert job is not None
+        index = await indexes.begin(job, "b" * 64)
+        images = await Images(database).page(identifier, job.revision, after=0, limit=failed)
+        await indexes.add_failures(index, [ImageFailure(image.id, "timeout", "") for image in images])
+        if publish:
+            await jobs.publish(job, index.id, 5 - failed)
+        else:
+            await jobs.fail(job, "too_many_failures", "")
+
+    assert await counts() == (5, 0, 0)
+    await finetune(2, publish=True)
+    assert await counts() == (5, 3, 2)
+    await finetune(4, publish=False)
+    assert await counts() == (5, 3, 4)
+    await api.upload(identifier, ROW)
+    assert await counts() == (1, 3, 4)
+
+
 async def test_refresh_must_be_true_or_false(api: Api) -> None:
     identifier = await api.create()
     await api.upload(identifier, b"http://a.example/1.jpg,http://r.example/1\n")

@@ -239,6 +239,18 @@ async def test_updatecontent_imports_again_and_ignores_its_body(api: Api, easydb
     assert again.pushed()["number_of_images"] == 2
 
 
+async def test_an_import_is_a_revision_with_the_name_of_its_key(api: Api, easydb: EasyDb) -> None:
+    easydb.objects = [thing(1)]
+    identifier = (await create(api, "Coins")).pushed()["id"]
+    first = await api.csv(identifier)
+    easydb.objects = []
+    answer = (await api.post(f"/api/collection/{identifier}/updatecontent")).pushed()
+    assert (answer["number_of_images"], answer["warnings"]) == (0, ["HeidICON has no images for the tag “Coins”."])
+    revisions = (await api.get(f"/api/collection/{identifier}/revisions")).json["revisions"]
+    assert [(one["revision"], one["rows"], one["key"]) for one in revisions] == [(2, 0, "tests"), (1, 1, "tests")]
+    assert (await api.get(f"/api/collection/{identifier}/csvfile?revision=1")).body == first
+
+
 def _at(path: str, response: Any) -> Any:
     return lambda request, _: response() if request.path == path else None
 

@@ -49,7 +49,7 @@ async def in_chunks(data: bytes, size: int = 1000) -> AsyncIterator[bytes]:
 
 
 urls = st.from_regex(r"https?://[a-z]{1,8}/[!-~¡-ÿ]{0,20}", fullmatch=True)
-lines = st.lists(st.tuples(urls, urls), max_size=5)
+lines = st.lists(st.tuples(urls, urls), min_size=1, max_size=5)
 shapes = st.tuples(
     st.sampled_from(",;\t"), st.sampled_from(["\n", "\r\n"]), st.booleans(), st.booleans(), st.booleans()
 )
@@ -59,7 +59,7 @@ def written(rows: list[tuple[str, str]], shape: tuple[str, str, bool, bool, bool
     """Write a CSV in one of the allowed forms."""
     delimiter, end, bom, header, last = shape
     quoted = [[f'"{column.replace(chr(34), chr(34) * 2)}"' for column in row] for row in rows]
-    if header and rows:
+    if header:
         quoted.insert(0, ["image", "repository"])
     text = end.join(delimiter.join(row) for row in quoted) + (end if last else "")
     return (b"\xef\xbb\xbf" if bom else b"") + text.encode()
@@ -71,7 +71,7 @@ async def test_any_csv_comes_back_byte_for_byte(api: Api) -> None:
 
     async def round_trip(rows: list[tuple[str, str]], data: bytes) -> None:
         for upload in (api.upload, api.upload_raw):
-            assert (await upload(identifier, b"")).pushed()["number_of_images"] == 0
+            assert (await api.clear(identifier)).pushed()["number_of_images"] == 0
             assert (await upload(identifier, data)).pushed()["number_of_images"] == len(rows)
             assert await api.csv(identifier) == data
 
@@ -113,6 +113,71 @@ async def test_a_bad_csv_is_refused_with_its_line_and_changes_nothing(api: Api, 
         problem = (await upload(identifier, data)).refused(400, code)
         assert f"Line {line}:" in problem["detail"]
     assert (await api.info(identifier), await api.csv(identifier)) == (before, ROW)
+
+
+EMPTY = [
+    b"",
+    b"\n\r\n",
+    b"\xef\xbb\xbf",
+    b"sep=;\r\n",
+    b"image,link\n",
+    b",\n;\n",
+    b'"",""\n',
+    "\u00a0,\u200b\n".encode(),
+]
+
+
+@pytest.mark.parametrize("data", EMPTY)
+async def test_content_without_a_row_is_refused_unless_that_is_allowed(api: Api, data: bytes) -> None:
+    identifier = await api.create()
+    (await api.upload(identifier, data)).refused(400, "empty_content")
+    await api.upload_raw(identifier, ROW)
+    before = await api.info(identifier)
+    path = f"/api/collection/{identifier}/updatecontent"
+    for query in ("", "?allow_empty=false"):
+        answer = await api.post(path + query, data=data, headers={"Content-Type": "text/csv"})
+        assert "allow_empty=true" in answer.refused(400, "empty_content")["message"]
+        answer = await api.post(path + query, {"content": base64.b64encode(data).decode()})
+        answer.refused(400, "empty_content")
+    assert (await api.info(identifier), await api.csv(identifier)) == (before, ROW)
+    answer = await api.post(f"{path}?allow_empty=true", data=data, headers={"Content-Type": "text/csv"})
+    assert answer.pushed()["number_of_images"] == 0
+    assert (await api.info(identifier))["number_of_images"] == 0
+    assert await api.csv(identifier) == data
+
+
+async def test_allow_empty_must_be_true_or_false(api: Api) -> None:
+    identifier = await api.create()
+    path = f"/api/collection/{identifier}/updatecontent?allow_empty=maybe"
+    (await api.post(path, data=ROW, headers={"Content-Type": "text/csv"})).refused(400, "invalid_allow_empty")
+    assert (await api.info(identifier))["number_of_images"] == 0
+
+
+async def test_an_upload_says_what_it_took_otherwise_than_written(api: Api) -> None:
+    identifier = await api.create()
+    data = 'foo,bar\r\n,\r\nhttps://r.example.org/\u200b1 , "https://i.example.org/full/512,/0/1.jpg"\r\n'.encode()
+    for upload in (api.upload, api.upload_raw):
+        answer = (await upload(identifier, data)).pushed()
+        assert answer["number_of_images"] == 1
+        header, swapped, removed = answer["warnings"]
+        assert header == "Line 1 was taken as the header row, not as an image: “foo” and “bar”."
+        assert swapped.startswith("The columns look swapped")
+        assert removed.endswith("from 1 row, first in line 3: U+200B zero width space.")
+        assert await api.csv(identifier) == data
+
+
+async def test_a_repository_url_with_a_script_is_refused(api: Api) -> None:
+    identifier = await api.create()
+    await api.upload_raw(identifier, ROW)
+    for value in ("javascript:alert(1)", " JavaScript:alert(1)", "data:text/html,x", "file:///etc/passwd"):
+        problem = (await api.upload_raw(identifier, b"https://a/b,c\nhttps://a/b," + value.encode())).refused(
+            400, "invalid_csv"
+        )
+        assert problem["message"].startswith("Line 2:")
+    assert await api.csv(identifier) == ROW
+    answer = (await api.upload_raw(identifier, b"https://a/1,obj-17\nhttps://a/2,HD:123\n")).pushed()
+    assert answer["number_of_images"] == 2
+    assert "warnings" not in answer
 
 
 async def test_an_oversized_upload_is_a_413_in_every_form(launch: Launch, tmp_path: Path) -> None:
@@ -173,7 +238,7 @@ async def test_the_length_limit_of_names_is_configurable(launch: Launch, limit: 
 async def test_a_compressed_body_is_decompressed(api: Api) -> None:
     identifier = await api.create()
     for encoding, compress in (("gzip", gzip.compress), ("deflate", zlib.compress)):
-        await api.upload(identifier, b"")
+        await api.clear(identifier)
         data = ROW * 20_000
         answer = await api.upload_raw(identifier, compress(data), headers={"Content-Encoding": encoding})
         assert answer.pushed()["number_of_images"] == 20_000

@@ -63,7 +63,7 @@ async def test_a_round_removes_what_was_replaced_and_keeps_what_is_live(
     assert await names(workplace) == {live.qdrant_collection, store.name, views.name}
     assert await store.existing(gone) == set()
     assert await workplace.images.count(collection, 2) == 4
-    for table, count in (("images", 4), ("indexes", 1), ("adapters", 1), ("contents", 1)):
+    for table, count in (("images", 4), ("indexes", 1), ("adapters", 1), ("contents", 2)):
         assert await workplace.rows(f"SELECT count(*) FROM {table}") == [(count,)], table  # noqa: S608
     assert live.dim is not None
     hits = await workplace.generations.query(live.qdrant_collection, np.ones(live.dim, np.float32), 10, None)
