@@ -44,7 +44,7 @@ async def refreshed(trainers: Trainers, workplace: Workplace, collection: int, *
         return await trainers.ended(job)
 
 
-async def warnings(workplace: Workplace, collection: int) -> dict[str, str]:
+async def image_warnings(workplace: Workplace, collection: int) -> dict[str, str]:
     """Return what was wrong with images of the live index, by URL."""
     _, index = await workplace.indexes.live(collection)
     assert index is not None
@@ -60,14 +60,14 @@ async def test_a_truncated_image_is_indexed_with_a_warning_until_its_host_sends_
     cut, good = host.url("cut"), host.url("good")
     collection = await workplace.collection([cut, good])
     assert (await trainers.finetuned(collection)).state is JobState.DONE
-    assert await warnings(workplace, collection) == {cut: "truncated"}
+    assert await image_warnings(workplace, collection) == {cut: "truncated"}
     assert await reasons(workplace, collection) == {}
     # Unchanged: the host has nothing newer.
     assert (await refreshed(trainers, workplace, collection)).state is JobState.DONE
-    assert await warnings(workplace, collection) == {cut: "truncated"}
+    assert await image_warnings(workplace, collection) == {cut: "truncated"}
     host.answers["cut"] = versioned(3, etag='"whole"')
     assert (await refreshed(trainers, workplace, collection)).state is JobState.DONE
-    assert await warnings(workplace, collection) == {}
+    assert await image_warnings(workplace, collection) == {}
 
 
 async def test_unchanged_images_are_neither_sent_nor_embedded_again(
