@@ -38,7 +38,7 @@ class RequestRecord:
     @property
     def key_name(self) -> str | None:
         """The name of the API key that was checked; None if there was none."""
-        return self.key and self.key.name
+        return None if self.key is None else self.key.name
 
     def note(self, *, changed: bool = True, **details: object) -> None:
         """Add details of the change, such as its job. changed: False if there was nothing to change."""

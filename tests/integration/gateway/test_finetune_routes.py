@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from catalog.image_versions import ImageVersion, ImageVersions
+from catalog.image_versions import EmbeddedVersion, ImageVersion, ImageVersions
 from catalog.images import Images
 from catalog.indexes import ImageFailure, Indexes
 from catalog.jobs import Jobs, PacingHost, PhaseCounts
@@ -119,8 +119,8 @@ async def test_failures_are_paged_as_json_and_complete_as_csv(api: Api, database
     images = await Images(database).page(identifier, job.revision, after=0, limit=9)
     *failed, warned, good = images
     await indexes.add_failures(index, [ImageFailure(image.id, "timeout", "") for image in failed])
-    cut = ImageVersion(warning="truncated")
-    versions = {warned.id: cut, good.id: ImageVersion(), failed[0].id: cut}
+    cut = EmbeddedVersion(ImageVersion(warning="truncated"))
+    versions = {warned.id: cut, good.id: EmbeddedVersion(ImageVersion()), failed[0].id: cut}
     await ImageVersions(database).save(identifier, "b" * 64, versions, refreshed_by=None)
     path = f"/api/collection/{identifier}/failures"
     found: list[str] = []
