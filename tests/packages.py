@@ -2,6 +2,7 @@
 
 import ast
 import tomllib
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
@@ -11,10 +12,11 @@ FOLDERS = [ROOT / folder for folder in PYPROJECT["tool"]["hatch"]["build"]["targ
 NAMES = frozenset(folder.name for folder in FOLDERS)
 
 
-def modules() -> list[Path]:
+@cache
+def modules() -> tuple[Path, ...]:
     """Return the files of all our modules except the generated ones, in order."""
     found = [path for folder in FOLDERS for path in folder.rglob("*.py")]
-    return sorted(path for path in found if "_pb2" not in path.name)
+    return tuple(sorted(path for path in found if "_pb2" not in path.name))
 
 
 def module_name(path: Path) -> str:
@@ -30,12 +32,19 @@ def package_of(path: Path) -> str:
     return module_name(path).partition(".")[0]
 
 
-def imports(path: Path) -> set[str]:
+@cache
+def tree(path: Path) -> ast.Module:
+    """Return the syntax tree of a module. Callers share it, so do not change it."""
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
     """Return the full names of the modules that a file imports, at its top or inside a function."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    names: set[str] = set()
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
             names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return names
+    return frozenset(names)

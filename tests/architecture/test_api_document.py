@@ -3,13 +3,14 @@
 import ast
 import re
 from collections.abc import Collection, Iterator
+from functools import cache
 from pathlib import Path
 from unittest.mock import Mock
 
 from gateway.http.problems import CODE_OF_STATUS, STATUS_OF, status_of
 from gateway.http.routes import api_routes
 from servicekit import errors
-from tests.packages import ROOT, modules, package_of
+from tests.packages import ROOT, modules, package_of, tree
 from trainer.download.failures import Reason
 
 DOCUMENT = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
@@ -33,7 +34,7 @@ PATTERNS = ("invalid_{name}", "{upstream}_tls_failed", "{upstream}_unavailable")
 def trees(packages: Collection[str] = PACKAGES) -> Iterator[tuple[Path, ast.Module]]:
     for path in modules():
         if package_of(path) in packages:
-            yield path, ast.parse(path.read_text(encoding="utf-8"))
+            yield path, tree(path)
 
 
 def called(node: ast.AST) -> str:
@@ -55,10 +56,15 @@ def codes_of_call(call: ast.Call) -> Iterator[str]:
         yield f"invalid_{parameter}"
 
 
-def raised(packages: Collection[str] = PACKAGES) -> Iterator[tuple[str, str]]:
-    """Yield each code in the source, with the name of the error class that carries it."""
-    for _, tree in trees(packages):
-        for node in ast.walk(tree):
+@cache
+def raised(packages: tuple[str, ...] = PACKAGES) -> tuple[tuple[str, str], ...]:
+    """Return each code in the source, with the name of the error class that carries it."""
+    return tuple(_raised(packages))
+
+
+def _raised(packages: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    for _, module in trees(packages):
+        for node in ast.walk(module):
             if isinstance(node, ast.Call):
                 yield from ((code, called(node.func)) for code in codes_of_call(node))
             elif isinstance(node, ast.ClassDef):
@@ -82,7 +88,7 @@ def test_every_code_is_documented() -> None:
 
 
 def test_every_code_of_a_finetune_and_every_reason_of_an_image_is_documented() -> None:
-    codes = {code for code, _ in raised(["trainer"])} | {"index_incomplete"} | {reason.value for reason in Reason}
+    codes = {code for code, _ in raised(("trainer",))} | {"index_incomplete"} | {reason.value for reason in Reason}
     assert len(codes) > 20
     assert {code for code in codes if f"`{code}`" not in DOCUMENT} == set()
 
@@ -105,8 +111,8 @@ def test_every_code_is_documented_with_its_status() -> None:
 
 def test_composed_codes_follow_a_known_pattern() -> None:
     """Other codes must be literals, so that the tests above can find them."""
-    for path, tree in trees():
-        for node in ast.walk(tree):
+    for path, module in trees():
+        for node in ast.walk(module):
             if isinstance(node, ast.keyword) and node.arg == "code" and isinstance(node.value, ast.JoinedStr):
                 assert ast.unparse(node.value)[2:-1] in PATTERNS, path
 

@@ -22,9 +22,9 @@ from similis.embedder.v1 import embedder_pb2 as pb
 from embedder.canary import cosine
 from servicekit.grpc.channel import open_channel
 from tests.eventually import eventually
+from tests.integration.embedder.models.checkpoints import save_checkpoint
 from tests.integration.embedder_process import MODEL_CACHE, running_embedder
 from tests.processes import gone
-from tests.unit.embedder.backbones.checkpoints import save_checkpoint
 from tests.unit.embedder.decoding.photographs import NAMES, encoded, photograph
 
 if TYPE_CHECKING:

@@ -10,12 +10,12 @@ from embedder.backbones.builtin import builtin_source
 from embedder.backbones.folder import folder_source
 from embedder.backbones.resolve import resolve_backbone
 from embedder.backbones.source import BackboneError, BackboneSource
-from tests.unit.embedder.backbones.checkpoints import save_checkpoint
+from tests.unit.embedder.backbones.vit_folder import save_vit_folder
 
 
 def test_the_checksum_depends_on_weights_and_preprocessing_only(tmp_path: Path) -> None:
-    first = folder_source("a", save_checkpoint("vit", tmp_path / "one"))
-    again = folder_source("b", save_checkpoint("vit", tmp_path / "two"))
+    first = folder_source("a", save_vit_folder(tmp_path / "one"))
+    again = folder_source("b", save_vit_folder(tmp_path / "two"))
     assert first.checksum == again.checksum
     path = tmp_path / "two" / "preprocessor_config.json"
     path.write_text(path.read_text().replace('"resample": 2', '"resample": 3'))
@@ -76,7 +76,7 @@ def remove_resize(folder: Path) -> None:
 def test_an_unsupported_folder_is_reported_in_one_line(
     spoil: Callable[[Path], None], message: str, tmp_path: Path
 ) -> None:
-    save_checkpoint("vit", tmp_path)
+    save_vit_folder(tmp_path)
     spoil(tmp_path)
     with pytest.raises(BackboneError, match=message) as refused:
         resolve_backbone(str(tmp_path), None)

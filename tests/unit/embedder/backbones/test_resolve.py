@@ -6,7 +6,7 @@ import pytest
 
 from embedder.backbones.resolve import resolve_backbone
 from embedder.backbones.source import BackboneError
-from tests.unit.embedder.backbones.checkpoints import save_checkpoint
+from tests.unit.embedder.backbones.vit_folder import save_vit_folder
 
 
 @pytest.mark.parametrize("revision", [None, "main", "v1.0", "abc123"])
@@ -23,7 +23,7 @@ def test_a_name_that_the_hub_rejects_is_reported_in_one_line() -> None:
 
 def test_a_cached_model_of_the_hub_needs_no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     revision = "0123456789abcdef0123456789abcdef01234567"
-    cached = save_checkpoint("vit", tmp_path / "models--museum--tiny" / "snapshots" / revision)
+    cached = save_vit_folder(tmp_path / "models--museum--tiny" / "snapshots" / revision)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
 
     def refuse(*_: object, **__: object) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from tests.unit.embedder.decoding.photographs import encoded, photograph
+from tests.unit.embedder.decoding.photographs import encoded, small_file
 
 Hostile = Callable[[], bytes]
 STRIP_OFFSETS = 273
@@ -65,7 +65,7 @@ def half(image_format: str) -> Hostile:
     """Return a function that makes the first half of a photograph."""
 
     def cut() -> bytes:
-        whole = encoded(photograph(), image_format)
+        whole = small_file(image_format)
         return whole[: len(whole) // 2]
 
     return cut
@@ -75,7 +75,7 @@ def with_noise(image_format: str, seed: int) -> Hostile:
     """Return a function that makes a photograph with 200 random bytes."""
 
     def damaged() -> bytes:
-        data = bytearray(encoded(photograph(), image_format))
+        data = bytearray(small_file(image_format))
         rng = np.random.default_rng(seed)
         for position in rng.integers(16, len(data), 200):
             data[position] = rng.integers(256)

@@ -1,24 +1,18 @@
 """The parts of the CUDA engine that work without a GPU."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
 
 from embedder.backbones.builtin import builtin_source
-from embedder.backbones.folder import folder_source
-from embedder.backbones.vision_model import load_vision_model
 from embedder.engines.cuda_engine import (
     CudaEngine,
     broken_by_device_errors,
     bucket_of,
     bucket_sizes,
-    half_precision,
     halving_when_out_of_memory,
 )
 from embedder.engines.engine import EngineBroken, EngineError
-from tests.unit.embedder.backbones.checkpoints import save_checkpoint
 
 
 @pytest.mark.parametrize(
@@ -65,21 +59,6 @@ def test_an_error_of_the_device_breaks_the_engine() -> None:
 def test_running_out_of_memory_does_not_break_the_engine() -> None:
     with pytest.raises(torch.OutOfMemoryError), broken_by_device_errors():
         raise torch.OutOfMemoryError
-
-
-@pytest.mark.parametrize("kind", ["vit", "convnext"])
-def test_half_precision_keeps_the_vectors(kind: str, tmp_path: Path) -> None:
-    model = load_vision_model(folder_source(kind, save_checkpoint(kind, tmp_path)))
-    probe = torch.randint(0, 256, (2, 56, 56, 3), dtype=torch.uint8)
-    with torch.inference_mode():
-        expected = model(probe)
-        half = half_precision(model, probe, torch.device("cpu"))
-        found = half(probe)
-        # The original model still computes in float32.
-        assert torch.equal(model(probe), expected)
-    assert next(half.parameters()).dtype in (torch.float16, torch.bfloat16)
-    assert found.dtype == torch.float32
-    assert torch.nn.functional.cosine_similarity(expected, found).min() > 0.99
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

@@ -20,7 +20,7 @@ def some(count: int, dim: int) -> "np.ndarray[tuple[int, int], np.dtype[np.float
     return np.abs(np.random.default_rng(count).normal(size=(count, dim))).astype(np.float32)
 
 
-@pytest.mark.parametrize(("count", "dim"), [(1, 1280), (2, 1280), (300, 1280), (1, 16), (50, 16), (0, 16)])
+@pytest.mark.parametrize(("count", "dim"), [(1, 300), (2, 300), (280, 300), (1, 16), (50, 16), (0, 16)])
 def test_the_matrix_is_orthonormal_whatever_the_images(count: int, dim: int) -> None:
     matrix = fitted(some(count, dim)).matrix
     assert matrix.shape == (dim, min(DIMENSION, dim))
@@ -29,13 +29,13 @@ def test_the_matrix_is_orthonormal_whatever_the_images(count: int, dim: int) -> 
 
 
 def test_one_image_finds_itself() -> None:
-    vectors = some(1, 1280)
+    vectors = some(1, 300)
     tuned = fitted(vectors).apply(vectors)
     assert tuned[0] @ tuned[0] == pytest.approx(1.0, abs=1e-5)
 
 
 def test_up_to_256_images_keep_their_similarities() -> None:
-    vectors = some(200, 1280)
+    vectors = some(200, 300)
     unit = normalised(vectors)
     tuned = fitted(vectors).apply(vectors)
     np.testing.assert_allclose(tuned @ tuned.T, unit @ unit.T, atol=1e-3)

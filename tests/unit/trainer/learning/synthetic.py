@@ -49,13 +49,13 @@ def half_of_each(data: TrainingSet) -> Mask:
 
 
 def parameters(
-    steps: int = 100, *, pull_weight: float = 10.0, group_pull_weight: float = 1.0, view_weight: float = 1.0
+    steps: int = 40, *, pull_weight: float = 10.0, group_pull_weight: float = 1.0, view_weight: float = 1.0
 ) -> Hyperparameters:
     """Return hyperparameters for these vectors, which have to change much more than a backbone's."""
     return Hyperparameters(
         steps=steps,
         batch_size=128,
-        learning_rate=0.01,
+        learning_rate=0.03,
         view_weight=view_weight,
         pull_weight=pull_weight,
         group_pull_weight=group_pull_weight,

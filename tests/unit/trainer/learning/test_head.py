@@ -13,5 +13,6 @@ def test_nearly_identical_images_are_not_pushed_apart() -> None:
     images, views = photographs[:40], photographs[40:, None]
     assert (photographs @ photographs.T).min() > NEAR_IDENTICAL
     alone = TrainingSet(images, np.full(40, UNGROUPED), views, np.arange(40), np.arange(40))
-    free = parameters(pull_weight=0.0, view_weight=0.0)
-    np.testing.assert_array_equal(train_head(alone, PCA, free, lambda *_: True), PCA)
+    # Without negatives, an image is as close to its view as it can be, so nothing changes.
+    found = train_head(alone, PCA, parameters(5, pull_weight=0.0), lambda *_: True)
+    np.testing.assert_allclose(found, PCA, atol=1e-6)

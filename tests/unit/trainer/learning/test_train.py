@@ -21,7 +21,7 @@ from tests.unit.trainer.learning.synthetic import (
     shuffled_groups,
     trained,
 )
-from trainer.learning.acceptance import MAX_LOSS, decide_adoption
+from trainer.learning.acceptance import MAX_LOSS, MIN_GAIN, decide_adoption
 from trainer.learning.chance import groups_are_meaningful
 from trainer.learning.dataset import MIN_IMAGES, UNGROUPED, EarlierHead, Mask, Matrix, TrainingSet
 from trainer.learning.evaluation import Evaluation
@@ -75,8 +75,10 @@ def test_a_head_can_be_learned_from_views_alone() -> None:
 
 def test_views_that_contradict_the_frozen_space_are_rejected() -> None:
     """What all views of an image share is not what makes images of an object similar."""
-    data = objects(5, np.full(len(OBJECT_OF), UNGROUPED))
-    assert not trained(data, parameters(200, pull_weight=0.1)).decision.adopted
+    decision = trained(objects(5, np.full(len(OBJECT_OF), UNGROUPED)), parameters(80, pull_weight=0.1)).decision
+    # Copies are found more often, but the neighbourhoods change too much.
+    assert decision.gain > MIN_GAIN
+    assert not decision.adopted
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -95,14 +97,14 @@ def test_nothing_is_learned_from_too_few_images() -> None:
 
 
 def test_the_same_seed_returns_the_same_head() -> None:
-    first, second = (trained(objects(1), parameters(20)) for _ in range(2))
+    first, second = (trained(objects(1), parameters(10)) for _ in range(2))
     assert first.steps > 0
     np.testing.assert_array_equal(first.head, second.head)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 def test_learning_known_groups_hardly_harms_unknown_ones(seed: int) -> None:
-    found = trained(objects(seed, HALF_GROUPED), parameters(200))
+    found = trained(objects(seed, HALF_GROUPED), parameters())
     assert found.decision.adopted, found.decision.reason
     unseen = found.decision.metrics["groups_unseen"]
     frozen, adapter = unseen["frozen"], unseen["adapter"]
@@ -145,7 +147,7 @@ def test_training_does_not_start_from_a_harmful_earlier_head() -> None:
 def test_an_overfitted_earlier_head_is_not_adopted() -> None:
     data = objects(1, shuffled_groups(1))
     fresh = half_of_each(data)
-    unregularised = parameters(400, pull_weight=0.0, group_pull_weight=0.0)
+    unregularised = parameters(80, pull_weight=0.0, group_pull_weight=0.0)
     overfitted = train_head(data.without(fresh), PCA, unregularised, lambda *_: True)
     evaluation = Evaluation(1.0)
     for fold in all_folds(data.without(fresh)):

@@ -9,7 +9,7 @@ from PIL import Image
 
 from embedder.backbones.folder import folder_source
 from embedder.decoding.resize import resize_and_crop
-from tests.unit.embedder.backbones.checkpoints import save_checkpoint
+from tests.integration.embedder.models.checkpoints import save_checkpoint
 from tests.unit.embedder.decoding.photographs import photograph
 
 PIL_PROCESSORS = {

@@ -11,7 +11,7 @@ from embedder.backbones.folder import folder_source
 from embedder.backbones.source import BackboneError
 from embedder.backbones.vision_model import load_vision_model
 from embedder.decoding.resize import resize_and_crop
-from tests.unit.embedder.backbones.checkpoints import save_checkpoint
+from tests.integration.embedder.models.checkpoints import save_checkpoint
 from tests.unit.embedder.decoding.photographs import photograph
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")

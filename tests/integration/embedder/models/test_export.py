@@ -18,7 +18,7 @@ from embedder.engines.export import export
 from embedder.engines.model_cache import MODEL
 from embedder.engines.openvino_engine import OpenVinoEngine
 from embedder.engines.torch_engine import TorchEngine
-from tests.unit.embedder.backbones.checkpoints import CHECKPOINTS, save_checkpoint
+from tests.integration.embedder.models.checkpoints import CHECKPOINTS, save_checkpoint
 from tests.unit.embedder.decoding.photographs import NAMES, photograph
 
 pytestmark = pytest.mark.filterwarnings(
