@@ -24,7 +24,7 @@ import asyncio
 import io
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +38,7 @@ from catalog.vectors.projection import Matrix, normalised
 from servicekit.grpc.channel import open_channel
 from servicekit.telemetry.metrics import RpcClientMetrics
 from tests.integration.embedder_process import running_embedder
-from trainer.adapter.calibration import false_matches
+from trainer.adapter.calibration import false_matches, typical
 from trainer.adapter.fit import training_steps
 from trainer.embed.client import BulkEmbedder
 from trainer.fetch.view_sample import VIEWS
@@ -198,7 +198,9 @@ class Collection:
         steps = training_steps(len(vectors))
         found = train_adapter(self._data, pca, None, Hyperparameters(steps=steps), lambda _: None)
         self.adapter, self._head = found.adapter, found.head
-        self.matches = false_matches(found.strangers, found.gallery_size, len(vectors))
+        self._mean, least = typical(self._data.vectors)
+        matches = false_matches(found.strangers, found.gallery_size, len(vectors))
+        self.matches = replace(matches, least_typical=least)
         self._tuned = normalised(vectors @ found.head)
 
     def rates(self, queries: Matrix, matches: FalseMatches, expected: Labels | None = None) -> Matrix:
@@ -210,8 +212,8 @@ class Collection:
         if expected is not None:
             scores = (normalised(queries @ self._head) * self._tuned[expected]).sum(axis=1)
         found = [
-            matches.rate(float(score), [float(each) for each in row[1:] if each > NOTHING])
-            for score, row in zip(scores, best, strict=True)
+            matches.rate(float(score), [float(each) for each in row[1:] if each > NOTHING], float(query @ self._mean))
+            for score, row, query in zip(scores, best, queries, strict=True)
         ]
         return np.array(found, dtype=np.float32)
 

@@ -39,7 +39,7 @@ ON CONFLICT (index_id, image_id) DO NOTHING
 LIVE = """
 SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim, i.score_quantiles,
        i.quality -> 'false_match_scores' AS scores, i.quality -> 'false_match_prominences' AS prominences,
-       i.quality ->> 'shared_repo_url' AS shared_repo_url
+       i.quality ->> 'shared_repo_url' AS shared_repo_url, (i.quality ->> 'least_typical')::float8 AS least_typical
 FROM collections c LEFT JOIN indexes i ON i.id = c.live_index
 WHERE c.id = $1 AND c.deleting_at IS NULL
 """
@@ -62,14 +62,14 @@ ORDER BY f.image_id LIMIT $3
 OF_COLLECTION = """
 SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim, i.score_quantiles,
        i.quality -> 'false_match_scores' AS scores, i.quality -> 'false_match_prominences' AS prominences,
-       i.quality ->> 'shared_repo_url' AS shared_repo_url
+       i.quality ->> 'shared_repo_url' AS shared_repo_url, (i.quality ->> 'least_typical')::float8 AS least_typical
 FROM indexes i WHERE i.collection_id = $1
 """
 
 DROPPABLE = """
 SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim, i.score_quantiles,
        i.quality -> 'false_match_scores' AS scores, i.quality -> 'false_match_prominences' AS prominences,
-       i.quality ->> 'shared_repo_url' AS shared_repo_url
+       i.quality ->> 'shared_repo_url' AS shared_repo_url, (i.quality ->> 'least_typical')::float8 AS least_typical
 FROM indexes i JOIN collections c ON c.id = i.collection_id JOIN jobs j ON j.id = i.job_id
 WHERE c.live_index IS DISTINCT FROM i.id AND CASE
     WHEN i.published_at IS NOT NULL THEN i.superseded_at < now() - make_interval(secs => $1)
@@ -317,6 +317,9 @@ def _index(row: asyncpg.Record) -> Index:
         dim=row["dim"],
         score_quantiles=row["score_quantiles"] or (),
         false_matches=FalseMatches(
-            tuple(loads(row["scores"] or "[]")), tuple(loads(row["prominences"] or "[]")), row["shared_repo_url"]
+            tuple(loads(row["scores"] or "[]")),
+            tuple(loads(row["prominences"] or "[]")),
+            row["shared_repo_url"],
+            row["least_typical"],
         ),
     )

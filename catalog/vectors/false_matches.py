@@ -25,6 +25,9 @@ RUNNER_UPS = 3
 RUNNER_UP_WEIGHT = 0.7
 # A rate up to this one counts as rare.
 RARE = 0.1
+# The share of a collection's images that are less typical of it than any query that prominence is used for, and the
+# least rate of other queries whose scores are not rare.
+ATYPICAL, ATYPICAL_RATE = 0.02, 0.9
 # Keeps the Fisher transform finite.
 LARGEST = 0.999999
 
@@ -34,12 +37,14 @@ class FalseMatches:
     """The calibration of an index.
 
     scores, prominences: at FALSE_MATCH_RATES, falling; empty if the index has none. shared_repo_url: the repository URL
-    of more than half of the images, which does not say what they show.
+    of more than half of the images, which does not say what they show. least_typical: the typicality
+    (`Projection.typicality`) that all but the share ATYPICAL of the images reach; None if unknown.
     """
 
     scores: Sequence[float] = ()
     prominences: Sequence[float] = ()
     shared_repo_url: str | None = None
+    least_typical: float | None = None
 
     def __bool__(self) -> bool:
         return len(self.scores) == len(FALSE_MATCH_RATES)
@@ -60,10 +65,11 @@ class FalseMatches:
             best.setdefault(image.repo_url if named else image.id, score)
         return list(best.values())[1 : 1 + RUNNER_UPS]
 
-    def rate(self, score: float, runner_ups: Sequence[float]) -> float | None:
+    def rate(self, score: float, runner_ups: Sequence[float], typicality: float | None = None) -> float | None:
         """Return the false match rate, 0 to 1, of a score; None without a calibration.
 
-        runner_ups: the query's best scores of up to RUNNER_UPS objects after the first one.
+        runner_ups: the query's best scores of up to RUNNER_UPS objects after the first one. typicality: of the query;
+        None if unknown.
         """
         if not self:
             return None
@@ -71,9 +77,16 @@ class FalseMatches:
         if not self.knows_prominences or not runner_ups:
             return by_score
         by_prominence = _rate(prominence(score, runner_ups), self.prominences)
+        higher = max(by_prominence, by_score)
+        if self._is_atypical(typicality):
+            # The measured queries were images of the collection, so they say little about noise or a blank page.
+            return 2 * by_score if 2 * by_score <= RARE else max(higher, ATYPICAL_RATE)
         lower = min(by_prominence, 2 * by_score)
         # Rare in one of the two is rare enough. Otherwise noise must not profit from having no neighbours.
-        return lower if lower <= RARE else max(by_prominence, by_score)
+        return lower if lower <= RARE else higher
+
+    def _is_atypical(self, typicality: float | None) -> bool:
+        return typicality is not None and self.least_typical is not None and typicality < self.least_typical
 
 
 NOT_CALIBRATED = FalseMatches()

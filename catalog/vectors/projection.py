@@ -9,14 +9,18 @@ from safetensors.numpy import load, save
 
 Matrix = npt.NDArray[np.float32]
 
-TENSOR = "projection"
+TENSOR, MEAN = "projection", "mean"
 
 
 @dataclass(frozen=True)
 class Projection:
-    """A linear map. matrix: float32 [input dimension, output dimension]."""
+    """A linear map. matrix: float32 [input dimension, output dimension].
+
+    mean: the mean direction [input dimension] of the vectors that the map was made for; None if it is unknown.
+    """
 
     matrix: Matrix
+    mean: Matrix | None = None
 
     def apply(self, vectors: Matrix) -> Matrix:
         """Map the backbone's vectors [n, input] to unit vectors of the fine-tuned space [n, output].
@@ -25,14 +29,22 @@ class Projection:
         """
         return normalised(normalised(vectors) @ self.matrix)
 
+    def typicality(self, vector: Matrix) -> float | None:
+        """Return the cosine similarity of one of the backbone's vectors [input] to the mean; None without a mean."""
+        return None if self.mean is None else float(normalised(vector[np.newaxis])[0] @ self.mean)
+
     def to_bytes(self, lineage: Mapping[str, str] | None = None) -> bytes:
         """Serialise as safetensors. lineage: how the adapter was made, stored as the file's metadata."""
-        return save({TENSOR: np.ascontiguousarray(self.matrix)}, None if lineage is None else dict(lineage))
+        tensors = {TENSOR: np.ascontiguousarray(self.matrix)}
+        if self.mean is not None:
+            tensors[MEAN] = np.ascontiguousarray(self.mean)
+        return save(tensors, None if lineage is None else dict(lineage))
 
     @classmethod
     def from_bytes(cls, data: bytes) -> "Projection":
         """Parse safetensors bytes. Raises SafetensorError or KeyError when they hold no projection."""
-        return cls(load(data)[TENSOR])
+        tensors = load(data)
+        return cls(tensors[TENSOR], tensors.get(MEAN))
 
 
 def normalised(vectors: Matrix) -> Matrix:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from typing import cast
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +14,7 @@ from catalog.indexes import Index, Indexes
 from catalog.vectors.client import VectorsMissing
 from catalog.vectors.false_matches import RUNNER_UPS
 from catalog.vectors.generations import Generations, Hit, at_least
-from catalog.vectors.projection import normalised
+from catalog.vectors.projection import Projection, normalised
 from gateway.metrics import GatewayMetrics
 from gateway.search.adapter_cache import AdapterCache
 from gateway.upstreams.embedder import QueryEmbedder
@@ -143,14 +142,17 @@ class SearchService:
                 raise FailedPrecondition(message, code="backbone_changed") from error
 
     async def _nearest(self, index: Index, vector: Vector, request: SearchRequest) -> SearchAnswer:
-        tuned = await self._apply_adapter(index, vector)
+        adapter = await self._adapter(index)
+        base = vector[np.newaxis]
+        tuned = normalised(base)[0] if adapter is None else adapter.apply(base)[0]
         with self._metrics.search_stage("query"):
             near = await self._vectors.query(index.qdrant_collection, tuned, max(request.limit, SURROUNDINGS), None)
         hits = at_least(near, request.threshold)[: request.limit]
         with self._metrics.search_stage("rows"):
             rows = await self._images.of_points(index, [hit.image_id for hit in hits], request.limit)
             runner_ups = await self._runner_ups(index, near)
-        results = [_result(index, row.image, hits[row.place].score, runner_ups) for row in rows]
+        typicality = None if adapter is None else adapter.typicality(vector)
+        results = [_result(index, row.image, hits[row.place].score, runner_ups, typicality) for row in rows]
         return SearchAnswer(index.id, [result for result in results if _is_wanted(result, request)])
 
     async def _runner_ups(self, index: Index, near: list[Hit]) -> list[float]:
@@ -165,14 +167,14 @@ class SearchService:
         missing = RUNNER_UPS - len(scores) if len(near) == SURROUNDINGS else 0
         return [*scores, *[near[-1].score] * missing]
 
-    async def _apply_adapter(self, index: Index, vector: Vector) -> Vector:
-        base = vector[np.newaxis, :]
+    async def _adapter(self, index: Index) -> Projection | None:
+        """Return the index's adapter; None if its vectors are those of the backbone."""
         if index.adapter_id is None:
-            return cast("Vector", normalised(base)[0])
+            return None
         adapter = await self._adapters.get(index.adapter_id)
         if adapter is None:
             raise VectorsMissing("The index has lost its adapter. Finetune the collection again, with force=true.")
-        return cast("Vector", adapter.apply(base)[0])
+        return adapter
 
 
 def _require_calibration(index: Index, request: SearchRequest) -> None:
@@ -190,8 +192,10 @@ def _require_calibration(index: Index, request: SearchRequest) -> None:
             raise FailedPrecondition(message, code="not_calibrated")
 
 
-def _result(index: Index, image: Image, score: float, runner_ups: Sequence[float]) -> SearchResult:
-    percentile, rate = index.percentile(score), index.false_matches.rate(score, runner_ups)
+def _result(
+    index: Index, image: Image, score: float, runner_ups: Sequence[float], typicality: float | None
+) -> SearchResult:
+    percentile, rate = index.percentile(score), index.false_matches.rate(score, runner_ups, typicality)
     return SearchResult(image.id, image.image_url, image.repo_url, score, percentile, rate)
 
 

@@ -13,12 +13,12 @@ import numpy as np
 
 from catalog.images import Image
 from catalog.indexes import Index
-from catalog.vectors.false_matches import FALSE_MATCH_RATES, FalseMatches, fisher, prominence
+from catalog.vectors.false_matches import ATYPICAL, FALSE_MATCH_RATES, FalseMatches, fisher, prominence
 from catalog.vectors.projection import Projection, normalised
 from trainer.adapter.object_number import object_number, object_of
 from trainer.adapter.pca import spanning_object
 from trainer.index.base_vectors import Matrix, StoredVectors
-from trainer.learning.dataset import Labels
+from trainer.learning.dataset import Labels, UnitVectors
 from trainer.learning.pictures import same_pictures
 from trainer.learning.strangers import NOTHING
 
@@ -27,6 +27,8 @@ SAMPLE = 1000
 QUANTILES = 1001
 # With fewer held-out images, the estimate of the best score is too uncertain.
 MIN_QUERIES = 20
+# The mean direction of this many images is known well enough.
+MOST_FOR_MEAN = 5000
 # The share of the highest values that an exponential distribution is fitted to, and by how many standard errors its
 # mean is raised.
 TAIL, CAUTION = 0.3, 0.5
@@ -86,6 +88,13 @@ def false_matches(best: Matrix, gallery_size: int, images: int) -> FalseMatches:
     compared = [(row[0], [score for score in row[1:] if score > NOTHING]) for row in best.tolist()]
     prominences = [prominence(score, others) for score, others in compared if others]
     return FalseMatches(scores, _limits(prominences, 1.0) if len(prominences) >= MIN_QUERIES else ())
+
+
+def typical(vectors: UnitVectors) -> tuple[Matrix, float]:
+    """Return the mean direction [dim] of unit vectors [n, dim], and the cosine to it that all but ATYPICAL reach."""
+    some = vectors[:: max(len(vectors) // MOST_FOR_MEAN, 1)].astype(np.float32)
+    mean: Matrix = normalised(some.mean(axis=0)[np.newaxis])[0]
+    return mean, float(np.quantile(some @ mean, ATYPICAL))
 
 
 def _limits(measured: list[float], ratio: float) -> list[float]:

@@ -10,13 +10,13 @@ import numpy as np
 from catalog.vectors.false_matches import RUNNER_UPS
 from catalog.vectors.projection import Projection
 from servicekit.telemetry.logs import get_logger
-from trainer.adapter.calibration import false_matches
+from trainer.adapter.calibration import false_matches, typical
 from trainer.adapter.pca import Fitted, Previous, PrincipalComponents, Report, Survey
 from trainer.adapter.process import TrainedHead, TrainingFailed, TrainingInput, train_in_child
 from trainer.adapter.reevaluation import Reevaluation
 from trainer.adapter.sample import Sample
 from trainer.index.base_vectors import Matrix, StoredVectors
-from trainer.learning.dataset import MIN_IMAGES, EarlierHead, Mask
+from trainer.learning.dataset import MIN_IMAGES, EarlierHead, Mask, TrainingSet
 from trainer.learning.directions import DIMENSION, accumulate, principal_directions
 
 log = get_logger(__name__)
@@ -68,16 +68,12 @@ class LearnedAdapter:
         given = TrainingInput(data, pca, _earlier(previous, sample.fresh), training_steps(len(data)), self._threads)
         trained = await train_or_fall_back(given, _in_rows(report, 2 * count))
         log.info("adapter_learned", adapter=trained.quality["adapter"], reason=trained.quality["reason"])
-        matches = false_matches(trained.strangers, trained.gallery_size, count)
-        calibrated = {
-            "false_match_scores": list(matches.scores),
-            "false_match_prominences": list(matches.prominences),
-            "shared_repo_url": sample.shared_repo_url,
-        }
+        found, mean = await loop.run_in_executor(self._executor, _calibration, trained, data, count)
+        found |= {"shared_repo_url": sample.shared_repo_url}
         if previous is not None and trained.quality["adapter"] == "kept":
-            return previous.kept(trained.quality["parts"], calibrated if matches else {})
-        quality = trained.quality | {"images": count, "sample": len(data)} | calibrated
-        return Fitted(Projection(trained.head), quality)
+            return previous.kept(trained.quality["parts"], found, mean)
+        quality = trained.quality | {"images": count, "sample": len(data)} | found
+        return Fitted(Projection(trained.head, mean), quality)
 
     async def _gather(
         self, vectors: StoredVectors, survey: Survey, previous: Previous | None, report: Report
@@ -104,6 +100,18 @@ async def train_or_fall_back(given: TrainingInput, report: Callable[[float], Non
             reason = str(error)
             log.warning("learning_failed", reason=reason)
     return TrainedHead(given.pca, {"adapter": "pca", "reason": reason, "steps": 0, "parts": {}}, NO_SCORES, 0)
+
+
+def _calibration(trained: TrainedHead, data: TrainingSet, images: int) -> tuple[dict[str, object], Matrix]:
+    """Return what a search needs to know about false matches, as JSON stores it, and the mean direction [dim]."""
+    matches = false_matches(trained.strangers, trained.gallery_size, images)
+    mean, least_typical = typical(data.vectors)
+    found: dict[str, object] = {
+        "false_match_scores": list(matches.scores),
+        "false_match_prominences": list(matches.prominences),
+        "least_typical": least_typical,
+    }
+    return found, mean
 
 
 def _is_calibrated(previous: Previous) -> bool:

@@ -5,13 +5,13 @@ from array import array
 from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
 
 from catalog.images import Image
-from catalog.vectors.projection import Projection
+from catalog.vectors.projection import Matrix, Projection
 from trainer.adapter.object_number import object_number
 from trainer.index.base_vectors import StoredVectors
 from trainer.learning.dataset import MAX_GROUP_SHARE, Labels
@@ -46,14 +46,17 @@ class Previous:
     changed: float
     unseen: list[Image]
 
-    def kept(self, unseen: object, calibrated: Mapping[str, object] | None = None) -> Fitted:
+    def kept(
+        self, unseen: object, calibrated: Mapping[str, object] | None = None, mean: Matrix | None = None
+    ) -> Fitted:
         """Return the same adapter.
 
         unseen: the gate's metrics on images that it was not trained on. calibrated: a calibration that replaces the one
-        from before.
+        from before. mean: the mean direction that belongs to it.
         """
         found = {"kept": True, "changed": self.changed, "unseen": unseen}
-        return Fitted(self.fitted.projection, self.fitted.quality | found | dict(calibrated or {}))
+        projection = self.fitted.projection if mean is None else replace(self.fitted.projection, mean=mean)
+        return Fitted(projection, self.fitted.quality | found | dict(calibrated or {}))
 
 
 class Fit(Protocol):

@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 
 from catalog.images import Image
-from catalog.vectors.false_matches import FALSE_MATCH_RATES, RUNNER_UPS, FalseMatches, fisher, prominence
+from catalog.vectors.false_matches import ATYPICAL_RATE, FALSE_MATCH_RATES, RUNNER_UPS, FalseMatches, fisher, prominence
 
 # The score 0.9 is reached by 10 % and 0.5 by all queries without a match; of prominences, 0.8 by 10 % and 0.2 by all.
 SCORES = [0.9 - 0.4 * (rate - 0.1) / 0.9 for rate in FALSE_MATCH_RATES]
@@ -70,3 +70,12 @@ def test_a_url_that_most_rows_share_names_no_object() -> None:
 
 def test_the_transform_of_a_copy_is_finite() -> None:
     assert fisher(1.0) == fisher(0.9999999) == -fisher(-1.0)
+
+
+def test_a_query_that_is_unlike_the_collection_is_a_match_only_if_its_score_is_rare() -> None:
+    matches = FalseMatches(SCORES, PROMINENCES, least_typical=0.4)
+    for typicality in (None, 0.4, 0.9):
+        assert matches.rate(0.75, [0.1], typicality) == MATCHES.rate(0.75, [0.1]) == 0.0
+    assert matches.rate(0.75, [0.1], 0.39) == ATYPICAL_RATE
+    assert matches.rate(0.99, [0.1], 0.39) == 0.0
+    assert matches.rate(-0.5, [-0.6], 0.39) == 1.0

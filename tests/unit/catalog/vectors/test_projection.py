@@ -28,3 +28,12 @@ def test_results_have_length_one_and_zero_vectors_stay_zero() -> None:
     tuned = projection.apply(np.array([[3, 4, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]], dtype=np.float32))
     np.testing.assert_allclose(tuned, np.array([[0.6, 0.8, 0], [0, 0, 0], [0, 0, 0]], dtype=np.float32), atol=1e-6)
     assert normalised(np.zeros((0, 4), dtype=np.float32)).shape == (0, 4)
+
+
+def test_the_mean_is_stored_with_the_map() -> None:
+    plain = Projection(np.eye(3, 2, dtype=np.float32))
+    assert plain.typicality(np.array([1, 0, 0], np.float32)) is None
+    assert Projection.from_bytes(plain.to_bytes()).mean is None
+    mean = np.array([0.6, 0.8, 0], np.float32)
+    stored = Projection.from_bytes(Projection(plain.matrix, mean).to_bytes())
+    assert stored.typicality(np.array([10, 0, 0], np.float32)) == pytest.approx(0.6)
