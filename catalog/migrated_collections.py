@@ -1,4 +1,4 @@
-"""Collections of older services that are taken over: which id each has here, and what was taken already."""
+"""Collections of older services that are migrated: which id each has here, and what was copied already."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,7 +35,7 @@ CREATE = "INSERT INTO collections (id, name, heidicon_tag) OVERRIDING SYSTEM VAL
 
 SET_NAME = "UPDATE migrated_collections SET name = $3 WHERE source = $1 AND source_id = $2"
 
-CONTENT_TAKEN = """
+CONTENT_COPIED = """
 UPDATE migrated_collections m SET source_digest = $3, content_at = now(), digest = (
     SELECT t.digest FROM collections c
     JOIN contents t ON t.collection_id = c.id AND t.revision = c.content_revision
@@ -46,10 +46,10 @@ WHERE source = $1 AND source_id = $2
 
 @dataclass(frozen=True)
 class MigratedCollection:
-    """A collection that is taken over.
+    """A collection that is migrated.
 
-    id: its id here. name: the name that was last taken over; None: it has not been created yet. source_digest, digest:
-    of the CSV that was last taken over, as it was there and as it was stored here. name_here, digest_here: what the
+    id: its id here. name: the name that was last copied; None: it has not been created yet. source_digest, digest:
+    of the CSV that was last copied, as it was there and as it was stored here. name_here, digest_here: what the
     collection has now; the name is None if it does not exist.
     """
 
@@ -64,7 +64,7 @@ class MigratedCollection:
 
 
 class MigratedCollections:
-    """The collections that are taken over from one service. Every method raises as `Database.connection` does."""
+    """The collections that are migrated from one service. Every method raises as `Database.connection` does."""
 
     def __init__(self, database: Database, source: str) -> None:
         """source: the address of the older service."""
@@ -114,13 +114,13 @@ class MigratedCollections:
             )
             await connection.execute(SET_NAME, self._source, collection.source_id, name)
 
-    async def content_taken(self, collection: MigratedCollection, source_digest: bytes | None) -> None:
+    async def content_copied(self, collection: MigratedCollection, source_digest: bytes | None) -> None:
         """Record that the collection has the content of the older service now.
 
         source_digest: SHA-256 of the CSV there; None for a collection with a HeidICON tag.
         """
         async with self._database.connection() as connection:
-            await connection.execute(CONTENT_TAKEN, self._source, collection.source_id, source_digest)
+            await connection.execute(CONTENT_COPIED, self._source, collection.source_id, source_digest)
 
 
 def _migrated(row: asyncpg.Record) -> MigratedCollection:

@@ -250,11 +250,11 @@ def _add_keys(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 def _add_migrate_from(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "migrate-from",
-        help="take over the collections of an older service",
-        description="Take over the collections of an older similarity service: names, contents and HeidICON tags, "
+        help="copy the collections of an older service",
+        description="Copy the collections of an older similarity service: names, contents and HeidICON tags, "
         "under the same ids where these are free. Only the public routes of the older service are read, and nothing is "
-        "changed there. The instance that takes the collections must be running. Run the command again to continue, or "
-        "to take what has changed in the older service since. docs/migration.md is the guide.",
+        "changed there. The instance that receives the collections must be running. Run the command again to continue, "
+        "or to copy what has changed in the older service since. docs/migration.md is the guide.",
     )
     parser.add_argument(
         "url", metavar="URL", help="address of the older service, such as https://similarity.example.org"
@@ -263,7 +263,7 @@ def _add_migrate_from(commands: "argparse._SubParsersAction[argparse.ArgumentPar
         "--to",
         default="http://127.0.0.1:8080",
         metavar="URL",
-        help="address of the instance that takes the collections (default: http://127.0.0.1:8080)",
+        help="address of the instance that receives the collections (default: http://127.0.0.1:8080)",
     )
     parser.add_argument("--dry-run", action="store_true", help="only show what would be done")
     parser.add_argument(

@@ -1,4 +1,4 @@
-"""Mend the CSV of the older service, which took what we refuse.
+"""Repair the CSV of the older service, which accepted what we refuse.
 
 It cut each line at every comma, whatever its quotes, so that an image URL with commas became several columns. It kept
 blank lines, and rows without a repository URL.
@@ -14,20 +14,20 @@ WEB = ("http://", "https://")
 
 
 @dataclass(frozen=True)
-class Mended:
-    """The outcome. mended: the number of rows that were changed. blank: of those that were left out."""
+class Repair:
+    """What was repaired. changed: the number of changed rows. blank: the number of blank rows, which were skipped."""
 
-    mended: int
+    changed: int
     blank: int
 
 
-class NotMendable(Exception):
-    """A row cannot be mended. The message names its line and what it has."""
+class NotRepairable(Exception):
+    """A row cannot be repaired. The message names its line and what it has."""
 
 
-def mend(source: Path, target: Path) -> Mended:
-    """Write a CSV with two columns. Raises NotMendable for a row of which that cannot be made without guessing."""
-    mended = blank = 0
+def repair(source: Path, target: Path) -> Repair:
+    """Write a CSV with two columns. Raises NotRepairable for a row that cannot be repaired without guessing."""
+    changed = blank = 0
     with target.open("w", encoding="utf-8", newline="") as output:
         writer = csv.writer(output, lineterminator="\r\n")
         for line, cells in _rows(source):
@@ -36,10 +36,10 @@ def mend(source: Path, target: Path) -> Mended:
                 blank += 1
                 continue
             if len(row) != 2:
-                raise NotMendable(f"line {line} has {len(cells)} columns: {','.join(cells)[:200]}")
-            mended += row != cells
+                raise NotRepairable(f"line {line} has {len(cells)} columns: {','.join(cells)[:200]}")
+            changed += row != cells
             writer.writerow(row)
-    return Mended(mended, blank)
+    return Repair(changed, blank)
 
 
 def _rows(source: Path) -> Iterator[tuple[int, list[str]]]:
@@ -50,7 +50,7 @@ def _rows(source: Path) -> Iterator[tuple[int, list[str]]]:
             for cells in reader:
                 yield reader.line_num, cells
         except (csv.Error, UnicodeDecodeError) as error:
-            raise NotMendable(f"line {reader.line_num + 1} cannot be read: {error}") from error
+            raise NotRepairable(f"line {reader.line_num + 1} cannot be read: {error}") from error
 
 
 def _two_columns(cells: list[str]) -> list[str] | None:

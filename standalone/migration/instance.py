@@ -1,4 +1,4 @@
-"""The REST API of our own instance, which checks and stores the contents that are taken over."""
+"""The REST API of our own instance, which checks and stores the contents that are copied."""
 
 import asyncio
 import json
@@ -29,7 +29,7 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True)
-class Taken:
+class Stored:
     """A content that was stored. row_count: its images."""
 
     row_count: int
@@ -37,7 +37,7 @@ class Taken:
 
 
 class Instance:
-    """Calls one instance. Every method raises Refused, and StartupError if the instance does not answer."""
+    """Calls one instance. Every method raises Refused, and StartupError if the instance is not responding."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         self._session = session
@@ -57,16 +57,18 @@ class Instance:
             await self._post("/api/verify")
         except Refused as error:
             if error.code == "forbidden":
-                raise StartupError(f"the instance at {self._url} uses another database than this command") from error
+                raise StartupError(
+                    f"the instance at {self._url} uses a different database from this command"
+                ) from error
             raise StartupError(f"the instance at {self._url} cannot be used: {error}") from error
 
-    async def upload(self, identifier: int, csv: Path) -> Taken:
+    async def upload(self, identifier: int, csv: Path) -> Stored:
         """Make a CSV the content of a collection."""
-        return _taken(await self._post(f"/api/collection/{identifier}/updatecontent", csv))
+        return _stored(await self._post(f"/api/collection/{identifier}/updatecontent", csv))
 
-    async def read_heidicon(self, identifier: int) -> Taken:
+    async def read_heidicon(self, identifier: int) -> Stored:
         """Have a collection with a HeidICON tag read its content."""
-        return _taken(await self._post(f"/api/collection/{identifier}/updatecontent"))
+        return _stored(await self._post(f"/api/collection/{identifier}/updatecontent"))
 
     async def finetune(self, identifier: int) -> None:
         """Queue a finetune, unless nothing is new."""
@@ -81,7 +83,7 @@ class Instance:
         else:
             status, _, answer = await self._attempt(path, csv)
         if status != 200:
-            message = str(answer.get("message") or f"it answered with status {status}")
+            message = str(answer.get("message") or f"it returned status {status}")
             raise Refused(str(answer.get("code") or ""), message)
         return answer
 
@@ -92,9 +94,9 @@ class Instance:
             with csv.open("rb") as file:
                 return await self._send(path, file)
         except (aiohttp.ClientError, TimeoutError) as error:
-            reason = str(error) or "no answer in time"
+            reason = str(error) or "timeout"
             raise StartupError(
-                f"no instance answers at {self._url}: {reason}. Start it, or name its address with --to"
+                f"no instance is responding at {self._url}: {reason}. Start it, or set its address with --to"
             ) from error
 
     async def _send(self, path: str, body: object) -> tuple[int, float, dict[str, object]]:
@@ -110,8 +112,8 @@ class Instance:
             return response.status, pause, answer if isinstance(answer, dict) else {}
 
 
-def _taken(answer: dict[str, object]) -> Taken:
+def _stored(answer: dict[str, object]) -> Stored:
     count, warnings = answer.get("number_of_images"), answer.get("warnings")
-    return Taken(
+    return Stored(
         count if isinstance(count, int) else 0, [str(text) for text in warnings] if isinstance(warnings, list) else []
     )

@@ -1,8 +1,8 @@
-"""`similis migrate-from`: take over the collections of an older service, with their ids where those are free.
+"""`similis migrate-from`: copy the collections of an older service, with their ids where those are free.
 
 The collections are created in the database, because only there an id can be chosen. Their contents go through the REST
-API, which checks them. What was taken over is recorded, so that a second run continues the first, and later takes what
-has changed in the older service.
+API, which checks them. What was copied is recorded, so that a second run continues the first, and later copies what has
+changed in the older service.
 """
 
 import sys
@@ -20,15 +20,15 @@ from servicekit.errors import ServiceError
 from servicekit.process.service import StartupError
 from servicekit.quantities import counted
 from servicekit.telemetry.audit import audit
-from standalone.migration.csv_repair import NotMendable, mend
-from standalone.migration.instance import Instance, Refused, Taken
+from standalone.migration.csv_repair import NotRepairable, repair
+from standalone.migration.instance import Instance, Refused, Stored
 from standalone.migration.older_service import OlderCollection, OlderService, OlderServiceError
 from standalone.schema import check_schema
 from standalone.table import print_table
 
 KEY_NAME = "migrate-from"
 MAX_NAME = 200
-HEADER = ("ID THERE", "ID HERE", "IMAGES", "NAME", "RESULT")
+HEADER = ("OLD ID", "NEW ID", "IMAGES", "NAME", "RESULT")
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,11 @@ class MigrationOptions:
 
 
 class NeedsAttention(Exception):
-    """A collection could not be taken over. The message says why."""
+    """A collection could not be migrated. The message says why."""
 
 
 async def migrate_from(url: str, options: MigrationOptions) -> None:
-    """Take over the collections of the service at `options.source`. Raises StartupError, also if one is left."""
+    """Copy the collections of the service at `options.source`. Raises StartupError, also if one could not be copied."""
     await check_schema(url)
     try:
         async with OlderService.open(options.source) as older, Database.open(url, max_connections=3) as database:
@@ -82,7 +82,7 @@ class _Migration:
         self._finetune = finetune
 
     async def run(self, names: dict[int, str]) -> None:
-        """Take over each collection. Raises StartupError at the end if one of them needs attention."""
+        """Copy each collection. Raises StartupError at the end if one of them needs attention."""
         rows: list[tuple[str, ...]] = []
         failed = 0
         with tempfile.TemporaryDirectory(prefix="similis-migration-") as folder:
@@ -92,7 +92,7 @@ class _Migration:
                 try:
                     collection = await self._older.collection(identifier, name)
                     images = "" if collection.row_count is None else str(collection.row_count)
-                    result = await self._take(collection, record, Path(folder))
+                    result = await self._copy(collection, record, Path(folder))
                 except (OlderServiceError, NeedsAttention, Refused) as error:
                     failed += 1
                     result = f"needs attention: {error}"
@@ -101,38 +101,38 @@ class _Migration:
         print_table(HEADER, rows)
         if failed:
             raise StartupError(
-                f"{counted(failed, 'collection')} of {len(names)} could not be taken over; the lines above say why. "
-                "Run the command again when that is mended: it continues where it is needed"
+                f"{failed} of {counted(len(names), 'collection')} could not be migrated; the lines above say why. "
+                "Fix that and run the command again. It continues where it stopped"
             )
 
-    async def _take(self, older: OlderCollection, record: MigratedCollection, folder: Path) -> str:
+    async def _copy(self, older: OlderCollection, record: MigratedCollection, folder: Path) -> str:
         if record.name is not None and record.name_here is None:
-            return "it was deleted here, and stays so"
+            return "skipped, because it was deleted here"
         name = _usable_name(older)
-        done = await self._take_name(older, record, name)
-        done += await self._take_content(older, record, folder)
+        done = await self._copy_name(older, record, name)
+        done += await self._copy_content(older, record, folder)
         if self._finetune and older.was_finetuned and older.row_count != 0:
             await self._instance.finetune(record.id)
             done.append("finetune queued")
         return ", ".join(done) or "nothing has changed"
 
-    async def _take_name(self, older: OlderCollection, record: MigratedCollection, name: str) -> list[str]:
+    async def _copy_name(self, older: OlderCollection, record: MigratedCollection, name: str) -> list[str]:
         if record.name is None:
             await self._records.create(record, name, older.heidicon_tag)
             audit("create_collection", "done", collection=record.id, name=name, source=self._older.url)
             kept = (
-                [] if record.id == older.id else [f"the id {older.id} is not free here, so it has the id {record.id}"]
+                [] if record.id == older.id else [f"id {older.id} is already used here, so the new id is {record.id}"]
             )
-            return [*kept, *([] if name == older.name else [f"the name is {name!r} here"])]
+            return [*kept, *([] if name == older.name else [f"named {name!r} here"])]
         if name == record.name:
             return []
         if record.name_here != record.name:
-            return ["renamed there and here, so the name here stays"]
+            return ["renamed in both places, so the name here was kept"]
         await self._records.rename(record, name)
         audit("rename_collection", "done", collection=record.id, name=name, source=self._older.url)
         return ["renamed"]
 
-    async def _take_content(self, older: OlderCollection, record: MigratedCollection, folder: Path) -> list[str]:
+    async def _copy_content(self, older: OlderCollection, record: MigratedCollection, folder: Path) -> list[str]:
         if older.heidicon_tag is not None:
             return [] if record.has_content else [await self._read_heidicon(record, older.heidicon_tag)]
         csv = folder / "csv"
@@ -140,21 +140,21 @@ class _Migration:
         if record.has_content and digest == record.source_digest:
             return []
         if record.has_content and record.digest_here != record.digest:
-            return ["changed there and here, so the content here stays"]
+            return ["content changed in both places, so the content here was kept"]
         if not record.has_content and record.digest_here is not None:
-            # Uploaded by hand, perhaps because the CSV could not be taken.
-            await self._records.content_taken(record, digest)
-            return ["it has content already, which stays"]
-        done = await self._upload(record, csv, folder / "mended")
-        await self._records.content_taken(record, digest)
+            # Uploaded by hand, perhaps because the CSV could not be used.
+            await self._records.content_copied(record, digest)
+            return ["content that was uploaded here was kept"]
+        done = await self._upload(record, csv, folder / "repaired")
+        await self._records.content_copied(record, digest)
         return done
 
     async def _read_heidicon(self, record: MigratedCollection, tag: str) -> str:
-        taken = await self._instance.read_heidicon(record.id)
-        await self._records.content_taken(record, None)
-        return "; ".join([f"{counted(taken.row_count, 'image')} read from HeidICON (tag {tag!r})", *taken.warnings])
+        stored = await self._instance.read_heidicon(record.id)
+        await self._records.content_copied(record, None)
+        return "; ".join([f"{counted(stored.row_count, 'image')} read from HeidICON (tag {tag!r})", *stored.warnings])
 
-    async def _upload(self, record: MigratedCollection, csv: Path, mended: Path) -> list[str]:
+    async def _upload(self, record: MigratedCollection, csv: Path, repaired: Path) -> list[str]:
         if _is_blank(csv):
             return ["empty"]
         try:
@@ -164,19 +164,19 @@ class _Migration:
                 raise
             refusal = error
         try:
-            outcome = mend(csv, mended)
-        except NotMendable as error:
+            outcome = repair(csv, repaired)
+        except NotRepairable as error:
             raise NeedsAttention(
                 f"the CSV cannot be used: {error}. Correct it in the older service and run the command again, or "
                 f"upload a corrected one to collection {record.id} here"
             ) from error
-        if not outcome.mended and not outcome.blank:
+        if not outcome.changed and not outcome.blank:
             raise NeedsAttention(f"the CSV was refused: {refusal}")
-        described = _described(await self._instance.upload(record.id, mended))
+        described = _described(await self._instance.upload(record.id, repaired))
         return [
             *described,
-            f"{counted(outcome.mended, 'row')} mended",
-            f"{counted(outcome.blank, 'blank line')} left out",
+            f"{counted(outcome.changed, 'row')} repaired",
+            f"{counted(outcome.blank, 'blank line')} skipped",
         ]
 
 
@@ -187,15 +187,19 @@ async def _show_plan(older: OlderService, names: dict[int, str], records: Migrat
         collection = await older.collection(identifier, name)
         record = known.get(identifier)
         if record is None:
-            here, result = (str(identifier), "would be created") if identifier in free else ("new", "id is not free")
+            here, result = (
+                (str(identifier), "would be created")
+                if identifier in free
+                else ("new", "would be created under a new id")
+            )
         else:
-            here, result = str(record.id), "known already: changes would be taken over"
+            here, result = str(record.id), "already migrated: changes would be copied"
         if collection.heidicon_tag is not None:
             result += f", from HeidICON (tag {collection.heidicon_tag!r})"
         images = "" if collection.row_count is None else str(collection.row_count)
         rows.append((str(identifier), here, images, _printable(name), result))
     print_table(HEADER, rows)
-    _say("nothing was changed, because of --dry-run")
+    _say("dry run: nothing was changed")
 
 
 @asynccontextmanager
@@ -241,8 +245,8 @@ def _is_blank(csv: Path) -> bool:
         return not file.read(1024).translate(None, b'", \t\r\n') and file.read(1) == b""
 
 
-def _described(taken: Taken) -> list[str]:
-    return [f"{counted(taken.row_count, 'image')} taken", *taken.warnings]
+def _described(stored: Stored) -> list[str]:
+    return [f"{counted(stored.row_count, 'image')} copied", *stored.warnings]
 
 
 def _say(text: str) -> None:

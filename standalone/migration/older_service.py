@@ -27,7 +27,7 @@ ROUTES = ("/api/collection/list", "/api/collection", "/api")
 
 
 class OlderServiceError(Exception):
-    """The older service gave no usable answer. The message is for the operator."""
+    """The older service returned no usable response. The message is for the operator."""
 
 
 class _MayPass(OlderServiceError):
@@ -126,16 +126,16 @@ class OlderService:
         try:
             async with self._session.get(self.url + path) as response:
                 if response.status >= 500 or response.status == 429:
-                    raise _MayPass(f"{self.url}{path} answered with status {response.status}")
+                    raise _MayPass(f"{self.url}{path} returned status {response.status}")
                 if response.status != 200:
-                    raise OlderServiceError(f"{self.url}{path} answered with status {response.status}")
+                    raise OlderServiceError(f"{self.url}{path} returned status {response.status}")
                 return await read(response)
         except (aiohttp.ClientError, TimeoutError) as error:
-            reason = str(error) or "no answer in time"
+            reason = str(error) or "timeout"
             raise _MayPass(f"{self.url}{path} could not be read: {reason}") from error
 
     def _not_as_expected(self, path: str, found: str) -> OlderServiceError:
-        return OlderServiceError(f"{self.url}{path} is not the answer of an older service: it has {found}")
+        return OlderServiceError(f"{self.url} does not look like an older service: {path} returned {found}")
 
 
 def base_address(url: str) -> str:

@@ -92,7 +92,7 @@ async def test_collections_keep_their_ids_names_and_contents(
     assert await api.create("new") == 8
 
 
-async def test_a_second_run_takes_only_what_has_changed_there(
+async def test_a_second_run_copies_only_what_has_changed_there(
     older: Older, api: Api, migrate: Migrate, capsys: pytest.CaptureFixture[str]
 ) -> None:
     await migrate()
@@ -137,7 +137,7 @@ async def test_ids_that_were_ever_given_out_here_are_not_used_again(
     await migrate()
     found = await listed(api)
     assert found == {2: "ours", 3: "ours", 4: "Maps", 7: "Prints", 8: "Coins", 9: "Seals", 10: "Odd"}
-    assert "the id 1 is not free here, so it has the id 8" in capsys.readouterr().out
+    assert "id 1 is already used here, so the new id is 8" in capsys.readouterr().out
     await migrate()
     assert await listed(api) == found
     assert await api.create("new") == 11
@@ -145,7 +145,7 @@ async def test_ids_that_were_ever_given_out_here_are_not_used_again(
 
 async def test_a_run_that_was_interrupted_is_continued(older: Older, api: Api, migrate: Migrate) -> None:
     older.failures = {"/api/collection/4/csvfile": 3, "/api/collection/1/info": 1, "/api/collection/list": 2}
-    with pytest.raises(StartupError, match="1 collection of 3"):
+    with pytest.raises(StartupError, match="1 of 3 collections"):
         await migrate()
     assert await listed(api) == {1: "Coins", 4: "Maps", 7: "Prints"}
     older.upload(4, "https://images.example.org/4.jpg,https://repository.example.org/4")
@@ -153,7 +153,7 @@ async def test_a_run_that_was_interrupted_is_continued(older: Older, api: Api, m
     assert (await api.info(4))["number_of_images"] == 1
 
 
-async def test_ids_are_reserved_before_anything_is_taken(older: Older, api: Api, migrate: Migrate) -> None:
+async def test_ids_are_reserved_before_anything_is_copied(older: Older, api: Api, migrate: Migrate) -> None:
     older.failures = {"/api/collection/1/info": 9}
     with pytest.raises(StartupError):
         await migrate()
@@ -163,7 +163,7 @@ async def test_ids_are_reserved_before_anything_is_taken(older: Older, api: Api,
     assert (await listed(api))[1] == "Coins"
 
 
-async def test_rows_that_the_older_service_has_cut_at_commas_are_mended(
+async def test_rows_that_the_older_service_has_cut_at_commas_are_repaired(
     older: Older, api: Api, migrate: Migrate, capsys: pytest.CaptureFixture[str]
 ) -> None:
     older.upload(
@@ -181,17 +181,17 @@ async def test_rows_that_the_older_service_has_cut_at_commas_are_mended(
         "https://images.example.org/3.jpg,",
         "https://images.example.org/4.jpg,https://repository.example.org/4",
     ]
-    assert "4 rows mended, 1 blank line left out" in capsys.readouterr().out
+    assert "4 rows repaired, 1 blank line skipped" in capsys.readouterr().out
     await migrate()
-    assert "mended" not in capsys.readouterr().out
+    assert "repaired" not in capsys.readouterr().out
 
 
-async def test_a_csv_that_cannot_be_mended_is_named_and_the_others_are_taken(
+async def test_a_csv_that_cannot_be_repaired_is_named_and_the_others_are_copied(
     older: Older, api: Api, migrate: Migrate, capsys: pytest.CaptureFixture[str]
 ) -> None:
     older.collections[1].rows = [*ROWS, ["https://images.example.org/a.jpg", "b", "c"]]
     older.collections[4].rows = [["ftp://images.example.org/1.jpg", "https://repository.example.org/1"]]
-    with pytest.raises(StartupError, match="2 collections of 3"):
+    with pytest.raises(StartupError, match="2 of 3 collections"):
         await migrate()
     output = capsys.readouterr().out
     assert "line 2 has 3 columns: https://images.example.org/a.jpg,b,c" in output
@@ -238,7 +238,7 @@ async def test_finetunes_are_queued_for_collections_that_had_one(older: Older, a
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (web.Response(status=404), "answered with status 404"),
+        (web.Response(status=404), "returned status 404"),
         (web.Response(text="<html>"), "no JSON"),
         (web.json_response([]), "no JSON object"),
         (web.json_response({"ids": [1]}), "no list “names”"),
@@ -265,10 +265,10 @@ async def test_wrong_addresses_are_reported(
     ):
         with pytest.raises(StartupError, match=message):
             await migrate(source)
-    with pytest.raises(StartupError, match="Start it, or name its address with --to"):
+    with pytest.raises(StartupError, match="Start it, or set its address with --to"):
         await migrate(to="http://127.0.0.1:1")
     other = await launch(database_url=parts.database_url)
-    with pytest.raises(StartupError, match="uses another database"):
+    with pytest.raises(StartupError, match="uses a different database"):
         await migrate(to=other.url)
     assert await listed(api) == {}
 
