@@ -17,9 +17,10 @@ ON CONFLICT DO NOTHING
 """
 
 FIRST_IMAGES = """
-SELECT i.id, i.image_url, i.repo_url, i.first_revision,
-       EXISTS (SELECT FROM equal_images e WHERE e.index_id = $3 AND e.first_image_id = i.id) AS has_equal
-FROM images i
+SELECT i.id, i.image_url, i.repo_url, i.first_revision, equal.first_image_id IS NOT NULL AS has_equal
+FROM images i LEFT JOIN LATERAL (
+    SELECT e.first_image_id FROM equal_images e WHERE e.index_id = $3 AND e.first_image_id = i.id LIMIT 1
+) equal ON true
 WHERE i.collection_id = $1 AND i.first_revision <= $2 AND (i.last_revision IS NULL OR i.last_revision >= $2)
       AND i.id = ANY($4)
 """

@@ -3,7 +3,7 @@
 import contextlib
 import math
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from PIL import Image, Jpeg2KImagePlugin, JpegImagePlugin, TiffImagePlugin
 
@@ -56,7 +56,7 @@ class Decoder:
             if cut_jpeg.is_padded(data):
                 return self._decode_cut(data)
             try:
-                return self._decode(data)
+                return replace(self._decode(data), truncated=cut_jpeg.lacks_end(data))
             except ImageError as error:
                 if error.code == "image_too_large":
                     raise

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-START, END = b"\xff\xd8\xff", b"\xff\xd9"
+START, SCAN, END = b"\xff\xd8\xff", b"\xff\xda", b"\xff\xd9"
 # Sequential and progressive frames, in Huffman and in arithmetic coding.
 FRAMES = frozenset({0xC0, 0xC1, 0xC2, 0xC9, 0xCA})
 START_OF_SCAN, END_OF_IMAGE = 0xDA, 0xD9
@@ -47,6 +47,11 @@ class _Frame:
     components: frozenset[int]
     height: int
     block_height: int
+
+
+def lacks_end(data: bytes) -> bool:
+    """Return whether a JPEG ends in a scan. Pillow decodes some of these files without an error."""
+    return data.startswith(START) and data.rfind(END) < data.rfind(SCAN)
 
 
 def is_padded(data: bytes) -> bool:

@@ -62,6 +62,6 @@ async def test_a_killed_embedder_only_delays_a_finetune_and_bad_images_fail_alon
     assert index is not None
     assert (index.backbone, index.dim) == (backbone, 256)
     counts = await workplace.indexes.failure_counts(index.id)
-    assert counts == {"not_an_image": 1, "decode_error": 1, "image_too_large": 1}
+    assert counts == {"web_page": 1, "decode_error": 1, "image_too_large": 1}
     assert await workplace.rows("SELECT image_count FROM indexes WHERE id = $1", index.id) == [(IMAGES + 1,)]
     assert set(host.pictures_served.values()) == {1}

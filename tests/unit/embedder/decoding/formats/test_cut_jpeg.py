@@ -98,3 +98,9 @@ def test_the_inputs_carry_the_warning() -> None:
 def test_a_jpeg_of_which_only_the_header_is_there_is_an_error(size: int) -> None:
     with pytest.raises(ImageError):
         DECODER.decode(whole("sequential")[:size])
+
+
+@pytest.mark.parametrize("size", [(300, 280), (320, 240), (333, 277)])
+def test_a_file_that_lacks_only_its_end_marker_is_truncated(size: tuple[int, int]) -> None:
+    data = encoded(photograph().resize(size), "JPEG", quality=90)
+    assert [DECODER.decode(part).truncated for part in (data, data + b"trailer", data[:-2])] == [False, False, True]
