@@ -1,6 +1,6 @@
 """Indexed images: which images each point of an index stands for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import asyncpg
@@ -16,33 +16,26 @@ SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::bigint[])
 ON CONFLICT DO NOTHING
 """
 
+# The images that have a point, and how many others each point stands for. The subquery is one probe of the primary key,
+# however many there are. (The planner may turn EXISTS into a scan of all equal images of the index.)
 FIRST_IMAGES = """
-SELECT i.id, i.image_url, i.repo_url, i.first_revision, equal.first_image_id IS NOT NULL AS has_equal
+SELECT i.id, i.image_url, i.repo_url, i.first_revision, coalesce(last.ordinal, 0) AS others
 FROM images i LEFT JOIN LATERAL (
-    SELECT e.first_image_id FROM equal_images e WHERE e.index_id = $3 AND e.first_image_id = i.id LIMIT 1
-) equal ON true
+    SELECT e.ordinal FROM equal_images e
+    WHERE e.index_id = $3 AND e.first_image_id = i.id ORDER BY e.ordinal DESC LIMIT 1
+) last ON true
 WHERE i.collection_id = $1 AND i.first_revision <= $2 AND (i.last_revision IS NULL OR i.last_revision >= $2)
       AND i.id = ANY($4)
 """
 
-# The images without a point that are needed. One probe of the primary key finds how many images a point stands for, and
-# another one those that are needed. So the cost depends on what is asked for and not on the size of a group.
-EXPAND = """
-WITH point AS MATERIALIZED (
-    SELECT p.first_image_id, p.place, 1 + coalesce((
-        SELECT e.ordinal FROM equal_images e
-        WHERE e.index_id = $1 AND e.first_image_id = p.first_image_id ORDER BY e.ordinal DESC LIMIT 1), 0) AS size
-    FROM unnest($2::bigint[]) WITH ORDINALITY AS p (first_image_id, place)
-), needed AS (
-    SELECT first_image_id, place, size, $3 - (sum(size) OVER (ORDER BY place) - size)::bigint AS wanted FROM point
-)
-SELECT n.first_image_id, equal.image_id
-FROM needed n CROSS JOIN LATERAL (
+# The next `wanted` images of each point.
+OTHER_IMAGES = """
+SELECT p.first_image_id, other.image_id
+FROM unnest($2::bigint[], $3::bigint[]) AS p (first_image_id, wanted) CROSS JOIN LATERAL (
     SELECT e.image_id, e.ordinal FROM equal_images e
-    WHERE e.index_id = $1 AND e.first_image_id = n.first_image_id ORDER BY e.ordinal LIMIT n.wanted - 1
-) equal
-WHERE n.size > 1 AND n.wanted > 0
-ORDER BY n.place, equal.ordinal
+    WHERE e.index_id = $1 AND e.first_image_id = p.first_image_id ORDER BY e.ordinal LIMIT p.wanted
+) other
+ORDER BY p.first_image_id, other.ordinal
 """
 
 
@@ -92,20 +85,34 @@ class IndexedImages:
         """
         async with self._database.connection() as connection:
             rows = await connection.fetch(FIRST_IMAGES, index.collection_id, index.revision, index.id, points)
-            equal: dict[int, list[int]] = {}
-            if any(row["has_equal"] for row in rows):
-                for first, image in await connection.fetch(EXPAND, index.id, points, limit):
-                    equal.setdefault(first, []).append(image)
+            wanted = _wanted_others({row["id"]: row["others"] for row in rows}, points, limit)
+            pairs = await connection.fetch(OTHER_IMAGES, index.id, *zip(*wanted, strict=True)) if wanted else []
         images = {row["id"]: _image(row) for row in rows}
-        if equal:
-            others = [image for group in equal.values() for image in group]
-            images |= await self._images.by_id(index.collection_id, index.revision, others)
-        found = [(place, image) for place, first in enumerate(points) for image in (first, *equal.get(first, ()))]
-        return [PointImage(place, images[image]) for place, image in found[:limit] if image in images]
+        others: dict[int, list[int]] = {}
+        for first, other in pairs:
+            others.setdefault(first, []).append(other)
+        if pairs:
+            images |= await self._images.by_id(index.collection_id, index.revision, [other for _, other in pairs])
+        found = [(place, image) for place, first in enumerate(points) for image in (first, *others.get(first, ()))]
+        return [PointImage(place, images[image]) for place, image in found if image in images][:limit]
 
     async def first_of_points(self, index: Index, points: Sequence[int]) -> dict[int, Image]:
         """Return the first image that each of the points stands for, by its id. points: as in `of_points`."""
         return await self._images.by_id(index.collection_id, index.revision, points)
+
+
+def _wanted_others(others: Mapping[int, int], points: Sequence[int], limit: int) -> list[tuple[int, int]]:
+    """Return how many others of which points belong to the first `limit` images. others: the number by first image."""
+    wanted = []
+    for first in points:
+        if limit <= 0:
+            break
+        if first in others:
+            taken = min(others[first], limit - 1)
+            limit -= 1 + taken
+            if taken:
+                wanted.append((first, taken))
+    return wanted
 
 
 def _image(row: asyncpg.Record) -> Image:
