@@ -227,8 +227,13 @@ class Downloader:
             raise failure_of_status(response.status, response.headers.get("Retry-After"))
         try:
             received = await self._body(response, attempt)
-        except (TimeoutError, asyncio.CancelledError):
+        except TimeoutError:
             turn.stalled()
+            raise
+        except asyncio.CancelledError:
+            # Without this check, a job that is cancelled would count against the host.
+            if attempt.clock.expired():
+                turn.stalled()
             raise
         body = decoded(received, response.headers.get("Content-Encoding", ""), self._limits.max_bytes)
         if len(body) > self._limits.max_bytes:

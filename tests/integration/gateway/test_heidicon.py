@@ -74,7 +74,7 @@ async def test_an_unknown_tag_is_refused_and_creates_nothing(api: Api, tag: str)
 
 
 async def test_the_first_of_several_tags_with_one_name_is_read_and_a_warning_says_so(api: Api, easydb: EasyDb) -> None:
-    easydb.tags = [TAGS[3], *TAGS]
+    easydb.tags, easydb.objects = [TAGS[3], *TAGS], [thing(1)]
     created = (await create(api, "Doppelt")).pushed()
     [warning] = created["warnings"]
     assert "5, 4" in warning
