@@ -53,6 +53,8 @@ async def test_info_of_a_new_collection(api: Api) -> None:
         "finetuning_counts": None,
         "finetuning_seconds_left": None,
         "finetuning_error": None,
+        "finetuning_paced_by": [],
+        "finetuning_warnings": [],
         "quality": None,
     }
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", modified)
