@@ -563,12 +563,14 @@ async def test_searches_get_429_when_the_queue_is_full(
     assert [(await task).status for task in (running, queued)] == [200, 200]
 
 
-async def test_the_memory_of_all_bodies_is_limited(launch: Launch, collection: int, embedder: RunningEmbedder) -> None:
-    api = await launch(embedder_address=embedder.target, body_memory_bytes=4000)
-    (await search(api, collection, b"x" * 3000)).refused(429, "overloaded")
-    small = io.BytesIO()
-    Picture.new("RGB", (32, 32), "red").save(small, "JPEG")
-    assert (await search(api, collection, small.getvalue())).status == 200
+async def test_one_image_of_the_largest_size_always_fits(
+    launch: Launch, collection: int, embedder: RunningEmbedder
+) -> None:
+    api = await launch(embedder_address=embedder.target, body_memory_bytes=100, max_image_bytes=1300)
+    drawn = io.BytesIO()
+    Picture.new("RGB", (32, 32), "red").save(drawn, "JPEG")
+    assert (await search(api, collection, drawn.getvalue().ljust(1300, b"\0"))).status == 200
+    (await search(api, collection, drawn.getvalue().ljust(1301, b"\0"))).refused(413, "image_too_large")
 
 
 async def test_searches_get_503_while_the_embedder_is_down(launch: Launch, collection: int) -> None:
