@@ -36,7 +36,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import psutil
-from qdrant_client import models
 
 from bench.parts.hard_sets import HardSet, synthetic_sets
 from bench.parts.photograph_crops import photograph_crops
@@ -106,8 +105,7 @@ class Searchable:
         name = self.index.qdrant_collection
         await self.place.generations.create(name, dim)
         async for page in rows.pages():
-            points = models.Batch(ids=[image.id for image in page.images], vectors=page.vectors.tolist())
-            await self.place.client.upsert(name, points, wait=True)
+            await self.place.client.put_points(name, [image.id for image in page.images], page.vectors)
         await self.place.generations.wait_until_indexed(name, len(rows.images))
 
     async def search(self, vector: Vector) -> list[int]:
@@ -127,7 +125,7 @@ class Searchable:
 
     async def points(self) -> int:
         """Return the number of points."""
-        return (await self.place.client.count(self.index.qdrant_collection, exact=True)).count
+        return await self.place.client.count_points(self.index.qdrant_collection)
 
     def memory(self) -> float | None:
         """Return the anonymous memory (MB) of the one-machine Qdrant, with its engine processes."""

@@ -1,11 +1,9 @@
 """Check the databases for `similis check`."""
 
-from qdrant_client import AsyncQdrantClient
-
 from catalog.postgres.database import Connection, Database, database_url
 from catalog.postgres.migrate import migrations, schema_version
 from catalog.settings import StoreSettings
-from catalog.vectors.client import QdrantAddress, open_qdrant, qdrant_errors
+from catalog.vectors.client import Qdrant, QdrantAddress, open_qdrant, qdrant_errors
 from servicekit.check.certificates import authorities
 from servicekit.check.findings import Check, Finding, failed, ok, service_failure, warning
 from servicekit.errors import ServiceError
@@ -98,14 +96,14 @@ def _qdrant(settings: StoreSettings, prefix: str, *, writes: bool) -> Check:
     return check
 
 
-async def _vector_store(client: AsyncQdrantClient, prefix: str, *, writes: bool) -> Finding:
+async def _vector_store(client: Qdrant, prefix: str, *, writes: bool) -> Finding:
     # Qdrant answers this call without a key.
-    server = await client.info()
+    server = await client.server()
     version = tuple(int(part) for part in server.version.split(".")[:2] if part.isdecimal())
     if ONE_MACHINE not in server.title and version < OLDEST_QDRANT:
         needed = ".".join(map(str, OLDEST_QDRANT))
         return failed(f"Qdrant {server.version}. Similis needs Qdrant {needed} or newer.")
-    names = [collection.name for collection in (await client.get_collections()).collections]
+    names = await client.collection_names()
     if writes:
         # Removes nothing, but needs the permission to do so.
         await client.delete_collection(NO_COLLECTION.format(prefix=prefix))

@@ -18,8 +18,8 @@ from uuid import uuid4
 
 from google.protobuf import json_format
 
-from local_qdrant.protocol.messages import collections_pb2
 from local_qdrant.protocol.status import Code, StatusError
+from servicekit.qdrant_api import collections_pb2
 
 SHARD = "shard"
 META = "meta.json"

@@ -1,23 +1,32 @@
 """The connection to Qdrant, and the mapping of its errors to service errors."""
 
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import cast
+from typing import TypeVar, cast
 
 import grpc
-from qdrant_client import AsyncQdrantClient
-from qdrant_client.common.client_exceptions import QdrantException
-from qdrant_client.connection import header_adder_async_interceptor
+import numpy as np
+import numpy.typing as npt
 
 from catalog.settings import StoreSettings
 from servicekit.connection_failure import ConnectionFailure, failure_in
 from servicekit.errors import DeadlineExceeded, NoSpace, Overloaded, Unavailable
 from servicekit.grpc.channel import open_foreign_channel
+from servicekit.qdrant_api import (
+    collections_pb2,
+    collections_service_pb2_grpc,
+    points_pb2,
+    points_service_pb2_grpc,
+    qdrant_common_pb2,
+    qdrant_pb2,
+    qdrant_pb2_grpc,
+)
 from servicekit.settings import read_authorities
 from servicekit.telemetry.tracing import database_call
 
+T = TypeVar("T")
 CALL_SECONDS = 60
 # Calls that change nothing are sent again, to another node, when one is UNAVAILABLE.
 READS = (
@@ -53,23 +62,115 @@ class QdrantAddress:
         return cls(settings.qdrant_address, settings.qdrant_tls, key or None, authorities)
 
 
+class Qdrant:
+    """The calls of Qdrant's gRPC API that we use. Every method raises `grpc.aio.AioRpcError`; see `qdrant_errors`.
+
+    Each call has a deadline of `CALL_SECONDS` unless it says otherwise.
+    """
+
+    def __init__(self, channel: grpc.aio.Channel, api_key: str | None) -> None:
+        self._points = points_service_pb2_grpc.PointsStub(channel)
+        self._collections = collections_service_pb2_grpc.CollectionsStub(channel)
+        self._server = qdrant_pb2_grpc.QdrantStub(channel)
+        self._metadata = () if api_key is None else (("api-key", api_key),)
+
+    async def server(self) -> qdrant_pb2.HealthCheckReply:
+        """Return the title and the version of the server. It needs no key."""
+        return await self._call(self._server.HealthCheck, qdrant_pb2.HealthCheckRequest(), qdrant_pb2.HealthCheckReply)
+
+    async def collection_names(self) -> list[str]:
+        """Return the names of all collections."""
+        request = collections_pb2.ListCollectionsRequest()
+        answer = await self._call(self._collections.List, request, collections_pb2.ListCollectionsResponse)
+        return [collection.name for collection in answer.collections]
+
+    async def collection_exists(self, name: str) -> bool:
+        """Return whether a collection exists."""
+        request = collections_pb2.CollectionExistsRequest(collection_name=name)
+        answer = await self._call(self._collections.CollectionExists, request, collections_pb2.CollectionExistsResponse)
+        return answer.result.exists
+
+    async def create_collection(self, request: collections_pb2.CreateCollection) -> None:
+        """Create a collection."""
+        await self._call(self._collections.Create, request, collections_pb2.CollectionOperationResponse)
+
+    async def describe_collection(self, name: str) -> collections_pb2.CollectionInfo:
+        """Return the state of a collection."""
+        request = collections_pb2.GetCollectionInfoRequest(collection_name=name)
+        answer = await self._call(self._collections.Get, request, collections_pb2.GetCollectionInfoResponse)
+        return answer.result
+
+    async def start_optimizer(self, name: str) -> None:
+        """Change nothing about a collection, so that a server that was restarted optimizes it."""
+        request = collections_pb2.UpdateCollection(
+            collection_name=name, optimizers_config=collections_pb2.OptimizersConfigDiff()
+        )
+        await self._call(self._collections.Update, request, collections_pb2.CollectionOperationResponse)
+
+    async def delete_collection(self, name: str) -> None:
+        """Remove a collection. A missing one is not an error."""
+        request = collections_pb2.DeleteCollection(collection_name=name)
+        await self._call(self._collections.Delete, request, collections_pb2.CollectionOperationResponse)
+
+    async def put_points(self, name: str, ids: Sequence[int], vectors: npt.NDArray[np.float32]) -> None:
+        """Write one point for each id, with its vector of `vectors` [n, dim]. They are durable when this returns."""
+        points = [
+            points_pb2.PointStruct(
+                id=qdrant_common_pb2.PointId(num=identifier),
+                vectors=points_pb2.Vectors(vector=points_pb2.Vector(dense=points_pb2.DenseVector(data=vector))),
+            )
+            for identifier, vector in zip(ids, vectors.tolist(), strict=True)
+        ]
+        request = points_pb2.UpsertPoints(collection_name=name, wait=True, points=points)
+        await self._call(self._points.Upsert, request, points_pb2.PointsOperationResponse)
+
+    async def get_points(self, name: str, ids: Sequence[int], *, vectors: bool) -> Sequence[points_pb2.RetrievedPoint]:
+        """Return the points that exist, in any order. vectors: with their vectors."""
+        request = points_pb2.GetPoints(
+            collection_name=name,
+            ids=[qdrant_common_pb2.PointId(num=identifier) for identifier in ids],
+            with_payload=points_pb2.WithPayloadSelector(enable=False),
+            with_vectors=points_pb2.WithVectorsSelector(enable=vectors),
+            timeout=CALL_SECONDS,
+        )
+        return (await self._call(self._points.Get, request, points_pb2.GetResponse)).result
+
+    async def delete_points(self, name: str, ids: Sequence[int]) -> None:
+        """Remove points. Missing ones are ignored."""
+        listed = points_pb2.PointsIdsList(ids=[qdrant_common_pb2.PointId(num=identifier) for identifier in ids])
+        request = points_pb2.DeletePoints(
+            collection_name=name, wait=True, points=points_pb2.PointsSelector(points=listed)
+        )
+        await self._call(self._points.Delete, request, points_pb2.PointsOperationResponse)
+
+    async def count_points(self, name: str) -> int:
+        """Return the exact number of points of a collection."""
+        request = points_pb2.CountPoints(collection_name=name, exact=True)
+        return (await self._call(self._points.Count, request, points_pb2.CountResponse)).result.count
+
+    async def query_points(self, request: points_pb2.QueryPoints) -> Sequence[points_pb2.ScoredPoint]:
+        """Return the points that a query finds, best first. The request's `timeout` is the deadline."""
+        answer = await self._call(self._points.Query, request, points_pb2.QueryResponse, seconds=request.timeout)
+        return answer.result
+
+    async def _call(
+        self, method: Callable[..., Awaitable[object]], request: object, _: type[T], *, seconds: float = CALL_SECONDS
+    ) -> T:
+        return cast("T", await method(request, timeout=seconds, metadata=self._metadata))
+
+
+def vector_of(output: points_pb2.VectorsOutput) -> Sequence[float]:
+    """Return the values of a point's only vector."""
+    # Older servers fill only `data`.
+    return output.vector.dense.data or output.vector.data
+
+
 @asynccontextmanager
-async def open_qdrant(address: QdrantAddress) -> AsyncIterator[AsyncQdrantClient]:
-    """Open a client while entered. It connects on first use."""
-    headers = [] if address.api_key is None else [("api-key", address.api_key)]
-    channel = open_foreign_channel(
-        address.target,
-        idempotent=READS,
-        credentials=grpc.ssl_channel_credentials(address.authorities) if address.tls else None,
-        interceptors=(cast("grpc.aio.ClientInterceptor", header_adder_async_interceptor(headers)),),
-    )
-    client = AsyncQdrantClient(prefer_grpc=True, check_compatibility=False, timeout=CALL_SECONDS, pool_size=1)
-    # The client's own channels use one address only, and know no retries.
-    client._client._grpc_channel_pool = [channel]  # type: ignore[attr-defined]  # noqa: SLF001
-    try:
-        yield client
-    finally:
-        await client.close()
+async def open_qdrant(address: QdrantAddress) -> AsyncIterator[Qdrant]:
+    """Open a connection while entered. It connects on first use."""
+    credentials = grpc.ssl_channel_credentials(address.authorities) if address.tls else None
+    async with open_foreign_channel(address.target, idempotent=READS, credentials=credentials) as channel:
+        yield Qdrant(channel, address.api_key)
 
 
 @contextmanager
@@ -88,7 +189,7 @@ def traced(operation: str) -> Iterator[None]:
 
 @contextmanager
 def qdrant_errors() -> Iterator[None]:
-    """Map the client's errors to Unavailable, DeadlineExceeded, NoSpace, Overloaded and VectorsMissing."""
+    """Map the errors of Qdrant's calls to Unavailable, DeadlineExceeded, NoSpace, Overloaded and VectorsMissing."""
     try:
         yield
     except grpc.aio.AioRpcError as error:
@@ -108,8 +209,6 @@ def qdrant_errors() -> Iterator[None]:
         if status in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL):
             raise Unavailable("The vector store is not available.", code="qdrant_unavailable") from error
         raise
-    except QdrantException as error:
-        raise _exhausted(str(error)) from error
 
 
 def _key_refused(status: grpc.StatusCode) -> Unavailable:

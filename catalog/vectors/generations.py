@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from qdrant_client import AsyncQdrantClient, models
 
-from catalog.vectors.client import qdrant_errors, traced
+from catalog.vectors.client import Qdrant, qdrant_errors, traced
 from catalog.vectors.point_ids import image_id, point_id
 from catalog.vectors.settling import wait_until_settled
 from servicekit.errors import ServiceError
+from servicekit.qdrant_api import collections_pb2, points_pb2
 from servicekit.request_context import remaining
 
 OVERSAMPLING = 2.0
@@ -39,18 +39,22 @@ class Hit:
 class Generations:
     """The generations in Qdrant. Every method raises as `qdrant_errors` does."""
 
-    def __init__(self, client: AsyncQdrantClient) -> None:
+    def __init__(self, client: Qdrant) -> None:
         self._client = client
 
     async def create(self, name: str, dim: int) -> None:
         """Create an empty generation: HNSW, int8 vectors in memory, the originals on disk for rescoring."""
         with qdrant_errors():
             await self._client.create_collection(
-                name,
-                vectors_config=models.VectorParams(size=dim, distance=models.Distance.COSINE, on_disk=True),
-                quantization_config=models.ScalarQuantization(
-                    scalar=models.ScalarQuantizationConfig(type=models.ScalarType.INT8, always_ram=True)
-                ),
+                collections_pb2.CreateCollection(
+                    collection_name=name,
+                    vectors_config=collections_pb2.VectorsConfig(
+                        params=collections_pb2.VectorParams(size=dim, distance=collections_pb2.Cosine, on_disk=True)
+                    ),
+                    quantization_config=collections_pb2.QuantizationConfig(
+                        scalar=collections_pb2.ScalarQuantization(type=collections_pb2.Int8, always_ram=True)
+                    ),
+                )
             )
 
     async def put(self, name: str, ids: Sequence[int], vectors: npt.NDArray[np.float32]) -> None:
@@ -59,9 +63,8 @@ class Generations:
         ids: of the images. Images with equal vectors need a single point, of the first of them: groups of equal vectors
         tear the graph apart.
         """
-        points: list[models.ExtendedPointId] = [point_id(identifier) for identifier in ids]
         with qdrant_errors():
-            await self._client.upsert(name, models.Batch(ids=points, vectors=vectors.tolist()), wait=True)
+            await self._client.put_points(name, [point_id(identifier) for identifier in ids], vectors)
 
     async def wait_until_indexed(self, name: str, count: int) -> None:
         """Wait until the graph is built, then check that it holds `count` vectors. Raises GenerationIncomplete.
@@ -70,25 +73,26 @@ class Generations:
         """
         with qdrant_errors():
             await wait_until_settled(self._client, name, count)
-            found = (await self._client.count(name, exact=True)).count
+            found = await self._client.count_points(name)
         if found != count:
             raise GenerationIncomplete(f"The new index holds {found} vectors, but {count} were written.")
 
     async def query(self, name: str, vector: npt.NDArray[np.float32], limit: int, threshold: float | None) -> list[Hit]:
         """Return the `limit` points nearest to `vector` [dim] that score at least `threshold`, best first."""
+        nearest = points_pb2.VectorInput(dense=points_pb2.DenseVector(data=vector.tolist()))
+        quantization = points_pb2.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
+        request = points_pb2.QueryPoints(
+            collection_name=name,
+            query=points_pb2.Query(nearest=nearest),
+            limit=limit,
+            score_threshold=None if threshold is None else _just_below(threshold),
+            with_payload=points_pb2.WithPayloadSelector(enable=False),
+            params=points_pb2.SearchParams(quantization=quantization),
+            timeout=max(1, round(remaining(QUERY_SECONDS))),
+        )
         with traced("query_points"), qdrant_errors():
-            answer = await self._client.query_points(
-                name,
-                query=vector.tolist(),
-                limit=limit,
-                score_threshold=None if threshold is None else _just_below(threshold),
-                with_payload=False,
-                search_params=models.SearchParams(
-                    quantization=models.QuantizationSearchParams(rescore=True, oversampling=OVERSAMPLING)
-                ),
-                timeout=max(1, round(remaining(QUERY_SECONDS))),
-            )
-        return [Hit(image_id(int(point.id)), min(point.score, 1.0)) for point in answer.points]
+            points = await self._client.query_points(request)
+        return [Hit(image_id(point.id.num), min(point.score, 1.0)) for point in points]
 
     async def drop(self, name: str) -> None:
         """Remove a generation. A missing generation is not an error."""
@@ -98,7 +102,7 @@ class Generations:
     async def ping(self) -> None:
         """Check that Qdrant answers."""
         with qdrant_errors():
-            await self._client.get_collections()
+            await self._client.collection_names()
 
 
 def at_least(hits: Sequence[Hit], threshold: float | None) -> list[Hit]:

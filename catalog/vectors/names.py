@@ -8,9 +8,7 @@
 import re
 from dataclasses import dataclass
 
-from qdrant_client import AsyncQdrantClient
-
-from catalog.vectors.client import qdrant_errors
+from catalog.vectors.client import Qdrant, qdrant_errors
 
 # Enough of a checksum to tell backbones apart.
 CHECKSUM_CHARACTERS = 16
@@ -44,14 +42,14 @@ class VectorCollection:
 class VectorCollections:
     """All our Qdrant collections. prefix: what their names begin with."""
 
-    client: AsyncQdrantClient
+    client: Qdrant
     prefix: str
 
     async def list(self) -> list[VectorCollection]:
         """List the Qdrant collections that are ours and skip all others. Raises as `qdrant_errors` does."""
         with qdrant_errors():
-            answer = await self.client.get_collections()
-        found = [_parse(collection.name, self.prefix) for collection in answer.collections]
+            names = await self.client.collection_names()
+        found = [_parse(name, self.prefix) for name in names]
         return [collection for collection in found if collection is not None]
 
 

@@ -4,9 +4,8 @@ import asyncio
 from time import monotonic
 from typing import Protocol
 
-from qdrant_client import models
-
 from servicekit.errors import Unavailable
+from servicekit.qdrant_api import collections_pb2
 from servicekit.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -24,13 +23,11 @@ FLOAT_BYTES = 4
 
 
 class Descriptions(Protocol):
-    """The calls of Qdrant's client that are used here."""
+    """The calls of Qdrant that are used here. See `catalog.vectors.client.Qdrant`."""
 
-    async def get_collection(self, collection_name: str) -> models.CollectionInfo: ...
+    async def describe_collection(self, name: str) -> collections_pb2.CollectionInfo: ...
 
-    async def update_collection(
-        self, collection_name: str, optimizers_config: models.OptimizersConfigDiff | None = None
-    ) -> bool: ...
+    async def start_optimizer(self, name: str) -> None: ...
 
 
 async def wait_until_settled(client: Descriptions, name: str, count: int) -> None:
@@ -42,17 +39,17 @@ async def wait_until_settled(client: Descriptions, name: str, count: int) -> Non
     seen: tuple[int, int] | None = None
     since = 0.0
     while True:
-        info = await client.get_collection(name)
-        if info.status is models.CollectionStatus.RED:
-            log.error("optimizer_failed", collection=name, reason=str(info.optimizer_status))
+        info = await client.describe_collection(name)
+        if info.status == collections_pb2.Red:
+            log.error("optimizer_failed", collection=name, reason=info.optimizer_status.error)
             raise Unavailable("The vector store could not build the index.", code="qdrant_optimizer_failed")
-        if info.status is models.CollectionStatus.GREY:
+        if info.status == collections_pb2.Grey:
             # A server that was restarted waits for an update before it optimizes.
-            await client.update_collection(name, optimizers_config=models.OptimizersConfigDiff())
-        if info.status is not models.CollectionStatus.GREEN:
+            await client.start_optimizer(name)
+        if info.status != collections_pb2.Green:
             seen = None
         else:
-            counts = (info.indexed_vectors_count or 0, info.segments_count)
+            counts = (info.indexed_vectors_count, info.segments_count)
             if counts != seen:
                 seen, since = counts, monotonic()
             if _is_built(info, count, green_seconds=monotonic() - since):
@@ -60,10 +57,10 @@ async def wait_until_settled(client: Descriptions, name: str, count: int) -> Non
         await asyncio.sleep(POLL_SECONDS)
 
 
-def _is_built(info: models.CollectionInfo, count: int, *, green_seconds: float) -> bool:
+def _is_built(info: collections_pb2.CollectionInfo, count: int, *, green_seconds: float) -> bool:
     """Return whether no more vectors will get a graph. green_seconds: how long the description has not changed."""
     smallest = _smallest_segment(info)
-    without_graph = max(count, info.points_count or 0) - (info.indexed_vectors_count or 0)
+    without_graph = max(count, info.points_count) - info.indexed_vectors_count
     if smallest is None or without_graph < smallest:
         return True
     if green_seconds < GREEN_SECONDS:
@@ -76,11 +73,11 @@ def _is_built(info: models.CollectionInfo, count: int, *, green_seconds: float) 
     return True
 
 
-def _smallest_segment(info: models.CollectionInfo) -> float | None:
+def _smallest_segment(info: collections_pb2.CollectionInfo) -> float | None:
     """Return how many vectors a segment must have to get a graph; None if none ever does."""
-    threshold = info.config.optimizer_config.indexing_threshold
-    threshold = INDEXING_THRESHOLD if threshold is None else threshold
-    vectors = info.config.params.vectors
-    if threshold == 0 or not isinstance(vectors, models.VectorParams):
+    optimizer = info.config.optimizer_config
+    threshold = optimizer.indexing_threshold if optimizer.HasField("indexing_threshold") else INDEXING_THRESHOLD
+    size = info.config.params.vectors_config.params.size
+    if threshold == 0 or size == 0:
         return None
-    return threshold * 1024 / (vectors.size * FLOAT_BYTES)
+    return threshold * 1024 / (size * FLOAT_BYTES)

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import qdrant_edge as edge
 
-from local_qdrant.protocol.messages import collections_pb2
 from local_qdrant.protocol.specification import Specification
+from servicekit.qdrant_api import collections_pb2
 
 DISTANCES = {
     collections_pb2.Cosine: edge.Distance.Cosine,

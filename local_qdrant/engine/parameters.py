@@ -2,8 +2,8 @@
 
 import qdrant_edge as edge
 
-from local_qdrant.protocol.messages import points_pb2
 from local_qdrant.protocol.status import invalid
+from servicekit.qdrant_api import points_pb2
 
 DEFAULT_LIMIT = 10
 

@@ -11,11 +11,11 @@ import qdrant_edge as edge
 from local_qdrant.engine.files import open_engine
 from local_qdrant.engine.parameters import limit_of, search_params, with_payload
 from local_qdrant.protocol import payload as convert
-from local_qdrant.protocol.messages import points_pb2
 from local_qdrant.protocol.specification import Specification
 from local_qdrant.protocol.status import invalid, unsupported
 from local_qdrant.protocol.support import refuse_unsupported
 from local_qdrant.protocol.wire import Counts
+from servicekit.qdrant_api import points_pb2
 
 # The vectors of one response take at most this much, so that a large page cannot exhaust memory.
 MAX_VECTOR_BYTES = 64 * 2**20

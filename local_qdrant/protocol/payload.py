@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from local_qdrant.protocol.messages import json_with_int_pb2, qdrant_common_pb2
 from local_qdrant.protocol.status import invalid
+from servicekit.qdrant_api import json_with_int_pb2, qdrant_common_pb2
 
 PointId = int | UUID | str
 Json = None | bool | int | float | str | list[Any] | dict[str, Any]

@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from local_qdrant.protocol.messages import collections_pb2 as pb
 from local_qdrant.protocol.status import invalid, unsupported
 from local_qdrant.protocol.support import refuse_unsupported
+from servicekit.qdrant_api import collections_pb2 as pb
 
 MAX_VECTOR_SIZE = 65536
 FORBIDDEN_IN_NAMES = frozenset('<>:"/\\|?*\0\x1f')

@@ -4,11 +4,11 @@ import asyncio
 import time
 from collections.abc import Callable, Coroutine
 
-from local_qdrant.protocol.messages import collections_pb2 as pb
 from local_qdrant.protocol.specification import UNKNOWN_CONFIG, Specification
 from local_qdrant.protocol.status import Code, StatusError, missing_collection, unavailable
 from local_qdrant.protocol.wire import Counts
 from local_qdrant.router.engine_process import EngineProcess
+from servicekit.qdrant_api import collections_pb2 as pb
 
 # After this many deaths of readers that worked on a collection, it may not share a reader with others.
 MAX_READER_DEATHS = 2

@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 
-from local_qdrant.protocol.messages import collections_pb2
 from local_qdrant.protocol.specification import specify
 from local_qdrant.protocol.status import Code, StatusError, exhausted, missing_collection
 from local_qdrant.router.collection import LocalCollection
 from local_qdrant.router.placement import Placement
 from local_qdrant.storage import Storage, remove_folder
+from servicekit.qdrant_api import collections_pb2
 from servicekit.telemetry.logs import get_logger
 
 log = get_logger(__name__)

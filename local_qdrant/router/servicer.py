@@ -12,13 +12,13 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from local_qdrant.protocol.messages import collections_pb2, points_pb2, qdrant_pb2
 from local_qdrant.protocol.status import Code, StatusError, exhausted, invalid
 from local_qdrant.protocol.support import refuse_unsupported
 from local_qdrant.protocol.wire import Operation
 from local_qdrant.router.placement import Placement
 from local_qdrant.router.registry import Registry
 from servicekit.limits import ByteBudget
+from servicekit.qdrant_api import collections_pb2, points_pb2, qdrant_pb2
 from servicekit.telemetry.logs import get_logger
 
 log = get_logger(__name__)

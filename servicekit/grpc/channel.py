@@ -64,7 +64,6 @@ def open_foreign_channel(
     *,
     idempotent: Methods,
     credentials: grpc.ChannelCredentials | None,
-    interceptors: Sequence[grpc.aio.ClientInterceptor],
 ) -> grpc.aio.Channel:
     """Open a channel to servers that are not ours, such as those of a database. The caller closes it.
 
@@ -83,8 +82,8 @@ def open_foreign_channel(
 
     def make(_: None) -> grpc.aio.Channel:
         if credentials is None:
-            return grpc.aio.insecure_channel(target, options=options, interceptors=interceptors)
-        return grpc.aio.secure_channel(target, credentials, options=options, interceptors=interceptors)
+            return grpc.aio.insecure_channel(target, options=options)
+        return grpc.aio.secure_channel(target, credentials, options=options)
 
     # A server to which we send no certificate has none to refuse.
     explained = _unchanged if credentials is not None else ConnectionProbe().explained

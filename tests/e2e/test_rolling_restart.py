@@ -11,10 +11,10 @@ from pathlib import Path
 import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
-from qdrant_client import AsyncQdrantClient
 
 from catalog.api_keys import ApiKeys
 from catalog.postgres.database import Database
+from catalog.vectors.client import Qdrant, QdrantAddress, open_qdrant
 from catalog.vectors.generations import Generations
 from gateway.upstreams.embedder import QueryEmbedder
 from servicekit.grpc.channel import open_channel
@@ -156,7 +156,7 @@ def address(number: int) -> str:
     return f"127.0.0.{number + 2}"
 
 
-async def indexed_collection(cluster: Cluster, database: Database, client: AsyncQdrantClient) -> int:
+async def indexed_collection(cluster: Cluster, database: Database, client: Qdrant) -> int:
     """Create and index a collection of a few pictures, and return its id."""
     key = await ApiKeys(database).create("tests")
     async with (
@@ -180,8 +180,7 @@ async def test_a_rolling_restart_of_every_service_fails_no_search(tmp_path: Path
         url = await stack.enter_async_context(running_postgres(tmp_path / "data"))
         qdrant = await stack.enter_async_context(running_qdrant(tmp_path / "qdrant"))
         database = await stack.enter_async_context(Database.open(url))
-        client = qdrant.client()
-        stack.push_async_callback(client.close)
+        client = await stack.enter_async_context(open_qdrant(QdrantAddress(qdrant.address)))
         stores = {"database_url": url, "qdrant_address": f"{qdrant.host}:{qdrant.grpc_port}"}
         cluster = Cluster(tmp_path, stores, tls, await stack.enter_async_context(name_server()))
         embedders = [cluster.embedder(number) for number in range(3)]

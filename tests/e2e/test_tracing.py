@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
-from qdrant_client import AsyncQdrantClient
 
 from catalog.api_keys import ApiKeys
 from catalog.postgres.database import Database
+from catalog.vectors.client import Qdrant, QdrantAddress, open_qdrant
 from catalog.vectors.generations import Generations
 from gateway.upstreams.embedder import QueryEmbedder
 from servicekit.grpc.channel import open_channel
@@ -80,7 +80,7 @@ class TracedSystem:
     collector: SpanCollector
     processes: dict[str, ServiceProcess]
     database: Database
-    vectors: AsyncQdrantClient
+    vectors: Qdrant
     embedder_address: str
     url: str
 
@@ -95,8 +95,7 @@ async def traced_system(folder: Path) -> AsyncIterator[TracedSystem]:
         database_url = await stack.enter_async_context(running_postgres(folder / "data"))
         qdrant = await stack.enter_async_context(running_qdrant(folder / "qdrant"))
         database = await stack.enter_async_context(Database.open(database_url))
-        client = qdrant.client()
-        stack.push_async_callback(client.close)
+        client = await stack.enter_async_context(open_qdrant(QdrantAddress(qdrant.address)))
         common = {
             "tracing": "true",
             "database_url": database_url,

@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from uuid import uuid4
 
-from qdrant_client import AsyncQdrantClient
-
 from catalog.adapters import Adapters
 from catalog.collections import Collections
 from catalog.contents import Contents, Revision, StagedContent
@@ -20,7 +18,7 @@ from catalog.indexes import Indexes
 from catalog.jobs import Job, Jobs
 from catalog.postgres.database import Database
 from catalog.vectors.base_store import BaseStores
-from catalog.vectors.client import QdrantAddress, open_qdrant
+from catalog.vectors.client import Qdrant, QdrantAddress, open_qdrant
 from catalog.vectors.generations import Generations
 from catalog.vectors.names import VectorCollections
 
@@ -36,7 +34,7 @@ class Workplace:
     prefix: str
     folder: Path
     database: Database
-    client: AsyncQdrantClient
+    client: Qdrant
 
     @property
     def collections(self) -> Collections:
@@ -116,6 +114,6 @@ async def open_workplace(database_url: str, qdrant_address: str, folder: Path) -
         place = Workplace(database_url, qdrant_address, prefix, folder, database, client)
         yield place
         # Tests also create some whose names are not ours.
-        for found in (await client.get_collections()).collections:
-            if prefix in found.name:
-                await client.delete_collection(found.name)
+        for name in await client.collection_names():
+            if prefix in name:
+                await client.delete_collection(name)

@@ -8,9 +8,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from qdrant_client import AsyncQdrantClient
 
-from catalog.vectors.client import QdrantAddress, open_qdrant
+from catalog.vectors.client import Qdrant, QdrantAddress, open_qdrant
 from catalog.vectors.generations import Generations
 from servicekit.grpc import renewing_channel
 from tests.integration.qdrant_process import QdrantProcess, running_qdrant
@@ -50,7 +49,7 @@ class Nodes:
             yield server
 
 
-async def search(client: AsyncQdrantClient, count: int) -> None:
+async def search(client: Qdrant, count: int) -> None:
     for number in range(count):
         (hit,) = await Generations(client).query("generation", VECTORS[number % DIM], 1, 0.9)
         assert hit.image_id == number % DIM + 1

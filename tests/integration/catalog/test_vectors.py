@@ -4,7 +4,6 @@ import asyncio
 
 import numpy as np
 import pytest
-from qdrant_client import models
 
 from catalog.vectors.base_store import BaseStore
 from catalog.vectors.client import QdrantAddress, VectorsMissing, open_qdrant
@@ -88,8 +87,7 @@ async def test_a_generation_whose_points_have_plain_image_ids_can_still_be_searc
     name = f"{workplace.prefix}-c1-g1"
     written = vectors(100)
     await workplace.generations.create(name, DIM)
-    points = models.Batch(ids=list(range(1, 101)), vectors=written.tolist())
-    await workplace.client.upsert(name, points, wait=True)
+    await workplace.client.put_points(name, range(1, 101), written)
     await workplace.generations.wait_until_indexed(name, 100)
     hits = await workplace.generations.query(name, written[41], 100, None)
     assert hits[0].image_id == 42

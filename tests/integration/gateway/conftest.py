@@ -11,6 +11,7 @@ from prometheus_client import CollectorRegistry
 
 from catalog.api_keys import ApiKeys
 from catalog.postgres.database import Database
+from catalog.vectors.client import QdrantAddress, open_qdrant
 from catalog.vectors.generations import Generations
 from gateway.app import gateway
 from gateway.config import GatewaySettings
@@ -68,11 +69,9 @@ async def embedder() -> AsyncIterator[RunningEmbedder]:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def indexer(database: Database, qdrant: QdrantProcess, embedder: RunningEmbedder) -> AsyncIterator[Indexer]:
-    client = qdrant.client()
-    async with open_channel(embedder.target) as channel:
+    async with open_qdrant(QdrantAddress(qdrant.address)) as client, open_channel(embedder.target) as channel:
         query_embedder = QueryEmbedder(channel, RpcClientMetrics(CollectorRegistry()))
         yield Indexer(database, Generations(client), query_embedder, embedder.description.checksum)
-    await client.close()
 
 
 Launch = Callable[..., Awaitable[Api]]

@@ -49,7 +49,7 @@ async def test_200_photographs_in_60_rows_each_are_found_with_exactly_their_rows
         builder = IndexBuilder(workplace.generations, indexed, Retry(10.0), executor)
         count = await builder.run(index, rows, Projection(np.eye(DIM, dtype=np.float32)), read.append)
     assert count == sum(read) == PHOTOGRAPHS * COPIES
-    assert (await workplace.client.count(index.qdrant_collection, exact=True)).count == PHOTOGRAPHS
+    assert await workplace.client.count_points(index.qdrant_collection) == PHOTOGRAPHS
     for number, photograph in enumerate(photographs):
         hits = await workplace.generations.query(index.qdrant_collection, photograph, 10, 0.99)
         found = await indexed.of_points(index, [hit.image_id for hit in hits], 1000)

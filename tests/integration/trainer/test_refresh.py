@@ -96,7 +96,7 @@ async def test_unchanged_images_are_neither_sent_nor_embedded_again(
     assert index is not None
     assert await workplace.rows("SELECT image_count FROM indexes WHERE id = $1", index.id) == [(6,)]
     # The two rows of "tagged" and "redirected" show the same picture, and share a point.
-    assert (await workplace.client.count(index.qdrant_collection, exact=True)).count == 4
+    assert await workplace.client.count_points(index.qdrant_collection) == 4
     page = await workplace.images.page(collection, 1, after=0, limit=10)
     known = await workplace.base_stores.of(collection, embedder.checksum).existing([image.id for image in page])
     assert known == {image.id for image in page if image.image_url != host.url("goes")}
@@ -143,7 +143,7 @@ async def indexed(workplace: Workplace, collection: int) -> int:
     """Return the number of images that search uses."""
     _, index = await workplace.indexes.live(collection)
     assert index is not None
-    return (await workplace.client.count(index.qdrant_collection, exact=True)).count
+    return await workplace.client.count_points(index.qdrant_collection)
 
 
 async def warnings(workplace: Workplace, job: Job) -> list[str]:

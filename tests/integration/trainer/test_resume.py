@@ -140,7 +140,7 @@ async def test_all_replicas_of_the_embedder_are_used_and_losing_one_repeats_no_a
             while (await workplace.jobs.get(job.id)).phase == "fetching":  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
     (store,) = [found for found in await workplace.vectors.list() if "-bpixels-" in found.name]
-    assert (await workplace.client.count(store.name)).count == images
+    assert await workplace.client.count_points(store.name) == images
     assert repeated(first.embedded + embedder.embedded) <= 64
     assert set(host.pictures_served.values()) == {1}
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from local_qdrant.protocol.messages import collections_pb2 as pb
 from local_qdrant.protocol.status import Code, StatusError
 from local_qdrant.storage import Storage, StorageInUseError, remove_folder
+from servicekit.qdrant_api import collections_pb2 as pb
 
 
 def request(name: str) -> pb.CreateCollection:

@@ -1,41 +1,38 @@
-# ruff: noqa: ARG002 - the client defines these arguments
 """Waiting for Qdrant's graph, with servers that report green before their optimizer has begun."""
 
 from typing import Any
 
 import pytest
-from qdrant_client import models
 
 from catalog.vectors import settling
 from catalog.vectors.settling import wait_until_settled
 from servicekit.errors import Unavailable
+from servicekit.qdrant_api import collections_pb2
 
-GREEN, YELLOW = models.CollectionStatus.GREEN, models.CollectionStatus.YELLOW
-GREY, RED = models.CollectionStatus.GREY, models.CollectionStatus.RED
+GREEN, YELLOW = collections_pb2.Green, collections_pb2.Yellow
+GREY, RED = collections_pb2.Grey, collections_pb2.Red
 # With 128 dimensions and a threshold of 10,000 kB, segments of 20,000 vectors or more get a graph.
 DIM, THRESHOLD = 128, 10_000
 
 
 def description(
-    status: models.CollectionStatus, points: int, indexed: int, *, segments: int = 2, threshold: int = THRESHOLD
-) -> models.CollectionInfo:
-    return models.CollectionInfo(
+    status: "collections_pb2.CollectionStatus.ValueType",
+    points: int,
+    indexed: int,
+    *,
+    segments: int = 2,
+    threshold: int = THRESHOLD,
+) -> collections_pb2.CollectionInfo:
+    vectors = collections_pb2.VectorParams(size=DIM, distance=collections_pb2.Cosine)
+    return collections_pb2.CollectionInfo(
         status=status,
-        optimizer_status=models.OptimizersStatusOneOf.OK,
+        optimizer_status=collections_pb2.OptimizerStatus(ok=status != RED),
         points_count=points,
         indexed_vectors_count=indexed,
         segments_count=segments,
-        payload_schema={},
-        config=models.CollectionConfig(
-            params=models.CollectionParams(vectors=models.VectorParams(size=DIM, distance=models.Distance.COSINE)),
-            hnsw_config=models.HnswConfig(m=16, ef_construct=100, full_scan_threshold=10_000),
-            optimizer_config=models.OptimizersConfig(
-                deleted_threshold=0.2,
-                vacuum_min_vector_number=1000,
-                default_segment_number=0,
-                indexing_threshold=threshold,
-                flush_interval_sec=5,
-            ),
+        config=collections_pb2.CollectionConfig(
+            params=collections_pb2.CollectionParams(vectors_config=collections_pb2.VectorsConfig(params=vectors)),
+            optimizer_config=collections_pb2.OptimizersConfigDiff(indexing_threshold=threshold),
         ),
     )
 
@@ -43,20 +40,17 @@ def description(
 class Server:
     """A server that gives these descriptions in turn, and then the last one. A second passes between them."""
 
-    def __init__(self, *descriptions: models.CollectionInfo) -> None:
+    def __init__(self, *descriptions: collections_pb2.CollectionInfo) -> None:
         self._descriptions = list(descriptions)
         self.seconds = 0
         self.updates = 0
 
-    async def get_collection(self, collection_name: str) -> models.CollectionInfo:
+    async def describe_collection(self, name: str) -> collections_pb2.CollectionInfo:  # noqa: ARG002
         self.seconds += 1
         return self._descriptions.pop(0) if len(self._descriptions) > 1 else self._descriptions[0]
 
-    async def update_collection(
-        self, collection_name: str, optimizers_config: models.OptimizersConfigDiff | None = None
-    ) -> bool:
+    async def start_optimizer(self, name: str) -> None:  # noqa: ARG002
         self.updates += 1
-        return True
 
 
 async def seconds_until_settled(monkeypatch: pytest.MonkeyPatch, count: int, *descriptions: Any) -> int:

@@ -5,8 +5,6 @@ from pathlib import Path
 import pytest
 
 from local_qdrant.engine.loop import OpenShards, answer
-from local_qdrant.protocol.messages import collections_pb2 as pb
-from local_qdrant.protocol.messages import points_pb2
 from local_qdrant.protocol.status import Code
 from local_qdrant.protocol.wire import (
     Counts,
@@ -19,6 +17,8 @@ from local_qdrant.protocol.wire import (
     encode_request,
 )
 from local_qdrant.storage import Storage
+from servicekit.qdrant_api import collections_pb2 as pb
+from servicekit.qdrant_api import points_pb2
 
 NAMES = ("a", "b", "c")
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from local_qdrant.protocol.messages import collections_pb2 as pb
 from local_qdrant.protocol.specification import specify
 from local_qdrant.protocol.status import Code, StatusError
+from servicekit.qdrant_api import collections_pb2 as pb
 
 # Protobuf enums are open: any number can arrive.
 UNKNOWN_DISTANCE: Any = 99

@@ -3,9 +3,9 @@
 import pytest
 from google.protobuf.message import Message
 
-from local_qdrant.protocol.messages import collections_pb2, points_pb2
 from local_qdrant.protocol.status import Code, StatusError
 from local_qdrant.protocol.support import SUPPORTED, refuse_unsupported
+from servicekit.qdrant_api import collections_pb2, points_pb2
 
 
 def refusal(message: Message) -> str:
