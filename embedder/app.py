@@ -48,7 +48,7 @@ async def embedder(settings: EmbedderSettings) -> AsyncIterator[RunningServer]:
     """Run the service while entered. Raises StartupError."""
     registry = new_registry("embedder")
     metrics = EmbedderMetrics(registry)
-    show_free_disk(registry, {"models": settings.model_cache})
+    show_free_disk(registry, "models", settings.model_cache, settings.volume_limit)
     async with contextlib.AsyncExitStack() as stack:
         try:
             source = await asyncio.to_thread(resolve_backbone, settings.backbone, settings.backbone_revision)

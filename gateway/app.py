@@ -114,7 +114,7 @@ async def _connect(stack: AsyncExitStack, settings: GatewaySettings, metrics: Ga
     trainer = await stack.enter_async_context(
         open_channel(settings.trainer_address, service=TRAINER, idempotent=NUDGE_IDEMPOTENT, tls=settings.tls)
     )
-    show_free_disk(metrics.registry, {"spool": spool.root})
+    show_free_disk(metrics.registry, "spool", spool.root, settings.volume_limit)
     return _Parts(
         database=database,
         vectors=Generations(qdrant),

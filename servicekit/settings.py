@@ -15,6 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from servicekit.quantities import Size
 from servicekit.telemetry.logs import LogFormat
 
 PREFIX = "SIMILIS_"
@@ -64,6 +65,9 @@ class ServiceSettings(BaseSettings):
     """After SIGTERM, report "not ready" for this long but keep taking requests, so that load balancers notice."""
     shutdown_grace_seconds: float = 20.0
     """How long requests in progress may take to finish during shutdown, in seconds."""
+    volume_limit: Annotated[Size, Field(gt=0)] | None = None
+    """Size limit of the volume that the metric of free disk space is about, such as the `sizeLimit` of an `emptyDir`:
+    `4Gi`. It holds uploads in the gateway, models in the embedder and temporary files in the trainer."""
     niceness: Annotated[int, Field(ge=0, le=19)] = 0
     """CPU priority of the process, as for `nice`: 0 is normal, 19 the lowest."""
 

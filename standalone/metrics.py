@@ -26,7 +26,7 @@ class InstanceMetrics:
         """sockets: the metrics socket of each service. data: the data directory, whose free space is a metric."""
         self._sockets = sockets
         self._own = new_registry("standalone")
-        show_free_disk(self._own, {"data": data})
+        show_free_disk(self._own, "data", data)
 
     async def exposition(self) -> bytes:
         """Return all metrics in Prometheus' text format.

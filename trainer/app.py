@@ -110,7 +110,7 @@ async def _connect(stack: AsyncExitStack, settings: TrainerSettings) -> _Parts:
     )
     metrics = TrainerMetrics(new_registry("trainer"))
     # Training sets are written to this volume.
-    show_free_disk(metrics.registry, {"temporary": Path(tempfile.gettempdir())})
+    show_free_disk(metrics.registry, "temporary", Path(tempfile.gettempdir()), settings.volume_limit)
     return _Parts(
         database=database,
         jobs=Jobs(database, lease_seconds=settings.lease_seconds),

@@ -3,10 +3,12 @@
 # setting and end with status 78. This takes minutes, because torch is large.
 set -eu
 
+rm -rf build/images
+images=$(pwd)/build/images
+sh deploy/docker/install.sh torch "$images/torch"
 for service in gateway trainer embedder; do
     directory=build/images/$service
-    rm -rf "$directory"
-    sh deploy/docker/install.sh "$service" "$(pwd)/$directory"
+    sh deploy/docker/install.sh "$service" "$images/$service" "$([ "$service" = gateway ] || echo "$images/torch")"
     status=0
     output=$(cd "$directory" && env -i PATH=/usr/bin:/bin HOME="$(pwd)" SIMILIS_METRICS_PORT=-1 \
         ./bin/python -m "$service" 2>&1) || status=$?

@@ -1,6 +1,9 @@
 #!/bin/sh
-# Create a virtual environment for one service: `install.sh SERVICE DIRECTORY`, in the root of the repository. The
-# Dockerfile runs it, and so does `make docker-check` on machines without a container engine.
+# Create a virtual environment: `install.sh SERVICE DIRECTORY [TORCH]`, in the root of the repository. The Dockerfile runs
+# it, and so does `make docker-check` on machines without a container engine.
+#
+# SERVICE: gateway, embedder or trainer; or torch, for an environment with torch alone.
+# TORCH: the directory of such an environment, which the embedder and the trainer use.
 #
 # TORCH_VARIANT: cpu or cuda; the build fails if torch is the other variant. Empty: any variant.
 # TORCH_INDEX: the package index for torch. Empty: PyTorch's own index of CPU builds for TORCH_VARIANT=cpu, because most
@@ -9,6 +12,7 @@ set -eu
 
 service=$1
 directory=$2
+torch=${3:-}
 variant=${TORCH_VARIANT:-}
 index=${TORCH_INDEX:-}
 if [ "$variant" = cpu ] && [ -z "$index" ]; then
@@ -20,15 +24,14 @@ pip() { "$directory/bin/python" -m pip --disable-pip-version-check --no-input "$
 
 # Dependency groups need pip 25.1.
 pip install --quiet pip==26.3
-if [ "$service" != gateway ] && [ -n "$index" ]; then
-    # The dependencies of torch come with the group, from the ordinary index.
-    pip install --quiet --constraint constraints.txt --no-deps --index-url "$index" torch
-fi
-pip install --quiet --constraint constraints.txt --group "$service"
-pip install --quiet --no-deps .
-
-if [ "$service" != gateway ] && [ -n "$variant" ]; then
-    "$directory/bin/python" - "$variant" <<'CHECK'
+if [ "$service" = torch ]; then
+    if [ -n "$index" ]; then
+        # Its dependencies come from the ordinary index.
+        pip install --quiet --constraint constraints.txt --no-deps --index-url "$index" torch
+    fi
+    pip install --quiet --constraint constraints.txt torch
+    if [ -n "$variant" ]; then
+        "$directory/bin/python" - "$variant" <<'CHECK'
 import sys
 import torch
 
@@ -36,6 +39,15 @@ found = "cpu" if torch.version.cuda is None else "cuda"
 if found != sys.argv[1]:
     sys.exit(f"TORCH_VARIANT is {sys.argv[1]}, but this torch is built for {found}: set TORCH_INDEX to another index")
 CHECK
+    fi
+else
+    if [ -n "$torch" ]; then
+        # pip finds the packages there, and installs what is missing here.
+        packages=$(cd "$torch"/lib/python3.*/site-packages && pwd)
+        echo "$packages" > "$(echo "$directory"/lib/python3.*/site-packages)/torch.pth"
+    fi
+    pip install --quiet --constraint constraints.txt --group "$service"
+    pip install --quiet --no-deps .
 fi
 # A finished image installs nothing.
 pip uninstall --quiet --yes pip setuptools

@@ -1,8 +1,9 @@
 """Metrics that every service has, and the endpoint that serves them."""
 
+import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +16,8 @@ from prometheus_client.process_collector import ProcessCollector
 from servicekit.process.service import StartupError
 from servicekit.version import VERSION
 
+# The unit of `st_blocks`, whatever the file system.
+BLOCK_BYTES = 512
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -71,11 +74,14 @@ class UpstreamMetrics:
         )
 
 
-def show_free_disk(registry: CollectorRegistry, volumes: Mapping[str, Path]) -> None:
-    """Add a gauge of the free bytes of each volume, measured at every scrape. volumes: a folder on each, by name."""
+def show_free_disk(registry: CollectorRegistry, volume: str, folder: Path, limit: int | None = None) -> None:
+    """Add a gauge of the free bytes of a volume, measured at every scrape.
+
+    folder: on the volume. limit: the most bytes that the volume may hold; None if it may fill its disk.
+    """
     gauge = Gauge("similis_disk_free_bytes", "Free bytes on a volume.", ["volume"], registry=registry)
-    for volume, folder in volumes.items():
-        gauge.labels(volume).set_function(partial(free_bytes, folder))
+    measure = partial(free_bytes, folder) if limit is None else partial(free_bytes_within, folder, limit)
+    gauge.labels(volume).set_function(measure)
 
 
 def free_bytes(folder: Path) -> int:
@@ -83,6 +89,28 @@ def free_bytes(folder: Path) -> int:
     while not folder.exists() and folder != folder.parent:
         folder = folder.parent
     return shutil.disk_usage(folder).free
+
+
+def free_bytes_within(folder: Path, limit: int) -> int:
+    """Return how many more bytes the volume of a folder may hold, if it may hold `limit` bytes in all."""
+    return min(free_bytes(folder), max(limit - _used_bytes(_volume_of(folder)), 0))
+
+
+def _volume_of(folder: Path) -> Path:
+    """Return where the volume of a folder is mounted; the folder itself if that is the root file system."""
+    mounts = (path for path in (folder, *folder.parents) if path.is_mount())
+    found = next(mounts, folder)
+    return folder if found == found.parent else found
+
+
+def _used_bytes(folder: Path) -> int:
+    """Return the space that the files in a folder take on the disk."""
+    used = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            with suppress(FileNotFoundError):
+                used += (Path(path) / name).lstat().st_blocks * BLOCK_BYTES
+    return used
 
 
 def render(registry: CollectorRegistry) -> web.Response:

@@ -59,6 +59,21 @@ def test_folders_for_writing_are_writable(release: Rendered) -> None:
             assert folder is None or any(f"{folder}/".startswith(f"{path}/") for path in writable), name
 
 
+def test_services_know_the_size_limit_of_the_volume_that_they_measure(release: Rendered) -> None:
+    folders = {"gateway": "SIMILIS_SPOOL_DIRECTORY", "embedder": "SIMILIS_MODEL_CACHE", "trainer": None}
+    for deployment in release.of("Deployment"):
+        environment = settings(release, deployment)
+        variable = folders[deployment["metadata"]["labels"]["app.kubernetes.io/component"]]
+        folder = "/tmp" if variable is None else environment[variable]
+        mounts = {mount["name"]: f"{mount['mountPath']}/" for mount in main_container(deployment)["volumeMounts"]}
+        (volume,) = [
+            volume
+            for volume in deployment["spec"]["template"]["spec"]["volumes"]
+            if f"{folder}/".startswith(mounts.get(volume["name"], "no path"))
+        ]
+        assert environment.get("SIMILIS_VOLUME_LIMIT") == volume.get("emptyDir", {}).get("sizeLimit")
+
+
 def test_every_referenced_object_is_part_of_the_release_or_expected(release: Rendered) -> None:
     made = {kind: {document["metadata"]["name"] for document in release.of(kind)} for kind in _KINDS}
     expected = {

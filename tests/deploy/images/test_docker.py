@@ -106,7 +106,7 @@ def test_an_image_runs_as_an_unprivileged_user_under_an_init_process(target: str
     assert "STOPSIGNAL SIGTERM" in lines
     assert lines[-1].startswith("CMD [")
     assert {line.split()[0] for line in lines} <= {
-        "ARG", "ENV", "RUN", "WORKDIR", "USER", "STOPSIGNAL", "ENTRYPOINT", "COPY", "EXPOSE", "CMD",
+        "ARG", "LABEL", "ENV", "RUN", "WORKDIR", "USER", "STOPSIGNAL", "ENTRYPOINT", "COPY", "EXPOSE", "CMD",
     }  # fmt: skip
 
 
@@ -253,7 +253,7 @@ def test_the_cpu_build_of_torch_comes_from_the_index_that_has_it(
         program.write_text(RECORDER)
         program.chmod(0o755)
     environment = {"PATH": f"{tmp_path / 'bin'}:/usr/bin:/bin", "RECORD": str(record), **arguments}
-    script = ["sh", str(DOCKER / "install.sh"), "trainer", str(tmp_path)]
+    script = ["sh", str(DOCKER / "install.sh"), "torch", str(tmp_path)]
     ended = subprocess.run(script, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stderr
     installed_torch = re.findall(r"--index-url (\S+) torch$", record.read_text(), re.MULTILINE)
@@ -262,8 +262,30 @@ def test_the_cpu_build_of_torch_comes_from_the_index_that_has_it(
 
 @pytest.mark.parametrize("service", ["embedder", "trainer"])
 def test_an_image_has_the_cpu_build_of_torch_unless_another_is_asked_for(service: str) -> None:
-    assert "ARG TORCH_VARIANT=cpu" in instructions(f"build-{service}")
+    assert "ARG TORCH_VARIANT=cpu" in instructions("build-torch")
     assert compose()["services"][service]["build"]["args"]["TORCH_VARIANT"] == "${TORCH_VARIANT:-cpu}"
+
+
+def test_the_images_share_the_layer_with_torch() -> None:
+    """The layers below a shared one must be the same, too."""
+    copied = "COPY --from=build-torch /opt/torch /opt/torch"
+    for service in ("embedder", "trainer"):
+        base, own = stages()[service]
+        assert (base, own[0]) == ("runtime", copied)
+        assert copied in instructions(f"build-{service}")
+    # A change to the sources must not build torch's layer again.
+    sources = [line for line in instructions("build-torch") if line.startswith("COPY")]
+    assert sources == ["COPY constraints.txt ./", "COPY deploy/docker/install.sh deploy/docker/"]
+
+
+@pytest.mark.parametrize("target", OURS)
+def test_an_image_says_what_it_is(target: str) -> None:
+    (label,) = [line for line in instructions(target) if line.startswith("LABEL")]
+    labels = dict(re.findall(r'org\.opencontainers\.image\.([\w.]+)="([^"]*)"', label))
+    assert labels["title"] == "Similis"
+    assert labels["licenses"] == PYPROJECT["project"]["license"]
+    assert (labels["version"], labels["revision"]) == ("${VERSION}", "${REVISION}")
+    assert f"ARG VERSION={PYPROJECT['project']['version']}" in instructions(target)
 
 
 @contextmanager

@@ -79,6 +79,7 @@ SIMILIS_CORS_ORIGINS: {{ .corsOrigins | quote }}
 SIMILIS_READ_KEY_REQUIRED: {{ .readKeyRequired | quote }}
 {{- end }}
 SIMILIS_SPOOL_DIRECTORY: /var/spool/similis
+SIMILIS_VOLUME_LIMIT: {{ .root.Values.gateway.spool.sizeLimit | quote }}
 {{- include "similis.ownSettings" . }}
 {{- end -}}
 
@@ -103,6 +104,11 @@ SIMILIS_BACKBONE_REVISION: {{ . | quote }}
 SIMILIS_DEVICE: {{ ternary "cuda" "cpu" .gpu.enabled }}
 {{- end }}
 SIMILIS_MODEL_CACHE: /var/cache/similis/converted
+{{- with .root.Values.embedder.modelCache }}
+{{- if eq .kind "emptyDir" }}
+SIMILIS_VOLUME_LIMIT: {{ .sizeLimit | quote }}
+{{- end }}
+{{- end }}
 HF_HOME: /var/cache/similis/hub
 {{- include "similis.ownSettings" . }}
 {{- end -}}
@@ -115,6 +121,7 @@ HF_HOME: /var/cache/similis/hub
 {{- $ports := include "similis.ports" . | fromYaml }}
 SIMILIS_EMBEDDER_ADDRESS: {{ include "similis.grpcAddress" (dict "root" .root "component" "embedder" "port" (toString $ports.embedder.grpc)) }}
 SIMILIS_ALLOW_PRIVATE_ADDRESSES: {{ .root.Values.trainer.allowPrivateAddresses | quote }}
+SIMILIS_VOLUME_LIMIT: {{ .root.Values.trainer.tmp.sizeLimit | quote }}
 {{- include "similis.ownSettings" . }}
 {{- end -}}
 
