@@ -26,7 +26,7 @@ from pathlib import Path
 import aiohttp
 import psutil
 
-from catalog.api_keys import ApiKeys
+from catalog.keys.api_keys import ApiKeys
 from catalog.postgres.database import Database
 from tests.integration.gateway.parts import running_postgres
 

@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from catalog.keys.permissions import EXPIRES_SOON
 from catalog.statistics import Snapshot, Statistics
 from servicekit.process.background import in_background
 from servicekit.telemetry.logs import get_logger
@@ -22,7 +23,16 @@ TIMEOUT_SECONDS = 10.0
 # Older values are not exported: a missing value is noticed, a stale one misleads.
 EXPORTED_SECONDS = 60.0
 
-EMPTY = Snapshot(jobs={}, oldest_queued=0, lease_expired=0, oldest_progress=0, collections=0, images=0, index_images=0)
+EMPTY = Snapshot(
+    jobs={},
+    oldest_queued=0,
+    lease_expired=0,
+    oldest_progress=0,
+    collections=0,
+    images=0,
+    index_images=0,
+    api_keys={},
+)
 
 
 class CatalogMetrics:
@@ -88,6 +98,14 @@ def _gauges(snapshot: Snapshot) -> Iterator[GaugeMetricFamily]:
     for state, count in snapshot.jobs.items():
         jobs.add_metric([state.value], count)
     yield jobs
+    keys = GaugeMetricFamily(
+        "similis_api_keys",
+        f"API keys, by state: valid, expiring (within {EXPIRES_SOON.days} days) or expired.",
+        labels=["state"],
+    )
+    for name, count in snapshot.api_keys.items():
+        keys.add_metric([name], count)
+    yield keys
     for name, text, value in (
         (
             "similis_jobs_oldest_queued_seconds",

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from catalog.jobs import JobState
+from catalog.keys.permissions import EXPIRES_SOON
 from catalog.postgres.database import Database
 
 # Only a collection's newest job can be queued or running.
@@ -28,6 +29,13 @@ SELECT
      WHERE c.deleting_at IS NULL) AS index_images
 """
 
+API_KEYS = """
+SELECT count(*) FILTER (WHERE expires_at IS NULL OR expires_at > now() + $1) AS valid,
+       count(*) FILTER (WHERE expires_at > now() AND expires_at <= now() + $1) AS expiring,
+       count(*) FILTER (WHERE expires_at <= now()) AS expired
+FROM api_keys WHERE revoked_at IS NULL
+"""
+
 
 @dataclass(frozen=True)
 class Snapshot:
@@ -36,7 +44,7 @@ class Snapshot:
     jobs: number of collections by the state of their newest job. oldest_queued: age of the oldest queued job.
     lease_expired: number of running jobs that no worker holds any more. oldest_progress: the longest time for which
     neither phase nor progress of a running job has changed. images: rows of the newest contents. index_images: images
-    in the live indexes.
+    in the live indexes. api_keys: number of keys by state: valid, expiring (valid, but not for long), expired.
     """
 
     jobs: Mapping[JobState, int]
@@ -46,6 +54,7 @@ class Snapshot:
     collections: int
     images: int
     index_images: int
+    api_keys: Mapping[str, int]
 
 
 class Statistics:
@@ -59,7 +68,9 @@ class Statistics:
         async with self._database.connection() as connection:
             jobs = {row["state"]: row["n"] for row in await connection.fetch(JOBS)}
             found = await connection.fetchrow(TOTALS)
+            api_keys = await connection.fetchrow(API_KEYS, EXPIRES_SOON)
         assert found is not None, "without FROM there is always a row"  # noqa: S101
+        assert api_keys is not None, "an aggregate has always a row"  # noqa: S101
         return Snapshot(
             jobs={state: jobs.get(state.value, 0) for state in JobState},
             oldest_queued=max(found["oldest_queued"] or 0.0, 0.0),
@@ -68,4 +79,5 @@ class Statistics:
             collections=found["collections"],
             images=found["images"],
             index_images=found["index_images"],
+            api_keys=dict(api_keys),
         )

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from aiohttp import web
 
 from catalog.adapters import Adapters
-from catalog.api_keys import ApiKeys
 from catalog.collections import Collections
 from catalog.contents import Contents
 from catalog.image_versions import ImageVersions
@@ -15,10 +14,12 @@ from catalog.index_history import IndexHistory
 from catalog.indexed_images import IndexedImages
 from catalog.indexes import Indexes
 from catalog.jobs import Jobs
+from catalog.keys.api_keys import ApiKeys
 from catalog.postgres.database import Database, database_url
 from catalog.statistics import Statistics
 from catalog.vectors.client import QdrantAddress, open_qdrant
 from catalog.vectors.generations import Generations
+from gateway.access.key_check import KeyCheck
 from gateway.collections.handlers import CollectionHandlers
 from gateway.collections.index_handlers import IndexHandlers
 from gateway.collections.status_handlers import StatusHandlers
@@ -147,8 +148,7 @@ def _application(
         drain=drain,
         cors=cors,
         schema=parts.schema,
-        keys=ApiKeys(parts.database),
-        read_key_required=settings.read_key_required,
+        keys=KeyCheck(ApiKeys(parts.database), read_key_required=settings.read_key_required),
         proxies=settings.proxies,
     )
     application = web.Application()

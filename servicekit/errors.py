@@ -32,7 +32,7 @@ class InvalidRequest(ServiceError):
 
 
 class Forbidden(ServiceError):
-    """The API key is missing, unknown or revoked."""
+    """The API key is missing or invalid, or does not allow the request."""
 
     default_code = "forbidden"
 

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from catalog.api_keys import ApiKeys
+from catalog.keys.api_keys import ApiKeys
 from servicekit.telemetry.audit import audit
 
 NAME = "admin"

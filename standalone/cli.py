@@ -5,8 +5,10 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from datetime import datetime
 from pathlib import Path
 
+from catalog.keys.permissions import Permissions, Scope
 from catalog.postgres.database import with_ca_file
 from servicekit.check.command import add_options
 from servicekit.process.service import EXIT_CONFIG, StartupError
@@ -14,7 +16,7 @@ from servicekit.settings import SettingsError, load_settings
 from servicekit.telemetry.logs import configure_logging
 from servicekit.version import VERSION
 from standalone.config import StandaloneSettings
-from standalone.keys import create_key, delete_key, ensure_key, list_keys
+from standalone.keys import create_key, delete_key, ensure_key, list_keys, parse_expiry
 from standalone.migration.migrate_from import MigrationOptions, migrate_from
 from standalone.postgres.database import instance_database
 from standalone.schema import migrate_data_directory, migrate_database
@@ -89,7 +91,8 @@ async def _migrate_from(options: argparse.Namespace, settings: StandaloneSetting
 
 async def _create_key(options: argparse.Namespace, settings: StandaloneSettings) -> None:
     async with _migrated_database(options, settings) as url:
-        await create_key(url, options.name)
+        only = None if options.collection is None else frozenset(options.collection)
+        await create_key(url, options.name, Permissions(Scope(options.scope), only, options.expires))
 
 
 async def _ensure_key(options: argparse.Namespace, settings: StandaloneSettings) -> None:
@@ -223,6 +226,27 @@ def _add_keys(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
         description="Create a key and print it on standard output. It is never shown again.",
     )
     create.add_argument("--name", required=True, help="name of the key, for example the program that uses it")
+    create.add_argument(
+        "--scope",
+        choices=[scope.value for scope in Scope],
+        default=Scope.ADMIN.value,
+        help="what the key may do. read: read and search, where that needs a key; write: also change content and "
+        "finetune; admin: also create, rename and delete collections (default: admin)",
+    )
+    create.add_argument(
+        "--collection",
+        action="append",
+        type=_collection,
+        metavar="ID",
+        help="the collection that the key is for. Repeat the option for several (default: all collections)",
+    )
+    create.add_argument(
+        "--expires",
+        type=_expiry,
+        metavar="WHEN",
+        help="when the key stops working: a number of days such as 90d, a date (the end of that day, UTC), or a time "
+        "such as 2030-12-31T18:00Z (default: never)",
+    )
     create.set_defaults(command=_create_key)
     ensure = actions.add_parser(
         "ensure",
@@ -236,8 +260,9 @@ def _add_keys(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
     ensure.set_defaults(command=_ensure_key)
     listing = actions.add_parser(
         "list",
-        help="list the valid keys",
-        description="List the valid keys with the times of their creation and last use. Secrets are not shown.",
+        help="list the keys",
+        description="List the keys with the times of their creation and last use, and with what they may do. Keys that "
+        "expire soon and expired ones are marked. Secrets are not shown.",
     )
     listing.set_defaults(command=_list_keys)
     delete = actions.add_parser("delete", help="delete a key", description="Delete a key. It stops working at once.")
@@ -284,6 +309,19 @@ def _add_database_options(parser: argparse.ArgumentParser) -> None:
         help="a Postgres server instead of a data directory. Prefer the variable SIMILIS_DATABASE_URL: other users of "
         "this machine can see command lines",
     )
+
+
+def _collection(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or not 0 < int(text) < 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r} is not the id of a collection; an id is a whole number from 1")
+    return int(text)
+
+
+def _expiry(text: str) -> datetime:
+    try:
+        return parse_expiry(text)
+    except (ValueError, OverflowError) as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _port(text: str) -> int:

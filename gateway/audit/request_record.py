@@ -6,7 +6,7 @@ from typing import Any
 
 from aiohttp import web
 
-from catalog.api_keys import KeyName
+from catalog.keys.api_keys import KnownKey
 from gateway.http.problems import status_of
 from servicekit.errors import ServiceError
 from servicekit.telemetry.audit import Outcome, audit
@@ -26,7 +26,7 @@ class RequestRecord:
         self.client = client
         # Set for a request that asks for a change: what it asks for.
         self.action: str | None = None
-        self.key: KeyName | None = None
+        self.key: KnownKey | None = None
         self.collection: int | None = None
         # The code of the error, if it ended with one.
         self.code: str | None = None

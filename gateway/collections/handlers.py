@@ -9,6 +9,7 @@ from catalog.collections import Collection, Collections, NewestJob
 from catalog.image_versions import ImageVersions, WarnedImage
 from catalog.indexes import Indexes
 from catalog.jobs import Job, Jobs
+from gateway.access.key_check import readable_collections
 from gateway.audit.request_record import record_of
 from gateway.content.disk_space import DiskSpace
 from gateway.content.upload import Uploads
@@ -55,7 +56,9 @@ class CollectionHandlers:
 
     async def list(self, request: web.Request) -> web.Response:
         """`GET /api/collection/list`."""
-        found = await self._collections.names()
+        found, readable = await self._collections.names(), readable_collections(request)
+        if readable is not None:
+            found = [(identifier, name) for identifier, name in found if identifier in readable]
         names = [{"value": identifier, "id": identifier, "name": name} for identifier, name in found]
         ids = [identifier for identifier, _ in found]
         return data({"ids": ids, "names": names}, warnings=parameters.unknown_parameters(request.query))

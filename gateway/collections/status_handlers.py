@@ -3,7 +3,8 @@
 from aiohttp import web
 from prometheus_client import CollectorRegistry
 
-from gateway.http.responses import data, push
+from gateway.access.key_check import PERMISSIONS
+from gateway.http.responses import data, push, timestamp
 from gateway.upstreams.readiness import GatewayReadiness
 from servicekit.telemetry.metrics import render
 from servicekit.version import VERSION
@@ -41,10 +42,12 @@ class StatusHandlers:
         """`GET /metrics`: in Prometheus' text format."""
         return render(self._registry)
 
-    async def verify(self, _: web.Request) -> web.Response:
+    async def verify(self, request: web.Request) -> web.Response:
         """`POST /api/verify`: the key has been checked before this is called."""
+        allowed = request[PERMISSIONS]
+        only = None if allowed.collections is None else sorted(allowed.collections)
         # The existing web client compares this text.
-        return push("API key is valid")
+        return push("API key is valid", scope=allowed.scope, collections=only, expires_at=timestamp(allowed.expires_at))
 
 
 def _status(ready: bool, **fields: object) -> web.Response:

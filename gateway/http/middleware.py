@@ -12,7 +12,8 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 from opentelemetry.trace import Span, SpanKind
 
-from catalog.api_keys import ApiKeys
+from catalog.keys.permissions import Scope
+from gateway.access.key_check import KEY_WAS_USED, KeyCheck
 from gateway.audit.client_address import TrustedProxies
 from gateway.audit.request_record import CLIENT_CLOSED, RECORD, RequestRecord, record_of
 from gateway.http.cors import Cors
@@ -24,17 +25,13 @@ from gateway.http.problems import http_code, http_problem, internal_problem, ser
 from gateway.http.server import ID_HEADER, SERVER
 from gateway.metrics import GatewayMetrics
 from gateway.upstreams.schema_wait import SchemaWait
-from servicekit.errors import DeadlineExceeded, Forbidden, ServiceError
+from servicekit.errors import DeadlineExceeded, ServiceError
 from servicekit.request_context import accepted_request_id, request_id, request_scope
 from servicekit.telemetry.logs import get_logger
 from servicekit.telemetry.tracing import fail_span, no_span, root_span
 
 log = get_logger(__name__)
 
-KEY_HEADER = "API-Key"
-# Where clients of other services send a key.
-OTHER_KEY_HEADERS = ("Authorization", "X-API-Key", "ApiKey", "Api_Key", "X-Auth-Token", "X-Access-Token")
-KEY_PARAMETERS = ("api_key", "apikey", "key", "token", "access_token")
 REQUEST_ID = web.RequestKey("request_id", str)
 UNMATCHED = "unmatched"
 # Requested every few seconds by whatever watches the gateway.
@@ -60,8 +57,7 @@ class RequestPipeline:
         drain: Drain,
         cors: Cors,
         schema: SchemaWait,
-        keys: ApiKeys,
-        read_key_required: bool,
+        keys: KeyCheck,
         proxies: TrustedProxies,
     ) -> None:
         self._metrics = metrics
@@ -69,7 +65,6 @@ class RequestPipeline:
         self._cors = cors
         self._schema = schema
         self._keys = keys
-        self._read_key_required = read_key_required
         self._proxies = proxies
 
     def install(self, application: web.Application) -> None:
@@ -117,21 +112,18 @@ class RequestPipeline:
             log.error("request_failed", exc_info=error)
             return internal_problem()
 
-    def guard(self, handler: Handler, *, writes: bool, seconds: float | None, action: str | None) -> Handler:
+    def guard(
+        self, handler: Handler, *, scope: Scope, always_keyed: bool, seconds: float | None, action: str | None
+    ) -> Handler:
         """Return the handler of an API route behind its checks: the deadline, the database's schema, the API key.
 
-        writes: the route needs a key. seconds: the deadline; None: there is none. action: what the audit log calls the
-        change that the route makes; None: it makes none.
+        scope: what a key must allow. always_keyed: a key is needed even if reading needs none. seconds: the deadline;
+        None: there is none. action: what the audit log calls the change that the route makes; None: it makes none.
         """
 
         async def checked(request: web.Request) -> web.StreamResponse:
             await self._schema.check()
-            if writes or self._read_key_required:
-                await self._check_key(request)
-                request[TRUSTED] = True
-            else:
-                key = request.headers.get(KEY_HEADER)
-                request[TRUSTED] = bool(key) and await self._keys.is_valid(key)
+            await self._keys.check(request, scope, always_keyed=always_keyed)
             response = await handler(request)
             if not request[TRUSTED] and isinstance(response, web.Response) and isinstance(response.body, bytes):
                 response.body = without_credentials(response.body)
@@ -161,17 +153,11 @@ class RequestPipeline:
         response.headers[ID_HEADER] = request.get(REQUEST_ID, "")
         response.headers["X-Content-Type-Options"] = "nosniff"
         response.headers["Server"] = SERVER
+        if request.get(KEY_WAS_USED):
+            # The answer is for the holder of the key only.
+            response.headers["Cache-Control"] = "no-store"
         self._cors.allow(request, response)
         self._drain.close_connection(response)
-
-    async def _check_key(self, request: web.Request) -> None:
-        # Looked up for every request, so that a revoked key stops working at once.
-        key = request.headers.get(KEY_HEADER)
-        if not key:
-            raise Forbidden("API key is missing", hint=_where_the_key_belongs(request))
-        found = record_of(request).key = await self._keys.find(key)
-        if found is None:
-            raise Forbidden("Invalid API key", hint=_how_a_key_looks(key))
 
     def _record(self, request: web.Request, status: int, seconds: float) -> None:
         method, route = _method_and_route(request)
@@ -181,22 +167,6 @@ class RequestPipeline:
             taken = round(seconds, 4)
             log.info("request", method=method, route=route, status=status, seconds=taken, **record.fields())
         record.ended(status)
-
-
-def _where_the_key_belongs(request: web.Request) -> str:
-    """Return a hint for a request without a key, which names the place where the client put one."""
-    misplaced = next((name for name in OTHER_KEY_HEADERS if name in request.headers), None)
-    if misplaced is not None:
-        return f"Send it in the header {KEY_HEADER}, not in {misplaced}."
-    if any(name.lower().replace("-", "_") in KEY_PARAMETERS for name in request.query):
-        return f"Send it in the header {KEY_HEADER}, not in the URL, which many programs log."
-    return f"Send it in the header {KEY_HEADER}."
-
-
-def _how_a_key_looks(key: str) -> str | None:
-    if key.lower().startswith(("bearer ", "basic ", "token ", "apikey ", '"', "'")):
-        return f"The header {KEY_HEADER} must have the key alone, without a word before it and without quotes."
-    return None
 
 
 async def _http_problem(request: web.Request, error: web.HTTPException) -> web.Response:

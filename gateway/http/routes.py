@@ -1,4 +1,4 @@
-"""Every route: its path, whether it needs a key, its deadline, and its handler."""
+"""Every route: its path, what its key must allow, its deadline, and its handler."""
 
 import re
 from collections.abc import Iterable
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from aiohttp import web
 from aiohttp.typedefs import Handler
 
+from catalog.keys.permissions import Scope
 from gateway.collections.handlers import CollectionHandlers
 from gateway.collections.index_handlers import IndexHandlers
 from gateway.collections.status_handlers import StatusHandlers
@@ -19,16 +20,18 @@ from gateway.search.handlers import SearchHandlers
 class Route:
     """One route of the API.
 
-    writes: it needs a key. seconds: its deadline; None for downloads, where each piece has a time limit instead.
-    action: what the audit log calls the change that it makes; None if it makes none.
+    scope: what a key must allow; reading needs no key unless an operator demands one. always_keyed: it needs one even
+    so. seconds: its deadline; None for downloads, where each piece has a time limit instead. action: what the audit log
+    calls the change that it makes; None if it makes none.
     """
 
     method: str
     path: str
     handler: Handler
-    writes: bool
+    scope: Scope
     seconds: float | None
     action: str | None = None
+    always_keyed: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,38 +48,39 @@ class Handlers:
 def api_routes(handlers: Handlers, *, request_seconds: float, upload_seconds: float) -> Iterable[Route]:
     """Return the routes below `/api`; `docs/api.md` describes each of them."""
     brief, long = request_seconds, upload_seconds
+    read, write, admin = Scope
     one = "/api/collection/{id}"
     collections, contents = handlers.collections, handlers.contents
     return (
-        Route("GET", "/api/collection/list", collections.list, writes=False, seconds=brief),
-        Route("GET", f"{one}/info", collections.info, writes=False, seconds=brief),
-        Route("GET", f"{one}/csvfile", contents.csv_file, writes=False, seconds=None),
-        Route("GET", f"{one}/revisions", contents.revisions, writes=False, seconds=brief),
-        Route("POST", f"{one}/search", handlers.searches.search, writes=False, seconds=brief),
-        Route("POST", "/api/verify", handlers.status.verify, writes=True, seconds=brief),
-        Route(
-            "POST", "/api/collection/create", collections.create, writes=True, seconds=long, action="create_collection"
-        ),
-        Route(
-            "POST", f"{one}/updatename", collections.update_name, writes=True, seconds=brief, action="rename_collection"
-        ),
-        Route("POST", f"{one}/updatecontent", contents.update, writes=True, seconds=long, action="update_content"),
-        Route("POST", f"{one}/finetune", collections.finetune, writes=True, seconds=brief, action="start_finetune"),
-        Route(
-            "POST", f"{one}/finetune/cancel", collections.cancel, writes=True, seconds=brief, action="cancel_finetune"
-        ),
+        Route("GET", "/api/collection/list", collections.list, read, seconds=brief),
+        Route("GET", f"{one}/info", collections.info, read, seconds=brief),
+        Route("GET", f"{one}/csvfile", contents.csv_file, read, seconds=None),
+        Route("GET", f"{one}/revisions", contents.revisions, read, seconds=brief),
+        Route("POST", f"{one}/search", handlers.searches.search, read, seconds=brief),
+        Route("POST", "/api/verify", handlers.status.verify, read, seconds=brief, always_keyed=True),
+        Route("POST", "/api/collection/create", collections.create, admin, seconds=long, action="create_collection"),
+        Route("POST", f"{one}/updatename", collections.update_name, admin, seconds=brief, action="rename_collection"),
+        Route("POST", f"{one}/updatecontent", contents.update, write, seconds=long, action="update_content"),
+        Route("POST", f"{one}/finetune", collections.finetune, write, seconds=brief, action="start_finetune"),
+        Route("POST", f"{one}/finetune/cancel", collections.cancel, write, seconds=brief, action="cancel_finetune"),
         # As CSV it is a download.
-        Route("GET", f"{one}/failures", collections.failures, writes=False, seconds=None),
-        Route("GET", f"{one}/indexes", handlers.indexes.list, writes=False, seconds=brief),
-        Route("GET", f"{one}/indexes/{{index_id}}", handlers.indexes.one, writes=False, seconds=brief),
-        Route("POST", f"{one}/delete", collections.delete, writes=True, seconds=brief, action="delete_collection"),
+        Route("GET", f"{one}/failures", collections.failures, read, seconds=None),
+        Route("GET", f"{one}/indexes", handlers.indexes.list, read, seconds=brief),
+        Route("GET", f"{one}/indexes/{{index_id}}", handlers.indexes.one, read, seconds=brief),
+        Route("POST", f"{one}/delete", collections.delete, admin, seconds=brief, action="delete_collection"),
     )
 
 
 def add_routes(application: web.Application, routes: Iterable[Route], pipeline: RequestPipeline) -> None:
     """Register the API's routes, each behind its checks. HEAD is allowed wherever GET is."""
     for route in routes:
-        handler = pipeline.guard(route.handler, writes=route.writes, seconds=route.seconds, action=route.action)
+        handler = pipeline.guard(
+            route.handler,
+            scope=route.scope,
+            always_keyed=route.always_keyed,
+            seconds=route.seconds,
+            action=route.action,
+        )
         for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):
             application.router.add_route(method, _pattern(route.path), handler, expect_handler=expect_later)
 

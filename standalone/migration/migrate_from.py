@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from catalog.api_keys import ApiKeys
+from catalog.keys.api_keys import ApiKeys
 from catalog.migrated_collections import MigratedCollection, MigratedCollections
 from catalog.postgres.advisory_lock import MIGRATION_LOCK, try_lock
 from catalog.postgres.database import Database

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 from prometheus_client import CollectorRegistry
 
-from catalog.api_keys import ApiKeys
+from catalog.keys.api_keys import ApiKeys
 from catalog.postgres.database import Database
 from catalog.vectors.client import Qdrant, QdrantAddress, open_qdrant
 from catalog.vectors.generations import Generations

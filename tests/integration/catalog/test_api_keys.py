@@ -2,10 +2,13 @@
 
 import asyncio
 import secrets
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from catalog.api_keys import ApiKeys, WeakKey
+from catalog.keys.api_keys import ApiKeys, UnknownCollections, WeakKey
+from catalog.keys.permissions import Permissions, Scope
+from catalog.statistics import Statistics
 from tests.integration.workplace import Workplace
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -49,6 +52,10 @@ async def test_a_malformed_or_altered_key_is_invalid(workplace: Workplace) -> No
         f"{identifier}.{'x' * 5000}",
         f"{identifier}.\udcff",
         f"{identifier}.\0",
+        secret,
+        f"0{key}",
+        f"000{key}",
+        f"0{identifier}.{secret}",
     ]
     assert [key for key in wrong if await keys.is_valid(key)] == []
     assert await keys.is_valid(key)
@@ -65,6 +72,8 @@ async def test_supplying_the_same_key_again_changes_nothing(workplace: Workplace
     assert not await keys.ensure("operator", SUPPLIED)
     assert await keys.is_valid(SUPPLIED)
     assert not await keys.is_valid(SUPPLIED[:-1])
+    (stored,) = await keys.list()
+    assert not await keys.is_valid(f"{stored.id}.{SUPPLIED}"), "a supplied key has no id"
     (found,) = await keys.list()
     assert (found.name, found.last_used_at is not None) == ("operator", True)
     assert SUPPLIED not in repr(await workplace.rows("SELECT * FROM api_keys"))
@@ -129,3 +138,50 @@ async def test_the_database_does_not_contain_the_secret(workplace: Workplace) ->
     stored = await workplace.rows("SELECT * FROM api_keys")
     assert secret not in repr(stored)
     assert secret.encode() not in b"".join(value for row in stored for value in row if isinstance(value, bytes))
+
+
+async def test_keys_from_before_scopes_keep_working_in_the_form_that_was_given_out(workplace: Workplace) -> None:
+    keys = ApiKeys(workplace.database)
+    generated = await keys.create("web site")
+    looks_generated = secrets.token_urlsafe(32)
+    for name, key in (("chart", SUPPLIED), ("other", looks_generated)):
+        await keys.ensure(name, key)
+    async with workplace.database.connection() as connection:
+        await connection.execute("UPDATE api_keys SET supplied = NULL")
+    assert {key.permissions for key in await keys.list()} == {Permissions()}
+    assert [await keys.is_valid(key) for key in (generated, SUPPLIED)] == [True, True]
+    first, second, third = await keys.list()
+    for wrong in (generated.partition(".")[2], f"{second.id}.{SUPPLIED}", f"{first.id + 1}{generated[1:]}"):
+        assert not await keys.is_valid(wrong)
+    # Its form is that of a generated secret. Importing it again settles what it is, as each upgrade of the chart does.
+    await keys.ensure("other", looks_generated)
+    assert await keys.is_valid(looks_generated)
+    assert not await keys.is_valid(f"{third.id}.{looks_generated}")
+
+
+async def test_a_key_keeps_its_permissions_until_it_expires(workplace: Workplace) -> None:
+    keys = ApiKeys(workplace.database)
+    collection = await workplace.collection([])
+    permissions = Permissions(Scope.WRITE, frozenset({collection}), datetime.now(UTC) + timedelta(days=3))
+    key = await keys.create("import", permissions)
+    found = await keys.find(key)
+    assert found is not None
+    assert (found.name, found.permissions, found.expired) == ("import", permissions, False)
+    (listed,) = await keys.list()
+    assert (listed.permissions, listed.expired) == (permissions, False)
+    assert (await Statistics(workplace.database).snapshot()).api_keys == {"valid": 0, "expiring": 1, "expired": 0}
+    async with workplace.database.connection() as connection:
+        await connection.execute("UPDATE api_keys SET expires_at = now()")
+    assert not await keys.is_valid(key)
+    found = await keys.find(key)
+    assert found is not None
+    assert found.expired
+    assert (await Statistics(workplace.database).snapshot()).api_keys == {"valid": 0, "expiring": 0, "expired": 1}
+
+
+async def test_a_key_for_a_collection_that_does_not_exist_is_refused(workplace: Workplace) -> None:
+    keys = ApiKeys(workplace.database)
+    collection = await workplace.collection([])
+    with pytest.raises(UnknownCollections, match="no collection with the id 123456, 123457"):
+        await keys.create("import", Permissions(collections=frozenset({collection, 123457, 123456})))
+    assert await keys.list() == []

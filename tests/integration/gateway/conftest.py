@@ -9,7 +9,7 @@ import pytest
 import pytest_asyncio
 from prometheus_client import CollectorRegistry
 
-from catalog.api_keys import ApiKeys
+from catalog.keys.api_keys import ApiKeys
 from catalog.postgres.database import Database
 from catalog.vectors.client import QdrantAddress, open_qdrant
 from catalog.vectors.generations import Generations

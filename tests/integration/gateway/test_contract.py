@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from catalog.api_keys import ApiKeys
+from catalog.keys.api_keys import ApiKeys
 from catalog.postgres.database import Database
 from tests.integration.gateway.api import Api
 

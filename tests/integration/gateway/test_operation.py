@@ -20,8 +20,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from pydantic import SecretStr
 from structlog.testing import capture_logs
 
-from catalog.api_keys import ApiKeys
 from catalog.collections import Collections, lock
+from catalog.keys.api_keys import ApiKeys
 from catalog.postgres.database import Database
 from catalog.postgres.migrate import migrate
 from gateway.config import GatewaySettings

@@ -4,7 +4,7 @@ from datetime import datetime
 
 import pytest
 
-from catalog.api_keys import ApiKeys
+from catalog.keys.api_keys import ApiKeys
 from catalog.postgres.database import Database
 from tests.integration.gateway.api import Api
 

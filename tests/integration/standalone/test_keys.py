@@ -2,13 +2,17 @@
 
 import asyncio
 import os
+import re
 import secrets
 import sys
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
-from catalog.api_keys import ApiKeys
+from catalog.collections import Collections
+from catalog.keys.api_keys import ApiKeys
+from catalog.keys.permissions import Permissions, Scope
 from catalog.postgres.database import Database
 from catalog.postgres.migrate import migrations
 from servicekit.process.service import StartupError
@@ -60,6 +64,31 @@ async def test_a_key_is_created_listed_without_its_secret_and_deleted(
         assert not await ApiKeys(database).is_valid(secret)
     with pytest.raises(StartupError, match="there is no key"):
         await delete_key(url, int(secret.partition(".")[0]))
+
+
+async def test_the_list_shows_what_a_key_may_do_and_marks_keys_that_expire_soon(
+    url: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    await migrate_data_directory(url)
+    now = datetime.now(UTC)
+    async with Database.open(url) as database:
+        collection = await Collections(database).create("coins")
+        await create_key(url, "all")
+        await create_key(url, "narrow", Permissions(Scope.WRITE, frozenset({collection}), now + timedelta(days=13)))
+        await create_key(url, "later", Permissions(Scope.READ, None, now + timedelta(days=15)))
+        await create_key(url, "old", Permissions(expires_at=now - timedelta(days=1)))
+    capsys.readouterr()
+    await list_keys(url)
+    header, *rows = [re.split(r"  +", line) for line in capsys.readouterr().out.splitlines()]
+    assert header[4:] == ["SCOPE", "COLLECTIONS", "EXPIRES"]
+    assert [(row[1], row[4], row[5], re.sub(r"^2.*\+00:00", "time", row[6])) for row in rows] == [
+        ("all", "admin", "all", "never"),
+        ("narrow", "write", str(collection), "time (soon)"),
+        ("later", "read", "all", "time"),
+        ("old", "admin", "all", "time (expired)"),
+    ]
+    with pytest.raises(StartupError, match="no collection with the id 99"):
+        await create_key(url, "none", Permissions(collections=frozenset({99})))
 
 
 async def test_a_key_is_imported_from_a_file(url: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

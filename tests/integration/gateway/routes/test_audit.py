@@ -3,7 +3,7 @@
 import pytest
 from structlog.testing import capture_logs
 
-from catalog.api_keys import ApiKeys
+from catalog.keys.api_keys import ApiKeys
 from catalog.postgres.database import Database
 from tests.integration.gateway.api import Api
 from tests.integration.gateway.conftest import Launch

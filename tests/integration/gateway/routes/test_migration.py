@@ -6,7 +6,7 @@ import pytest
 import pytest_asyncio
 from aiohttp import web
 
-from catalog.api_keys import ApiKeys
+from catalog.keys.api_keys import ApiKeys
 from catalog.postgres.advisory_lock import MIGRATION_LOCK, try_lock
 from catalog.postgres.database import Database
 from catalog.postgres.migrate import migrate as migrate_schema
