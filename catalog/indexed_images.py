@@ -38,6 +38,10 @@ FROM unnest($2::bigint[], $3::bigint[]) AS p (first_image_id, wanted) CROSS JOIN
 ORDER BY p.first_image_id, other.ordinal
 """
 
+POINTS_OF_EQUAL = "SELECT image_id, first_image_id FROM equal_images WHERE index_id = $1 AND image_id = ANY($2)"
+
+IN_NEWEST_CONTENT = "SELECT id FROM images WHERE collection_id = $1 AND id = ANY($2) AND last_revision IS NULL"
+
 
 @dataclass(frozen=True)
 class EqualImage:
@@ -95,6 +99,18 @@ class IndexedImages:
             images |= await self._images.by_id(index.collection_id, index.revision, [other for _, other in pairs])
         found = [(place, image) for place, first in enumerate(points) for image in (first, *others.get(first, ()))]
         return [PointImage(place, images[image]) for place, image in found if image in images][:limit]
+
+    async def points_of_equal(self, index: Index, image_ids: Sequence[int]) -> dict[int, int]:
+        """Return the point that stands for each of the images that have no point of their own."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(POINTS_OF_EQUAL, index.id, image_ids)
+        return {row["image_id"]: row["first_image_id"] for row in rows}
+
+    async def in_newest_content(self, collection_id: int, image_ids: Sequence[int]) -> set[int]:
+        """Return which of the images are in a collection's newest content, indexed or not."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(IN_NEWEST_CONTENT, collection_id, image_ids)
+        return {row["id"] for row in rows}
 
     async def first_of_points(self, index: Index, points: Sequence[int]) -> dict[int, Image]:
         """Return the first image that each of the points stands for, by its id. points: as in `of_points`."""

@@ -38,6 +38,7 @@ from gateway.http.server import ProblemRunner
 from gateway.metrics import GatewayMetrics
 from gateway.search.adapter_cache import AdapterCache
 from gateway.search.handlers import SearchHandlers
+from gateway.search.query_vectors import QueryVectors
 from gateway.search.service import SearchService
 from gateway.upstreams.embedder import IDEMPOTENT, QueryEmbedder
 from gateway.upstreams.embedder import SERVICE as EMBEDDER
@@ -198,12 +199,18 @@ def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics,
 
 
 def _search_service(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics) -> SearchService:
+    images = IndexedImages(parts.database)
     return SearchService(
         indexes=Indexes(parts.database, settings.vector_prefix),
-        embedder=parts.embedder,
-        adapters=AdapterCache(Adapters(parts.database), max_bytes=settings.adapter_cache_bytes),
+        query_vectors=QueryVectors(
+            embedder=parts.embedder,
+            adapters=AdapterCache(Adapters(parts.database), max_bytes=settings.adapter_cache_bytes),
+            vectors=parts.vectors,
+            images=images,
+            metrics=metrics,
+        ),
         vectors=parts.vectors,
-        images=IndexedImages(parts.database),
+        images=images,
         concurrency=ConcurrencyLimit(
             "searches",
             at_once=settings.search_concurrency,

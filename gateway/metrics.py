@@ -29,7 +29,7 @@ class GatewayMetrics:
         self.active = Gauge("http_server_active_requests", "HTTP requests in progress.", registry=registry)
         self._search_stage = Histogram(
             "similis_search_stage_duration_seconds",
-            "Duration of a stage of a search: queue, index, embed, query or rows.",
+            "Duration of a stage of a search: queue, index, vectors, embed, query or rows.",
             ["stage"],
             buckets=LATENCY_BUCKETS,
             registry=registry,

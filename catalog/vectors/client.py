@@ -124,16 +124,18 @@ class Qdrant:
         request = points_pb2.UpsertPoints(collection_name=name, wait=True, points=points)
         await self._call(self._points.Upsert, request, points_pb2.PointsOperationResponse)
 
-    async def get_points(self, name: str, ids: Sequence[int], *, vectors: bool) -> Sequence[points_pb2.RetrievedPoint]:
-        """Return the points that exist, in any order. vectors: with their vectors."""
+    async def get_points(
+        self, name: str, ids: Sequence[int], *, vectors: bool, seconds: int = CALL_SECONDS
+    ) -> Sequence[points_pb2.RetrievedPoint]:
+        """Return the points that exist, in any order. vectors: with their vectors. seconds: the deadline."""
         request = points_pb2.GetPoints(
             collection_name=name,
             ids=[qdrant_common_pb2.PointId(num=identifier) for identifier in ids],
             with_payload=points_pb2.WithPayloadSelector(enable=False),
             with_vectors=points_pb2.WithVectorsSelector(enable=vectors),
-            timeout=CALL_SECONDS,
+            timeout=seconds,
         )
-        return (await self._call(self._points.Get, request, points_pb2.GetResponse)).result
+        return (await self._call(self._points.Get, request, points_pb2.GetResponse, seconds=seconds)).result
 
     async def delete_points(self, name: str, ids: Sequence[int]) -> None:
         """Remove points. Missing ones are ignored."""

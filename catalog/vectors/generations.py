@@ -6,12 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from catalog.vectors.client import Qdrant, qdrant_errors, traced
+from catalog.vectors.client import Qdrant, qdrant_errors, traced, vector_of
 from catalog.vectors.point_ids import image_id, point_id
 from catalog.vectors.settling import wait_until_settled
 from servicekit.errors import ServiceError
 from servicekit.qdrant_api import collections_pb2, points_pb2
 from servicekit.request_context import remaining
+
+Vector = npt.NDArray[np.float32]
 
 OVERSAMPLING = 2.0
 # How far rounding to float32 can lower the cosine similarity of equal vectors.
@@ -93,6 +95,15 @@ class Generations:
         with traced("query_points"), qdrant_errors():
             points = await self._client.query_points(request)
         return [Hit(image_id(point.id.num), min(point.score, 1.0)) for point in points]
+
+    async def read(self, name: str, ids: Sequence[int]) -> dict[int, Vector]:
+        """Return the vectors [dim] of points, by the ids of their images. Images without a point are left out."""
+        # Older generations have points with the ids of the images themselves.
+        wanted = [*map(point_id, ids), *ids]
+        seconds = max(1, round(remaining(QUERY_SECONDS)))
+        with traced("retrieve"), qdrant_errors():
+            points = await self._client.get_points(name, wanted, vectors=True, seconds=seconds)
+        return {image_id(point.id.num): np.array(vector_of(point.vectors), dtype=np.float32) for point in points}
 
     async def drop(self, name: str) -> None:
         """Remove a generation. A missing generation is not an error."""

@@ -1,4 +1,4 @@
-"""Decode base64 in a request's body while it arrives: the whole body, or one string field of a JSON object.
+"""Decode base64 in a request's body while it arrives: the whole body, or string fields of a JSON object.
 
 A body can be hundreds of megabytes long, so it is never held in memory as a whole. In a JSON body, all text around the
 base64 is kept and parsed at the end, which finds malformed JSON wherever it is.
@@ -7,7 +7,7 @@ base64 is kept and parsed at the end, which finds malformed JSON wherever it is.
 import binascii
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
 from gateway.http.json_object import JsonObject, kind_of, parse_object
 from servicekit.errors import InvalidRequest
@@ -31,6 +31,10 @@ MAX_DATA_URL_HEAD = 2048
 WHITESPACE = b" \t\r\n"
 URL_SAFE_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
 
+# Where a field is: the keys of the objects around it, its own key last, and EACH for the elements of a list.
+Path = tuple[str, ...]
+EACH = "[]"
+
 
 class Base64Body:
     """Decode the base64 of one body, piece by piece.
@@ -41,28 +45,16 @@ class Base64Body:
 
     def __init__(self, write: Callable[[bytes], None], *, field: str | None = None) -> None:
         """write: receives the decoded bytes. field: the JSON field that holds the base64; None: the body is base64."""
-        self._write = write
         self._field = field
-        self._in_base64 = field is None
-        # JSON: the text to parse at the end, an unfinished string after it, and where in the object that is.
-        self._other = bytearray()
-        self._unfinished = b""
-        self._depth = 0
-        self._expects_key = False
-        self._value_is_base64 = False
-        self._found = False
-        # Base64: text that is not yet complete enough to decode, and the characters of an incomplete group of four.
-        self._pending = b""
-        self._at_head = True
-        self._group = b""
-        self._padded = False
+        self._text = _Base64Text(write, "The body", quoted=False)
+        self._fields = Base64Fields(lambda: write, [()] if field is None else [(field,)])
 
     def feed(self, piece: bytes) -> None:
         """Take the next piece. Raises InvalidRequest (invalid_json, invalid_base64) and what `write` raises."""
-        if self._in_base64:
-            self._feed_base64(piece)
+        if self._field is None:
+            self._text.feed(piece)
         else:
-            self._feed_json(piece)
+            self._fields.feed(piece)
 
     def finish(self) -> JsonObject:
         """Return the JSON object with "" in place of the base64, or an empty object if the body itself was base64.
@@ -71,88 +63,161 @@ class Base64Body:
         raises.
         """
         if self._field is None:
-            self._decode(self._pending, last=True)
+            self._text.finish()
             return {}
-        body = parse_object(bytes(self._other) + self._unfinished)
-        if body.get(self._field) not in (None, ""):
-            message = f"The field {self._field} must be a string in base64, not {kind_of(body[self._field])}."
-            raise InvalidRequest(message, code="invalid_base64")
+        body = self._fields.finish()
+        if is_base64(body, self._field, self._field):
+            body[self._field] = ""
         return body
 
-    def _feed_json(self, piece: bytes) -> None:
+
+class Base64Fields:
+    """Decode several base64 fields of one JSON object, piece by piece, each like the body of `Base64Body`."""
+
+    def __init__(
+        self,
+        begin: Callable[[], Callable[[bytes], None]],
+        paths: Collection[Path],
+        *,
+        other_bytes: int = MAX_OTHER_BYTES,
+    ) -> None:
+        """begin: called for each field that is found; returns what receives its decoded bytes.
+
+        paths: of the fields. other_bytes: the most that the body may have besides the base64.
+        """
+        self._begin = begin
+        self._paths = frozenset(paths)
+        self._names = ", ".join(sorted({path[-1] for path in paths if path}))
+        self._other_bytes = other_bytes
+        # The text to parse at the end, an unfinished string after it, and the base64 that is being decoded.
+        self._other = bytearray()
+        self._unfinished = b""
+        self._text: _Base64Text | None = None
+        # Where in the object that is: the key, or the position in the list, at each level.
+        self._place: list[str | int] = []
+        self._expects_key = False
+        self._value_is_base64 = False
+        self._found: set[tuple[str | int, ...]] = set()
+        self._count = 0
+
+    def feed(self, piece: bytes) -> None:
+        """Take the next piece. Raises InvalidRequest (invalid_json, invalid_base64) and what the writers raise."""
+        rest: bytes | None = piece
+        while rest is not None:
+            rest = self._feed_json(rest) if self._text is None else self._feed_base64(self._text, rest)
+
+    def finish(self) -> JsonObject:
+        """Return the JSON object with a number, as a string, in place of each base64: "0" for the first, and so on.
+
+        So every string at one of the paths is such a number; other values there stay. Raises InvalidRequest,
+        invalid_json.
+        """
+        return parse_object(bytes(self._other) + self._unfinished)
+
+    def _feed_json(self, piece: bytes) -> bytes | None:
+        """Take text around base64. Return what follows the quote that begins the next base64; None: there is none."""
         text, position = self._unfinished + piece, 0
-        room = MAX_OTHER_BYTES - len(self._other)
+        room = self._other_bytes - len(self._other)
         while (mark := STRUCTURE.search(text, position, room)) is not None:
             if mark[0] != b'"':
                 self._follow(mark[0])
                 position = mark.end()
             elif self._value_is_base64:
-                self._enter_base64(text, mark.end())
-                return
+                return self._enter_base64(text, mark.end())
             elif (string := STRING.match(text, mark.start(), room)) is not None:
                 self._read_key(string[0])
                 position = string.end()
             else:
                 break
         if len(text) > room:
-            message = f"All fields other than {self._field} together may have at most {MAX_OTHER_BYTES} bytes."
+            message = f"All fields other than {self._names} together may have at most {self._other_bytes} bytes."
             raise InvalidRequest(message, code="invalid_json")
         complete = len(text) if mark is None else mark.start()
         self._other += text[:complete]
         self._unfinished = text[complete:]
+        return None
 
     def _follow(self, mark: bytes) -> None:
         if mark in b"{[":
-            self._depth += 1
-        elif mark in b"}]":
-            self._depth -= 1
-        self._expects_key = mark in b"{,"
+            self._place.append("" if mark == b"{" else 0)
+        elif mark in b"}]" and self._place:
+            self._place.pop()
+        elif mark == b"," and self._place and isinstance(self._place[-1], int):
+            self._place[-1] += 1
+        in_object = bool(self._place) and isinstance(self._place[-1], str)
+        self._expects_key = mark in b"{," and in_object
         self._value_is_base64 = self._value_is_base64 and mark == b":"
 
     def _read_key(self, string: bytes) -> None:
-        if self._depth != 1 or not self._expects_key or not self._is_field(string):
+        if not self._expects_key:
             return
-        if self._found:
-            raise InvalidRequest(f"The field {self._field} occurs more than once.", code="invalid_json")
-        self._found = self._value_is_base64 = True
+        self._expects_key = False
+        self._place[-1] = _key(string)
+        if tuple(EACH if isinstance(part, int) else part for part in self._place) not in self._paths:
+            return
+        place = tuple(self._place)
+        if place in self._found:
+            raise InvalidRequest(f"The field {_name(place)} occurs more than once.", code="invalid_json")
+        self._found.add(place)
+        self._value_is_base64 = True
 
-    def _is_field(self, key: bytes) -> bool:
-        try:
-            return bool(json.loads(key) == self._field)
-        except ValueError:
-            return False
+    def _enter_base64(self, text: bytes, start: int) -> bytes:
+        self._other += text[:start] + b"%d" % self._count
+        self._count += 1
+        self._unfinished, self._value_is_base64 = b"", False
+        self._text = _Base64Text(self._begin(), f"The field {_name(tuple(self._place))}", quoted=True)
+        return text[start:]
 
-    def _enter_base64(self, text: bytes, start: int) -> None:
-        self._other += text[:start]
-        self._unfinished = b""
-        self._in_base64, self._value_is_base64 = True, False
-        self._feed_base64(text[start:])
+    def _feed_base64(self, text: "_Base64Text", piece: bytes) -> bytes | None:
+        rest = text.feed(piece)
+        if rest is not None:
+            self._text = None
+            self._other += b'"'
+        return rest
 
-    def _feed_base64(self, piece: bytes) -> None:
+
+class _Base64Text:
+    """Decode one text in base64, piece by piece."""
+
+    def __init__(self, write: Callable[[bytes], None], subject: str, *, quoted: bool) -> None:
+        """subject: what messages call the text. quoted: it is a JSON string, whose first quote has been read."""
+        self._write = write
+        self._subject = subject
+        self._quoted = quoted
+        # Text that is not yet complete enough to decode, and the characters of an incomplete group of four.
+        self._pending = b""
+        self._at_head = True
+        self._group = b""
+        self._padded = False
+
+    def feed(self, piece: bytes) -> bytes | None:
+        """Take the next piece. Return what follows the text; None while it goes on. Raises as `Base64Body.feed`."""
         text = self._pending + piece
-        end = -1 if self._field is None else _closing_quote(text)
+        end = _closing_quote(text) if self._quoted else -1
         if end >= 0:
             self._decode(text[:end], last=True)
-            self._in_base64 = False
-            self._other += b'"'
-            self._feed_json(text[end + 1 :])
-            return
+            return text[end + 1 :]
         complete = self._complete(text)
         self._pending = text[complete:]
         if complete:
             self._decode(text[:complete], last=False)
+        return None
+
+    def finish(self) -> None:
+        """Decode the end of a text without quotes. Raises as `Base64Body.feed`."""
+        self._decode(self._pending, last=True)
 
     def _complete(self, text: bytes) -> int:
         """Return how much of the text can be decoded without what follows: no half of a head or of an escape."""
         if self._at_head and len(text) < MAX_DATA_URL_HEAD:
             return 0
-        if self._field is None:
+        if not self._quoted:
             return len(text)
         escape = text.rfind(BACKSLASH, 1 - MAX_ESCAPE_BYTES)
         return len(text) if escape < 0 else escape
 
     def _decode(self, text: bytes, *, last: bool) -> None:
-        if self._field is not None and BACKSLASH in text:
+        if self._quoted and BACKSLASH in text:
             text = self._unescape(text)
         if self._at_head:
             self._at_head = False
@@ -198,9 +263,30 @@ class Base64Body:
         message = f"{self._subject} is not valid base64. Send the file as base64 or as a data URL."
         return InvalidRequest(message, code="invalid_base64")
 
-    @property
-    def _subject(self) -> str:
-        return "The body" if self._field is None else f"The field {self._field}"
+
+def is_base64(found: JsonObject, field: str, name: str) -> bool:
+    """Return whether a parsed object has base64 in a field; false if the field is missing or null.
+
+    name: what messages call the field. Raises InvalidRequest, invalid_base64, if it has anything else.
+    """
+    value = found.get(field)
+    if value is not None and not isinstance(value, str):
+        message = f"The field {name} must be a string in base64, not {kind_of(value)}."
+        raise InvalidRequest(message, code="invalid_base64")
+    return value is not None
+
+
+def _key(string: bytes) -> str:
+    """Return a key of an object; an empty one if it is not valid JSON, which the end finds."""
+    try:
+        return str(json.loads(string))
+    except ValueError:
+        return ""
+
+
+def _name(place: Sequence[str | int]) -> str:
+    """Return what messages call a field, such as `examples[2].image`."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in place).removeprefix(".")
 
 
 def _closing_quote(text: bytes) -> int:

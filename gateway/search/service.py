@@ -1,11 +1,8 @@
-"""Search: which indexed images look like a given one."""
+"""Search: which indexed images are like the examples of a question."""
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-
-import numpy as np
-import numpy.typing as npt
 
 from catalog.collections import not_found
 from catalog.images import Image
@@ -14,31 +11,14 @@ from catalog.indexes import Index, Indexes
 from catalog.vectors.client import VectorsMissing
 from catalog.vectors.false_matches import RUNNER_UPS
 from catalog.vectors.generations import Generations, Hit, at_least
-from catalog.vectors.projection import Projection, normalised
 from gateway.metrics import GatewayMetrics
-from gateway.search.adapter_cache import AdapterCache
-from gateway.upstreams.embedder import QueryEmbedder
+from gateway.search.query_vectors import BaseVectors, QueryVectors
+from gateway.search.question import MAX_DEPTH, Question
 from servicekit.errors import FailedPrecondition
 from servicekit.limits import ConcurrencyLimit
 
-Vector = npt.NDArray[np.float32]
 # The nearest images that are looked at for runner-ups, even if fewer results are wanted.
 SURROUNDINGS = 50
-
-
-@dataclass(frozen=True)
-class SearchRequest:
-    """What to search for.
-
-    threshold: the lowest cosine similarity of a result. min_percentile, 0 to 100, and max_false_match_rate, 0 to 1:
-    the limits of a result's percentile and false match rate. None: there is no limit.
-    """
-
-    image: bytes
-    limit: int
-    threshold: float | None
-    min_percentile: float | None = None
-    max_false_match_rate: float | None = None
 
 
 @dataclass(frozen=True)
@@ -59,14 +39,18 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class SearchAnswer:
-    """The hits of a search, best first, and the index that they come from."""
+    """The hits of a search, best first, and the index that they come from.
+
+    next_offset: where the next results begin; None if there are none.
+    """
 
     index_id: int
     results: list[SearchResult]
+    next_offset: int | None = None
 
 
 class SearchService:
-    """Search a collection: embed the query, apply the adapter, find the nearest vectors, read their rows.
+    """Search a collection: make the query vector, find the nearest vectors, read their rows.
 
     Every method also raises the errors of the parts that it calls.
     """
@@ -75,16 +59,14 @@ class SearchService:
         self,
         *,
         indexes: Indexes,
-        embedder: QueryEmbedder,
-        adapters: AdapterCache,
+        query_vectors: QueryVectors,
         vectors: Generations,
         images: IndexedImages,
         concurrency: ConcurrencyLimit,
         metrics: GatewayMetrics,
     ) -> None:
         self._indexes = indexes
-        self._embedder = embedder
-        self._adapters = adapters
+        self._query_vectors = query_vectors
         self._vectors = vectors
         self._images = images
         self._concurrency = concurrency
@@ -104,56 +86,52 @@ class SearchService:
             raise FailedPrecondition(message, code="not_finetuned")
         return index
 
-    async def search(self, index: Index, request: SearchRequest) -> SearchAnswer:
-        """Return the most similar images, all from one index.
+    async def search(self, index: Index, question: Question) -> SearchAnswer:
+        """Return the images that answer a question, all from one index.
 
-        Raises FailedPrecondition, backbone_changed or not_calibrated, and Overloaded when too many searches are
-        waiting.
+        Raises FailedPrecondition (backbone_changed, not_calibrated, image_not_indexed, text_not_supported),
+        InvalidRequest (image_not_found, examples_cancel_out), and Overloaded when too many searches are waiting.
         """
-        _require_calibration(index, request)
+        _require_calibration(index, question)
+        if question.by_entry:
+            raise FailedPrecondition("group_by is not supported yet.")
+        base = self._query_vectors.base_vectors(question.examples)
         async with AsyncExitStack() as stack:
             with self._metrics.search_stage("queue"):
                 await stack.enter_async_context(self._concurrency.slot())
-            vector = await self._embed(request.image, index)
             try:
-                return await self._nearest(index, vector, request)
+                return await self._nearest(index, question, base)
             except VectorsMissing:
-                return await self._search_successor(index, vector, request)
+                return await self._search_successor(index, question, base)
 
-    async def _search_successor(self, old: Index, vector: Vector, request: SearchRequest) -> SearchAnswer:
+    async def _search_successor(self, old: Index, question: Question, base: BaseVectors) -> SearchAnswer:
         """Search the index that was published since `old` was looked up, whose vectors have been dropped meanwhile."""
         index = await self.find_index(old.collection_id)
         if index.id == old.id:
             raise VectorsMissing("The index has lost its vectors. Finetune the collection again, with force=true.")
-        _require_calibration(index, request)
+        _require_calibration(index, question)
         self._metrics.search_retries.inc()
-        if index.backbone != old.backbone:
-            vector = await self._embed(request.image, index)
-        return await self._nearest(index, vector, request)
+        return await self._nearest(index, question, base)
 
-    async def _embed(self, image: bytes, index: Index) -> Vector:
-        with self._metrics.search_stage("embed"):
-            try:
-                return await self._embedder.embed(image, index.backbone)
-            except FailedPrecondition as error:
-                if error.code != "backbone_changed":
-                    raise
-                message = "The collection was finetuned with a different backbone. Finetune it again before searching."
-                raise FailedPrecondition(message, code="backbone_changed") from error
-
-    async def _nearest(self, index: Index, vector: Vector, request: SearchRequest) -> SearchAnswer:
-        adapter = await self._adapter(index)
-        base = vector[np.newaxis]
-        tuned = normalised(base)[0] if adapter is None else adapter.apply(base)[0]
+    async def _nearest(self, index: Index, question: Question, base: BaseVectors) -> SearchAnswer:
+        query = await self._query_vectors.combined(index, question.examples, base)
+        end, left_out = question.offset + question.num_results, question.left_out
+        # One more than is wanted shows whether there is more.
+        depth = end + 1 + len(left_out)
+        points = max(depth, SURROUNDINGS + len(left_out))
         with self._metrics.search_stage("query"):
-            near = await self._vectors.query(index.qdrant_collection, tuned, max(request.limit, SURROUNDINGS), None)
-        hits = at_least(near, request.threshold)[: request.limit]
+            near = await self._vectors.query(index.qdrant_collection, query.tuned, points, None)
+        hits = at_least(near, question.threshold)[:depth]
         with self._metrics.search_stage("rows"):
-            rows = await self._images.of_points(index, [hit.image_id for hit in hits], request.limit)
-            runner_ups = await self._runner_ups(index, near)
-        typicality = None if adapter is None else adapter.typicality(vector)
-        results = [_result(index, row.image, hits[row.place].score, runner_ups, typicality) for row in rows]
-        return SearchAnswer(index.id, [result for result in results if _is_wanted(result, request)])
+            rows = await self._images.of_points(index, [hit.image_id for hit in hits], depth)
+            runner_ups = await self._runner_ups(index, [hit for hit in near if hit.image_id not in left_out])
+        found = [row for row in rows if row.image.id not in left_out]
+        page = found[question.offset : end]
+        results = [_result(index, row.image, hits[row.place].score, runner_ups, query.typicality) for row in page]
+        wanted = [result for result in results if _is_wanted(result, question)]
+        # Percentiles and rates get no better along the results, so those after an unwanted one are unwanted, too.
+        more = len(found) > end and len(wanted) == len(results) and end < MAX_DEPTH
+        return SearchAnswer(index.id, wanted, end if more else None)
 
     async def _runner_ups(self, index: Index, near: list[Hit]) -> list[float]:
         """Return the scores of the query's runner-ups. near: its hits, also those that nobody asked for."""
@@ -167,21 +145,12 @@ class SearchService:
         missing = RUNNER_UPS - len(scores) if len(near) == SURROUNDINGS else 0
         return [*scores, *[near[-1].score] * missing]
 
-    async def _adapter(self, index: Index) -> Projection | None:
-        """Return the index's adapter; None if its vectors are those of the backbone."""
-        if index.adapter_id is None:
-            return None
-        adapter = await self._adapters.get(index.adapter_id)
-        if adapter is None:
-            raise VectorsMissing("The index has lost its adapter. Finetune the collection again, with force=true.")
-        return adapter
 
-
-def _require_calibration(index: Index, request: SearchRequest) -> None:
+def _require_calibration(index: Index, question: Question) -> None:
     """Raise FailedPrecondition, not_calibrated, if a filter needs statistics that the index lacks."""
     lacking = {
-        "max_false_match_rate": request.max_false_match_rate is not None and not index.false_matches,
-        "min_percentile": request.min_percentile is not None and not index.score_quantiles,
+        "max_false_match_rate": question.max_false_match_rate is not None and not index.false_matches,
+        "min_percentile": question.min_percentile is not None and not index.score_quantiles,
     }
     for name, lacks in lacking.items():
         if lacks:
@@ -199,9 +168,9 @@ def _result(
     return SearchResult(image.id, image.image_url, image.repo_url, score, percentile, rate)
 
 
-def _is_wanted(result: SearchResult, request: SearchRequest) -> bool:
+def _is_wanted(result: SearchResult, question: Question) -> bool:
     """Return whether a result is within the limits. Its percentile and rate are known if there is a limit."""
-    low, high = request.min_percentile, request.max_false_match_rate
+    low, high = question.min_percentile, question.max_false_match_rate
     return (low is None or result.percentile is None or result.percentile >= low) and (
         high is None or result.false_match_rate is None or result.false_match_rate <= high
     )

@@ -1,0 +1,169 @@
+"""The vector that a search compares: the examples of a question, combined in the tuned space of an index."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import numpy.typing as npt
+
+from catalog.indexed_images import IndexedImages
+from catalog.indexes import Index
+from catalog.vectors.client import VectorsMissing
+from catalog.vectors.generations import Generations
+from catalog.vectors.projection import Projection, normalised
+from gateway.metrics import GatewayMetrics
+from gateway.search.adapter_cache import AdapterCache
+from gateway.search.concurrency import concurrently
+from gateway.search.question import Example
+from gateway.upstreams.embedder import QueryEmbedder
+from servicekit.errors import FailedPrecondition, InvalidRequest
+
+Vector = npt.NDArray[np.float32]
+# How many images of one search are embedded at a time.
+EMBEDDED_AT_ONCE = 4
+# Weighted examples whose sum is shorter say nothing.
+SHORTEST_SUM = 1e-4
+
+
+@dataclass(frozen=True)
+class QueryVector:
+    """A query in the tuned space of an index.
+
+    tuned: a unit vector [dim]. typicality: of the only image that was embedded (`Projection.typicality`); None if the
+    query is anything else, or without an adapter.
+    """
+
+    tuned: Vector
+    typicality: float | None
+
+
+class BaseVectors:
+    """The backbone's vectors of examples that are not indexed images. Each is computed once for each backbone."""
+
+    def __init__(self, embedder: QueryEmbedder, metrics: GatewayMetrics, examples: Sequence[Example]) -> None:
+        self._embedder = embedder
+        self._metrics = metrics
+        self._examples = [example for example in examples if example.image_id is None]
+        self._known: dict[str, list[Vector]] = {}
+
+    async def of(self, backbone: str) -> list[Vector]:
+        """Return the vectors [dim] of these examples, in their order.
+
+        Raises InvalidRequest for an image that cannot be read, FailedPrecondition (backbone_changed,
+        text_not_supported), and the errors of the embedder.
+        """
+        if backbone not in self._known:
+            with self._metrics.search_stage("embed"):
+                calls = (partial(self._embed, example, backbone) for example in self._examples)
+                self._known[backbone] = await concurrently(calls, at_once=EMBEDDED_AT_ONCE)
+        return self._known[backbone]
+
+    async def _embed(self, example: Example, backbone: str) -> Vector:
+        if example.text is not None:
+            message = "Text cannot be searched for: the backbone of this service has no text tower."
+            raise FailedPrecondition(message, code="text_not_supported")
+        if example.image is None or example.region is not None:
+            raise FailedPrecondition("image_url and region are not supported yet. Send image, without region.")
+        try:
+            return await self._embedder.embed(example.image, backbone)
+        except FailedPrecondition as error:
+            if error.code != "backbone_changed":
+                raise
+            message = "The collection was finetuned with a different backbone. Finetune it again before searching."
+            raise FailedPrecondition(message, code="backbone_changed") from error
+
+
+class QueryVectors:
+    """Make query vectors. Every method also raises the errors of the parts that it calls."""
+
+    def __init__(
+        self,
+        *,
+        embedder: QueryEmbedder,
+        adapters: AdapterCache,
+        vectors: Generations,
+        images: IndexedImages,
+        metrics: GatewayMetrics,
+    ) -> None:
+        self._embedder = embedder
+        self._adapters = adapters
+        self._vectors = vectors
+        self._images = images
+        self._metrics = metrics
+
+    def base_vectors(self, examples: Sequence[Example]) -> BaseVectors:
+        """Return the vectors of the backbone, before any is computed."""
+        return BaseVectors(self._embedder, self._metrics, examples)
+
+    async def combined(self, index: Index, examples: Sequence[Example], base: BaseVectors) -> QueryVector:
+        """Return the query vector of examples: the weighted sum of their unit vectors in the tuned space.
+
+        base: of the same examples. Raises InvalidRequest (image_not_found, examples_cancel_out) and FailedPrecondition
+        (image_not_indexed), and what `BaseVectors.of` raises.
+        """
+        adapter = await self._adapter(index)
+        ids = [example.image_id for example in examples if example.image_id is not None]
+        indexed = await self._indexed(index, ids) if ids else {}
+        embedded = await base.of(index.backbone) if len(ids) < len(examples) else []
+        tuned = iter(_tuned(adapter, embedded))
+        parts = [next(tuned) if each.image_id is None else indexed[each.image_id] for each in examples]
+        if len(examples) == 1:
+            typicality = None if adapter is None or not embedded else adapter.typicality(embedded[0])
+            return QueryVector(parts[0], typicality)
+        return QueryVector(weighted(parts, [example.weight for example in examples]), None)
+
+    async def _indexed(self, index: Index, ids: Sequence[int]) -> dict[int, Vector]:
+        """Return the tuned vectors of images, by their ids."""
+        with self._metrics.search_stage("vectors"):
+            found = await self._vectors.read(index.qdrant_collection, ids)
+            if missing := [identifier for identifier in ids if identifier not in found]:
+                points = await self._images.points_of_equal(index, missing)
+                others = await self._vectors.read(index.qdrant_collection, list(set(points.values()))) if points else {}
+                found |= {image: others[point] for image, point in points.items() if point in others}
+            if missing := [identifier for identifier in ids if identifier not in found]:
+                await self._refuse(index, missing)
+        return found
+
+    async def _refuse(self, index: Index, ids: Sequence[int]) -> None:
+        """Raise the error for images without a vector in the index."""
+        present = await self._images.in_newest_content(index.collection_id, ids)
+        for identifier in ids:
+            if identifier not in present:
+                message = f"The collection has no image with the id {identifier}."
+                raise InvalidRequest(message, code="image_not_found")
+        message = (
+            f"The image {ids[0]} is not in the index that search uses. It failed, or it was added after the last "
+            "finetune."
+        )
+        raise FailedPrecondition(message, code="image_not_indexed")
+
+    async def _adapter(self, index: Index) -> Projection | None:
+        """Return the index's adapter; None if its vectors are those of the backbone."""
+        if index.adapter_id is None:
+            return None
+        adapter = await self._adapters.get(index.adapter_id)
+        if adapter is None:
+            raise VectorsMissing("The index has lost its adapter. Finetune the collection again, with force=true.")
+        return adapter
+
+
+def weighted(vectors: Sequence[Vector], weights: Sequence[float]) -> Vector:
+    """Return the unit vector [dim] in the direction of the weighted sum of unit vectors.
+
+    Raises InvalidRequest, examples_cancel_out, if the sum is zero.
+    """
+    total: Vector = np.array(weights, dtype=np.float32) @ np.stack(vectors)
+    if np.linalg.norm(total) < SHORTEST_SUM:
+        message = "The examples cancel each other out. Change their weights, or leave some of them out."
+        raise InvalidRequest(message, code="examples_cancel_out")
+    unit: Vector = normalised(total[np.newaxis])[0]
+    return unit
+
+
+def _tuned(adapter: Projection | None, vectors: Sequence[Vector]) -> Vector:
+    """Return vectors of the backbone as unit vectors [n, dim] of the tuned space."""
+    if not vectors:
+        return np.zeros((0, 0), np.float32)
+    base = np.stack(vectors)
+    return normalised(base) if adapter is None else adapter.apply(base)
