@@ -4,6 +4,10 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 WAIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
 WORK_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
+# Each of these series exists before its first event: a counter that appears with it has not increased, for Prometheus.
+LANES = ("interactive", "bulk")
+IMAGE_OUTCOMES = ("embedded", "cancelled", "not_an_image", "decode_error", "image_too_large", "embedding_failed")
+WORKER_ENDS = ("died", "memory", "age")
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
@@ -60,3 +64,8 @@ class EmbedderMetrics:
             "embedder_workers_ready", "Workers that accept images, by role.", ["role"], registry=registry
         )
         self.ready = Gauge("embedder_ready", "1 if the embedder can embed images, otherwise 0.", registry=registry)
+        for lane in LANES:
+            for outcome in IMAGE_OUTCOMES:
+                self.images.labels(lane, outcome)
+        for reason in WORKER_ENDS:
+            self.worker_ends.labels(reason)

@@ -8,6 +8,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from catalog.metrics import CatalogMetrics
 from servicekit.telemetry.metrics import LATENCY_BUCKETS, RpcClientMetrics, UpstreamMetrics
 
+SEARCH_STAGES = ("queue", "index", "embed", "vectors", "query", "rows")
+UPLOAD_STAGES = ("receive", "queue", "read", "heidicon", "store")
+# What the alerts ask for. A counter that appears with its first event has not increased, for Prometheus.
+SEARCH_ROUTE = "/api/collection/{id}/search"
+SEARCH_STATUSES = ("200", "429", "500", "503", "504")
 BYTE_BUCKETS = (1e3, 1e4, 1e5, 1e6, 1e7, 5e7, 1e8, 2.5e8)
 
 
@@ -26,6 +31,8 @@ class GatewayMetrics:
             buckets=LATENCY_BUCKETS,
             registry=registry,
         )
+        for status in SEARCH_STATUSES:
+            self.requests.labels("POST", SEARCH_ROUTE, status)
         self.active = Gauge("http_server_active_requests", "HTTP requests in progress.", registry=registry)
         self._search_stage = Histogram(
             "similis_search_stage_duration_seconds",
@@ -41,6 +48,10 @@ class GatewayMetrics:
             buckets=LATENCY_BUCKETS,
             registry=registry,
         )
+        for stage in SEARCH_STAGES:
+            self._search_stage.labels(stage)
+        for stage in UPLOAD_STAGES:
+            self._upload_stage.labels(stage)
         self.upload_bytes = Histogram(
             "similis_upload_size_bytes",
             "Size of stored CSVs.",

@@ -5,6 +5,11 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from catalog.metrics import CatalogMetrics
 from servicekit.telemetry.metrics import RpcClientMetrics, RpcServerMetrics, UpstreamMetrics
 
+# Each of these series exists before its first event: a counter that appears with it has not increased, for Prometheus.
+IMAGE_OUTCOMES = ("embedded", "known", "unchanged", "failed")
+JOB_OUTCOMES = ("done", "failed", "cancelled", "released", "lost", "abandoned")
+PHASES = ("fetching", "fitting", "checking", "indexing", "publishing")
+REMOVED_KINDS = ("images", "collection", "index", "vectors")
 PHASE_BUCKETS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400, 43200)
 
 
@@ -52,3 +57,12 @@ class TrainerMetrics:
             ["kind"],
             registry=registry,
         )
+        for counter, values in (
+            (self.images, IMAGE_OUTCOMES),
+            (self.jobs, JOB_OUTCOMES),
+            (self.dropped, REMOVED_KINDS),
+        ):
+            for value in values:
+                counter.labels(value)
+        for phase in PHASES:
+            self.phases.labels(phase)
