@@ -11,6 +11,7 @@ from embedder.scheduling.dispatcher import Dispatcher
 from embedder.scheduling.queued_image import LaneName, QueuedImage
 from embedder.workers.messages import WorkResult
 from servicekit.errors import FailedPrecondition, InvalidRequest, ServiceError, TooLarge, Unavailable
+from servicekit.image_region import Region
 from servicekit.request_context import remaining
 from servicekit.telemetry.logs import get_logger
 
@@ -71,14 +72,17 @@ class EmbeddingService:
         if count > self._limits.max_views:
             raise InvalidRequest(f"views.count is {count}. At most {self._limits.max_views} views are allowed.")
 
-    async def embed(self, image: bytes, lane: LaneName, *, views: int = 0, seed: int = 0) -> WorkResult:
+    async def embed(
+        self, image: bytes, lane: LaneName, *, views: int = 0, seed: int = 0, region: Region | None = None
+    ) -> WorkResult:
         """Return the result of an image, which has a code and a message for the caller if it could not be embedded.
 
-        Raises Overloaded and Unavailable (interactive lane only) and DeadlineExceeded.
+        region: the part to embed; None: all of it. Raises InvalidRequest (invalid_region), Overloaded and Unavailable
+        (interactive lane only) and DeadlineExceeded.
         """
         outcome = "failed"
         try:
-            result = await self._embed(image, lane, views, seed)
+            result = await self._embed(image, lane, views, seed, region)
             outcome = result.code or "embedded"
         except asyncio.CancelledError:
             outcome = "cancelled"
@@ -93,7 +97,9 @@ class EmbeddingService:
             return replace(result, message="The image could not be embedded: the inference engine failed.")
         return result
 
-    async def _embed(self, image: bytes, lane: LaneName, views: int, seed: int) -> WorkResult:
+    async def _embed(self, image: bytes, lane: LaneName, views: int, seed: int, region: Region | None) -> WorkResult:
+        if region is not None and (problem := region.problem()):
+            raise InvalidRequest(f"The region is not valid. {problem}", code="invalid_region")
         if len(image) > self._limits.max_image_bytes:
             limit = f"{self._limits.max_image_bytes / (1 << 20):g} MiB"
             return WorkResult(0, code="image_too_large", message=f"The image is larger than {limit}.")
@@ -103,7 +109,7 @@ class EmbeddingService:
         if lane == "interactive" and not self._is_ready():
             raise Unavailable("The embedder is not ready. Try again in a moment.", code="embedder_not_ready")
         seconds = remaining(self._limits.seconds if lane == "interactive" else self._limits.bulk_seconds)
-        queued = QueuedImage(image, lane, time.monotonic() + seconds, views=views, seed=seed)
+        queued = QueuedImage(image, lane, time.monotonic() + seconds, views=views, seed=seed, region=region)
         return await self._dispatcher.embed(queued)
 
 

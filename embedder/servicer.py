@@ -8,6 +8,7 @@ from similis.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 
 from embedder.image_stream import ImageStream
 from embedder.service import EmbeddingService, error_of
+from servicekit.image_region import Region
 
 SERVICE = embedder_pb2.DESCRIPTOR.services_by_name["EmbedderService"].full_name
 
@@ -52,11 +53,16 @@ class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
     ) -> embedder_pb2.EmbedResponse:
         """Embed one image, ahead of all bulk images."""
         self._service.check_checksum(request.backbone_checksum)
-        result = await self._service.embed(request.image, "interactive")
+        result = await self._service.embed(request.image, "interactive", region=_region(request))
         if result.code is not None:
             raise error_of(result)
         checksum = self._service.served.checksum
-        return embedder_pb2.EmbedResponse(vector=result.vectors, backbone_checksum=checksum, warnings=result.warnings)
+        return embedder_pb2.EmbedResponse(
+            vector=result.vectors,
+            backbone_checksum=checksum,
+            warnings=result.warnings,
+            region_applied=request.HasField("region"),
+        )
 
     async def EmbedStream(  # noqa: N802
         self,
@@ -67,3 +73,9 @@ class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
         async with ImageStream(self._service, self._stream_in_flight, request_iterator, self._stopping) as responses:
             async for response in responses:
                 yield response
+
+
+def _region(request: embedder_pb2.EmbedRequest) -> Region | None:
+    if not request.HasField("region"):
+        return None
+    return Region(request.region.x, request.region.y, request.region.width, request.region.height)

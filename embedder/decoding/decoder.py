@@ -12,9 +12,10 @@ from embedder.decoding.flattening import GREY_MODES, WIDE_GREY_MODES, Flattening
 from embedder.decoding.formats import cut_jpeg, png_chunks, tiff_tags, wide_png
 from embedder.decoding.header import open_image
 from embedder.decoding.image_error import ImageError, raising_image_error
-from embedder.decoding.orientation import SIDEWAYS, read_orientation, turn_upright
+from embedder.decoding.orientation import SIDEWAYS, read_orientation, stored_box, turn_upright
 from embedder.decoding.preprocessing import Preprocessing
 from embedder.decoding.profiles import profile_of
+from servicekit.image_region import Box, Region
 
 # A reduced image stays this many times larger than the backbone's input. Anything smaller changes the vectors.
 KEPT_SCALE = 2.0
@@ -26,9 +27,9 @@ MAX_MISSING = 0.2
 
 @dataclass(frozen=True)
 class DecodedImage:
-    """An upright RGB image, possibly reduced.
+    """An upright RGB image, or a region of one, possibly reduced.
 
-    full_size: width and height of the upright image before reduction. truncated: whether the file's end is missing.
+    full_size: its width and height before reduction. truncated: whether the file's end is missing.
     """
 
     image: Image.Image
@@ -45,39 +46,40 @@ class Decoder:
     preprocessing: Preprocessing
     colours: ColourConverter = field(default_factory=ColourConverter)
 
-    def decode(self, data: bytes) -> DecodedImage:
+    def decode(self, data: bytes, region: Region | None = None) -> DecodedImage:
         """Return the first frame upright, in sRGB, on white, and reduced towards the size of the backbone's input.
 
-        Raises ImageError.
+        region: the part to return. It is cut from the full resolution, and reduced only as far as the backbone allows
+        for an image of its size. Raises ImageError.
         """
         with warnings.catch_warnings():
             # Pillow warns about oddities in the file, which only its author could mend.
             warnings.simplefilter("ignore")
             if cut_jpeg.is_padded(data):
-                return self._decode_cut(data)
+                return self._decode_cut(data, region)
             try:
-                return replace(self._decode(data), truncated=cut_jpeg.lacks_end(data))
+                return replace(self._decode(data, region), truncated=cut_jpeg.lacks_end(data))
             except ImageError as error:
                 if error.code == "image_too_large":
                     raise
-                return self._decode_damaged(data, error)
+                return self._decode_damaged(data, region, error)
 
-    def _decode_damaged(self, data: bytes, error: ImageError) -> DecodedImage:
+    def _decode_damaged(self, data: bytes, region: Region | None, error: ImageError) -> DecodedImage:
         """Decode what is usable of a file that could not be decoded as it is. Raises `error` if nothing is."""
         if data.startswith(cut_jpeg.START):
-            return self._decode_cut(data)
+            return self._decode_cut(data, region)
         mended = png_chunks.without_damaged_metadata(data)
         if mended is None:
             raise error
-        return self._decode(mended)
+        return self._decode(mended, region)
 
-    def _decode_cut(self, data: bytes) -> DecodedImage:
+    def _decode_cut(self, data: bytes, region: Region | None) -> DecodedImage:
         """Decode a JPEG without its end, if little of it is missing."""
         with raising_image_error("the file is damaged or incomplete"):
             completed = cut_jpeg.completed(data, self._decode_roughly)
         if completed is None or completed.missing > MAX_MISSING:
             raise ImageError("decode_error", "The image could not be decoded: a large part of the file is missing.")
-        found = self._decode(completed.data)
+        found = self._decode(completed.data, region)
         return DecodedImage(found.image, found.full_size, truncated=True)
 
     def _decode_roughly(self, data: bytes) -> Image.Image:
@@ -87,16 +89,17 @@ class Decoder:
         image.load()
         return image
 
-    def _decode(self, data: bytes) -> DecodedImage:
+    def _decode(self, data: bytes, region: Region | None) -> DecodedImage:
         opened = self._open(data)
         with raising_image_error("the file is damaged or incomplete"):
-            loaded, (width, height) = self._load(opened, data)
+            loaded, size = self._load(opened, data, region)
             with loaded:
                 orientation = read_orientation(loaded)
-                small = self._reduce(loaded, self._flattening(loaded, data))
+                box = (0, 0, *size) if region is None else _stored_box(region, size, orientation)
+                small = self._reduce(loaded, _scaled(box, size, loaded.size), self._flattening(loaded, data))
                 in_srgb = self.colours.to_srgb(small, profile_of(loaded), grey=loaded.mode in GREY_MODES)
                 upright = turn_upright(in_srgb, orientation)
-        return DecodedImage(upright, (height, width) if orientation in SIDEWAYS else (width, height))
+        return DecodedImage(upright, _turned(_size_of(box), orientation))
 
     def _flattening(self, image: Image.Image, data: bytes) -> Flattening:
         declared = png_chunks.declared_maximum(data) if image.mode in WIDE_GREY_MODES else 0.0
@@ -118,13 +121,13 @@ class Decoder:
         with raising_image_error("the file is damaged or incomplete"):
             return read_wide_tiff(data, self.max_pixels)
 
-    def _load(self, image: Image.Image, data: bytes) -> tuple[Image.Image, tuple[int, int]]:
+    def _load(self, image: Image.Image, data: bytes, region: Region | None) -> tuple[Image.Image, tuple[int, int]]:
         """Return the image with its pixels, and its size before its format's decoder reduced it."""
         if isinstance(image, TiffImagePlugin.TiffImageFile):
             image = self._load_tiff(image, data)
             return image, image.size
         size, unpacker = image.size, wide_png.unpacker_of(image)
-        self._reduce_while_loading(image)
+        self._reduce_while_loading(image, region)
         try:
             image.load()
         except Exception as error:
@@ -153,33 +156,60 @@ class Decoder:
         lower.load()
         return wide_png.in_8_bits(image, lower, unpacker, declared=png_chunks.declared_maximum(data))
 
-    def _reduce_while_loading(self, image: Image.Image) -> None:
-        """Have the decoder itself reduce the image, if its format allows that."""
-        scale = self._scale(image)
+    def _reduce_while_loading(self, image: Image.Image, region: Region | None) -> None:
+        """Have the decoder itself reduce the image, if its format allows that and the region is large enough."""
+        if not isinstance(image, JpegImagePlugin.JpegImageFile | Jpeg2KImagePlugin.Jpeg2KImageFile):
+            return
+        part = image.size if region is None else _size_of(_stored_box(region, image.size, read_orientation(image)))
+        scale = self._scale(part)
         if scale < 2:
             return
         if isinstance(image, JpegImagePlugin.JpegImageFile):
             image.draft(image.mode, (max(1, int(image.width / scale)), max(1, int(image.height / scale))))
-        elif isinstance(image, Jpeg2KImagePlugin.Jpeg2KImageFile):
+        else:
             # Wavelets blur differently than a resize (cosine 0.991), so we leave the last halving to `_reduce`.
             with contextlib.suppress(AttributeError):
                 image.reduce = int(math.log2(scale)) - 1
 
-    def _scale(self, image: Image.Image) -> float:
-        """Return by which factor the image can be reduced, along the side where that is least."""
-        width, height = self.preprocessing.resized(image.width, image.height)
-        return min(image.width / width, image.height / height) / KEPT_SCALE
+    def _scale(self, size: tuple[int, int]) -> float:
+        """Return by which factor an image of this size can be reduced, along the side where that is least."""
+        width, height = self.preprocessing.resized(*size)
+        return min(size[0] / width, size[1] / height) / KEPT_SCALE
 
-    def _reduce(self, image: Image.Image, flattening: Flattening) -> Image.Image:
-        factor = int(self._scale(image))
+    def _reduce(self, image: Image.Image, box: Box, flattening: Flattening) -> Image.Image:
+        """Return a part of an image, flattened and reduced."""
+        width, height = _size_of(box)
+        factor = int(self._scale((width, height)))
         if factor < 2:
-            return flattening.apply(image)
-        small = Image.new(flattening.mode, (image.width // factor, image.height // factor))
+            return flattening.apply(image if box == (0, 0, *image.size) else image.crop(box))
+        small = Image.new(flattening.mode, (width // factor, height // factor))
         # Cut what exceeds a multiple of the factor off both sides: `Image.reduce` would stretch it to a full pixel.
-        left, first = image.width % factor // 2, image.height % factor // 2
-        rows = max(1, BAND_PIXELS // image.width // factor) * factor
+        left, first = box[0] + width % factor // 2, box[1] + height % factor // 2
+        rows = max(1, BAND_PIXELS // width // factor) * factor
         for top in range(0, small.height * factor, rows):
             bottom = min(top + rows, small.height * factor)
             band = image.crop((left, first + top, left + small.width * factor, first + bottom))
             small.paste(flattening.apply(band).reduce(factor), (0, top // factor))
         return small
+
+
+def _stored_box(region: Region, size: tuple[int, int], orientation: int) -> Box:
+    """Return where a region is in an image that is not upright yet."""
+    upright_size = _turned(size, orientation)
+    return stored_box(region.box(upright_size), upright_size, orientation)
+
+
+def _scaled(box: Box, size: tuple[int, int], reduced_size: tuple[int, int]) -> Box:
+    """Return a box of an image of `size` in the reduced image: at least one pixel."""
+    across, down = reduced_size[0] / size[0], reduced_size[1] / size[1]
+    left, top = min(round(box[0] * across), reduced_size[0] - 1), min(round(box[1] * down), reduced_size[1] - 1)
+    return left, top, max(round(box[2] * across), left + 1), max(round(box[3] * down), top + 1)
+
+
+def _turned(size: tuple[int, int], orientation: int) -> tuple[int, int]:
+    """Return the size of an image after it was turned upright, or before."""
+    return (size[1], size[0]) if orientation in SIDEWAYS else size
+
+
+def _size_of(box: Box) -> tuple[int, int]:
+    return box[2] - box[0], box[3] - box[1]

@@ -7,6 +7,7 @@ from embedder.decoding.image_error import raising_image_error
 from embedder.decoding.resize import resize_and_crop
 from embedder.decoding.views import augmented_views
 from embedder.engines.engine import Pixels
+from servicekit.image_region import Region
 
 
 @dataclass(frozen=True)
@@ -20,12 +21,13 @@ class Inputs:
     warnings: list[str]
 
 
-def prepare_inputs(decoder: Decoder, image: bytes, views: int, seed: int) -> Inputs:
+def prepare_inputs(decoder: Decoder, image: bytes, views: int, seed: int, region: Region | None = None) -> Inputs:
     """Decode an image once and return what the backbone takes of it and of its views.
 
-    Raises ImageError, and no other exception, whatever the bytes are.
+    region: the part that counts as the image; None: all of it. Raises ImageError, and no other exception, whatever the
+    bytes are.
     """
-    decoded = decoder.decode(image)
+    decoded = decoder.decode(image, region)
     with raising_image_error("it could not be resized"):
         whole = resize_and_crop(decoded.image, decoder.preprocessing, decoded.full_size)
         augmented = augmented_views(decoded.image, views, seed)

@@ -2,6 +2,8 @@
 
 from PIL import ExifTags, Image
 
+from servicekit.image_region import Box
+
 TRANSPOSITIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -34,3 +36,20 @@ def turn_upright(image: Image.Image, orientation: int) -> Image.Image:
     """
     transposition = TRANSPOSITIONS.get(orientation)
     return image if transposition is None else image.transpose(transposition)
+
+
+def stored_box(box: Box, upright_size: tuple[int, int], orientation: int) -> Box:
+    """Return where a box of the upright image is in the image as it is stored, which has this orientation."""
+    (left, top, right, bottom), (width, height) = box, upright_size
+    across, across_mirrored = (left, right), (width - right, width - left)
+    down, down_mirrored = (top, bottom), (height - bottom, height - top)
+    horizontal, vertical = {
+        2: (across_mirrored, down),
+        3: (across_mirrored, down_mirrored),
+        4: (across, down_mirrored),
+        5: (down, across),
+        6: (down, across_mirrored),
+        7: (down_mirrored, across_mirrored),
+        8: (down_mirrored, across),
+    }.get(orientation, (across, down))
+    return horizontal[0], vertical[0], horizontal[1], vertical[1]

@@ -159,6 +159,7 @@ class Dispatcher:
             urgent=image.is_urgent,
             all_cores=image.is_urgent and self._is_lone(worker),
             suspect=image.suspect,
+            region=image.region,
         )
         task = asyncio.create_task(self._finish(image, slots, worker.submit(request)))
         self._running.add(task)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from embedder.workers.messages import WorkResult
+from servicekit.image_region import Region
 
 LaneName = Literal["interactive", "bulk"]
 
@@ -15,7 +16,7 @@ class QueuedImage:
     """An image that waits for its result.
 
     lane: "interactive" for searches, "bulk" for finetunes. deadline: on the monotonic clock. canary: embed the canary
-    instead. suspect: a worker exited while it had this image.
+    instead. suspect: a worker exited while it had this image. region: the part to embed; None: all of it.
     """
 
     image: bytes = field(repr=False)
@@ -25,6 +26,7 @@ class QueuedImage:
     seed: int = 0
     canary: bool = False
     suspect: bool = False
+    region: Region | None = None
     arrived: float = field(default_factory=time.monotonic)
     result: asyncio.Future[WorkResult] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 

@@ -23,7 +23,7 @@ class DecodeHandler:
         started = time.perf_counter()
         try:
             image = self._canary if request.canary else request.image
-            inputs = prepare_inputs(self._decoder, image, request.views, request.seed)
+            inputs = prepare_inputs(self._decoder, image, request.views, request.seed, request.region)
         except ImageError as error:
             return WorkResult(request.id, code=error.code, message=error.message)
         for slot, pixels in zip(request.slots, inputs.pixels, strict=True):

@@ -2,7 +2,9 @@
 
 import json
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
+
+from servicekit.image_region import Region
 
 FLOAT_BYTES = 4
 
@@ -47,7 +49,7 @@ class WorkRequest:
 
     slots: of the arena, for a decoder to fill or for an engine to infer. canary: embed the worker's own canary, `image`
     is empty. urgent: go ahead of requests that are not. all_cores: use all cores for it. suspect: the image may have
-    ended another worker.
+    ended another worker. region: the part of the image to embed; None: all of it.
     """
 
     id: int
@@ -59,6 +61,7 @@ class WorkRequest:
     urgent: bool = False
     all_cores: bool = False
     suspect: bool = False
+    region: Region | None = None
 
     @property
     def inputs(self) -> int:
@@ -95,7 +98,9 @@ def to_header(message: WorkerOrders | WorkerReady | WorkRequest | WorkResult) ->
 
 def to_request(header: bytes, body: bytes) -> WorkRequest:
     """Return the request in a frame."""
-    return WorkRequest(image=body, **json.loads(header))
+    fields: dict[str, Any] = json.loads(header)
+    region = fields.pop("region")
+    return WorkRequest(image=body, region=None if region is None else Region(*region), **fields)
 
 
 def to_result(header: bytes, body: bytes) -> WorkResult:

@@ -13,6 +13,7 @@ from similis.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 from servicekit.errors import Unavailable
 from servicekit.grpc.calls import RpcCalls
 from servicekit.grpc.status import from_rpc_error
+from servicekit.image_region import Region
 from servicekit.request_context import remaining
 from servicekit.telemetry.logs import get_logger
 from servicekit.telemetry.metrics import RpcClientMetrics
@@ -53,19 +54,21 @@ class QueryEmbedder:
         self._asking = asyncio.Lock()
         self._state = StateLog(log, "backbone_unknown", "backbone_known")
 
-    async def embed(self, image: bytes, backbone: str) -> Vector:
+    async def embed(self, image: bytes, backbone: str, region: Region | None = None) -> Vector:
         """Return the vector [dim] of an encoded image. backbone: the checksum of the one that must compute it.
 
-        Raises InvalidRequest for a bad image, FailedPrecondition (backbone_changed), Overloaded, Unavailable,
-        DeadlineExceeded.
+        region: the part to embed; None: all of it. Raises InvalidRequest for a bad image or region, FailedPrecondition
+        (backbone_changed), Overloaded, Unavailable, DeadlineExceeded.
         """
-        request = embedder_pb2.EmbedRequest(image=image, backbone_checksum=backbone)
+        request = embedder_pb2.EmbedRequest(image=image, backbone_checksum=backbone, region=_message(region))
         try:
             with self._calls.call("Embed") as metadata:
                 response = await self._stub.Embed(request, timeout=remaining(EMBED_SECONDS), metadata=metadata)
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, upstream="embedder") from error
         self._remember(response.backbone_checksum)
+        if region is not None and not response.region_applied:
+            raise Unavailable("The embedder is of an older release, which knows no regions.", code="embedder_outdated")
         return np.frombuffer(response.vector, dtype="<f4")
 
     async def served_backbone(self) -> str | None:
@@ -111,3 +114,7 @@ class QueryEmbedder:
     def _remember(self, checksum: str) -> None:
         self._state.success()
         self._backbone = _KnownBackbone(checksum, time.monotonic() + KNOWN_SECONDS)
+
+
+def _message(region: Region | None) -> embedder_pb2.Region | None:
+    return None if region is None else embedder_pb2.Region(**region._asdict())

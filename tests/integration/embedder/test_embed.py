@@ -156,6 +156,26 @@ async def test_views_repeat_with_the_seed_and_show_the_image(
     assert min(similarity(view, single.vector) for view in first) > 0.2
 
 
+async def test_a_region_has_the_vector_of_the_cut_image(embedder: RunningEmbedder, channel: grpc.aio.Channel) -> None:
+    left, right = photograph("astronaut.png"), photograph("coffee.png").resize((512, 512))
+    both = Image.new("RGB", (1024, 512))
+    both.paste(left, (0, 0))
+    both.paste(right, (512, 0))
+    stub = embedder.stub(channel)
+    region = pb.Region(x=0.5, y=0, width=0.5, height=1)
+    found = await stub.Embed(pb.EmbedRequest(image=encoded(both, "PNG", compress_level=1), region=region))
+    expected = await stub.Embed(pb.EmbedRequest(image=encoded(right, "PNG", compress_level=1)))
+    assert (found.region_applied, expected.region_applied) == (True, False)
+    assert similarity(found.vector, expected.vector) > 0.9999
+
+
+async def test_a_region_outside_the_image_is_refused(embedder: RunningEmbedder, channel: grpc.aio.Channel) -> None:
+    request = pb.EmbedRequest(image=photographs(1)[0], region=pb.Region(x=0.6, y=0, width=0.5, height=1))
+    with pytest.raises(grpc.aio.AioRpcError, match="x \\+ width must be at most 1") as refused:
+        await embedder.stub(channel).Embed(request)
+    assert (code_of(refused.value), refused.value.code()) == ("invalid_region", grpc.StatusCode.INVALID_ARGUMENT)
+
+
 async def test_too_many_views_are_refused(embedder: RunningEmbedder, channel: grpc.aio.Channel) -> None:
     assert await stream_refusal(embedder, channel, views=pb.Views(count=1000)) == "invalid_request"
 

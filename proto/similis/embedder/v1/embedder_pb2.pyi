@@ -83,23 +83,60 @@ class EmbedRequest(_message.Message):
 
     IMAGE_FIELD_NUMBER: _builtins.int
     BACKBONE_CHECKSUM_FIELD_NUMBER: _builtins.int
+    REGION_FIELD_NUMBER: _builtins.int
     image: _builtins.bytes
     """An encoded image: JPEG, PNG, WebP and others by allow-list."""
     backbone_checksum: _builtins.str
     """The checksum that the caller expects; empty accepts any. A mismatch is FAILED_PRECONDITION, backbone_changed."""
+    @_builtins.property
+    def region(self) -> Global___Region:
+        """The part of the image to embed. Absent: all of it. Not inside the image: INVALID_ARGUMENT, invalid_region."""
+
     def __init__(
         self,
         *,
         image: _builtins.bytes = ...,
         backbone_checksum: _builtins.str = ...,
+        region: Global___Region | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["region", b"region"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone_checksum", b"backbone_checksum", "image", b"image"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone_checksum", b"backbone_checksum", "image", b"image", "region", b"region"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EmbedRequest: _TypeAlias = EmbedRequest  # noqa: Y015
+
+@_typing.final
+class Region(_message.Message):
+    """A rectangle as fractions, 0 to 1, of the width and height of the upright image."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    X_FIELD_NUMBER: _builtins.int
+    Y_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    x: _builtins.float
+    """The upper left corner."""
+    y: _builtins.float
+    width: _builtins.float
+    height: _builtins.float
+    def __init__(
+        self,
+        *,
+        x: _builtins.float = ...,
+        y: _builtins.float = ...,
+        width: _builtins.float = ...,
+        height: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["height", b"height", "width", b"width", "x", b"x", "y", b"y"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Region: _TypeAlias = Region  # noqa: Y015
 
 @_typing.final
 class EmbedResponse(_message.Message):
@@ -108,9 +145,12 @@ class EmbedResponse(_message.Message):
     VECTOR_FIELD_NUMBER: _builtins.int
     BACKBONE_CHECKSUM_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    REGION_APPLIED_FIELD_NUMBER: _builtins.int
     vector: _builtins.bytes
     """float32, little-endian, `dimension` of them, as the backbone gives them (not normalised)."""
     backbone_checksum: _builtins.str
+    region_applied: _builtins.bool
+    """Whether the vector is that of the region. False from an embedder of an older release, which knows no regions."""
     @_builtins.property
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """What was wrong with an image that could be embedded all the same. Stable: "truncated", its file lacks its end."""
@@ -121,10 +161,11 @@ class EmbedResponse(_message.Message):
         vector: _builtins.bytes = ...,
         backbone_checksum: _builtins.str = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        region_applied: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone_checksum", b"backbone_checksum", "vector", b"vector", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone_checksum", b"backbone_checksum", "region_applied", b"region_applied", "vector", b"vector", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
