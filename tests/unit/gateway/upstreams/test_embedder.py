@@ -33,6 +33,17 @@ class Embedder(embedder_pb2_grpc.EmbedderServiceServicer):
         applied = self._knows_regions and request.HasField("region")
         return embedder_pb2.EmbedResponse(vector=vector, backbone_checksum="one", region_applied=applied)
 
+    async def Describe(self, request: object, context: object) -> embedder_pb2.DescribeResponse:  # noqa: N802
+        raise NotImplementedError
+
+    async def EmbedStream(  # noqa: N802
+        self,
+        request_iterator: object,  # noqa: ARG002
+        context: object,  # noqa: ARG002
+    ) -> AsyncIterator[embedder_pb2.EmbedStreamResponse]:
+        raise NotImplementedError
+        yield
+
 
 @asynccontextmanager
 async def client(*, knows_regions: bool) -> AsyncIterator[QueryEmbedder]:
