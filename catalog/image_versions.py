@@ -8,6 +8,7 @@ import asyncpg
 from catalog.images import AT_REVISION
 from catalog.jobs import LeaseLost
 from catalog.postgres.database import Database
+from servicekit.download.image_version import ImageVersion
 
 OF_IMAGES = """
 SELECT image_id, etag, last_modified, warning, refreshed_by FROM image_versions
@@ -47,25 +48,6 @@ GROUP BY v.digest
 HAVING count(DISTINCT m.image_url) >= $4 AND count(DISTINCT coalesce(nullif(m.repo_url, ''), m.image_url)) >= $4
 ORDER BY images DESC LIMIT $5
 """  # noqa: S608 (a constant)
-
-
-@dataclass(frozen=True)
-class ImageVersion:
-    """The validators of a version as its host sent them; None for one that it did not send.
-
-    warning: the code of what was wrong with its bytes, None if nothing was.
-    """
-
-    etag: str | None = None
-    last_modified: str | None = None
-    warning: str | None = None
-
-    def __bool__(self) -> bool:
-        """Return whether there is any validator, so that a conditional request is possible."""
-        return self.etag is not None or self.last_modified is not None
-
-
-UNKNOWN = ImageVersion()
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,8 @@ from catalog.vectors.base_store import BaseStores
 from catalog.vectors.client import QdrantAddress, open_qdrant
 from catalog.vectors.generations import Generations
 from catalog.vectors.names import VectorCollections
+from servicekit.download.client import Downloader
+from servicekit.download.limits import DownloadLimits, DownloadRoute, trusted_authorities, user_agent
 from servicekit.grpc.channel import open_channel
 from servicekit.grpc.server import RunningServer, ServerPlan, grpc_server
 from servicekit.process.background import in_background
@@ -39,8 +41,6 @@ from trainer.adapter.numerics import numerics_executor
 from trainer.cleanup.janitor import Janitor
 from trainer.cleanup.sweeps import Sweeps, SweptStores
 from trainer.config import TrainerSettings
-from trainer.download.client import Downloader
-from trainer.download.limits import DownloadLimits, DownloadRoute, trusted_authorities, user_agent
 from trainer.embed.client import IDEMPOTENT, BulkEmbedder
 from trainer.embed.client import SERVICE as EMBEDDER
 from trainer.fetch.pipeline import FetchPipeline

@@ -4,11 +4,11 @@ import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
-from catalog.image_versions import ImageVersion
 from servicekit.backoff import Backoff
-from trainer.download.failures import PASSING_SOON, ImageFailed, Reason
-from trainer.download.limits import DownloadLimits
-from trainer.download.visitor import Visitor
+from servicekit.download.failures import PASSING_SOON, ImageFailed, Reason
+from servicekit.download.image_version import ImageVersion
+from servicekit.download.limits import DownloadLimits
+from servicekit.download.visitor import Visitor
 
 FIRST_PAUSE, LONGEST_PAUSE = 1.0, 60.0
 # How often an image may be refused by a host that accepts others.

@@ -9,17 +9,12 @@ from dataclasses import dataclass
 import aiohttp
 from yarl import URL
 
-from catalog.image_versions import UNKNOWN, ImageVersion
-from servicekit.limits import ByteBudget
-from servicekit.network_guard import check_name, is_blocked, open_connector
-from servicekit.request_url import checked_url
-from servicekit.telemetry.logs import get_logger
-from trainer.download.attempts import Attempt, Attempts
-from trainer.download.conditional import conditions, version_of
-from trainer.download.connections import KeptConnections
-from trainer.download.content_kind import other_content
-from trainer.download.encoded_body import decoded
-from trainer.download.failures import (
+from servicekit.download.attempts import Attempt, Attempts
+from servicekit.download.conditional import conditions, version_of
+from servicekit.download.connections import KeptConnections
+from servicekit.download.content_kind import other_content
+from servicekit.download.encoded_body import decoded
+from servicekit.download.failures import (
     NO_RESPONSE,
     ImageFailed,
     Reason,
@@ -27,10 +22,15 @@ from trainer.download.failures import (
     failure_of_status,
     seconds_to_wait,
 )
-from trainer.download.host_turns import HeldHost, HostTurns, Turn
-from trainer.download.lenient_http import MAX_HEAD_BYTES, MAX_HEADERS, accept_lenient_responses
-from trainer.download.limits import DownloadLimits, DownloadRoute
-from trainer.download.visitor import Visitor
+from servicekit.download.host_turns import HeldHost, HostTurns, Turn
+from servicekit.download.image_version import UNKNOWN, ImageVersion
+from servicekit.download.lenient_http import MAX_HEAD_BYTES, MAX_HEADERS, accept_lenient_responses
+from servicekit.download.limits import DownloadLimits, DownloadRoute
+from servicekit.download.visitor import Visitor
+from servicekit.limits import ByteBudget
+from servicekit.network_guard import check_name, is_blocked, open_connector
+from servicekit.request_url import checked_url
+from servicekit.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 

@@ -2,7 +2,7 @@
 
 import aiohttp
 
-from catalog.image_versions import ImageVersion
+from servicekit.download.image_version import ImageVersion
 
 VALIDATOR_CHARACTERS = 200
 

@@ -4,7 +4,7 @@ import json
 import re
 from typing import cast
 
-from trainer.download.failures import ImageFailed, Reason
+from servicekit.download.failures import ImageFailed, Reason
 
 # Enough to recognise any of them.
 HEAD_BYTES = 4096

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from math import inf
 
+from servicekit.download.failures import ImageFailed, Reason
+from servicekit.download.host_pace import Held, HostPace, Request
 from servicekit.telemetry.logs import get_logger
-from trainer.download.failures import ImageFailed, Reason
-from trainer.download.host_pace import Held, HostPace, Request
 
 log = get_logger(__name__)
 

@@ -10,8 +10,8 @@ from unittest.mock import Mock
 from gateway.http.problems import CODE_OF_STATUS, STATUS_OF, status_of
 from gateway.http.routes import api_routes
 from servicekit import errors
+from servicekit.download.failures import Reason
 from tests.packages import ROOT, modules, package_of, tree
-from trainer.download.failures import Reason
 
 DOCUMENT = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
 # The embedder's errors reach the API's clients too.

@@ -21,13 +21,13 @@ from catalog.collections import Collections
 from catalog.postgres.database import Database
 from catalog.postgres.migrate import migrate
 from deploy.grafana.rows import ROWS
+from servicekit.download.failures import Reason
 from servicekit.process.service import EXIT_CONFIG
 from standalone import cli
 from standalone.postgres.binaries import program_directory
 from tests.deploy.chart import CHART
 from tests.integration.gateway.parts import running_postgres
 from tests.packages import modules
-from trainer.download.failures import Reason
 
 ROOT = Path(__file__).parents[2]
 HANDBOOK = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")

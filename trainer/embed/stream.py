@@ -20,12 +20,12 @@ import numpy.typing as npt
 from similis.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 
 from servicekit.backoff import Backoff
+from servicekit.download.failures import ImageFailed, Reason
 from servicekit.errors import ServiceError, Unavailable
 from servicekit.grpc.calls import RpcCalls
 from servicekit.grpc.status import from_rpc_error
 from servicekit.process.background import in_background
 from servicekit.telemetry.logs import get_logger
-from trainer.download.failures import ImageFailed, Reason
 from trainer.jobs.retry import TRANSIENT
 
 log = get_logger(__name__)

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
+from servicekit.download.failures import Reason
 from servicekit.errors import ServiceError
-from trainer.download.failures import Reason
 
 
 class TooFewImages(ServiceError):

@@ -3,13 +3,14 @@
 import asyncio
 from dataclasses import dataclass
 
-from catalog.image_versions import UNKNOWN, EmbeddedVersion, ImageVersion, ImageVersions
+from catalog.image_versions import EmbeddedVersion, ImageVersions
 from catalog.images import Image, Images
 from catalog.indexes import Indexes
 from catalog.jobs import LeaseLost, PacingHost
+from servicekit.download.client import Downloader
+from servicekit.download.failures import PERMANENT, ImageFailed
+from servicekit.download.image_version import UNKNOWN, ImageVersion
 from servicekit.errors import ServiceError
-from trainer.download.client import Downloader
-from trainer.download.failures import PERMANENT, ImageFailed
 from trainer.embed.stream import EmbeddingStream
 from trainer.fetch.queue import DownloadQueue, QueuedDownload
 from trainer.fetch.result_writer import ResultWriter

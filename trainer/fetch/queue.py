@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from catalog.image_versions import UNKNOWN, ImageVersion
+from servicekit.download.image_version import UNKNOWN, ImageVersion
 
 
 @dataclass

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from catalog.image_versions import EmbeddedVersion, ImageVersion, ImageVersions
+from catalog.image_versions import EmbeddedVersion, ImageVersions
 from catalog.indexes import ImageFailure, Indexes
-from trainer.download.failures import ImageFailed
+from servicekit.download.failures import ImageFailed
+from servicekit.download.image_version import ImageVersion
 from trainer.embed.stream import Embedded
 from trainer.jobs.attempt import Attempt
 from trainer.metrics import TrainerMetrics

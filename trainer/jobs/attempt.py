@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from catalog.indexes import Index
 from catalog.jobs import Job
 from catalog.vectors.base_store import BaseStore
-from trainer.download.failures import Reason
+from servicekit.download.failures import Reason
 from trainer.embed.client import Backbone
 from trainer.jobs.progress import Progress
 

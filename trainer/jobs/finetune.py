@@ -15,13 +15,13 @@ from catalog.jobs import Job, Jobs
 from catalog.vectors.base_store import BaseStores
 from catalog.vectors.client import VectorsMissing
 from catalog.vectors.projection import Projection
+from servicekit.download.failures import PERMANENT
 from servicekit.errors import FailedPrecondition
 from servicekit.telemetry.logs import get_logger
 from servicekit.telemetry.tracing import child_span
 from servicekit.version import VERSION
 from trainer.adapter.calibration import Calibration
 from trainer.adapter.pca import PASSES, Fit, Fitted, Previous
-from trainer.download.failures import PERMANENT
 from trainer.embed.client import BulkEmbedder
 from trainer.fetch.failure_policy import require_enough_images
 from trainer.fetch.fetch_warnings import fetch_warnings

@@ -7,11 +7,12 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from catalog.image_versions import EmbeddedVersion, ImageVersion, ImageVersions
+from catalog.image_versions import EmbeddedVersion, ImageVersions
 from catalog.images import Images
 from catalog.indexes import ImageFailure, Indexes
 from catalog.jobs import Jobs, PacingHost, PhaseCounts
 from catalog.postgres.database import Database
+from servicekit.download.image_version import ImageVersion
 from tests.integration.gateway.api import Api
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

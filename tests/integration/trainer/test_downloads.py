@@ -10,14 +10,14 @@ import pytest
 from aiohttp import web
 
 from servicekit import network_guard
+from servicekit.download import client as download_client
+from servicekit.download import connections
+from servicekit.download.client import Downloader
+from servicekit.download.failures import ImageFailed, Reason
+from servicekit.download.limits import DownloadLimits, DownloadRoute, user_agent
 from tests.eventually import eventually
 from tests.integration.trainer.parts.faults import body, faulty, in_turn, redirect, status
 from tests.integration.trainer.parts.image_host import Answer, ImageHost, picture
-from trainer.download import client as download_client
-from trainer.download import connections
-from trainer.download.client import Downloader
-from trainer.download.failures import ImageFailed, Reason
-from trainer.download.limits import DownloadLimits, DownloadRoute, user_agent
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 

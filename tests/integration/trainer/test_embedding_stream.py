@@ -5,13 +5,13 @@ import asyncio
 import pytest
 from prometheus_client import CollectorRegistry
 
+from servicekit.download.failures import ImageFailed, Reason
 from servicekit.errors import Unavailable
 from servicekit.grpc.channel import open_channel
 from servicekit.telemetry.metrics import RpcClientMetrics
 from tests.eventually import eventually
 from tests.integration.trainer.parts.image_host import picture
 from tests.integration.trainer.parts.pixel_embedder import PixelEmbedder
-from trainer.download.failures import ImageFailed, Reason
 from trainer.embed.client import IDEMPOTENT, BulkEmbedder
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")

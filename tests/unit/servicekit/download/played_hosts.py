@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from math import inf
 from typing import Protocol
 
-from trainer.download.host_pace import HostPace, Request
+from servicekit.download.host_pace import HostPace, Request
 
 FIRST_BYTE_SECONDS = 60.0
 ATTEMPTS = 3

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import trustme
 
+from servicekit.download.client import Download, Downloader
+from servicekit.download.failures import ImageFailed, Reason
+from servicekit.download.limits import DownloadLimits, DownloadRoute, trusted_authorities, user_agent
 from servicekit.process.service import StartupError
-from tests.unit.trainer.download.raw_host import JPEG, Asked, RawHost, raw_host, redirect, response
-from trainer.download.client import Download, Downloader
-from trainer.download.failures import ImageFailed, Reason
-from trainer.download.limits import DownloadLimits, DownloadRoute, trusted_authorities, user_agent
+from tests.unit.servicekit.download.raw_host import JPEG, Asked, RawHost, raw_host, redirect, response
 
 LIMITS = DownloadLimits(
     max_bytes=100_000,

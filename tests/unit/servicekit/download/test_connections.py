@@ -1,6 +1,6 @@
 """Idle connections: few hosts keep theirs."""
 
-from trainer.download.connections import MAX_HOSTS, REMEMBERED_SECONDS, KeptConnections
+from servicekit.download.connections import MAX_HOSTS, REMEMBERED_SECONDS, KeptConnections
 
 
 def test_the_first_hosts_keep_their_connections_while_in_use_and_then_make_room() -> None:

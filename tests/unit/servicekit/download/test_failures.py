@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.download.failures import (
+from servicekit.download.failures import (
     PASSING_SOON,
     PERMANENT,
     TRANSIENT,

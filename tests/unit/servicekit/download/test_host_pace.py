@@ -4,8 +4,8 @@ from math import inf
 
 import pytest
 
-from tests.unit.trainer.download.played_hosts import LimitedHost, RestartingHost, SerialHost, download_all
-from trainer.download.host_pace import OPEN_AFTER, OPEN_SECONDS, PROBE_SECONDS, SUSPECT_AFTER, Held, HostPace
+from servicekit.download.host_pace import OPEN_AFTER, OPEN_SECONDS, PROBE_SECONDS, SUSPECT_AFTER, Held, HostPace
+from tests.unit.servicekit.download.played_hosts import LimitedHost, RestartingHost, SerialHost, download_all
 
 
 def fail(pace: HostPace, times: int, now: float = 0.0) -> None:

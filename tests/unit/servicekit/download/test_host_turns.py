@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from trainer.download import host_turns
-from trainer.download.failures import ImageFailed, Reason
-from trainer.download.host_pace import OPEN_AFTER, Held
-from trainer.download.host_turns import HeldHost, HostTurns
+from servicekit.download import host_turns
+from servicekit.download.failures import ImageFailed, Reason
+from servicekit.download.host_pace import OPEN_AFTER, Held
+from servicekit.download.host_turns import HeldHost, HostTurns
 
 HOST_A = "http://a.example:80"
 HOST_B = "https://b.example:8443"
@@ -99,7 +99,7 @@ async def test_a_host_that_was_given_up_refuses_its_images_and_no_others() -> No
 
 
 async def test_a_slow_host_is_named_and_gets_fewer_downloads(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("trainer.download.host_pace.SLOW_SECONDS", -1.0)
+    monkeypatch.setattr("servicekit.download.host_pace.SLOW_SECONDS", -1.0)
     host = turns()
     assert host.places(HOST_B) == 4
     await answered(host, HOST_B, 3)

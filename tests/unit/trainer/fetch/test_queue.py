@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from catalog.image_versions import UNKNOWN, ImageVersion
+from servicekit.download.image_version import UNKNOWN, ImageVersion
 from trainer.fetch.queue import DownloadQueue
 
 
