@@ -14,6 +14,7 @@ from pydantic_core import PydanticUndefined
 from catalog.settings import StoreSettings
 from embedder.config import EmbedderSettings
 from gateway.config import GatewaySettings
+from servicekit.download.settings import DownloadSettings
 from servicekit.settings import PREFIX, RpcServerSettings, RpcSettings, ServiceSettings
 from standalone.config import StandaloneSettings
 from trainer.config import TrainerSettings
@@ -24,6 +25,7 @@ SHARED: dict[str, tuple[str, type[ServiceSettings]]] = {
     "gRPC": ("gateway, embedder, trainer", RpcSettings),
     "gRPC servers": ("embedder, trainer", RpcServerSettings),
     "Databases": ("gateway, trainer", StoreSettings),
+    "Downloads of images": ("gateway, trainer", DownloadSettings),
 }
 OWN: dict[str, tuple[str, type[ServiceSettings]]] = {
     "Gateway": ("`python -m gateway`", GatewaySettings),

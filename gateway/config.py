@@ -8,6 +8,7 @@ from pydantic import Field, field_validator
 
 from catalog.settings import StoreSettings
 from gateway.audit.client_address import TrustedProxies
+from servicekit.download.settings import DownloadSettings
 from servicekit.grpc.target import GrpcAddress
 from servicekit.settings import RpcSettings
 
@@ -17,7 +18,7 @@ Count = Annotated[int, Field(ge=1)]
 Seconds = Annotated[float, Field(gt=0)]
 
 
-class GatewaySettings(RpcSettings, StoreSettings):
+class GatewaySettings(RpcSettings, StoreSettings, DownloadSettings):
     """Addresses and limits of one gateway process."""
 
     host: str = "127.0.0.1"
@@ -75,6 +76,13 @@ class GatewaySettings(RpcSettings, StoreSettings):
     """How long a search may wait before it gets 429."""
     body_memory_bytes: Count = 256 * MIB
     """Memory for the bodies of all searches together. One image always fits."""
+    fetch_image_urls: bool = True
+    """Whether a search may name an image by URL, which the gateway then downloads."""
+    image_url_seconds: Annotated[float, Field(gt=0, le=10)] = 10.0
+    """How long the download of an image that a search names may take."""
+    image_url_concurrency: Count = 16
+    """How many images that searches name are downloaded at a time, at most a quarter of them from one host. Further
+    ones get 429."""
     upload_receivers: Count = 8
     """How many uploads are received at a time."""
     upload_concurrency: Count = 2

@@ -134,18 +134,25 @@ def private_socket(info: AddressInfo) -> socket.socket:
 
 
 def open_connector(
-    *, allow_private_addresses: bool, limit: int, tls: ssl.SSLContext | bool = True, proxied: bool = False
+    *,
+    allow_private_addresses: bool,
+    limit: int,
+    tls: ssl.SSLContext | bool = True,
+    proxied: bool = False,
+    resolver: aiohttp.abc.AbstractResolver | None = None,
 ) -> aiohttp.TCPConnector:
     """Return the connector of a session that fetches untrusted URLs, with at most `limit` connections at once.
 
     allow_private_addresses: allow all addresses except metadata services. tls: True for the public authorities.
     proxied: every request of the session goes to a proxy, whose own address may be private. Check the name of each host
-    with `check_name` then. The session must have `trust_env=False`, because another proxy would connect without checks.
+    with `check_name` then. resolver: looks up names; None: in the event loop's threads. The session must have
+    `trust_env=False`, because another proxy would connect without checks.
     """
     guard = private_socket if allow_private_addresses else guarded_socket
     return aiohttp.TCPConnector(
         limit=limit,
         ttl_dns_cache=10,
+        resolver=resolver,
         socket_factory=None if proxied else guard,
         enable_cleanup_closed=False,
         ssl=tls,

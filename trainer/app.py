@@ -27,7 +27,7 @@ from catalog.vectors.client import QdrantAddress, open_qdrant
 from catalog.vectors.generations import Generations
 from catalog.vectors.names import VectorCollections
 from servicekit.download.client import Downloader
-from servicekit.download.limits import DownloadLimits, DownloadRoute, trusted_authorities, user_agent
+from servicekit.download.limits import DownloadLimits
 from servicekit.grpc.channel import open_channel
 from servicekit.grpc.server import RunningServer, ServerPlan, grpc_server
 from servicekit.process.background import in_background
@@ -140,14 +140,7 @@ async def _open_downloader(stack: AsyncExitStack, settings: TrainerSettings) -> 
         read_seconds=settings.download_read_seconds,
         patience_seconds=settings.download_patience_seconds,
     )
-    proxy = settings.download_proxy
-    route = DownloadRoute(
-        allow_private_addresses=settings.allow_private_addresses,
-        user_agent=user_agent(settings.download_contact),
-        tls=trusted_authorities(settings.download_ca_file),
-        proxy=None if proxy is None else proxy.get_secret_value(),
-    )
-    return await stack.enter_async_context(Downloader.open(limits, route))
+    return await stack.enter_async_context(Downloader.open(limits, settings.download_route()))
 
 
 def _worker(number: int, parts: _Parts, settings: TrainerSettings) -> Worker:

@@ -1,12 +1,11 @@
 """Settings of the trainer. Each field is read from SIMILIS_<FIELD>; its description is for `docs/configuration.md`."""
 
-from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field, PositiveFloat, SecretStr, field_validator
-from yarl import URL
+from pydantic import Field, PositiveFloat
 
 from catalog.settings import StoreSettings
+from servicekit.download.settings import DownloadSettings
 from servicekit.grpc.target import GrpcAddress
 from servicekit.settings import RpcServerSettings
 
@@ -17,7 +16,7 @@ Port = Annotated[int, Field(ge=0, le=65535)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
-class TrainerSettings(RpcServerSettings, StoreSettings):
+class TrainerSettings(RpcServerSettings, StoreSettings, DownloadSettings):
     """Addresses and limits of one trainer process."""
 
     listen: str = "127.0.0.1:9002"
@@ -52,8 +51,6 @@ class TrainerSettings(RpcServerSettings, StoreSettings):
     learning_threads: Count | None = None
     """Threads for training an adapter. Default: half of the available cores; the embedder uses the others."""
 
-    allow_private_addresses: bool = False
-    """Download images from private addresses too. Metadata services of clouds stay blocked."""
     max_image_bytes: Count = 20 * MIB
     """The largest image that is downloaded. Set it in the embedder too."""
     download_concurrency: Count = 32
@@ -65,23 +62,8 @@ class TrainerSettings(RpcServerSettings, StoreSettings):
     """How often the download of an image may fail. Waiting for its host is no failure."""
     download_seconds: PositiveFloat = 300.0
     """How long one attempt at an image may take, without the time that it waits for its host's turn."""
-    download_connect_seconds: PositiveFloat = 10.0
-    """How long connecting to a host may take."""
-    download_first_byte_seconds: PositiveFloat = 60.0
-    """How long a host may take to begin its answer."""
-    download_read_seconds: PositiveFloat = 20.0
-    """How long a host may send nothing in the middle of an answer."""
     download_patience_seconds: PositiveFloat = 300.0
     """How long a host may keep asking us to wait until its images fail, and the longest pause that it gets."""
-    download_contact: Annotated[str, Field(pattern=r"^[!-'*-:<-~ ]{1,200}$")] | None = None
-    """Your e-mail address or web page, which image hosts see in the `User-Agent`. Some refuse clients without one."""
-    download_ca_file: Path | None = None
-    """PEM file with authorities of image hosts' certificates that are trusted besides the public ones."""
-    download_proxy: SecretStr | None = None
-    """URL of an HTTP proxy for all downloads: `http://user:password@proxy.example.org:3128`. Names of hosts are still
-    checked, but the proxy resolves them itself and must refuse private addresses, too."""
-    max_redirects: Annotated[int, Field(ge=0)] = 5
-    """How many redirects a download follows."""
 
     index_grace_seconds: Annotated[float, Field(ge=0.0)] = 60.0
     """How long a replaced index stays for searches that began before."""
@@ -89,17 +71,3 @@ class TrainerSettings(RpcServerSettings, StoreSettings):
     """How long the images of a replaced CSV stay, and its bytes after three newer CSVs."""
     janitor_seconds: PositiveFloat = 30.0
     """How often leftovers are removed."""
-
-    @field_validator("download_proxy")
-    @classmethod
-    def _is_http_proxy(cls, proxy: SecretStr | None) -> SecretStr | None:
-        if proxy is None:
-            return None
-        try:
-            url = URL(proxy.get_secret_value())
-            valid = url.scheme in ("http", "https") and bool(url.host) and url.port is not None
-        except ValueError:
-            valid = False
-        if not valid:
-            raise ValueError("must be the URL of an HTTP proxy, such as http://proxy.example.org:3128")
-        return proxy

@@ -50,6 +50,8 @@ class Attempts:
             return None
         if failure.retry_after is not None and failure.retry_after > self._limits.patience_seconds:
             return None
+        if attempt.refused and not self._limits.patience_seconds:
+            return None
         if attempt.refused:
             # The host's turn takes the pause into account.
             self._refusals += 1

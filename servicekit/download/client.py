@@ -5,6 +5,7 @@ import hashlib
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from math import inf
 
 import aiohttp
 from yarl import URL
@@ -26,6 +27,7 @@ from servicekit.download.host_turns import HeldHost, HostTurns, Turn
 from servicekit.download.image_version import UNKNOWN, ImageVersion
 from servicekit.download.lenient_http import MAX_HEAD_BYTES, MAX_HEADERS, accept_lenient_responses
 from servicekit.download.limits import DownloadLimits, DownloadRoute
+from servicekit.download.name_lookup import open_resolver
 from servicekit.download.visitor import Visitor
 from servicekit.limits import ByteBudget
 from servicekit.network_guard import check_name, is_blocked, open_connector
@@ -76,27 +78,17 @@ class Downloader:
     @asynccontextmanager
     async def open(cls, limits: DownloadLimits, route: DownloadRoute) -> AsyncIterator["Downloader"]:
         """Open a downloader while entered."""
-        connector = open_connector(
-            allow_private_addresses=route.allow_private_addresses,
-            limit=limits.concurrency,
-            tls=route.tls,
-            proxied=route.proxy is not None,
-        )
-        accept_lenient_responses(connector)
-        async with aiohttp.ClientSession(
-            connector=connector,
-            # Each download keeps its own cookies.
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=HEADERS | {"User-Agent": route.user_agent},
-            # A body that is not compressed as its header says is still an image.
-            auto_decompress=False,
-            max_line_size=MAX_HEAD_BYTES,
-            max_field_size=MAX_HEAD_BYTES,
-            max_headers=MAX_HEADERS,
-            proxy=route.proxy,
-            trust_env=False,
-        ) as session:
-            yield cls(session, limits, route)
+        async with AsyncExitStack() as stack:
+            connector = open_connector(
+                allow_private_addresses=route.allow_private_addresses,
+                limit=limits.concurrency,
+                tls=route.tls,
+                proxied=route.proxy is not None,
+                resolver=stack.enter_context(open_resolver(limits.concurrency)),
+            )
+            accept_lenient_responses(connector)
+            session = _session(connector, route)
+            yield cls(await stack.enter_async_context(session), limits, route)
 
     def places(self, origin: str) -> int:
         """Return how many downloads of a host to begin at a time. origin: `scheme://host:port`."""
@@ -177,7 +169,8 @@ class Downloader:
         """Entered when the host and we are ready for a request. The wait does not count towards the image's time."""
         async with AsyncExitStack() as stack:
             async with _stopped(attempt.clock):
-                turn = await stack.enter_async_context(self._turns.turn(_origin(url), retry=attempt.retry))
+                turns = self._turns if self._limits.paced else HostTurns(per_host=1, patience=inf)
+                turn = await stack.enter_async_context(turns.turn(_origin(url), retry=attempt.retry))
                 await stack.enter_async_context(self._places)
                 turn.begin_now()
             yield turn
@@ -292,3 +285,19 @@ def _target(response: aiohttp.ClientResponse) -> URL:
     if not location:
         raise ImageFailed(Reason.HTTP_ERROR, f"The host redirects (HTTP status {response.status}) without a target.")
     return checked_url(location, base=response.url)
+
+
+def _session(connector: aiohttp.BaseConnector, route: DownloadRoute) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(
+        connector=connector,
+        # Each download keeps its own cookies.
+        cookie_jar=aiohttp.DummyCookieJar(),
+        headers=HEADERS | {"User-Agent": route.user_agent},
+        # A body that is not compressed as its header says is still an image.
+        auto_decompress=False,
+        max_line_size=MAX_HEAD_BYTES,
+        max_field_size=MAX_HEAD_BYTES,
+        max_headers=MAX_HEADERS,
+        proxy=route.proxy,
+        trust_env=False,
+    )

@@ -14,7 +14,8 @@ class DownloadLimits:
 
     attempts: failed attempts at an image; waiting for its host is none. total_seconds: for one attempt.
     first_byte_seconds: until an answer begins. read_seconds: without data in the middle of one. patience_seconds: how
-    long a host may keep asking us to wait.
+    long a host may keep asking us to wait; 0: a request to wait ends the download. paced: whether the requests to a
+    host wait for each other, at the pace that it can take.
     """
 
     max_bytes: int
@@ -27,6 +28,7 @@ class DownloadLimits:
     first_byte_seconds: float
     read_seconds: float
     patience_seconds: float
+    paced: bool = True
 
 
 @dataclass(frozen=True)
