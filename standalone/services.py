@@ -81,7 +81,7 @@ class Services:
         """Return the specification of the trainer."""
         settings = {
             "LISTEN": f"unix:{self._addresses.trainer}",
-            "ALLOW_PRIVATE_ADDRESSES": "true" if self._allow_private_addresses else "false",
+            **self._downloads(),
             "NICENESS": str(TRAINER_NICENESS),
             **self._metrics("trainer"),
             **self._upstreams(),
@@ -96,11 +96,15 @@ class Services:
             # In the data directory, whose free space is checked. /tmp may be in memory.
             "SPOOL_DIRECTORY": str(self._data.spool),
             "DATA_DIRECTORY": str(self._data.root),
+            **self._downloads(),
             **self._metrics("gateway"),
             "TRAINER_ADDRESS": f"unix:{self._addresses.trainer}",
             **self._upstreams(),
         }
         return self._spec("gateway", "gateway", self.readyz.is_ready, settings)
+
+    def _downloads(self) -> dict[str, str]:
+        return {"ALLOW_PRIVATE_ADDRESSES": "true" if self._allow_private_addresses else "false"}
 
     def _metrics(self, service: str) -> dict[str, str]:
         if not self._merge_metrics:

@@ -139,6 +139,23 @@ def test_private_addresses_are_blocked_unless_allowed() -> None:
             assert not list(_ports_open_to(policy, address))
 
 
+def test_the_gateway_downloads_images_of_searches_only_if_that_is_allowed() -> None:
+    flag, private = ("--set", "gateway.imageUrls.enabled=true"), ("--set", "trainer.allowPrivateAddresses=true")
+    for flags, enabled, ports in (
+        ((), "false", [443]),
+        (flag, "true", [443, None]),
+        ((*flag, *private), "true", [443, None]),
+    ):
+        chart = rendered("minimal", *flags)
+        policy = chart.one("NetworkPolicy", "similis-gateway")
+        assert list(_ports_open_to(policy, "8.8.8.8")) == ports
+        assert list(_ports_open_to(policy, "10.1.2.3")) == ([None] if private[1] in flags else [])
+        assert not any(list(_ports_open_to(policy, address)) for address in METADATA)
+        settings = chart.one("ConfigMap", "similis-gateway")["data"]
+        assert settings["SIMILIS_FETCH_IMAGE_URLS"] == enabled
+        assert settings["SIMILIS_ALLOW_PRIVATE_ADDRESSES"] == str(private[1] in flags).lower()
+
+
 def test_the_gateway_leaves_the_cluster_only_on_the_port_of_heidicon() -> None:
     policy = rendered("minimal").one("NetworkPolicy", "similis-gateway")
     assert list(_ports_open_to(policy, "8.8.8.8")) == [443]

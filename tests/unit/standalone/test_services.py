@@ -43,7 +43,8 @@ def test_children_log_json_whatever_format_the_supervisor_uses() -> None:
 @pytest.mark.parametrize("allowed", [True, False])
 def test_only_the_command_line_allows_private_addresses(allowed: bool) -> None:
     children = services({"SIMILIS_ALLOW_PRIVATE_ADDRESSES": "true"}, allow_private_addresses=allowed)
-    assert children.trainer().command.environment["SIMILIS_ALLOW_PRIVATE_ADDRESSES"] == str(allowed).lower()
+    for child in (children.trainer(), children.gateway()):
+        assert child.command.environment["SIMILIS_ALLOW_PRIVATE_ADDRESSES"] == str(allowed).lower()
 
 
 def test_no_command_line_contains_a_database_url_or_a_secret() -> None:

@@ -77,7 +77,9 @@ SIMILIS_TRAINER_ADDRESS: {{ include "similis.grpcAddress" (dict "root" .root "co
 SIMILIS_HEIDICON_URL: {{ .heidicon.url | quote }}
 SIMILIS_CORS_ORIGINS: {{ .corsOrigins | quote }}
 SIMILIS_READ_KEY_REQUIRED: {{ .readKeyRequired | quote }}
+SIMILIS_FETCH_IMAGE_URLS: {{ .imageUrls.enabled | quote }}
 {{- end }}
+SIMILIS_ALLOW_PRIVATE_ADDRESSES: {{ .root.Values.trainer.allowPrivateAddresses | quote }}
 SIMILIS_SPOOL_DIRECTORY: /var/spool/similis
 SIMILIS_VOLUME_LIMIT: {{ .root.Values.gateway.spool.sizeLimit | quote }}
 {{- include "similis.ownSettings" . }}
