@@ -127,17 +127,33 @@ class Decoder:
             image = self._load_tiff(image, data)
             return image, image.size
         size, unpacker = image.size, wide_png.unpacker_of(image)
+        image = self._load_reduced(image, data, region)
+        return image if unpacker is None else self._with_all_bits(image, unpacker, data), size
+
+    def _load_reduced(self, image: Image.Image, data: bytes, region: Region | None) -> Image.Image:
+        """Return the image with its pixels, reduced by its format's decoder, if that allows it."""
         self._reduce_while_loading(image, region)
         try:
             image.load()
         except Exception as error:
-            if isinstance(error, MemoryError) or not isinstance(image, Jpeg2KImagePlugin.Jpeg2KImageFile):
+            if isinstance(image, JpegImagePlugin.JpegImageFile) and region is not None:
+                # The largest progressive files need too much memory in full resolution.
+                scale = 2
+            elif isinstance(image, Jpeg2KImagePlugin.Jpeg2KImageFile) and not isinstance(error, MemoryError):
+                # Pillow and the JPEG 2000 decoder round some reduced sizes differently, and some files have fewer
+                # resolutions than we ask for.
+                scale = 1
+            else:
                 raise
-            # Pillow and the JPEG 2000 decoder round some reduced sizes differently, and some files have fewer
-            # resolutions than we ask for.
-            image = self._open(data)
-            image.load()
-        return image if unpacker is None else self._with_all_bits(image, unpacker, data), size
+        else:
+            return image
+        # Only now, because the error holds the memory of the first attempt.
+        image.close()
+        image = self._open(data)
+        if scale > 1:
+            image.draft(image.mode, (max(1, image.width // scale), max(1, image.height // scale)))
+        image.load()
+        return image
 
     def _load_tiff(self, image: TiffImagePlugin.TiffImageFile, data: bytes) -> Image.Image:
         if tiff_tags.is_misread(image):

@@ -5,7 +5,7 @@ from functools import cache
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, JpegImagePlugin
 
 from embedder.backbones.builtin import PREPROCESSING, builtin_source
 from embedder.canary import cosine
@@ -105,6 +105,23 @@ def test_a_region_of_a_jpeg_without_its_end_is_cut_from_what_is_there() -> None:
     decoded = DECODER.decode(data[:-200], REGION)
     assert decoded.truncated
     assert difference(decoded, expected(photograph(), REGION)) < 4
+
+
+def test_a_region_of_a_jpeg_that_needs_too_much_memory_is_cut_from_half_the_resolution(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    upright = photograph("coffee.png").resize((1200, 800))
+    data, load = stored(upright, "JPEG", 6), JpegImagePlugin.JpegImageFile.load
+
+    def fail_in_full_resolution(image: JpegImagePlugin.JpegImageFile) -> object:
+        if max(image.size) == 1200:
+            raise MemoryError
+        return load(image)
+
+    monkeypatch.setattr(JpegImagePlugin.JpegImageFile, "load", fail_in_full_resolution)
+    decoded = DECODER.decode(data, Region(0.5, 0.5, 0.1, 0.15))
+    assert (decoded.image.size, decoded.full_size) == ((60, 60), (120, 120))
+    assert difference(decoded, expected(upright, Region(0.5, 0.5, 0.1, 0.15))) < 6
 
 
 def test_a_region_of_less_than_a_pixel_is_one_pixel() -> None:
