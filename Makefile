@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 PROTO := proto
-PACKAGES := gateway embedder trainer catalog servicekit standalone local_qdrant
+PACKAGES := gateway embedder trainer catalog servicekit standalone local_qdrant client/similis_client
 # A package index to take torch from, if it should not be the one that everything else comes from (README, "Try it").
 TORCH_INDEX ?=
 # Two processes keep two cores busy. A file runs in one process, so that its fixtures start once. tests/conftest.py orders the files.
@@ -22,14 +22,14 @@ help: ## list the targets
 
 setup: $(STAMP) ## install everything into .venv
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml client/pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer was not found. Set its path: make PYTHON=/path/to/python3" >&2; exit 1; }
 	@$(VENV)/bin/python -c pass 2>/dev/null || $(PYTHON) -m venv --clear $(VENV)
 	@echo "Installing into $(VENV). This takes a few minutes and happens once."
 	@echo "It needs about 2 GB with torch's CPU build and 6 GB with its CUDA build. Set TORCH_INDEX to choose the index that torch comes from."
 	@test -z "$(TORCH_INDEX)" || $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt \
 		--no-deps --index-url "$(TORCH_INDEX)" torch
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e '.[demo,test,dev]'
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e ./client -e '.[demo,test,dev]'
 	@touch $@
 
 up: $(STAMP) ## run Similis on this machine; pass options in ARGS
@@ -89,7 +89,7 @@ proto: $(STAMP) ## regenerate the code of the .proto files
 
 constraints: ## regenerate constraints.txt with the newest versions that pyproject.toml allows
 	@rm -rf build/constraints && $(PYTHON) -m venv build/constraints
-	build/constraints/bin/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0' -e '.[demo,test,dev]'
+	build/constraints/bin/python -m pip install --quiet --disable-pip-version-check 'torch==2.13.0' -e ./client -e '.[demo,test,dev]'
 	@{ echo '# The exact versions that are tested. Written by "make constraints".'; \
 	build/constraints/bin/python -m pip freeze --exclude-editable | sed -e 's/+cpu$$//'; } > constraints.txt
 	@rm -rf build/constraints

@@ -19,12 +19,13 @@ DOCUMENTS = sorted(
         *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md")),
         *(ROOT / "docs").rglob("*.md"),
         *(ROOT / "deploy").rglob("*.md"),
+        *(ROOT / "client").rglob("*.md"),
     ]
 )
 SETTINGS = (GatewaySettings, EmbedderSettings, TrainerSettings, StandaloneSettings)
 COMPOSE = ROOT / "deploy" / "docker" / "docker-compose.yaml"
-# `similis` is in `proto`, and a prefix of image names.
-FOLDERS = ({"bench", "demo", "deploy", "docs", "proto", "tests"} | NAMES) - {"similis"}
+# `similis` is in `proto`, and a prefix of image names. `similis_client` is in `client`.
+FOLDERS = ({"bench", "client", "demo", "deploy", "docs", "proto", "tests"} | NAMES) - {"similis", "similis_client"}
 # A placeholder, and a variable that tests read.
 OTHER_VARIABLES = {"SIMILIS_NAME", "SIMILIS_NAME_FILE", "SIMILIS_TEST_QDRANT"}
 # Files of a backbone, and the Kubernetes name of a deployment.

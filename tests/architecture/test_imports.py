@@ -11,6 +11,7 @@ from tests.packages import ROOT, imports, module_name, modules, package_of
 SERVICEKIT = {"servicekit"}
 MAY_IMPORT = {
     "similis": {"similis"},
+    "similis_client": {"similis_client"},
     "servicekit": SERVICEKIT,
     "catalog": {"catalog"} | SERVICEKIT,
     "embedder": {"embedder", "similis"} | SERVICEKIT,
