@@ -5,7 +5,7 @@ STAMP := $(VENV)/.installed
 PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3.14 python3; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; done)
 PROTO := proto
-PACKAGES := gateway embedder trainer catalog servicekit standalone local_qdrant client/similis_client
+PACKAGES := gateway embedder trainer catalog servicekit standalone local_qdrant client/similis_client client/similis_cli
 # A package index to take torch from, if it should not be the one that everything else comes from (README, "Try it").
 TORCH_INDEX ?=
 # Two processes keep two cores busy. A file runs in one process, so that its fixtures start once. tests/conftest.py orders the files.

@@ -15,6 +15,7 @@ from servicekit.process.service import EXIT_CONFIG, StartupError
 from servicekit.settings import SettingsError, load_settings
 from servicekit.telemetry.logs import configure_logging
 from servicekit.version import VERSION
+from standalone import summaries
 from standalone.config import StandaloneSettings
 from standalone.keys import create_key, delete_key, ensure_key, list_keys, parse_expiry
 from standalone.migration.migrate_from import MigrationOptions, migrate_from
@@ -160,7 +161,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_keys(commands)
     migrate = commands.add_parser(
         "migrate",
-        help="bring the database schema up to date",
+        help=summaries.MIGRATE,
         description="Bring the database schema up to date. 'similis up' does this itself.",
     )
     _add_database_options(migrate)
@@ -173,7 +174,7 @@ def _parser() -> argparse.ArgumentParser:
 def _add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "up",
-        help="run Similis on this machine until Ctrl-C",
+        help=summaries.UP,
         description="Run Similis and its databases as processes of this machine, until Ctrl-C or SIGTERM. Prints "
         "'ready http://HOST:PORT' on standard output when it is ready. Logs go to standard error and to DIR/logs.",
     )
@@ -204,7 +205,7 @@ def _add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 def _add_check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "check",
-        help="try everything that a service needs, and say what to change",
+        help=summaries.CHECK,
         description="Try everything that a service needs, with the settings in the environment: databases, other "
         "services, certificates, folders and limits. Prints a line for each. The exit status is 1 if something failed.",
     )
@@ -216,7 +217,7 @@ def _add_check(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") 
 def _add_keys(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     keys = commands.add_parser(
         "keys",
-        help="create, import, list and delete API keys",
+        help=summaries.KEYS,
         description="Create, import, list and delete API keys. 'similis keys COMMAND --help' explains a command.",
     )
     actions = keys.add_subparsers(title="commands", metavar="COMMAND", required=True)
@@ -275,7 +276,7 @@ def _add_keys(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 def _add_migrate_from(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     parser = commands.add_parser(
         "migrate-from",
-        help="copy the collections of an older service",
+        help=summaries.MIGRATE_FROM,
         description="Copy the collections of an older similarity service: names, contents and HeidICON tags, "
         "under the same ids where these are free. Only the public routes of the older service are read, and nothing is "
         "changed there. The instance that receives the collections must be running. Run the command again to continue, "

@@ -10,7 +10,7 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 # The import packages that the wheels hold, the generated code among them as `similis`.
 FOLDERS = [ROOT / folder for folder in PYPROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]]
 # The client is a distribution of its own.
-FOLDERS.append(ROOT / "client" / "similis_client")
+FOLDERS += [ROOT / "client" / "similis_client", ROOT / "client" / "similis_cli"]
 NAMES = frozenset(folder.name for folder in FOLDERS)
 
 

@@ -153,7 +153,20 @@ def _connection_errors(url: str) -> Iterator[None]:
     except TimeoutError as error:
         raise ConnectionFailed("timeout", f"{url} did not answer in time.") from error
     except aiohttp.ClientError as error:
-        raise ConnectionFailed("connection_failed", f"{url} could not be reached: {error}") from error
+        raise ConnectionFailed("connection_failed", f"{url} could not be reached: {_reason(error)}.") from error
+
+
+def _reason(error: aiohttp.ClientError) -> str:
+    """Return why a connection failed, in words."""
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return f"its certificate is not trusted ({error.certificate_error})"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        # Errors of the name service have numbers of their own.
+        cause = error.os_error
+        return os.strerror(cause.errno) if cause.errno and cause.errno > 0 else cause.strerror or str(error)
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "it closed the connection"
+    return str(error) or type(error).__name__
 
 
 async def _decoded(response: aiohttp.ClientResponse, kind: type[T]) -> T:

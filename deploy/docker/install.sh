@@ -49,5 +49,11 @@ else
     pip install --quiet --constraint constraints.txt --group "$service"
     pip install --quiet --no-deps .
 fi
+# The client's `similis` would need more packages. In an image, it has the commands of the service alone.
+cat > "$directory/bin/similis" <<'COMMAND'
+#!/bin/sh
+exec "$(dirname "$0")/python" -P -m standalone "$@"
+COMMAND
+chmod 0755 "$directory/bin/similis"
 # A finished image installs nothing.
 pip uninstall --quiet --yes pip setuptools

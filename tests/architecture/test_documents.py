@@ -24,10 +24,14 @@ DOCUMENTS = sorted(
 )
 SETTINGS = (GatewaySettings, EmbedderSettings, TrainerSettings, StandaloneSettings)
 COMPOSE = ROOT / "deploy" / "docker" / "docker-compose.yaml"
-# `similis` is in `proto`, and a prefix of image names. `similis_client` is in `client`.
-FOLDERS = ({"bench", "client", "demo", "deploy", "docs", "proto", "tests"} | NAMES) - {"similis", "similis_client"}
-# A placeholder, and a variable that tests read.
-OTHER_VARIABLES = {"SIMILIS_NAME", "SIMILIS_NAME_FILE", "SIMILIS_TEST_QDRANT"}
+# `similis` is in `proto`, and a prefix of image names. `similis_client` and `similis_cli` are in `client`.
+FOLDERS = ({"bench", "client", "demo", "deploy", "docs", "proto", "tests"} | NAMES) - {
+    "similis",
+    "similis_client",
+    "similis_cli",
+}
+# A placeholder, a variable that tests read, and those of the client's command line.
+OTHER_VARIABLES = {"SIMILIS_NAME", "SIMILIS_NAME_FILE", "SIMILIS_TEST_QDRANT", "SIMILIS_API_KEY", "SIMILIS_URL"}
 # Files of a backbone, and the Kubernetes name of a deployment.
 FOREIGN = {"preprocessor_config.json", "deploy/similis-gateway", "deployment/similis-gateway"}
 SUFFIXES = "json|md|proto|py|sh|sql|toml|tpl|txt|yaml"

@@ -12,6 +12,7 @@ SERVICEKIT = {"servicekit"}
 MAY_IMPORT = {
     "similis": {"similis"},
     "similis_client": {"similis_client"},
+    "similis_cli": {"similis_cli", "similis_client"},
     "servicekit": SERVICEKIT,
     "catalog": {"catalog"} | SERVICEKIT,
     "embedder": {"embedder", "similis"} | SERVICEKIT,

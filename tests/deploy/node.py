@@ -94,9 +94,10 @@ class Node:
         environment = container_environment(release, container)
         local = {name: self._local(value, folders, ports) for name, value in environment.items()}
         program, *arguments = [self._local(argument, folders, {}) for argument in container["args"]]
-        commands = {"python": sys.executable, "similis": str(Path(sys.executable).parent / "similis")}
+        # As in an image, `similis` has the commands of the service alone.
+        commands = {"python": (sys.executable,), "similis": (sys.executable, "-P", "-m", "standalone")}
         return await asyncio.create_subprocess_exec(
-            *(commands[program], *arguments),
+            *(*commands[program], *arguments),
             env={"PATH": os.defpath, "HOME": folders.get("/tmp", "/nonexistent"), **local},
             cwd="/",
             stdout=output,

@@ -1,7 +1,12 @@
-"""The client against a running instance."""
+"""The client and the command line against a running instance."""
 
 import io
+import json
+import os
 import random
+import re
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -21,7 +26,9 @@ from similis_client import (
     SimilisSync,
 )
 from tests.e2e.running_instance import RunningInstance, data_with_shared_models
+from tests.packages import ROOT
 
+README = (ROOT / "README.md").read_text(encoding="utf-8")
 IMAGES = 12
 COPY_SCORE = 0.99
 # One worker starts faster than several.
@@ -163,3 +170,73 @@ async def test_a_wrong_key_is_forbidden(instance: RunningInstance, similis: Simi
     async with Similis(instance.address, "wrong") as other:
         with pytest.raises(Forbidden):
             await other.verify()
+
+
+def test_the_blocks_of_the_readme_run_as_written(instance: RunningInstance, museum: str, tmp_path: Path) -> None:
+    """Only the address and the data directory are those of the test."""
+    section = README.partition("## Use it")[2].partition("## Documentation")[0]
+    blocks = re.findall(r"```sh\n(.*?)```", section, re.DOTALL)
+    assert [("similis " in block, "curl " in block) for block in blocks] == [(True, False), (False, True)]
+    rows = "".join(f"{museum}{number}.jpg,https://repository.example.org/coins/{number // 2}\n" for number in range(4))
+    (tmp_path / "coins.csv").write_text(rows)
+    (tmp_path / "photo.jpg").write_bytes(photograph(3))
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "similis").write_text(f'#!/bin/sh\nexec {sys.executable} -m similis_cli "$@"\n')
+    (programs / "similis").chmod(0o755)
+    environment = {
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "XDG_CONFIG_HOME": str(tmp_path / "config"),
+        "SIMILIS_URL": instance.address,
+        "LANG": "C.UTF-8",
+    }
+    outputs = []
+    for block in blocks:
+        text = block.replace("http://127.0.0.1:8080", instance.address).replace("/srv/similis", str(instance.data))
+        done = subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", text],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        outputs.append(done.stdout)
+    commands, requests = outputs
+    assert "4 images can be found" in commands
+    best = commands.splitlines()[-4].split("\t")
+    assert float(best[0]) >= COPY_SCORE
+    assert best[-2:] == [f"{museum}3.jpg", "https://repository.example.org/coins/1"]
+    found = json.loads(requests[requests.index('{"results"') :])["results"]
+    assert len(found) == 3
+    assert found[0]["score"] >= COPY_SCORE
+    assert found[0]["repo_url"] == "https://repository.example.org/coins/1"
+
+
+def run(instance: RunningInstance, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    """Run a command with the first key, without a terminal."""
+    return subprocess.run(
+        [sys.executable, "-m", "similis_cli", *arguments, "--key-file", str(instance.data / "admin-key")],
+        env={"SIMILIS_URL": instance.address, "XDG_CONFIG_HOME": str(instance.data / "none"), "LANG": "C.UTF-8"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_failures_are_listed_on_the_command_line(instance: RunningInstance, coins: int) -> None:
+    failed = run(instance, "failures", str(coins), "--json")
+    assert [failure["reason"] for failure in json.loads(failed.stdout)] == ["not_found"]
+
+
+def test_a_collection_lives_and_ends_on_the_command_line(instance: RunningInstance, csv: bytes, tmp_path: Path) -> None:
+    (tmp_path / "images.csv").write_bytes(csv)
+    imported = run(instance, "import", str(tmp_path / "images.csv"), "--name", "Karten")
+    assert imported.returncode == 0, imported.stderr
+    assert "13 images" in imported.stdout
+    assert "not finetuned" in run(instance, "list").stdout
+    assert run(instance, "export", "Karten").stdout.encode() == csv
+    assert run(instance, "delete", "Karten").returncode == 2
+    assert run(instance, "delete", "Karten", "--yes").returncode == 0
+    assert "Karten" not in run(instance, "list").stdout
