@@ -54,6 +54,7 @@ check-types: $(STAMP)
 check-generated: $(STAMP)
 	python docs/configuration_reference.py --check
 	python deploy/chart_reference.py --check
+	python -m openapi_spec_validator gateway/about/openapi.yaml
 	buf lint
 	@fresh=$$(mktemp -d) && trap 'rm -rf "$$fresh"' EXIT && sh $(PROTO)/generate.sh "$$fresh" && \
 	diff -r -x '*.proto' -x '*.sh' -x __init__.py -x py.typed -x __pycache__ "$$fresh" $(PROTO) || \

@@ -19,6 +19,7 @@ from catalog.postgres.database import Database, database_url
 from catalog.statistics import Statistics
 from catalog.vectors.client import QdrantAddress, open_qdrant
 from catalog.vectors.generations import Generations
+from gateway.about.handlers import AboutHandlers, Limits
 from gateway.access.key_check import KeyCheck
 from gateway.collections.handlers import CollectionHandlers
 from gateway.collections.index_handlers import IndexHandlers
@@ -33,7 +34,8 @@ from gateway.heidicon.importer import HeidiconImporter
 from gateway.http.cors import Cors
 from gateway.http.draining import Drain
 from gateway.http.middleware import RequestPipeline
-from gateway.http.routes import Handlers, add_routes, add_status_routes, api_routes
+from gateway.http.parameters import MAX_RESULTS
+from gateway.http.routes import Handlers, add_about_routes, add_routes, add_status_routes, api_routes
 from gateway.http.server import ProblemRunner
 from gateway.metrics import GatewayMetrics
 from gateway.search.adapter_cache import AdapterCache
@@ -157,6 +159,7 @@ def _application(
     handlers = _handlers(parts, settings, metrics, drain)
     routes = api_routes(handlers, request_seconds=settings.request_seconds, upload_seconds=settings.upload_seconds)
     add_routes(application, routes, pipeline)
+    add_about_routes(application, _about(parts, settings))
     add_status_routes(application, handlers.status, metrics=settings.metrics_port is None)
     return application
 
@@ -196,6 +199,19 @@ def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics,
         ),
         status=StatusHandlers(readiness=readiness, registry=metrics.registry),
     )
+
+
+def _about(parts: _Parts, settings: GatewaySettings) -> AboutHandlers:
+    limits = Limits(
+        max_name_characters=settings.max_name_characters,
+        max_image_bytes=settings.max_image_bytes,
+        max_num_results=MAX_RESULTS,
+        max_csv_bytes=settings.max_csv_bytes,
+        max_csv_rows=settings.max_csv_rows,
+        request_seconds=settings.request_seconds,
+        upload_seconds=settings.upload_seconds,
+    )
+    return AboutHandlers(embedder=parts.embedder, limits=limits, read_key_required=settings.read_key_required)
 
 
 def _search_service(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics) -> SearchService:

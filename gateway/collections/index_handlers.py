@@ -8,6 +8,7 @@ from catalog.collections import Collections
 from catalog.index_history import IndexHistory, PublishedIndex
 from gateway.http import parameters
 from gateway.http.responses import data
+from gateway.upstreams.embedder import public_name
 
 LISTED = 10
 
@@ -40,7 +41,7 @@ def _described(index: PublishedIndex) -> dict[str, object]:
         "created_at": index.created_at.isoformat(),
         "job_id": index.job_id,
         "revision": index.revision,
-        "backbone": {"name": index.backbone_name, "checksum": index.backbone},
+        "backbone": {"name": index.backbone_name and public_name(index.backbone_name), "checksum": index.backbone},
         "dimension": index.dim,
         "number_of_images": index.row_count,
         "number_of_indexed_images": index.image_count,

@@ -8,6 +8,7 @@ from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from catalog.keys.permissions import Scope
+from gateway.about.handlers import AboutHandlers
 from gateway.collections.handlers import CollectionHandlers
 from gateway.collections.index_handlers import IndexHandlers
 from gateway.collections.status_handlers import StatusHandlers
@@ -93,6 +94,22 @@ def add_status_routes(application: web.Application, status: StatusHandlers, *, m
     application.router.add_get("/readyz/gateway", status.serves)
     if metrics:
         application.router.add_get("/metrics", status.metrics)
+
+
+def about_routes(about: AboutHandlers) -> Iterable[tuple[str, Handler]]:
+    """Return the routes below `/api` that describe the service: all are GET and need neither a key nor the database."""
+    return (
+        ("/api/info", about.info),
+        ("/api/openapi.yaml", about.openapi_yaml),
+        ("/api/openapi.json", about.openapi_json),
+        ("/api/docs", about.docs),
+    )
+
+
+def add_about_routes(application: web.Application, about: AboutHandlers) -> None:
+    """Register the routes that describe the service."""
+    for path, handler in about_routes(about):
+        application.router.add_get(path, handler)
 
 
 def _pattern(path: str) -> str:

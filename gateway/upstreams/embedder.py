@@ -1,6 +1,7 @@
 """The gateway's client of the embedder: embed the image of a query, and ask which backbone is served."""
 
 import asyncio
+import re
 import time
 from dataclasses import dataclass
 
@@ -31,7 +32,20 @@ DESCRIBE_SECONDS = 1.0
 KNOWN_SECONDS = 10.0
 UNKNOWN_SECONDS = 2.0
 
+# A folder as the backbone's name.
+ABSOLUTE_PATH = re.compile(r"[/\\~]|[A-Za-z]:[/\\]")
+
 Vector = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """What the embedder serves. dimension: of its vectors. text: it has a text tower, too."""
+
+    name: str
+    checksum: str
+    dimension: int
+    text: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,6 +54,12 @@ class _KnownBackbone:
 
     checksum: str | None
     until: float
+
+
+def public_name(backbone: str) -> str:
+    """Return a backbone's name for clients. Of a folder that is the last part: the path is the server's own affair."""
+    is_path = ABSOLUTE_PATH.match(backbone) or backbone.startswith(".")
+    return re.split(r"[/\\]", backbone.rstrip("/\\"))[-1] if is_path else backbone
 
 
 class QueryEmbedder:
@@ -51,6 +71,7 @@ class QueryEmbedder:
         self._calls = RpcCalls(SERVICE, metrics)
         self._health_calls = RpcCalls(HEALTH_SERVICE, metrics)
         self._backbone = _KnownBackbone(None, 0.0)
+        self._described: Backbone | None = None
         self._asking = asyncio.Lock()
         self._state = StateLog(log, "backbone_unknown", "backbone_known")
 
@@ -80,6 +101,16 @@ class QueryEmbedder:
                 await self._ask()
         return self._backbone.checksum
 
+    async def served(self) -> Backbone | None:
+        """Return the backbone that is served; None while the embedder does not respond."""
+        checksum = await self.served_backbone()
+        if checksum is None:
+            return None
+        if self._described is None or self._described.checksum != checksum:
+            async with self._asking:
+                await self._ask()
+        return self._described
+
     async def check(self) -> None:
         """Raise ServiceError unless the embedder reports that it is serving."""
         try:
@@ -102,7 +133,9 @@ class QueryEmbedder:
         except grpc.aio.AioRpcError as error:
             self._state.failure(from_rpc_error(error, upstream="embedder"))
             self._backbone = _KnownBackbone(None, time.monotonic() + UNKNOWN_SECONDS)
+            self._described = None
         else:
+            self._described = Backbone(public_name(response.backbone), response.checksum, response.dimension)
             self._remember(response.checksum)
 
     async def _describe(self) -> embedder_pb2.DescribeResponse:

@@ -8,7 +8,7 @@ from pathlib import Path
 from unittest.mock import Mock
 
 from gateway.http.problems import CODE_OF_STATUS, STATUS_OF, status_of
-from gateway.http.routes import api_routes
+from gateway.http.routes import about_routes, api_routes
 from servicekit import errors
 from servicekit.download.failures import Reason
 from tests.packages import ROOT, modules, package_of, tree
@@ -119,4 +119,5 @@ def test_composed_codes_follow_a_known_pattern() -> None:
 
 def test_every_route_is_documented() -> None:
     routes = {f"{route.method} {route.path}" for route in api_routes(Mock(), request_seconds=1, upload_seconds=1)}
+    routes |= {f"GET {path}" for path, _ in about_routes(Mock())}
     assert set(re.findall(r"^### ([A-Z]+ /api/\S+)$", DOCUMENT, re.MULTILINE)) == routes
