@@ -34,13 +34,13 @@ from gateway.heidicon.importer import HeidiconImporter
 from gateway.http.cors import Cors
 from gateway.http.draining import Drain
 from gateway.http.middleware import RequestPipeline
-from gateway.http.parameters import MAX_RESULTS
 from gateway.http.routes import Handlers, add_about_routes, add_routes, add_status_routes, api_routes
 from gateway.http.server import ProblemRunner
 from gateway.metrics import GatewayMetrics
 from gateway.search.adapter_cache import AdapterCache
 from gateway.search.handlers import SearchHandlers
 from gateway.search.query_vectors import QueryVectors
+from gateway.search.question_fields import MAX_RESULTS
 from gateway.search.service import SearchService
 from gateway.upstreams.embedder import IDEMPOTENT, QueryEmbedder
 from gateway.upstreams.embedder import SERVICE as EMBEDDER

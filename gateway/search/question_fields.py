@@ -18,8 +18,9 @@ MAX_EXAMPLES = 16
 MAX_EXCLUDED = 1000
 MAX_TEXT_CHARACTERS = 2000
 MAX_URL_CHARACTERS = 8000
-# Programs write many digits: in floating point, 0.57 * 100 is 56.99999999999999.
-NUMBER = re.compile(r"-?[0-9]{1,9}(\.[0-9]{1,20})?", re.ASCII)
+# Programs write many digits, and small numbers with an exponent: 0.57 * 100 is 56.99999999999999 in floating point, and
+# Python writes 0.00001 as 1e-05.
+NUMBER = re.compile(r"(-?[0-9]{1,9})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?", re.ASCII)
 
 SOURCES = ("image", "image_url", "image_id", "text")
 OF_EXAMPLES = (*SOURCES, "region", "weight")
@@ -214,9 +215,10 @@ def _option(name: str, fields: JsonObject, query: Mapping[str, str]) -> object:
     if value is not None:
         return value
     text = query.get(name)
-    if text is None or not NUMBER.fullmatch(text):
+    found = None if text is None else NUMBER.fullmatch(text)
+    if found is None:
         return text
-    return float(text) if "." in text else int(text)
+    return int(found[0]) if found[0] == found[1] else float(found[0])
 
 
 def _whole_number(

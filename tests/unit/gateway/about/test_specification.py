@@ -1,15 +1,23 @@
 """The specification is consistent: its examples fit its schemas, and its problems are those of `docs/api.md`."""
 
+import json
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
 import pytest
+from aiohttp import web
 
-from gateway.http.problems import ASK_TO_RETRY
+from gateway.http.problems import ASK_TO_RETRY, STATUS_OF, http_problem, internal_problem, service_problem
 from servicekit.version import VERSION
 from tests.architecture.test_api_document import documented
 from tests.specification import DOCUMENT, Node, follow, operations, validate
+
+HTTP_ERRORS: dict[str, web.HTTPException] = {
+    "route_not_found": web.HTTPNotFound(),
+    "method_not_allowed": web.HTTPMethodNotAllowed("DELETE", ["GET"]),
+    "unsupported_encoding": web.HTTPUnsupportedMediaType(),
+}
 
 
 def examples() -> Iterator[tuple[str, Node, Any]]:
@@ -97,3 +105,22 @@ def test_every_answer_has_a_request_id() -> None:
 
 def test_the_specification_has_the_version_of_this_release() -> None:
     assert DOCUMENT["info"]["version"] == VERSION
+
+
+@pytest.mark.parametrize("code", problems())
+def test_the_gateway_writes_a_problem_as_in_its_example(code: str) -> None:
+    example = problems()[code]
+    hint = (
+        None if example["detail"] == example["message"] else example["detail"].removeprefix(f"{example['message']}. ")
+    )
+    kinds = [kind for kind, status in STATUS_OF.items() if status == example["status"]]
+    if code in HTTP_ERRORS:
+        answer = http_problem(HTTP_ERRORS[code], example["message"])
+    elif code == "internal":
+        answer = internal_problem()
+    else:
+        error = kinds[0](example["message"], code=code)
+        error.hint = hint
+        answer = service_problem(error)
+    assert isinstance(answer.body, bytes)
+    assert {**json.loads(answer.body), "request_id": ""} == {**example, "request_id": ""}

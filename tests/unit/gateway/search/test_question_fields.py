@@ -165,3 +165,18 @@ def test_only_later_fields_add_to_the_answer() -> None:
     assert not question_fields.has_first_fields_only({"image": "0", "offset": 0}, {})
     assert not question_fields.has_first_fields_only({"image": "0"}, {"offset": "0"})
     assert not question_fields.has_first_fields_only({"image_id": 5}, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1e-05", 0.00001), ("5E-1", 0.5), ("0.25", 0.25), ("1", 1.0), ("2.2e-266", 2.2e-266)]
+)
+def test_a_number_in_a_query_may_have_an_exponent(text: str, value: float) -> None:
+    """Python and JavaScript write small numbers like this."""
+    assert question_fields.image_question(b"image", {"max_false_match_rate": text}).max_false_match_rate == value
+
+
+@pytest.mark.parametrize("text", ["1e400", "1e", "e5", "1e1.5", "0x1", "1_0", "nan", "inf", "١"])
+def test_a_parameter_that_is_not_a_number_from_0_to_1_is_refused(text: str) -> None:
+    with pytest.raises(InvalidRequest) as error:
+        question_fields.image_question(b"image", {"max_false_match_rate": text})
+    assert error.value.code == "invalid_max_false_match_rate"
