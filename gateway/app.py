@@ -34,7 +34,14 @@ from gateway.heidicon.importer import HeidiconImporter
 from gateway.http.cors import Cors
 from gateway.http.draining import Drain
 from gateway.http.middleware import RequestPipeline
-from gateway.http.routes import Handlers, add_about_routes, add_routes, add_status_routes, api_routes
+from gateway.http.routes import (
+    Handlers,
+    add_about_routes,
+    add_page_routes,
+    add_routes,
+    add_status_routes,
+    api_routes,
+)
 from gateway.http.server import ProblemRunner
 from gateway.metrics import GatewayMetrics
 from gateway.search.adapter_cache import AdapterCache
@@ -49,6 +56,8 @@ from gateway.upstreams.schema_wait import SchemaWait
 from gateway.upstreams.trainer import IDEMPOTENT as NUDGE_IDEMPOTENT
 from gateway.upstreams.trainer import SERVICE as TRAINER
 from gateway.upstreams.trainer import TrainerClient
+from gateway.web.assets import Site
+from gateway.web.handlers import PageHandlers
 from servicekit.grpc.channel import open_channel
 from servicekit.limits import ConcurrencyLimit
 from servicekit.process.service import StartupError
@@ -160,6 +169,7 @@ def _application(
     routes = api_routes(handlers, request_seconds=settings.request_seconds, upload_seconds=settings.upload_seconds)
     add_routes(application, routes, pipeline)
     add_about_routes(application, _about(parts, settings))
+    add_page_routes(application, handlers.page)
     add_status_routes(application, handlers.status, metrics=settings.metrics_port is None)
     return application
 
@@ -177,6 +187,7 @@ def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics,
             "embedder": parts.embedder.check,
         },
     )
+    status = StatusHandlers(readiness=readiness, registry=metrics.registry)
     return Handlers(
         collections=CollectionHandlers(
             collections=collections,
@@ -197,7 +208,8 @@ def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics,
             memory_bytes=settings.body_memory_bytes,
             max_image_bytes=settings.max_image_bytes,
         ),
-        status=StatusHandlers(readiness=readiness, registry=metrics.registry),
+        status=status,
+        page=PageHandlers(Site.load(), status.about),
     )
 
 

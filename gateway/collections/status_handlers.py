@@ -18,7 +18,7 @@ class StatusHandlers:
         self._registry = registry
 
     async def about(self, _: web.Request) -> web.Response:
-        """`GET /`."""
+        """`GET /` for clients that do not ask for HTML."""
         return data({"name": "similis", "version": VERSION})
 
     async def healthy(self, _: web.Request) -> web.Response:

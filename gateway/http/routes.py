@@ -15,6 +15,7 @@ from gateway.collections.status_handlers import StatusHandlers
 from gateway.content.handlers import ContentHandlers
 from gateway.http.middleware import RequestPipeline, expect_later
 from gateway.search.handlers import SearchHandlers
+from gateway.web.handlers import ASSET_PATH, PageHandlers
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class Handlers:
     indexes: IndexHandlers
     searches: SearchHandlers
     status: StatusHandlers
+    page: PageHandlers
 
 
 def api_routes(handlers: Handlers, *, request_seconds: float, upload_seconds: float) -> Iterable[Route]:
@@ -86,9 +88,14 @@ def add_routes(application: web.Application, routes: Iterable[Route], pipeline: 
             application.router.add_route(method, _pattern(route.path), handler, expect_handler=expect_later)
 
 
+def add_page_routes(application: web.Application, page: PageHandlers) -> None:
+    """Register the web page, which needs no key."""
+    application.router.add_get("/", page.root)
+    application.router.add_get(ASSET_PATH, page.asset)
+
+
 def add_status_routes(application: web.Application, status: StatusHandlers, *, metrics: bool) -> None:
     """Register the status routes, which need no key. metrics: also serve `/metrics` here."""
-    application.router.add_get("/", status.about)
     application.router.add_get("/healthz", status.healthy)
     application.router.add_get("/readyz", status.ready)
     application.router.add_get("/readyz/gateway", status.serves)

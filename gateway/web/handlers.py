@@ -1,0 +1,60 @@
+"""The web page over HTTP."""
+
+from aiohttp import hdrs, web
+from aiohttp.typedefs import Handler
+
+from gateway.web.assets import Site
+
+# Each version of the files has a path of its own.
+ASSET_PATH = r"/web/{version}/{name:.+}"
+FOREVER = "public, max-age=31536000, immutable"
+CHECK_EACH_TIME = "no-cache"
+# Images of results come from any host, and pictures that a visitor chose are blobs. Everything else is ours.
+POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' blob: data: http: https:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'self'",
+        "require-trusted-types-for 'script'",
+        "trusted-types 'none'",
+    )
+)
+PAGE_HEADERS = {
+    "Content-Security-Policy": POLICY,
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Permissions-Policy": "geolocation=(), microphone=()",
+}
+
+
+class PageHandlers:
+    """The page and its files. They need no key: the page asks for one where the API does."""
+
+    def __init__(self, site: Site, about: Handler) -> None:
+        """about: answers `GET /` to clients other than browsers."""
+        self._site = site
+        self._about = about
+
+    async def root(self, request: web.Request) -> web.StreamResponse:
+        """`GET /`: the page for browsers, which ask for HTML; JSON about the service for others."""
+        if "text/html" in request.headers.get(hdrs.ACCEPT, "").lower():
+            response: web.StreamResponse = self._site.index.answer(request, CHECK_EACH_TIME)
+            response.headers.update(PAGE_HEADERS)
+        else:
+            response = await self._about(request)
+        response.headers[hdrs.VARY] = ", ".join((hdrs.ACCEPT, hdrs.ACCEPT_ENCODING))
+        return response
+
+    async def asset(self, request: web.Request) -> web.StreamResponse:
+        """`GET /web/{version}/{name}`: a file of the page. Raises HTTPNotFound."""
+        asset = self._site.assets.get(request.match_info["name"])
+        if asset is None:
+            raise web.HTTPNotFound
+        # During a rolling update, a page of the other version may ask: it gets what there is, and does not keep it.
+        current = request.match_info["version"] == self._site.version
+        return asset.answer(request, FOREVER if current else CHECK_EACH_TIME)

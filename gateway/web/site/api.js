@@ -1,0 +1,83 @@
+// Calls of the REST API.
+
+import { t, has } from "./language.js";
+import { session } from "./storage.js";
+
+/** An answer that is no success. `code` is stable; "offline" and "unreachable" are the page's own. */
+export class Problem extends Error {
+  constructor({ status = 0, code, message, retryAfter = null, requestId = null }) {
+    super(message);
+    this.status = status;
+    this.code = code;
+    this.retryAfter = retryAfter;
+    this.requestId = requestId;
+  }
+
+  /** Say in the visitor's language what happened and what to do. */
+  get words() {
+    const known = `problem.${this.code}`;
+    if (has(known)) return t(known);
+    if (this.status === 403) return t("problem.forbidden");
+    return this.message;
+  }
+
+  get isBusy() {
+    return this.status === 429 || this.status === 503 || this.status === 504;
+  }
+}
+
+export const key = {
+  get: () => session.get("key"),
+  set: (value) => session.set("key", value),
+};
+
+function headersFor(given) {
+  const secret = key.get();
+  return secret ? { ...given, "API-Key": secret } : given;
+}
+
+export async function call(path, { method = "GET", json, body, headers = {}, query = {}, signal } = {}) {
+  const wanted = Object.entries(query).filter(([, value]) => value !== null && value !== undefined);
+  const address = `api/${path}${wanted.length ? `?${new URLSearchParams(wanted)}` : ""}`;
+  const options = { method, signal, body, headers: headersFor({ Accept: "application/json", ...headers }) };
+  if (json !== undefined) {
+    options.body = JSON.stringify(json);
+    options.headers["Content-Type"] = "application/json";
+  }
+  let answer;
+  try {
+    answer = await fetch(address, options);
+  } catch (error) {
+    if (error.name === "AbortError") throw error;
+    throw unreachable();
+  }
+  return decoded(answer.status, answer.headers, await answer.text());
+}
+
+function unreachable() {
+  const code = navigator.onLine === false ? "offline" : "unreachable";
+  return new Problem({ code, message: t(`problem.${code}`) });
+}
+
+function decoded(status, headers, text) {
+  let data = null;
+  try {
+    data = JSON.parse(text);
+  } catch {
+    // A proxy answered.
+  }
+  if (status >= 200 && status < 300 && data !== null) return data;
+  throw new Problem({
+    status,
+    code: data?.code ?? "unreadable_answer",
+    message: data?.message ?? t("problem.unreadable_answer"),
+    retryAfter: Number(headers.get("Retry-After")) || null,
+    requestId: data?.request_id ?? null,
+  });
+}
+
+export const api = {
+  collections: (signal) => call("collection/list", { signal }),
+  info: (id, signal) => call(`collection/${id}/info`, { signal }),
+  search: (id, json, signal) => call(`collection/${id}/search`, { method: "POST", json, signal }),
+};

@@ -1,0 +1,132 @@
+// The results as a justified gallery. A row is added when the shapes of its pictures are known, and never moves again.
+
+import { Component, html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../vendor/preact-htm.js";
+import { safeUrl } from "../address.js";
+import { routes, search } from "../features.js";
+import { Icon } from "../interface.js";
+import { t } from "../language.js";
+import { certainty, likeness, percentileFigure, rateFigure, rateInWords } from "../words.js";
+import { rowsOf } from "./layout.js";
+import { useShapes } from "./ratios.js";
+
+const STEP = 24;
+
+/** Return what a picture is called: its entry's URL without the scheme, or its text. */
+export function nameOf(result) {
+  const named = result.repo_url || result.image_url;
+  return named.replace(/^https?:\/\/(www\.)?/i, "");
+}
+
+function Tile({ result, place, width, height, isShown, onOpen, onSimilar }) {
+  const entry = safeUrl(result.repo_url);
+  const picture = safeUrl(result.image_url);
+  const name = nameOf(result);
+  const sure = certainty(result.false_match_rate);
+  const description = t("result.description", { place, likeness: likeness(result.percentile), name });
+  return html`<li class="tile" style=${{ width: `${width}px`, "--picture": `${height}px` }}>
+    <button class="picture" type="button" onClick=${() => onOpen(place - 1)} aria-haspopup="dialog">
+      ${isShown && picture
+        ? html`<img src=${picture} alt=${description} decoding="async" referrerpolicy="no-referrer" />`
+        : html`<span class="missing">${description}<small>${t("result.no_picture")}</small></span>`}
+    </button>
+    <div class="caption">
+      <p class="words"><span class="certainty ${sure}" title=${t(`certainty.${sure}`)}></span>${likeness(result.percentile)}</p>
+      <p class="figures" title=${t("result.percentile.title")}>${t("result.percentile", { figure: percentileFigure(result.percentile) })}</p>
+      <p class="figures" title=${rateInWords(result.false_match_rate)}>${t("result.rate", { figure: rateFigure(result.false_match_rate) })}</p>
+      <p class="actions">
+        ${entry
+          ? html`<a href=${entry} target="_blank" rel="noopener noreferrer" title=${name}><${Icon} name="entry" /><span>${t("result.entry")}</span><span class="hidden"> ${name}, ${t("new_tab")}</span></a>`
+          : html`<span class="plain" title=${result.repo_url}>${result.repo_url}</span>`}
+        ${(search.imageId || routes.similar) &&
+        html`<button type="button" class="quiet" onClick=${() => onSimilar(result)} title=${t("result.similar")}>
+          <${Icon} name="similar" /><span>${t("result.similar")}</span><span class="hidden">: ${name}</span>
+        </button>`}
+      </p>
+    </div>
+  </li>`;
+}
+
+// Rows are many, and each changes only with its own pictures.
+class Row extends Component {
+  shouldComponentUpdate(next) {
+    const { row, results, language, onOpen } = this.props;
+    const same = (one, index) => one === next.results[next.row.first + index];
+    return (
+      language !== next.language ||
+      onOpen !== next.onOpen ||
+      row.first !== next.row.first ||
+      row.height !== next.row.height ||
+      row.widths.length !== next.row.widths.length ||
+      row.widths.some((width, index) => width !== next.row.widths[index]) ||
+      !results.slice(row.first, row.first + row.widths.length).every(same)
+    );
+  }
+
+  render({ row, results, shapes, onOpen, onSimilar }) {
+    return row.widths.map((width, index) => {
+      const place = row.first + index;
+      return html`<${Tile}
+        key=${results[place].image_id ?? place}
+        result=${results[place]}
+        place=${place + 1}
+        width=${width}
+        height=${row.height}
+        isShown=${shapes[place].isShown}
+        onOpen=${onOpen}
+        onSimilar=${onSimilar}
+      />`;
+    });
+  }
+}
+
+function useWidth(element) {
+  const [width, setWidth] = useState(0);
+  useLayoutEffect(() => {
+    setWidth(element.current.clientWidth);
+    const observer = new ResizeObserver(([entry]) => setWidth(Math.floor(entry.contentRect.width)));
+    observer.observe(element.current);
+    return () => observer.disconnect();
+  }, []);
+  return width;
+}
+
+function heightFor(width) {
+  if (width < 480) return 150;
+  return width < 1800 ? 210 : Math.min(340, 130 + width / 22);
+}
+
+export function Gallery({ results, language, onOpen, onSimilar, onEnd }) {
+  const list = useRef(null);
+  const end = useRef(null);
+  const width = useWidth(list);
+  const [wanted, setWanted] = useState(STEP);
+  const urls = useMemo(() => results.map((result) => result.image_url), [results]);
+  const shapes = useShapes(urls, wanted);
+  const isLast = shapes.length >= urls.length;
+  const gap = width < 480 ? 10 : 16;
+  const rows = width
+    ? rowsOf(shapes.map((shape) => shape.ratio), { width, height: heightFor(width), gap, isLast })
+    : [];
+  const isWaiting = shapes.length < Math.min(wanted, urls.length);
+
+  useEffect(() => {
+    if (isWaiting) return undefined;
+    const observer = new IntersectionObserver(
+      (entries) => {
+        if (!entries.some((entry) => entry.isIntersecting)) return;
+        if (wanted < urls.length) setWanted(wanted + STEP);
+        else onEnd?.();
+      },
+      { rootMargin: "1200px" },
+    );
+    observer.observe(end.current);
+    return () => observer.disconnect();
+  }, [isWaiting, wanted, urls, onEnd]);
+
+  return html`<div class="gallery">
+    <ol class="rows" ref=${list} aria-label=${t("results")} style=${{ "--gap": `${gap}px` }}>
+      ${rows.map((row) => html`<${Row} key=${row.first} ...${{ row, results, shapes, language, onOpen, onSimilar }} />`)}
+    </ol>
+    <div ref=${end} class="end" aria-hidden="true"></div>
+  </div>`;
+}

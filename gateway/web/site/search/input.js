@@ -1,0 +1,62 @@
+// Where a visitor says what to look for, and where.
+
+import { html, useState } from "../vendor/preact-htm.js";
+import { search } from "../features.js";
+import { Icon } from "../interface.js";
+import { date, t } from "../language.js";
+import { given } from "./query.js";
+
+export function CollectionChoice({ list, value, onChange, info }) {
+  return html`<div class="field">
+    <label for="collection">${t("collection")}</label>
+    <select id="collection" onChange=${(event) => onChange(Number(event.target.value))}>
+      ${list.map((one) => html`<option value=${one.id} selected=${one.id === value}>${one.name}</option>`)}
+    </select>
+    <p class="faint">
+      ${info
+        ? `${t("collection.pictures", { n: info.number_of_indexed_images ?? info.number_of_images })}${info.last_finetuned ? ` · ${t("collection.as_of", { date: date(info.last_finetuned) })}` : ""}`
+        : " "}
+    </p>
+  </div>`;
+}
+
+function Address({ onGiven }) {
+  const [text, setText] = useState("");
+  const [isWrong, setIsWrong] = useState(false);
+  const submit = (event) => {
+    event.preventDefault();
+    const found = given({ getData: () => text });
+    setIsWrong(!found);
+    if (found) onGiven(found);
+  };
+  return html`<form class="address" onSubmit=${submit} novalidate>
+    <label for="address">${t("input.url")}</label>
+    <div class="joined">
+      <input id="address" type="url" inputmode="url" placeholder="https://" value=${text} onInput=${(event) => setText(event.target.value)}
+        aria-invalid=${isWrong ? "true" : "false"} aria-describedby=${isWrong ? "address-wrong" : undefined} />
+      <button type="submit" class="button">${t("search")}</button>
+    </div>
+    ${isWrong && html`<p id="address-wrong" class="wrong" role="alert">${t("input.url.wrong")}</p>`}
+  </form>`;
+}
+
+export function Input({ onGiven, isSmall = false }) {
+  const take = (event) => {
+    const [file] = event.target.files;
+    if (file) onGiven({ file });
+    event.target.value = "";
+  };
+  return html`<div class="input ${isSmall ? "small" : ""}">
+    <label class="drop">
+      <input type="file" accept="image/*,.tif,.tiff,.heic,.heif,.jp2" onChange=${take} />
+      <${Icon} name="picture" />
+      <span class="prompt">${t(isSmall ? "input.other" : "input.prompt")}</span>
+      ${!isSmall && html`<span class="faint">${t("input.hint")}</span>`}
+    </label>
+    <label class="button photograph">
+      <input type="file" accept="image/*" capture="environment" onChange=${take} />
+      <${Icon} name="camera" />${t("input.photograph")}
+    </label>
+    ${search.imageUrl && html`<${Address} onGiven=${onGiven} />`}
+  </div>`;
+}

@@ -1,0 +1,235 @@
+// The search: what is looked for at the side, what was found beside it.
+
+import { html, useCallback, useEffect, useMemo, useState } from "../vendor/preact-htm.js";
+import { go, replace } from "../address.js";
+import { api } from "../api.js";
+import { screens } from "../features.js";
+import { Icon, Notice, Spinner } from "../interface.js";
+import { currentLanguage, t } from "../language.js";
+import { lasting } from "../storage.js";
+import { certainty, percentileFigure, rateFigure, rateInWords } from "../words.js";
+import { Compare } from "./compare.js";
+import { Gallery } from "./gallery.js";
+import { CollectionChoice, Input } from "./input.js";
+import { given, keep, parametersOf, queryOf } from "./query.js";
+import { QueryPicture } from "./query_picture.js";
+import { useAnswer } from "./answer.js";
+
+// Most scores of results lie near 100, so the steps are finer there.
+const STEPS = [0, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9, 99.95, 99.99];
+
+function useCollections(attempt) {
+  const [state, setState] = useState({ list: null, problem: null });
+  useEffect(() => {
+    const abort = new AbortController();
+    api.collections(abort.signal).then(
+      (answer) => setState({ list: answer.names, problem: null }),
+      (problem) => problem.name !== "AbortError" && setState({ list: null, problem }),
+    );
+    return () => abort.abort();
+  }, [attempt]);
+  return state;
+}
+
+function useInfo(id) {
+  const [info, setInfo] = useState(null);
+  useEffect(() => {
+    setInfo(null);
+    if (!id) return undefined;
+    const abort = new AbortController();
+    api.info(id, abort.signal).then(setInfo, () => {});
+    return () => abort.abort();
+  }, [id]);
+  return info?.id === id ? info : null;
+}
+
+/** Let a picture be dropped anywhere on the page, or pasted. */
+function useDropAndPaste(onGiven) {
+  const [isOver, setIsOver] = useState(false);
+  useEffect(() => {
+    const carries = (event) => [...(event.dataTransfer?.types ?? [])].some((type) => type === "Files" || type === "text/uri-list");
+    const over = (event) => {
+      if (!carries(event)) return;
+      event.preventDefault();
+      setIsOver(true);
+    };
+    const leave = (event) => event.relatedTarget === null && setIsOver(false);
+    const drop = (event) => {
+      if (!carries(event)) return;
+      event.preventDefault();
+      setIsOver(false);
+      onGiven(given(event.dataTransfer));
+    };
+    const paste = (event) => {
+      const isFile = event.clipboardData?.files.length > 0;
+      if (!isFile && event.target.closest?.("input, textarea")) return;
+      onGiven(given(event.clipboardData));
+    };
+    const listeners = { dragover: over, dragleave: leave, drop, paste };
+    for (const [name, listener] of Object.entries(listeners)) window.addEventListener(name, listener);
+    return () => {
+      for (const [name, listener] of Object.entries(listeners)) window.removeEventListener(name, listener);
+    };
+  }, [onGiven]);
+  return isOver;
+}
+
+function Verdict({ best }) {
+  const sure = certainty(best.false_match_rate);
+  return html`<div class="verdict ${sure}">
+    <p class="headline"><span class="certainty ${sure}" aria-hidden="true"></span>${t(`verdict.${sure}`)}</p>
+    <p>${t(`verdict.${sure}.why`, { rate: rateInWords(best.false_match_rate), figure: rateFigure(best.false_match_rate) })}</p>
+  </div>`;
+}
+
+function Threshold({ value, onChange, shown, all }) {
+  const step = Math.max(0, STEPS.findLastIndex((least) => least <= value));
+  const text = value ? t("threshold.at_least", { figure: percentileFigure(value) }) : t("threshold.all");
+  return html`<div class="threshold">
+    <label for="threshold">${t("threshold")}</label>
+    <input
+      id="threshold"
+      type="range"
+      min="0"
+      max=${STEPS.length - 1}
+      step="1"
+      value=${step}
+      aria-valuetext=${text}
+      onInput=${(event) => onChange(STEPS[event.target.valueAsNumber])}
+    />
+    <p><strong>${text}</strong><span role="status">${t("threshold.shown", { n: shown, all })}</span></p>
+  </div>`;
+}
+
+/** What a search that failed says, and what can be done. */
+function Failure({ problem, query, onRepeat }) {
+  if (problem.code === "not_finetuned" || problem.code === "backbone_changed") {
+    return html`<${Notice} kind="info" title=${t("state.not_finetuned")}>
+      <p>${problem.words}</p>
+      ${screens.manage && html`<p><a class="button" href=${`#/manage?collection=${query.collection}`}>${t("state.not_finetuned.do")}</a></p>`}
+    </${Notice}>`;
+  }
+  return html`<${Notice} kind=${problem.isBusy ? "busy" : "problem"} title=${t(problem.isBusy ? "state.busy" : "state.failed")}>
+    <p>${problem.words}</p>
+    ${problem.requestId && problem.status >= 500 && html`<p class="faint">${t("problem.request_id", { id: problem.requestId })}</p>`}
+    <p><button type="button" class="button" onClick=${onRepeat}>${t("again")}</button></p>
+  </${Notice}>`;
+}
+
+function Results({ answer, query, onRepeat, onSimilar }) {
+  const { results, problem, isSearching, waitingFor } = answer;
+  const [atLeast, setAtLeast] = useState(query.atLeast);
+  const [open, setOpen] = useState(null);
+  useEffect(() => setAtLeast(query.atLeast), [query.key]);
+  const shown = useMemo(
+    () => (results ?? []).filter((result) => !atLeast || result.percentile === null || result.percentile >= atLeast),
+    [results, atLeast],
+  );
+  const filter = useCallback(
+    (value) => {
+      setAtLeast(value);
+      replace("search", parametersOf(query, { at_least: value || null }));
+    },
+    [query.key],
+  );
+  if (problem) return html`<${Failure} ...${{ problem, query, onRepeat }} />`;
+  if (isSearching || !results) {
+    return html`<${Spinner} label=${waitingFor ? t("state.waiting", { n: waitingFor }) : t("state.searching")} />`;
+  }
+  if (!results.length) return html`<${Notice} title=${t("state.nothing")}><p>${t("state.nothing.why")}</p></${Notice}>`;
+  const hasPercentiles = results.some((result) => result.percentile !== null);
+  return html`
+    <div class="summary">
+      <${Verdict} best=${results[0]} />
+      ${hasPercentiles && html`<${Threshold} value=${atLeast} onChange=${filter} shown=${shown.length} all=${results.length} />`}
+    </div>
+    ${shown.length
+      ? html`<${Gallery} key=${query.key} results=${shown} language=${currentLanguage()} onOpen=${setOpen} onSimilar=${onSimilar} />`
+      : html`<${Notice} title=${t("state.all_filtered")}>
+          <p><button type="button" class="button" onClick=${() => filter(0)}>${t("state.all_filtered.do")}</button></p>
+        </${Notice}>`}
+    ${open !== null &&
+    shown[open] &&
+    html`<${Compare} results=${shown} place=${open} query=${query} onPlace=${setOpen} onClose=${() => setOpen(null)} onSimilar=${onSimilar} />`}
+  `;
+}
+
+function State({ info, collections }) {
+  if (collections.list?.length === 0) {
+    return html`<${Notice} title=${t("state.no_collections")}><p>${t("state.no_collections.why")}</p>
+      ${screens.manage && html`<p><a class="button" href="#/manage">${t("state.no_collections.do")}</a></p>`}
+    </${Notice}>`;
+  }
+  if (info && !info.last_finetuned) {
+    return html`<${Notice} title=${t("state.not_finetuned")}>
+      <p>${t("problem.not_finetuned")}</p>
+      ${screens.manage && html`<p><a class="button" href=${`#/manage?collection=${info.id}`}>${t("state.not_finetuned.do")}</a></p>`}
+    </${Notice}>`;
+  }
+  return null;
+}
+
+export function SearchScreen({ parameters }) {
+  const [attempt, setAttempt] = useState(0);
+  const collections = useCollections(attempt);
+  const wanted = parameters.get("collection") ?? lasting.get("collection");
+  const collection = collections.list?.find((one) => String(one.id) === wanted)?.id ?? collections.list?.[0]?.id ?? null;
+  const query = useMemo(() => queryOf(parameters), [parameters.toString()]);
+  const info = useInfo(query ? Number(query.collection) : collection);
+  const [repeated, setRepeated] = useState(0);
+  const answer = useAnswer(query, repeated);
+
+  const choose = useCallback(
+    (id) => {
+      lasting.set("collection", String(id));
+      go("search", query ? parametersOf(query, { collection: id }) : { collection: id });
+    },
+    [query],
+  );
+  const start = useCallback(
+    (found) => {
+      const target = query?.collection ?? collection;
+      if (!found || !target) return;
+      go("search", { collection: target, ...(found.file ? { picture: keep(found.file) } : { image_url: found.url }) });
+    },
+    [query, collection],
+  );
+  const similar = useCallback(
+    (result) => go("search", { collection: result.collection_id ?? query?.collection ?? collection, image_id: result.image_id }),
+    [query, collection],
+  );
+  const isOver = useDropAndPaste(start);
+
+  if (collections.problem) {
+    return html`<div class="search empty">
+      <h1 tabindex="-1">${t("search.title")}</h1>
+      <${Failure} problem=${collections.problem} query=${{}} onRepeat=${() => setAttempt(attempt + 1)} />
+    </div>`;
+  }
+  if (!collections.list) return html`<div class="search empty"><h1 tabindex="-1">${t("search.title")}</h1><${Spinner} /></div>`;
+  const choice = html`<${CollectionChoice} list=${collections.list} value=${Number(query?.collection ?? collection)} onChange=${choose} info=${info} />`;
+  const over = isOver && html`<div class="over" aria-hidden="true"><p><${Icon} name="upload" />${t("input.drop_here")}</p></div>`;
+  if (!query) {
+    return html`<div class="search empty">
+      <h1 tabindex="-1">${t("search.title")}</h1>
+      <p class="lead">${t("search.lead")}</p>
+      <${State} info=${info} collections=${collections} />
+      ${collections.list.length > 0 && html`<div class="ask">${choice}<${Input} onGiven=${start} /></div>`}
+      ${over}
+    </div>`;
+  }
+  return html`<div class="search active">
+    <aside aria-label=${t("search.query")}>
+      <h1 tabindex="-1" class="hidden">${t("search.title")}</h1>
+      <${QueryPicture} query=${query} results=${answer.results} />
+      ${choice}
+      <${Input} onGiven=${start} isSmall=${true} />
+    </aside>
+    <section aria-label=${t("results")} aria-busy=${answer.isSearching ? "true" : "false"}>
+      ${query.kind === "picture" && !query.picture
+        ? html`<${Notice} title=${t("state.forgotten")}><p>${t("state.forgotten.why")}</p></${Notice}>`
+        : html`<${Results} answer=${answer} query=${query} onRepeat=${() => setRepeated(repeated + 1)} onSimilar=${similar} />`}
+    </section>
+    ${over}
+  </div>`;
+}
