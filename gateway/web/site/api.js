@@ -33,7 +33,7 @@ export const key = {
 
 function headersFor(given) {
   const secret = key.get();
-  return secret ? { ...given, "API-Key": secret } : given;
+  return secret ? { "API-Key": secret, ...given } : given;
 }
 
 export async function call(path, { method = "GET", json, body, headers = {}, query = {}, signal } = {}) {
@@ -76,8 +76,47 @@ function decoded(status, headers, text) {
   });
 }
 
+/** Send a file. onProgress gets the share that was sent, 0 to 1: fetch cannot tell. */
+function sent(path, file, onProgress) {
+  return new Promise((resolve, reject) => {
+    const request = new XMLHttpRequest();
+    request.open("POST", `api/${path}`);
+    for (const [name, value] of Object.entries(headersFor({ "Content-Type": "text/csv" }))) request.setRequestHeader(name, value);
+    request.upload.onprogress = (event) => event.lengthComputable && onProgress(event.loaded / event.total);
+    request.upload.onload = () => onProgress(1);
+    request.onerror = () => reject(unreachable());
+    request.onload = () => {
+      const headers = new Headers({ "Retry-After": request.getResponseHeader("Retry-After") ?? "" });
+      try {
+        resolve(decoded(request.status, headers, request.responseText));
+      } catch (problem) {
+        reject(problem);
+      }
+    };
+    request.send(file ?? "");
+  });
+}
+
+const post = (path, json, query) => call(path, { method: "POST", json, query });
+
 export const api = {
   collections: (signal) => call("collection/list", { signal }),
   info: (id, signal) => call(`collection/${id}/info`, { signal }),
   search: (id, json, signal) => call(`collection/${id}/search`, { method: "POST", json, signal }),
+  verify: (secret, signal) => call("verify", { method: "POST", headers: { "API-Key": secret }, signal }),
+  create: (json) => post("collection/create", json),
+  rename: (id, name) => post(`collection/${id}/updatename`, { name }),
+  upload: (id, file, onProgress) => sent(`collection/${id}/updatecontent`, file, onProgress),
+  finetune: (id, force) => post(`collection/${id}/finetune`, undefined, force ? { force: true } : {}),
+  cancel: (id) => post(`collection/${id}/finetune/cancel`),
+  remove: (id) => post(`collection/${id}/delete`),
+  failures: (id, limit, signal) => call(`collection/${id}/failures`, { query: { limit }, signal }),
+  images: (id, query, signal) => call(`collection/${id}/images`, { query, signal }),
+  addImages: (id, images) => post(`collection/${id}/images`, { images }),
+  removeImages: (id, ids) => post(`collection/${id}/images/delete`, { image_ids: ids }),
+  async failuresCsv(id) {
+    const answer = await fetch(`api/collection/${id}/failures`, { headers: headersFor({ Accept: "text/csv" }) });
+    if (!answer.ok) throw unreachable();
+    return answer.blob();
+  },
 };

@@ -1,9 +1,6 @@
 // What this version's API can do. The page and the API come from the same gateway.
 // A test compares the routes with those that exist.
 
-// Screens besides the search.
-export const screens = { manage: false, help: true };
-
 export const routes = {
   similar: false,
   images: false,

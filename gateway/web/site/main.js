@@ -10,6 +10,7 @@ import { lasting } from "./storage.js";
 // The other screens are loaded when somebody goes there.
 const SCREENS = {
   search: () => SearchScreen,
+  manage: async () => (await import("./manage/screen.js")).ManageScreen,
   help: async () => (await import("./help/screen.js")).HelpScreen,
 };
 

@@ -30,7 +30,7 @@ function Tile({ result, place, width, height, isShown, onOpen, onSimilar }) {
         : html`<span class="missing">${description}<small>${t("result.no_picture")}</small></span>`}
     </button>
     <div class="caption">
-      <p class="words"><span class="certainty ${sure}" title=${t(`certainty.${sure}`)}></span>${likeness(result.percentile)}</p>
+      <p class="words"><span class="certainty ${sure}" title=${t(`certainty.${sure}`)}></span>${likeness(result.percentile)}<span class="hidden">. ${t(`certainty.${sure}`)}</span></p>
       <p class="figures" title=${t("result.percentile.title")}>${t("result.percentile", { figure: percentileFigure(result.percentile) })}</p>
       <p class="figures" title=${rateInWords(result.false_match_rate)}>${t("result.rate", { figure: rateFigure(result.false_match_rate) })}</p>
       <p class="actions">
@@ -91,7 +91,7 @@ function useWidth(element) {
 }
 
 function heightFor(width) {
-  if (width < 480) return 150;
+  if (width < 480) return 165;
   return width < 1800 ? 210 : Math.min(340, 130 + width / 22);
 }
 

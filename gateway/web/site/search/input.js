@@ -12,7 +12,7 @@ export function CollectionChoice({ list, value, onChange, info }) {
     <select id="collection" onChange=${(event) => onChange(Number(event.target.value))}>
       ${list.map((one) => html`<option value=${one.id} selected=${one.id === value}>${one.name}</option>`)}
     </select>
-    <p class="faint">
+    <p class="faint about">
       ${info
         ? `${t("collection.pictures", { n: info.number_of_indexed_images ?? info.number_of_images })}${info.last_finetuned ? ` · ${t("collection.as_of", { date: date(info.last_finetuned) })}` : ""}`
         : " "}

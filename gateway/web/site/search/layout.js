@@ -1,6 +1,6 @@
 // Rows of a justified gallery: all pictures of a row have one height, and each row fills the width.
 
-const NARROWEST = 0.72;
+const NARROWEST = 0.85;
 const WIDEST = 2.4;
 
 /** Return the part of the range in which a picture is shown. Longer ones get a border. */
@@ -19,7 +19,10 @@ export function rowsOf(ratios, { width, height, gap, isLast }) {
   const close = (isFull) => {
     const filling = (width - gap * (row.length - 1)) / sum;
     const actual = isFull ? filling : Math.min(filling, height);
-    rows.push({ first: row[0].index, height: Math.round(actual), widths: row.map((one) => Math.floor(one.ratio * actual)) });
+    const widths = row.map((one) => Math.floor(one.ratio * actual));
+    // What rounding left over.
+    if (isFull) widths[widths.length - 1] += Math.floor(width - gap * (row.length - 1) - widths.reduce((all, one) => all + one, 0));
+    rows.push({ first: row[0].index, height: Math.round(actual), widths });
     row = [];
     sum = 0;
   };

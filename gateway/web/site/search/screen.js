@@ -3,7 +3,6 @@
 import { html, useCallback, useEffect, useMemo, useState } from "../vendor/preact-htm.js";
 import { go, replace } from "../address.js";
 import { api } from "../api.js";
-import { screens } from "../features.js";
 import { Icon, Notice, Spinner } from "../interface.js";
 import { currentLanguage, t } from "../language.js";
 import { lasting } from "../storage.js";
@@ -104,10 +103,7 @@ function Threshold({ value, onChange, shown, all }) {
 /** What a search that failed says, and what can be done. */
 function Failure({ problem, query, onRepeat }) {
   if (problem.code === "not_finetuned" || problem.code === "backbone_changed") {
-    return html`<${Notice} kind="info" title=${t("state.not_finetuned")}>
-      <p>${problem.words}</p>
-      ${screens.manage && html`<p><a class="button" href=${`#/manage?collection=${query.collection}`}>${t("state.not_finetuned.do")}</a></p>`}
-    </${Notice}>`;
+    return html`<${NotFinetuned} id=${query.collection} words=${problem.words} />`;
   }
   return html`<${Notice} kind=${problem.isBusy ? "busy" : "problem"} title=${t(problem.isBusy ? "state.busy" : "state.failed")}>
     <p>${problem.words}</p>
@@ -154,19 +150,18 @@ function Results({ answer, query, onRepeat, onSimilar }) {
   `;
 }
 
-function State({ info, collections }) {
-  if (collections.list?.length === 0) {
-    return html`<${Notice} title=${t("state.no_collections")}><p>${t("state.no_collections.why")}</p>
-      ${screens.manage && html`<p><a class="button" href="#/manage">${t("state.no_collections.do")}</a></p>`}
-    </${Notice}>`;
-  }
-  if (info && !info.last_finetuned) {
-    return html`<${Notice} title=${t("state.not_finetuned")}>
-      <p>${t("problem.not_finetuned")}</p>
-      ${screens.manage && html`<p><a class="button" href=${`#/manage?collection=${info.id}`}>${t("state.not_finetuned.do")}</a></p>`}
-    </${Notice}>`;
-  }
-  return null;
+function NoCollections() {
+  return html`<${Notice} title=${t("state.no_collections")}>
+    <p>${t("state.no_collections.why")}</p>
+    <p><a class="button" href="#/manage">${t("state.no_collections.do")}</a></p>
+  </${Notice}>`;
+}
+
+function NotFinetuned({ id, words = t("problem.not_finetuned") }) {
+  return html`<${Notice} title=${t("state.not_finetuned")}>
+    <p>${words}</p>
+    <p><a class="button" href=${`#/manage?collection=${id}`}>${t("state.not_finetuned.do")}</a></p>
+  </${Notice}>`;
 }
 
 export function SearchScreen({ parameters }) {
@@ -176,6 +171,7 @@ export function SearchScreen({ parameters }) {
   const collection = collections.list?.find((one) => String(one.id) === wanted)?.id ?? collections.list?.[0]?.id ?? null;
   const query = useMemo(() => queryOf(parameters), [parameters.toString()]);
   const info = useInfo(query ? Number(query.collection) : collection);
+  const isSearchable = !info || info.last_finetuned !== null;
   const [repeated, setRepeated] = useState(0);
   const answer = useAnswer(query, repeated);
 
@@ -189,10 +185,10 @@ export function SearchScreen({ parameters }) {
   const start = useCallback(
     (found) => {
       const target = query?.collection ?? collection;
-      if (!found || !target) return;
+      if (!found || !target || !isSearchable) return;
       go("search", { collection: target, ...(found.file ? { picture: keep(found.file) } : { image_url: found.url }) });
     },
-    [query, collection],
+    [query, collection, isSearchable],
   );
   const similar = useCallback(
     (result) => go("search", { collection: result.collection_id ?? query?.collection ?? collection, image_id: result.image_id }),
@@ -213,8 +209,9 @@ export function SearchScreen({ parameters }) {
     return html`<div class="search empty">
       <h1 tabindex="-1">${t("search.title")}</h1>
       <p class="lead">${t("search.lead")}</p>
-      <${State} info=${info} collections=${collections} />
-      ${collections.list.length > 0 && html`<div class="ask">${choice}<${Input} onGiven=${start} /></div>`}
+      ${collections.list.length > 0
+        ? html`<div class="ask">${choice}${isSearchable ? html`<${Input} onGiven=${start} />` : html`<${NotFinetuned} id=${info.id} />`}</div>`
+        : html`<${NoCollections} />`}
       ${over}
     </div>`;
   }

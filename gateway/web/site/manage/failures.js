@@ -1,0 +1,55 @@
+// The pictures that could not be read, by reason.
+
+import { html, useEffect, useState } from "../vendor/preact-htm.js";
+import { safeUrl } from "../address.js";
+import { api } from "../api.js";
+import { has, t } from "../language.js";
+
+const SHOWN = 100;
+
+function reasonInWords(reason) {
+  return has(`reason.${reason}`) ? t(`reason.${reason}`) : reason;
+}
+
+function Link({ url }) {
+  const safe = safeUrl(url);
+  return safe ? html`<a href=${safe} target="_blank" rel="noopener noreferrer">${url}</a>` : html`<span>${url}</span>`;
+}
+
+function Group({ reason, rows }) {
+  return html`<details>
+    <summary><strong>${reasonInWords(reason)}</strong> <span class="faint">${t("failures.count", { n: rows.length })}</span></summary>
+    <ul class="links">${rows.map((row) => html`<li><${Link} url=${row.image_url} /> <span class="faint" lang="en">${row.detail}</span></li>`)}</ul>
+  </details>`;
+}
+
+export function Failures({ info }) {
+  const [found, setFound] = useState(null);
+  const [limit, setLimit] = useState(SHOWN);
+  const count = info.number_of_failures ?? 0;
+  useEffect(() => {
+    if (!count) return undefined;
+    const abort = new AbortController();
+    api.failures(info.id, limit, abort.signal).then(setFound, () => {});
+    return () => abort.abort();
+  }, [info.id, count, limit, info.last_finetuned]);
+  if (!count || !found) return null;
+  const groups = Object.entries(Object.groupBy(found.failures, (row) => row.reason));
+  const download = async () => {
+    const url = URL.createObjectURL(await api.failuresCsv(info.id));
+    const link = document.createElement("a");
+    link.href = url;
+    link.download = `${info.name} failures.csv`;
+    link.click();
+    URL.revokeObjectURL(url);
+  };
+  return html`<section class="panel">
+    <h2>${t("failures.title", { n: count })}</h2>
+    <p>${t("failures.about")}</p>
+    <div class="groups">${groups.map(([reason, rows]) => html`<${Group} key=${reason} reason=${reason} rows=${rows} />`)}</div>
+    <p class="actions">
+      ${found.next !== null && html`<button type="button" class="button" onClick=${() => setLimit(limit + 1000)}>${t("failures.more")}</button>`}
+      <button type="button" class="button" onClick=${download}>${t("failures.csv")}</button>
+    </p>
+  </section>`;
+}

@@ -1,0 +1,130 @@
+"""The web page's management of collections, in a browser: the whole job by clicking."""
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import FilePayload, Page, expect
+
+from tests.e2e.web.conftest import FINETUNE_SECONDS, Visit, assert_accessible, texts
+from tests.e2e.web.museum import MARKUP, REPOSITORY, Museum
+
+pytestmark = pytest.mark.timeout(300)
+
+WRONG_LINE = 73
+
+
+def enter(page: Page, key: str, words: dict[str, str]) -> None:
+    """Give the page a key."""
+    page.get_by_label(words["key.enter"]).fill(key)
+    page.get_by_role("button", name=words["key.use"]).click()
+    expect(page.get_by_text(words["key.admin"])).to_be_visible()
+
+
+def upload(page: Page, csv: str, words: dict[str, str]) -> None:
+    """Choose a CSV, look at its first rows, and send it."""
+    file = FilePayload(name="pictures.csv", mimeType="text/csv", buffer=csv.encode())
+    page.get_by_label(words["upload.choose"]).set_input_files([file])
+    expect(page.locator("table.preview tr").first).to_contain_text("http")
+    page.get_by_role("button", name=words["upload.do"], exact=True).click()
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_the_whole_job_by_clicking(visit: Visit, museum: Museum, key: str, screenshots: Path, language: str) -> None:
+    words = texts(language)
+    page = visit("#/manage", language=language)
+
+    def look(screen: str) -> None:
+        assert_accessible(page)
+        page.screenshot(path=screenshots / f"{screen}-{language}.png", full_page=True)
+
+    enter(page, key, words)
+    page.get_by_label(words["create.name"]).fill(f"Coins {language}")
+    look("manage")
+    page.get_by_role("button", name=words["create.do"]).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Coins {language}")
+
+    # A wrong line is named, and nothing changes.
+    rows = [f"{museum.address}/{number % 3}.jpg,{REPOSITORY}/{number}\n" for number in range(100)]
+    rows[WRONG_LINE - 1] = "no address,at all\n"
+    upload(page, "".join(rows), words)
+    expect(page.get_by_role("alert")).to_contain_text(words["upload.line"].replace("{line}", str(WRONG_LINE)))
+    look("upload-refused")
+    good = "".join(f"{museum.address}/{number}.jpg,{REPOSITORY}/{number}\n" for number in range(3))
+    upload(page, f"{good}{museum.address}/absent.jpg,{REPOSITORY}/absent\n", words)
+    expect(page.get_by_text(words["upload.done.other"].replace("{n}", "4"))).to_be_visible()
+
+    page.get_by_role("button", name=words["finetune.do"], exact=True).click()
+    expect(page.locator(".state.current")).to_be_visible(timeout=1000 * FINETUNE_SECONDS)
+    failures = page.locator("details")
+    expect(failures).to_contain_text(words["reason.not_found"])
+    failures.locator("summary").click()
+    expect(failures.get_by_role("link")).to_have_attribute("href", f"{museum.address}/absent.jpg")
+    with page.expect_download() as download:
+        page.get_by_role("button", name=words["failures.csv"]).click()
+    assert "not_found" in download.value.path().read_text(encoding="utf-8")
+    look("collection")
+
+    page.get_by_role("link", name=words["manage.search"]).click()
+    picture = FilePayload(name="coin.jpg", mimeType="image/jpeg", buffer=museum.pictures[1])
+    page.locator(".drop input").set_input_files([picture])
+    expect(page.locator(".tile a").first).to_have_attribute("href", f"{REPOSITORY}/1")
+    page.go_back()
+    page.go_back()
+
+    page.get_by_label(words["create.name"], exact=True).fill(f"Medals {language}")
+    page.get_by_role("button", name=words["rename.do"], exact=True).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(f"Medals {language}")
+    remove = page.get_by_role("button", name=words["delete.do"])
+    expect(remove).to_be_disabled()
+    page.get_by_label(words["delete.confirm"].replace("{name}", f"Medals {language}")).fill(f"Medals {language}")
+    remove.click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(words["manage.title"])
+    expect(page.get_by_text(f"Medals {language}")).to_have_count(0)
+
+
+def test_a_wrong_key_is_refused_in_words(visit: Visit, empty: int) -> None:
+    words = texts("en")
+    page = visit(f"#/manage?collection={empty}")
+    page.get_by_label(words["key.enter"]).fill("wrong.key")
+    page.get_by_role("button", name=words["key.use"]).click()
+    expect(page.get_by_role("alert")).to_have_text(words["key.wrong"])
+    expect(page.get_by_text(words["delete.title"])).to_have_count(0)
+
+
+def test_the_key_ends_with_the_tab(visit: Visit, empty: int, key: str) -> None:
+    words = texts("en")
+    page = visit("#/manage")
+    enter(page, key, words)
+    page.reload()
+    expect(page.get_by_text(words["key.admin"])).to_be_visible()
+    assert page.evaluate("JSON.stringify(localStorage)").find(key) == -1
+    other = page.context.new_page()
+    other.goto(page.url)
+    expect(other.get_by_label(words["key.enter"])).to_be_visible()
+
+
+def test_no_text_of_a_collection_is_taken_for_markup_in_the_management(visit: Visit, hostile: int, key: str) -> None:
+    page = visit("#/manage")
+    enter(page, key, texts("en"))
+    page.get_by_role("link", name=MARKUP).click()
+    expect(page.get_by_role("heading", level=1)).to_have_text(MARKUP)
+    failures = page.locator("details")
+    failures.locator("summary").click()
+    expect(failures.get_by_role("link")).to_contain_text("<script>")
+    assert page.evaluate("window.injected") is None
+    assert page.locator("main script, main img[src=x]").count() == 0
+
+
+@pytest.mark.parametrize(("width", "theme"), [(360, "light"), (360, "dark"), (1366, "dark"), (3840, "light")])
+def test_the_management_fits_every_width(
+    visit: Visit, museum: Museum, hostile: int, key: str, screenshots: Path, width: int, theme: str
+) -> None:
+    page = visit("#/manage", width=width, height=800, theme=theme)
+    enter(page, key, texts("en"))
+    for screen in ("manage", "collection"):
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert_accessible(page)
+        page.screenshot(path=screenshots / f"{screen}-{width}-{theme}.png", full_page=True)
+        if screen == "manage":
+            page.get_by_role("link", name=MARKUP).click()
+            expect(page.locator(".facts")).to_be_visible()

@@ -1,0 +1,248 @@
+"""The web page's search, in a browser: what a visitor does, sees and is told."""
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import FilePayload, Page, Route, expect
+
+from tests.e2e.web.conftest import Visit, assert_accessible, texts
+from tests.e2e.web.museum import MARKUP, REPOSITORY, Museum
+
+pytestmark = pytest.mark.timeout(300)
+
+MOST_LAYOUT_SHIFT = 0.02
+FIRST_LOAD_BYTES = 90_000
+WIDTHS = {"phone": (360, 740), "laptop": (1366, 850), "4k": (3840, 2160)}
+LAYOUT_SHIFTS = """() => {
+  window.shift = 0;
+  window.shifted = [];
+  new PerformanceObserver((list) => {
+    for (const entry of list.getEntries().filter((one) => !one.hadRecentInput)) {
+      window.shift += entry.value;
+      window.shifted.push(...entry.sources.map(({ node }) => node?.outerHTML?.slice(0, 80)));
+    }
+  }).observe({ type: "layout-shift", buffered: true });
+}"""
+
+
+def give(page: Page, jpeg: bytes, name: str = "photo.jpg") -> None:
+    """Choose a picture on the search screen."""
+    page.locator(".drop input").set_input_files([FilePayload(name=name, mimeType="image/jpeg", buffer=jpeg)])
+
+
+def picture_shown(page: Page, place: int) -> None:
+    """Wait until the picture of a result is there."""
+    image = page.locator(".tile .picture img").nth(place)
+    expect(image).to_be_visible()
+    page.wait_for_function("image => image.complete && image.naturalWidth > 0", arg=image.element_handle())
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_a_visitor_finds_a_picture_and_its_entry(visit: Visit, museum: Museum, photographs: int, language: str) -> None:
+    words = texts(language)
+    page = visit(language=language)
+    expect(page.locator("html")).to_have_attribute("lang", language)
+    expect(page.get_by_role("heading", level=1)).to_have_text(words["search.title"])
+    give(page, museum.pictures[0])
+
+    expect(page.locator(".verdict .headline")).to_have_text(words["verdict.sure"])
+    picture_shown(page, 0)
+    first = page.locator(".tile").first
+    expect(first.locator("a")).to_have_attribute("href", f"{REPOSITORY}/{museum.objects[0]}")
+    expect(first.locator(".words")).to_contain_text(words["likeness.extremely"])
+    expect(first.locator(".figures").first).to_contain_text("100")
+
+    # Compare, go on by keyboard, and close.
+    first.locator("button.picture").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_be_visible()
+    expect(dialog.locator(".side img")).to_have_count(2)
+    title = words["compare.title"].replace("{all}", str(len(museum.pictures)))
+    expect(dialog.get_by_role("heading")).to_have_text(title.replace("{place}", "1"))
+    page.keyboard.press("ArrowRight")
+    expect(dialog.get_by_role("heading")).to_have_text(title.replace("{place}", "2"))
+    dialog.get_by_role("button", name=words["compare.zoom_in"]).click()
+    dialog.get_by_role("button", name=words["compare.swipe"]).click()
+    expect(dialog.get_by_label(words["compare.swipe.label"])).to_be_visible()
+    assert_accessible(page)
+    page.keyboard.press("Escape")
+    expect(dialog).not_to_be_visible()
+    assert_accessible(page)
+
+    # The threshold filters what is there, without a new search, and stays in the address.
+    shown = page.locator(".threshold [role=status]")
+    before = shown.inner_text()
+    page.get_by_label(words["threshold"]).press("End")
+    expect(shown).not_to_have_text(before)
+    assert "at_least=" in page.url
+    page.get_by_label(words["threshold"]).press("Home")
+    expect(shown).to_have_text(before)
+
+
+def test_back_returns_to_the_search_before(visit: Visit, museum: Museum, photographs: int) -> None:
+    page = visit()
+    for number in (0, 4):
+        give(page, museum.pictures[number], f"{number}.jpg")
+        expect(page.locator("figure.query figcaption")).to_have_text(f"{number}.jpg")
+        picture_shown(page, 0)
+    page.go_back()
+    expect(page.locator("figure.query figcaption")).to_have_text("0.jpg")
+    entry = page.locator(".tile a").first
+    expect(entry).to_have_attribute("href", f"{REPOSITORY}/{museum.objects[0]}")
+    page.go_back()
+    expect(page.get_by_text(texts("en")["input.prompt"])).to_be_visible()
+
+
+def test_a_picture_can_be_pasted_and_dropped(visit: Visit, museum: Museum, photographs: int) -> None:
+    page = visit()
+    for event in ("paste", "drop"):
+        page.evaluate(
+            """([event, bytes]) => {
+              const transfer = new DataTransfer();
+              transfer.items.add(new File([new Uint8Array(bytes)], `${event}.jpg`, { type: "image/jpeg" }));
+              const made = event === "paste"
+                ? new ClipboardEvent("paste", { clipboardData: transfer, bubbles: true })
+                : new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true });
+              document.body.dispatchEvent(made);
+            }""",
+            [event, list(museum.pictures[2])],
+        )
+        expect(page.locator("figure.query figcaption")).to_have_text(f"{event}.jpg")
+        picture_shown(page, 0)
+
+
+def test_the_search_works_by_keyboard_alone(visit: Visit, museum: Museum, photographs: int) -> None:
+    page = visit()
+    give(page, museum.pictures[1])
+    picture_shown(page, 0)
+    page.get_by_label(texts("en")["threshold"]).focus()
+    page.keyboard.press("Tab")
+    expect(page.locator(".tile button.picture").first).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.locator(".tile button.picture").first).to_be_focused()
+    page.keyboard.press("Tab")
+    expect(page.locator(".tile a").first).to_be_focused()
+
+
+def test_the_gallery_does_not_jump_while_pictures_load(visit: Visit, museum: Museum, photographs: int) -> None:
+    page = visit()
+
+    def repeat(route: Route) -> None:
+        answer = route.fetch().json()
+        results = [{**one, "image_id": place} for place, one in enumerate((answer["results"] * 3)[:100])]
+        route.fulfill(json={**answer, "results": results})
+
+    page.route("**/search", repeat)
+    page.evaluate(LAYOUT_SHIFTS)
+    give(page, museum.pictures[0])
+    picture_shown(page, 0)
+    for _ in range(12):
+        page.mouse.wheel(0, 900)
+        page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    expect(page.locator(".tile")).to_have_count(100)
+    assert page.evaluate("window.shift") <= MOST_LAYOUT_SHIFT, page.evaluate("window.shifted")
+
+
+def test_the_first_load_is_small(visit: Visit, photographs: int) -> None:
+    page = visit()
+    page.wait_for_load_state("networkidle")
+    sizes = page.evaluate("performance.getEntries().map((entry) => entry.encodedBodySize ?? 0)")
+    assert 10_000 < sum(sizes) <= FIRST_LOAD_BYTES
+    hosts = page.evaluate("performance.getEntriesByType('resource').map((entry) => new URL(entry.name).origin)")
+    assert set(hosts) == {page.evaluate("location.origin")}
+
+
+def test_the_page_makes_sense_without_pictures(visit: Visit, museum: Museum, photographs: int) -> None:
+    page = visit()
+    page.route(f"{museum.address}/**", lambda route: route.abort())
+    give(page, museum.pictures[0])
+    first = page.locator(".tile").first
+    expect(first).to_contain_text(museum.objects[0])
+    expect(first).to_contain_text(texts("en")["result.no_picture"])
+    expect(first.locator("a")).to_have_attribute("href", f"{REPOSITORY}/{museum.objects[0]}")
+
+
+@pytest.mark.parametrize("language", ["en", "de"])
+def test_a_file_that_is_no_picture_is_named(visit: Visit, photographs: int, language: str) -> None:
+    page = visit(language=language)
+    give(page, b"%PDF-1.7 no picture", "letter.jpg")
+    expect(page.get_by_role("alert")).to_contain_text(texts(language)["problem.not_an_image"])
+
+
+def test_a_collection_that_was_not_finetuned_says_what_to_do(visit: Visit, photographs: int, empty: int) -> None:
+    page = visit(f"#/search?collection={empty}")
+    expect(page.get_by_role("status").first).to_contain_text(texts("en")["state.not_finetuned"])
+    expect(page.locator(".drop")).to_have_count(0)
+    assert_accessible(page)
+
+
+def test_a_busy_service_is_asked_again(visit: Visit, museum: Museum, photographs: int) -> None:
+    page = visit()
+    refused: list[Route] = []
+
+    def refuse_once(route: Route) -> None:
+        refused.append(route)
+        if len(refused) > 1:
+            route.continue_()
+            return
+        problem = {"code": "overloaded", "message": "Too many searches."}
+        route.fulfill(status=429, headers={"Retry-After": "1"}, json=problem)
+
+    page.route("**/search", refuse_once)
+    give(page, museum.pictures[0])
+    picture_shown(page, 0)
+    assert len(refused) == 2
+
+
+def test_a_service_that_is_gone_is_said_in_words(visit: Visit, museum: Museum, photographs: int) -> None:
+    page = visit()
+    page.route("**/search", lambda route: route.abort())
+    give(page, museum.pictures[0])
+    expect(page.get_by_role("alert")).to_contain_text(texts("en")["problem.unreachable"])
+    page.context.set_offline(True)
+    page.get_by_role("button", name=texts("en")["again"]).click()
+    expect(page.get_by_role("alert")).to_contain_text(texts("en")["problem.offline"])
+
+
+def test_no_text_of_a_collection_is_taken_for_markup(visit: Visit, museum: Museum, hostile: int) -> None:
+    page = visit(f"#/search?collection={hostile}")
+    expect(page.locator("#collection option:checked")).to_have_text(MARKUP)
+    give(page, museum.pictures[0], MARKUP.replace("/", "_"))
+    picture_shown(page, 0)
+    expect(page.locator(".tile .plain").first).to_have_text(MARKUP)
+    page.locator("button.picture").first.click()
+    expect(page.get_by_role("dialog")).to_contain_text(MARKUP)
+    assert page.evaluate("window.injected") is None
+    links = page.evaluate("[...document.querySelectorAll('a')].map((link) => link.href)")
+    assert all(link.startswith(("http://", "https://")) for link in links)
+    assert page.locator("main script, main img[src=x]").count() == 0
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("size", WIDTHS)
+def test_every_screen_is_accessible_and_can_be_looked_at(
+    visit: Visit, museum: Museum, photographs: int, screenshots: Path, theme: str, size: str
+) -> None:
+    """Pictures of each screen are in build/screenshots."""
+    width, height = WIDTHS[size]
+    page = visit(language="de" if theme == "dark" else "en", theme=theme, width=width, height=height)
+
+    def look(screen: str) -> None:
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert_accessible(page)
+        page.screenshot(path=screenshots / f"{screen}-{size}-{theme}.png")
+
+    expect(page.locator(".drop")).to_be_visible()
+    look("start")
+    give(page, museum.pictures[8])
+    picture_shown(page, 3)
+    look("results")
+    page.locator("button.picture").nth(1).click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    look("compare")
+    page.keyboard.press("Escape")
+    page.get_by_role("link", name=texts("de" if theme == "dark" else "en")["screen.help"]).click()
+    expect(page.locator(".help")).to_be_visible()
+    look("help")
