@@ -102,7 +102,8 @@ const post = (path, json, query) => call(path, { method: "POST", json, query });
 export const api = {
   collections: (signal) => call("collection/list", { signal }),
   info: (id, signal) => call(`collection/${id}/info`, { signal }),
-  search: (id, json, signal) => call(`collection/${id}/search`, { method: "POST", json, signal }),
+  about: (signal) => call("info", { signal }),
+  search: (id, json, signal) => call(id === "all" ? "search" : `collection/${id}/search`, { method: "POST", json, signal }),
   verify: (secret, signal) => call("verify", { method: "POST", headers: { "API-Key": secret }, signal }),
   create: (json) => post("collection/create", json),
   rename: (id, name) => post(`collection/${id}/updatename`, { name }),

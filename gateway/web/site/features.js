@@ -2,6 +2,7 @@
 // A test compares the routes with those that exist.
 
 export const routes = {
+  info: false,
   similar: false,
   images: false,
   duplicates: false,
@@ -10,10 +11,10 @@ export const routes = {
 
 // Fields of a search.
 export const search = {
-  imageId: false,
-  imageUrl: false,
-  region: false,
-  examples: false,
+  imageId: true,
+  imageUrl: true,
+  region: true,
+  examples: true,
   groupBy: false,
-  offset: false,
+  offset: true,
 };

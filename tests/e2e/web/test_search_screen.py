@@ -25,6 +25,11 @@ LAYOUT_SHIFTS = """() => {
 }"""
 
 
+def at(collection: int) -> str:
+    """Return the address of the search in a collection."""
+    return f"#/search?collection={collection}"
+
+
 def give(page: Page, jpeg: bytes, name: str = "photo.jpg") -> None:
     """Choose a picture on the search screen."""
     page.locator(".drop input").set_input_files([FilePayload(name=name, mimeType="image/jpeg", buffer=jpeg)])
@@ -40,7 +45,7 @@ def picture_shown(page: Page, place: int) -> None:
 @pytest.mark.parametrize("language", ["en", "de"])
 def test_a_visitor_finds_a_picture_and_its_entry(visit: Visit, museum: Museum, photographs: int, language: str) -> None:
     words = texts(language)
-    page = visit(language=language)
+    page = visit(at(photographs), language=language)
     expect(page.locator("html")).to_have_attribute("lang", language)
     expect(page.get_by_role("heading", level=1)).to_have_text(words["search.title"])
     give(page, museum.pictures[0])
@@ -80,7 +85,7 @@ def test_a_visitor_finds_a_picture_and_its_entry(visit: Visit, museum: Museum, p
 
 
 def test_back_returns_to_the_search_before(visit: Visit, museum: Museum, photographs: int) -> None:
-    page = visit()
+    page = visit(at(photographs))
     for number in (0, 4):
         give(page, museum.pictures[number], f"{number}.jpg")
         expect(page.locator("figure.query figcaption")).to_have_text(f"{number}.jpg")
@@ -94,7 +99,7 @@ def test_back_returns_to_the_search_before(visit: Visit, museum: Museum, photogr
 
 
 def test_a_picture_can_be_pasted_and_dropped(visit: Visit, museum: Museum, photographs: int) -> None:
-    page = visit()
+    page = visit(at(photographs))
     for event in ("paste", "drop"):
         page.evaluate(
             """([event, bytes]) => {
@@ -112,7 +117,7 @@ def test_a_picture_can_be_pasted_and_dropped(visit: Visit, museum: Museum, photo
 
 
 def test_the_search_works_by_keyboard_alone(visit: Visit, museum: Museum, photographs: int) -> None:
-    page = visit()
+    page = visit(at(photographs))
     give(page, museum.pictures[1])
     picture_shown(page, 0)
     page.get_by_label(texts("en")["threshold"]).focus()
@@ -127,7 +132,7 @@ def test_the_search_works_by_keyboard_alone(visit: Visit, museum: Museum, photog
 
 
 def test_the_gallery_does_not_jump_while_pictures_load(visit: Visit, museum: Museum, photographs: int) -> None:
-    page = visit()
+    page = visit(at(photographs))
 
     def repeat(route: Route) -> None:
         answer = route.fetch().json()
@@ -146,7 +151,7 @@ def test_the_gallery_does_not_jump_while_pictures_load(visit: Visit, museum: Mus
 
 
 def test_the_first_load_is_small(visit: Visit, photographs: int) -> None:
-    page = visit()
+    page = visit(at(photographs))
     page.wait_for_load_state("networkidle")
     sizes = page.evaluate("performance.getEntries().map((entry) => entry.encodedBodySize ?? 0)")
     assert 10_000 < sum(sizes) <= FIRST_LOAD_BYTES
@@ -155,7 +160,7 @@ def test_the_first_load_is_small(visit: Visit, photographs: int) -> None:
 
 
 def test_the_page_makes_sense_without_pictures(visit: Visit, museum: Museum, photographs: int) -> None:
-    page = visit()
+    page = visit(at(photographs))
     page.route(f"{museum.address}/**", lambda route: route.abort())
     give(page, museum.pictures[0])
     first = page.locator(".tile").first
@@ -166,20 +171,20 @@ def test_the_page_makes_sense_without_pictures(visit: Visit, museum: Museum, pho
 
 @pytest.mark.parametrize("language", ["en", "de"])
 def test_a_file_that_is_no_picture_is_named(visit: Visit, photographs: int, language: str) -> None:
-    page = visit(language=language)
+    page = visit(at(photographs), language=language)
     give(page, b"%PDF-1.7 no picture", "letter.jpg")
     expect(page.get_by_role("alert")).to_contain_text(texts(language)["problem.not_an_image"])
 
 
 def test_a_collection_that_was_not_finetuned_says_what_to_do(visit: Visit, photographs: int, empty: int) -> None:
-    page = visit(f"#/search?collection={empty}")
+    page = visit(at(empty))
     expect(page.get_by_role("status").first).to_contain_text(texts("en")["state.not_finetuned"])
     expect(page.locator(".drop")).to_have_count(0)
     assert_accessible(page)
 
 
 def test_a_busy_service_is_asked_again(visit: Visit, museum: Museum, photographs: int) -> None:
-    page = visit()
+    page = visit(at(photographs))
     refused: list[Route] = []
 
     def refuse_once(route: Route) -> None:
@@ -197,7 +202,7 @@ def test_a_busy_service_is_asked_again(visit: Visit, museum: Museum, photographs
 
 
 def test_a_service_that_is_gone_is_said_in_words(visit: Visit, museum: Museum, photographs: int) -> None:
-    page = visit()
+    page = visit(at(photographs))
     page.route("**/search", lambda route: route.abort())
     give(page, museum.pictures[0])
     expect(page.get_by_role("alert")).to_contain_text(texts("en")["problem.unreachable"])
@@ -207,7 +212,7 @@ def test_a_service_that_is_gone_is_said_in_words(visit: Visit, museum: Museum, p
 
 
 def test_no_text_of_a_collection_is_taken_for_markup(visit: Visit, museum: Museum, hostile: int) -> None:
-    page = visit(f"#/search?collection={hostile}")
+    page = visit(at(hostile))
     expect(page.locator("#collection option:checked")).to_have_text(MARKUP)
     give(page, museum.pictures[0], MARKUP.replace("/", "_"))
     picture_shown(page, 0)
@@ -227,7 +232,7 @@ def test_every_screen_is_accessible_and_can_be_looked_at(
 ) -> None:
     """Pictures of each screen are in build/screenshots."""
     width, height = WIDTHS[size]
-    page = visit(language="de" if theme == "dark" else "en", theme=theme, width=width, height=height)
+    page = visit(at(photographs), language="de" if theme == "dark" else "en", theme=theme, width=width, height=height)
 
     def look(screen: str) -> None:
         assert page.evaluate("document.documentElement.scrollWidth") <= width
@@ -246,3 +251,69 @@ def test_every_screen_is_accessible_and_can_be_looked_at(
     page.get_by_role("link", name=texts("de" if theme == "dark" else "en")["screen.help"]).click()
     expect(page.locator(".help")).to_be_visible()
     look("help")
+
+
+def test_a_search_by_id_and_by_url_is_repeated_by_its_address(visit: Visit, museum: Museum, photographs: int) -> None:
+    words = texts("en")
+    page = visit(at(photographs))
+    page.get_by_label(words["input.url"]).fill("museum/0.jpg")
+    page.get_by_role("button", name=words["search"], exact=True).click()
+    expect(page.get_by_role("alert")).to_have_text(words["input.url.wrong"])
+    page.get_by_label(words["input.url"]).fill(f"{museum.address}/0.jpg")
+    page.get_by_role("button", name=words["search"], exact=True).click()
+    entry = page.locator(".tile a").first
+    expect(entry).to_have_attribute("href", f"{REPOSITORY}/{museum.objects[0]}")
+    page.reload()
+    expect(entry).to_have_attribute("href", f"{REPOSITORY}/{museum.objects[0]}")
+
+    page.locator(".tile").nth(1).get_by_role("button", name=words["result.similar"]).click()
+    expect(page.locator(".verdict .headline")).to_have_text(words["verdict.similar"])
+    picture_shown(page, 0)
+    found = entry.get_attribute("href")
+    assert "image_id=" in page.url
+    page.reload()
+    expect(entry).to_have_attribute("href", str(found))
+
+
+def test_a_part_of_a_picture_is_searched_for(visit: Visit, museum: Museum, photographs: int) -> None:
+    words = texts("en")
+    page = visit(at(photographs))
+    give(page, museum.pictures[0])
+    page.get_by_role("button", name=words["region.open"]).click()
+    area = page.locator(".area")
+    expect(area).to_be_visible()
+    box = area.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.1 * box["width"], box["y"] + 0.1 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.6 * box["height"], steps=3)
+    page.mouse.up()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+ArrowDown")
+    assert_accessible(page)
+    with page.expect_request("**/search") as request:
+        page.get_by_role("button", name=words["region.do"]).click()
+    region = request.value.post_data_json["region"]
+    wanted = {"x": 0.12, "y": 0.1, "width": 0.4, "height": 0.52}
+    assert {name: round(value, 2) for name, value in region.items()} == pytest.approx(wanted, abs=0.02)
+    picture_shown(page, 0)
+    expect(page.locator(".part")).to_be_visible()
+
+
+def test_results_are_asked_to_be_more_and_less_like_others(visit: Visit, museum: Museum, photographs: int) -> None:
+    words = texts("en")
+    page = visit(at(photographs))
+    give(page, museum.pictures[0])
+    picture_shown(page, 2)
+    unwanted = page.locator(".tile .picture img").nth(2).get_attribute("src")
+    page.locator(".tile").nth(2).get_by_role("button", name=words["result.less"]).click()
+    expect(page.locator(".examples li.less")).to_have_count(1)
+    picture_shown(page, 0)
+    assert unwanted not in [image.get_attribute("src") for image in page.locator(".tile .picture img").all()]
+    page.locator(".tile").first.get_by_role("button", name=words["result.more"]).click()
+    expect(page.locator(".examples li")).to_have_count(2)
+    picture_shown(page, 0)
+    assert_accessible(page)
+    for _ in range(2):
+        page.locator(".examples button").first.click()
+    expect(page.locator(".examples li")).to_have_count(0)

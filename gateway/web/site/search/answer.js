@@ -1,12 +1,13 @@
 // The answer to a query: asked for once, and again by itself while the service is busy.
 
-import { useEffect, useState } from "../vendor/preact-htm.js";
+import { useCallback, useEffect, useRef, useState } from "../vendor/preact-htm.js";
 import { api } from "../api.js";
-import { fieldsOf } from "./query.js";
+import { search as features } from "../features.js";
+import { fieldsOf, remember } from "./query.js";
 
 const RESULTS = 100;
 const BUSY_ATTEMPTS = 3;
-const EMPTY = { results: null, problem: null, isSearching: false, waitingFor: null, key: null };
+const EMPTY = { results: null, skipped: [], next: null, problem: null, isSearching: false, waitingFor: null, key: null };
 
 function pause(seconds, signal) {
   return new Promise((resolve) => {
@@ -15,11 +16,11 @@ function pause(seconds, signal) {
   });
 }
 
-async function searched(query, signal, onWait) {
-  const fields = await fieldsOf(query);
+async function searched(query, fields, offset, signal, onWait) {
+  const page = features.offset ? { offset } : {};
   for (let attempt = 1; ; attempt += 1) {
     try {
-      return await api.search(query.collection, { ...fields, num_results: RESULTS }, signal);
+      return await api.search(query.collection, { ...fields, ...page, num_results: RESULTS }, signal);
     } catch (problem) {
       if (problem.name === "AbortError" || problem.status !== 429 || attempt >= BUSY_ATTEMPTS) throw problem;
       const seconds = Math.min(30, problem.retryAfter ?? 2);
@@ -29,9 +30,13 @@ async function searched(query, signal, onWait) {
   }
 }
 
-/** Return the answer to a query. repeated: a number that changes when the same query is asked again. */
+/**
+ * Return the answer to a query, and a function that asks for more results. repeated: a number that changes when the same
+ * query is asked again.
+ */
 export function useAnswer(query, repeated) {
   const [answer, setAnswer] = useState(EMPTY);
+  const run = useRef(null);
   const key = query && (query.kind !== "picture" || query.picture) ? query.key : null;
   useEffect(() => {
     if (!key) {
@@ -39,14 +44,38 @@ export function useAnswer(query, repeated) {
       return undefined;
     }
     const abort = new AbortController();
-    const set = (changes) => abort.signal.aborted || setAnswer({ ...EMPTY, key, ...changes });
+    const { signal } = abort;
+    const set = (changes) => signal.aborted || setAnswer({ ...EMPTY, key, ...changes });
     set({ isSearching: true });
-    searched(query, abort.signal, (waitingFor) => set({ isSearching: true, waitingFor })).then(
-      (data) => set({ results: data.results }),
-      (problem) => problem.name !== "AbortError" && set({ problem }),
-    );
+    const start = async () => {
+      try {
+        const fields = await fieldsOf(query);
+        run.current = { query, fields, signal, isBusy: false };
+        const data = await searched(query, fields, 0, signal, (waitingFor) => set({ isSearching: true, waitingFor }));
+        remember(query.collection, data.results);
+        set({ results: data.results, skipped: data.skipped ?? [], next: data.next_offset ?? null });
+      } catch (problem) {
+        if (problem.name !== "AbortError") set({ problem });
+      }
+    };
+    start();
     return () => abort.abort();
   }, [key, repeated]);
+
+  const next = answer.key === key ? answer.next : null;
+  const more = useCallback(async () => {
+    const current = run.current;
+    if (next === null || !current || current.isBusy || current.signal.aborted) return;
+    current.isBusy = true;
+    try {
+      const data = await searched(current.query, current.fields, next, current.signal, () => {});
+      remember(current.query.collection, data.results);
+      setAnswer((now) => ({ ...now, results: [...now.results, ...data.results], next: data.next_offset ?? null }));
+    } catch {
+      // What is there stays; scrolling further asks again.
+    }
+    current.isBusy = false;
+  }, [next]);
   // Never the answer to the query before.
-  return answer.key === key ? answer : { ...EMPTY, isSearching: key !== null };
+  return { ...(answer.key === key ? answer : { ...EMPTY, isSearching: key !== null }), more };
 }

@@ -3,7 +3,7 @@
 import { Component, html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../vendor/preact-htm.js";
 import { safeUrl } from "../address.js";
 import { routes, search } from "../features.js";
-import { Icon } from "../interface.js";
+import { Icon, Spinner } from "../interface.js";
 import { t } from "../language.js";
 import { certainty, likeness, percentileFigure, rateFigure, rateInWords } from "../words.js";
 import { rowsOf } from "./layout.js";
@@ -17,7 +17,7 @@ export function nameOf(result) {
   return named.replace(/^https?:\/\/(www\.)?/i, "");
 }
 
-function Tile({ result, place, width, height, isShown, onOpen, onSimilar }) {
+function Tile({ result, place, width, height, isShown, names, onOpen, onSimilar, onExample }) {
   const entry = safeUrl(result.repo_url);
   const picture = safeUrl(result.image_url);
   const name = nameOf(result);
@@ -31,6 +31,8 @@ function Tile({ result, place, width, height, isShown, onOpen, onSimilar }) {
     </button>
     <div class="caption">
       <p class="words"><span class="certainty ${sure}" title=${t(`certainty.${sure}`)}></span>${likeness(result.percentile)}<span class="hidden">. ${t(`certainty.${sure}`)}</span></p>
+      ${names && html`<p class="figures">${names.get(result.collection_id)}</p>`}
+      ${result.views > 1 && html`<p class="figures">${t("result.views", { n: result.views })}</p>`}
       <p class="figures" title=${t("result.percentile.title")}>${t("result.percentile", { figure: percentileFigure(result.percentile) })}</p>
       <p class="figures" title=${rateInWords(result.false_match_rate)}>${t("result.rate", { figure: rateFigure(result.false_match_rate) })}</p>
       <p class="actions">
@@ -41,6 +43,13 @@ function Tile({ result, place, width, height, isShown, onOpen, onSimilar }) {
         html`<button type="button" class="quiet" onClick=${() => onSimilar(result)} title=${t("result.similar")}>
           <${Icon} name="similar" /><span>${t("result.similar")}</span><span class="hidden">: ${name}</span>
         </button>`}
+        ${search.examples &&
+        onExample &&
+        ["more", "less"].map(
+          (sign) => html`<button type="button" class="quiet sign" onClick=${() => onExample(sign, result)} title=${t(`result.${sign}`)}>
+            <${Icon} name=${sign === "more" ? "plus" : "minus"} /><span class="hidden">${t(`result.${sign}`)}: ${name}</span>
+          </button>`,
+        )}
       </p>
     </div>
   </li>`;
@@ -49,11 +58,12 @@ function Tile({ result, place, width, height, isShown, onOpen, onSimilar }) {
 // Rows are many, and each changes only with its own pictures.
 class Row extends Component {
   shouldComponentUpdate(next) {
-    const { row, results, language, onOpen } = this.props;
+    const { row, results, language, onOpen, onExample } = this.props;
     const same = (one, index) => one === next.results[next.row.first + index];
     return (
       language !== next.language ||
       onOpen !== next.onOpen ||
+      onExample !== next.onExample ||
       row.first !== next.row.first ||
       row.height !== next.row.height ||
       row.widths.length !== next.row.widths.length ||
@@ -62,7 +72,7 @@ class Row extends Component {
     );
   }
 
-  render({ row, results, shapes, onOpen, onSimilar }) {
+  render({ row, results, shapes, names, onOpen, onSimilar, onExample }) {
     return row.widths.map((width, index) => {
       const place = row.first + index;
       return html`<${Tile}
@@ -72,8 +82,10 @@ class Row extends Component {
         width=${width}
         height=${row.height}
         isShown=${shapes[place].isShown}
+        names=${names}
         onOpen=${onOpen}
         onSimilar=${onSimilar}
+        onExample=${onExample}
       />`;
     });
   }
@@ -95,14 +107,14 @@ function heightFor(width) {
   return width < 1800 ? 210 : Math.min(340, 130 + width / 22);
 }
 
-export function Gallery({ results, language, onOpen, onSimilar, onEnd }) {
+export function Gallery({ results, hasMore = false, names = null, language, onOpen, onSimilar, onExample, onEnd }) {
   const list = useRef(null);
   const end = useRef(null);
   const width = useWidth(list);
   const [wanted, setWanted] = useState(STEP);
   const urls = useMemo(() => results.map((result) => result.image_url), [results]);
   const shapes = useShapes(urls, wanted);
-  const isLast = shapes.length >= urls.length;
+  const isLast = shapes.length >= urls.length && !hasMore;
   const gap = width < 480 ? 10 : 16;
   const rows = width
     ? rowsOf(shapes.map((shape) => shape.ratio), { width, height: heightFor(width), gap, isLast })
@@ -124,9 +136,10 @@ export function Gallery({ results, language, onOpen, onSimilar, onEnd }) {
   }, [isWaiting, wanted, urls, onEnd]);
 
   return html`<div class="gallery">
-    <ol class="rows" ref=${list} aria-label=${t("results")} style=${{ "--gap": `${gap}px` }}>
-      ${rows.map((row) => html`<${Row} key=${row.first} ...${{ row, results, shapes, language, onOpen, onSimilar }} />`)}
+    <ol class="rows ${names ? "named" : ""} ${results[0]?.views ? "grouped" : ""}" ref=${list} aria-label=${t("results")} style=${{ "--gap": `${gap}px` }}>
+      ${rows.map((row) => html`<${Row} key=${row.first} ...${{ row, results, shapes, names, language, onOpen, onSimilar, onExample }} />`)}
     </ol>
+    ${hasMore && html`<${Spinner} label=${t("results.more")} />`}
     <div ref=${end} class="end" aria-hidden="true"></div>
   </div>`;
 }

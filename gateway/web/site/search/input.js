@@ -1,7 +1,8 @@
 // Where a visitor says what to look for, and where.
 
-import { html, useState } from "../vendor/preact-htm.js";
-import { search } from "../features.js";
+import { html, useEffect, useState } from "../vendor/preact-htm.js";
+import { api } from "../api.js";
+import { routes, search } from "../features.js";
 import { Icon } from "../interface.js";
 import { date, t } from "../language.js";
 import { given } from "./query.js";
@@ -9,8 +10,9 @@ import { given } from "./query.js";
 export function CollectionChoice({ list, value, onChange, info }) {
   return html`<div class="field">
     <label for="collection">${t("collection")}</label>
-    <select id="collection" onChange=${(event) => onChange(Number(event.target.value))}>
-      ${list.map((one) => html`<option value=${one.id} selected=${one.id === value}>${one.name}</option>`)}
+    <select id="collection" onChange=${(event) => onChange(event.target.value)}>
+      ${routes.allCollections && list.length > 1 && html`<option value="all" selected=${value === "all"}>${t("collection.all")}</option>`}
+      ${list.map((one) => html`<option value=${one.id} selected=${String(one.id) === String(value)}>${one.name}</option>`)}
     </select>
     <p class="faint about">
       ${info
@@ -40,6 +42,30 @@ function Address({ onGiven }) {
   </form>`;
 }
 
+/** Where the model reads words, a description can be searched for. */
+function Description({ onGiven }) {
+  const [text, setText] = useState("");
+  const [isOffered, setIsOffered] = useState(false);
+  useEffect(() => {
+    if (!routes.info) return undefined;
+    const abort = new AbortController();
+    api.about(abort.signal).then((about) => setIsOffered(about.backbone?.text === true), () => {});
+    return () => abort.abort();
+  }, []);
+  if (!isOffered) return null;
+  const submit = (event) => {
+    event.preventDefault();
+    if (text.trim()) onGiven({ text: text.trim() });
+  };
+  return html`<form class="address" onSubmit=${submit}>
+    <label for="description">${t("input.text")}</label>
+    <div class="joined">
+      <input id="description" type="text" maxlength="2000" value=${text} onInput=${(event) => setText(event.target.value)} />
+      <button type="submit" class="button">${t("search")}</button>
+    </div>
+  </form>`;
+}
+
 export function Input({ onGiven, isSmall = false }) {
   const take = (event) => {
     const [file] = event.target.files;
@@ -57,6 +83,7 @@ export function Input({ onGiven, isSmall = false }) {
       <input type="file" accept="image/*" capture="environment" onChange=${take} />
       <${Icon} name="camera" />${t("input.photograph")}
     </label>
+    <${Description} onGiven=${onGiven} />
     ${search.imageUrl && html`<${Address} onGiven=${onGiven} />`}
   </div>`;
 }

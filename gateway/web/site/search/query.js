@@ -1,10 +1,25 @@
 // What a search looks for. Pictures that a visitor chose stay in this page; ids and URLs are in the address.
 
+import { regionOf, regionText } from "./region.js";
+
 const LARGEST_UPLOAD = 3 * 1024 * 1024;
 const LONGEST_SIDE = 1600;
 
+// How much a picture counts that results shall be less like.
+const LESS = -0.5;
+
 const chosen = new Map();
 let newest = 0;
+// Results that were shown, so that their pictures can be shown as part of a query.
+const seen = new Map();
+
+export function remember(collection, results) {
+  for (const result of results) seen.set(`${result.collection_id ?? collection}/${result.image_id}`, result);
+}
+
+export function recall(collection, id) {
+  return seen.get(`${collection}/${id}`) ?? null;
+}
 
 /** Keep a picture for this visit and return its number. "Back" finds it again. */
 export function keep(file) {
@@ -13,34 +28,59 @@ export function keep(file) {
   return newest;
 }
 
+const BASES = { image_id: "id", image_url: "url", picture: "picture", text: "text" };
+
+function ids(text) {
+  return (text ?? "").split(",").map(Number).filter(Boolean);
+}
+
 /** Read the query from the parameters of the address. Return null if it has none. */
 export function queryOf(parameters) {
+  const name = Object.keys(BASES).find((one) => parameters.has(one));
+  if (!name) return null;
   const collection = parameters.get("collection");
-  const about = { collection, atLeast: Number(parameters.get("at_least")) || 0 };
-  if (parameters.has("image_id")) {
-    return { ...about, kind: "id", id: Number(parameters.get("image_id")), key: `${collection}/id/${parameters.get("image_id")}` };
-  }
-  if (parameters.has("image_url")) {
-    return { ...about, kind: "url", url: parameters.get("image_url"), key: `${collection}/url/${parameters.get("image_url")}` };
-  }
-  if (parameters.has("picture")) {
-    const number = Number(parameters.get("picture"));
-    return { ...about, kind: "picture", number, picture: chosen.get(number) ?? null, key: `${collection}/picture/${number}` };
-  }
-  return null;
+  const value = parameters.get(name);
+  const [more, less] = [ids(parameters.get("more")), ids(parameters.get("less"))];
+  return {
+    kind: BASES[name],
+    base: { [name]: value },
+    collection,
+    id: name === "image_id" ? Number(value) : null,
+    url: name === "image_url" ? value : null,
+    text: name === "text" ? value : null,
+    picture: name === "picture" ? (chosen.get(Number(value)) ?? null) : null,
+    more,
+    less,
+    isGrouped: parameters.has("group"),
+    region: regionOf(parameters.get("region")),
+    atLeast: Number(parameters.get("at_least")) || 0,
+    key: JSON.stringify([collection, name, value, more, less, parameters.get("region"), parameters.has("group")]),
+  };
 }
 
 /** Return the parameters of the address that repeat a query. */
 export function parametersOf(query, changes = {}) {
-  const own = { id: { image_id: query.id }, url: { image_url: query.url }, picture: { picture: query.number } }[query.kind];
-  return { collection: query.collection, ...own, at_least: query.atLeast || null, ...changes };
+  const { collection, base, more, less, region, isGrouped, atLeast } = query;
+  return { collection, ...base, region: regionText(region), group: isGrouped ? 1 : null, more: more.join(","), less: less.join(","), at_least: atLeast || null, ...changes };
 }
 
 /** Return the fields of the API's search that ask for this query. */
 export async function fieldsOf(query) {
+  const base = await baseOf(query);
+  const grouped = query.isGrouped ? { group_by: "repo_url" } : {};
+  if (!query.more.length && !query.less.length) return { ...base, ...grouped };
+  const more = query.more.map((id) => ({ image_id: id }));
+  const less = query.less.map((id) => ({ image_id: id, weight: LESS }));
+  const known = query.kind === "id" ? [query.id] : [];
+  return { ...grouped, examples: [base, ...more, ...less], exclude: [...known, ...query.more, ...query.less] };
+}
+
+async function baseOf(query) {
   if (query.kind === "id") return { image_id: query.id };
-  if (query.kind === "url") return { image_url: query.url };
-  return { image: await base64(await smaller(query.picture.file)) };
+  if (query.kind === "text") return { text: query.text };
+  const part = query.region ? { region: query.region } : {};
+  if (query.kind === "url") return { image_url: query.url, ...part };
+  return { ...part, image: await base64(await smaller(query.picture.file)) };
 }
 
 /** Return a picture as it is, or a smaller copy if its file is large and the browser can read it. */

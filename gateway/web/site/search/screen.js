@@ -3,8 +3,10 @@
 import { html, useCallback, useEffect, useMemo, useState } from "../vendor/preact-htm.js";
 import { go, replace } from "../address.js";
 import { api } from "../api.js";
+import { routes, search as features } from "../features.js";
 import { Icon, Notice, Spinner } from "../interface.js";
 import { currentLanguage, t } from "../language.js";
+import { KeyPanel, useKey } from "../manage/key.js";
 import { lasting } from "../storage.js";
 import { certainty, percentileFigure, rateFigure, rateInWords } from "../words.js";
 import { Compare } from "./compare.js";
@@ -12,10 +14,16 @@ import { Gallery } from "./gallery.js";
 import { CollectionChoice, Input } from "./input.js";
 import { given, keep, parametersOf, queryOf } from "./query.js";
 import { QueryPicture } from "./query_picture.js";
+import { regionText } from "./region.js";
 import { useAnswer } from "./answer.js";
 
 // Most scores of results lie near 100, so the steps are finer there.
 const STEPS = [0, 50, 80, 90, 95, 98, 99, 99.5, 99.8, 99.9, 99.95, 99.99];
+
+// In place of a collection's id.
+const ALL = "all";
+// The API takes 16 examples; one is the picture that was looked for first.
+const MOST_EXAMPLES = 7;
 
 function useCollections(attempt) {
   const [state, setState] = useState({ list: null, problem: null });
@@ -73,7 +81,10 @@ function useDropAndPaste(onGiven) {
   return isOver;
 }
 
-function Verdict({ best }) {
+/** How sure the best match is. Who starts from pictures of the collection does not ask whether it has them. */
+function Verdict({ best, query }) {
+  const asks = (query.kind === "picture" || query.kind === "url") && !query.more.length && !query.less.length;
+  if (!asks) return html`<div class="verdict"><p class="headline">${t("verdict.similar")}</p><p>${t("verdict.similar.why")}</p></div>`;
   const sure = certainty(best.false_match_rate);
   return html`<div class="verdict ${sure}">
     <p class="headline"><span class="certainty ${sure}" aria-hidden="true"></span>${t(`verdict.${sure}`)}</p>
@@ -81,7 +92,7 @@ function Verdict({ best }) {
   </div>`;
 }
 
-function Threshold({ value, onChange, shown, all }) {
+function Threshold({ value, onChange, shown, all, isPart }) {
   const step = Math.max(0, STEPS.findLastIndex((least) => least <= value));
   const text = value ? t("threshold.at_least", { figure: percentileFigure(value) }) : t("threshold.all");
   return html`<div class="threshold">
@@ -96,7 +107,7 @@ function Threshold({ value, onChange, shown, all }) {
       aria-valuetext=${text}
       onInput=${(event) => onChange(STEPS[event.target.valueAsNumber])}
     />
-    <p><strong>${text}</strong><span role="status">${t("threshold.shown", { n: shown, all })}</span></p>
+    <p><strong>${text}</strong><span role="status">${t(isPart ? "threshold.shown_first" : "threshold.shown", { n: shown, all })}</span></p>
   </div>`;
 }
 
@@ -112,8 +123,8 @@ function Failure({ problem, query, onRepeat }) {
   </${Notice}>`;
 }
 
-function Results({ answer, query, onRepeat, onSimilar }) {
-  const { results, problem, isSearching, waitingFor } = answer;
+function Results({ answer, query, names, onRepeat, onSimilar, onExample }) {
+  const { results, problem, isSearching, waitingFor, next, more } = answer;
   const [atLeast, setAtLeast] = useState(query.atLeast);
   const [open, setOpen] = useState(null);
   useEffect(() => setAtLeast(query.atLeast), [query.key]);
@@ -133,14 +144,20 @@ function Results({ answer, query, onRepeat, onSimilar }) {
     return html`<${Spinner} label=${waitingFor ? t("state.waiting", { n: waitingFor }) : t("state.searching")} />`;
   }
   if (!results.length) return html`<${Notice} title=${t("state.nothing")}><p>${t("state.nothing.why")}</p></${Notice}>`;
+  // Results come in falling order, so that nothing beyond the last one is more alike.
+  const skipped = answer.skipped.map((one) => names?.get(one.collection_id) ?? one.collection_id);
+  const hasMore = next !== null && shown.length === results.length;
   const hasPercentiles = results.some((result) => result.percentile !== null);
   return html`
     <div class="summary">
-      <${Verdict} best=${results[0]} />
-      ${hasPercentiles && html`<${Threshold} value=${atLeast} onChange=${filter} shown=${shown.length} all=${results.length} />`}
+      <${Verdict} best=${results[0]} query=${query} />
+      ${hasPercentiles && html`<${Threshold} value=${atLeast} onChange=${filter} shown=${shown.length} all=${results.length} isPart=${next !== null} />`}
     </div>
+    ${skipped.length > 0 && html`<p class="faint">${t("results.skipped", { names: skipped.join(", ") })}</p>`}
+    ${features.groupBy &&
+    html`<label class="option"><input type="checkbox" checked=${query.isGrouped} onChange=${(event) => go("search", parametersOf(query, { group: event.target.checked ? 1 : null }))} />${t("group")}</label>`}
     ${shown.length
-      ? html`<${Gallery} key=${query.key} results=${shown} language=${currentLanguage()} onOpen=${setOpen} onSimilar=${onSimilar} />`
+      ? html`<${Gallery} key=${query.key} results=${shown} hasMore=${hasMore} language=${currentLanguage()} onOpen=${setOpen} onEnd=${hasMore ? more : null} ...${{ names, onSimilar, onExample }} />`
       : html`<${Notice} title=${t("state.all_filtered")}>
           <p><button type="button" class="button" onClick=${() => filter(0)}>${t("state.all_filtered.do")}</button></p>
         </${Notice}>`}
@@ -148,6 +165,15 @@ function Results({ answer, query, onRepeat, onSimilar }) {
     shown[open] &&
     html`<${Compare} results=${shown} place=${open} query=${query} onPlace=${setOpen} onClose=${() => setOpen(null)} onSimilar=${onSimilar} />`}
   `;
+}
+
+/** Asks for a key where reading needs one. */
+function KeyGate({ onKnown }) {
+  const access = useKey();
+  useEffect(() => {
+    if (access.rights) onKnown();
+  }, [access.rights]);
+  return html`<${KeyPanel} ...${access} />`;
 }
 
 function NoCollections() {
@@ -168,16 +194,22 @@ export function SearchScreen({ parameters }) {
   const [attempt, setAttempt] = useState(0);
   const collections = useCollections(attempt);
   const wanted = parameters.get("collection") ?? lasting.get("collection");
-  const collection = collections.list?.find((one) => String(one.id) === wanted)?.id ?? collections.list?.[0]?.id ?? null;
+  const isAll = routes.allCollections && wanted === ALL;
+  const collection = isAll ? ALL : (collections.list?.find((one) => String(one.id) === wanted)?.id ?? collections.list?.[0]?.id ?? null);
   const query = useMemo(() => queryOf(parameters), [parameters.toString()]);
-  const info = useInfo(query ? Number(query.collection) : collection);
+  const info = useInfo(Number(query?.collection ?? collection) || null);
   const isSearchable = !info || info.last_finetuned !== null;
+  // Only where results may come from several collections.
+  const names = useMemo(
+    () => (query?.collection === ALL && collections.list ? new Map(collections.list.map((one) => [one.id, one.name])) : null),
+    [query?.collection, collections.list],
+  );
   const [repeated, setRepeated] = useState(0);
   const answer = useAnswer(query, repeated);
 
   const choose = useCallback(
     (id) => {
-      lasting.set("collection", String(id));
+      lasting.set("collection", id);
       go("search", query ? parametersOf(query, { collection: id }) : { collection: id });
     },
     [query],
@@ -186,7 +218,7 @@ export function SearchScreen({ parameters }) {
     (found) => {
       const target = query?.collection ?? collection;
       if (!found || !target || !isSearchable) return;
-      go("search", { collection: target, ...(found.file ? { picture: keep(found.file) } : { image_url: found.url }) });
+      go("search", { collection: target, ...(found.file ? { picture: keep(found.file) } : found.url ? { image_url: found.url } : { text: found.text }) });
     },
     [query, collection, isSearchable],
   );
@@ -194,8 +226,29 @@ export function SearchScreen({ parameters }) {
     (result) => go("search", { collection: result.collection_id ?? query?.collection ?? collection, image_id: result.image_id }),
     [query, collection],
   );
+  const refine = useCallback(
+    (sign, result) => {
+      const add = (list) => [...list.filter((id) => id !== result.image_id), result.image_id].slice(-MOST_EXAMPLES);
+      const drop = (list) => list.filter((id) => id !== result.image_id);
+      const [more, less] = sign === "more" ? [add(query.more), drop(query.less)] : [drop(query.more), add(query.less)];
+      go("search", parametersOf(query, { more: more.join(","), less: less.join(",") }));
+    },
+    [query],
+  );
+  const withdraw = (id) => {
+    const drop = (list) => list.filter((one) => one !== id).join(",");
+    go("search", parametersOf(query, { more: drop(query.more), less: drop(query.less) }));
+  };
+  const draw = (region) => go("search", parametersOf(query, { region: regionText(region) }));
   const isOver = useDropAndPaste(start);
 
+  if (collections.problem?.status === 403) {
+    return html`<div class="search empty">
+      <h1 tabindex="-1">${t("search.title")}</h1>
+      <p class="lead">${t("key.reading")}</p>
+      <div class="ask"><${KeyGate} onKnown=${() => setAttempt(attempt + 1)} /></div>
+    </div>`;
+  }
   if (collections.problem) {
     return html`<div class="search empty">
       <h1 tabindex="-1">${t("search.title")}</h1>
@@ -203,7 +256,7 @@ export function SearchScreen({ parameters }) {
     </div>`;
   }
   if (!collections.list) return html`<div class="search empty"><h1 tabindex="-1">${t("search.title")}</h1><${Spinner} /></div>`;
-  const choice = html`<${CollectionChoice} list=${collections.list} value=${Number(query?.collection ?? collection)} onChange=${choose} info=${info} />`;
+  const choice = html`<${CollectionChoice} list=${collections.list} value=${query?.collection ?? collection} onChange=${choose} info=${info} />`;
   const over = isOver && html`<div class="over" aria-hidden="true"><p><${Icon} name="upload" />${t("input.drop_here")}</p></div>`;
   if (!query) {
     return html`<div class="search empty">
@@ -218,14 +271,14 @@ export function SearchScreen({ parameters }) {
   return html`<div class="search active">
     <aside aria-label=${t("search.query")}>
       <h1 tabindex="-1" class="hidden">${t("search.title")}</h1>
-      <${QueryPicture} query=${query} results=${answer.results} />
+      <${QueryPicture} query=${query} onRemove=${withdraw} onRegion=${draw} />
       ${choice}
       <${Input} onGiven=${start} isSmall=${true} />
     </aside>
     <section aria-label=${t("results")} aria-busy=${answer.isSearching ? "true" : "false"}>
       ${query.kind === "picture" && !query.picture
         ? html`<${Notice} title=${t("state.forgotten")}><p>${t("state.forgotten.why")}</p></${Notice}>`
-        : html`<${Results} answer=${answer} query=${query} onRepeat=${() => setRepeated(repeated + 1)} onSimilar=${similar} />`}
+        : html`<${Results} answer=${answer} query=${query} onRepeat=${() => setRepeated(repeated + 1)} onSimilar=${similar} onExample=${query.collection === ALL ? null : refine} names=${names} />`}
     </section>
     ${over}
   </div>`;

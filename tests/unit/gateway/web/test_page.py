@@ -160,6 +160,7 @@ def test_every_text_is_used() -> None:
 def test_the_page_offers_only_what_the_api_can_do() -> None:
     routes = {f"{route.method} {route.path}" for route in api_routes(Mock(), request_seconds=1, upload_seconds=1)}
     needed = {
+        "info": "GET /api/info",
         "similar": "GET /api/collection/{id}/similar",
         "images": "GET /api/collection/{id}/images",
         "duplicates": "GET /api/collection/{id}/duplicates",
