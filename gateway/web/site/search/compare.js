@@ -130,7 +130,7 @@ export function Compare({ results, place, query, onPlace, onClose, onSimilar }) 
     <footer>
       <dl>
         <div><dt>${t("compare.likeness")}</dt><dd><strong>${likeness(result.percentile)}</strong> ${t("compare.likeness.figure", { figure: percentileFigure(result.percentile) })}</dd></div>
-        <div><dt>${t("compare.rate")}</dt><dd><strong><span class="certainty ${sure}" aria-hidden="true"></span>${t(`certainty.${sure}`)}</strong> ${t("compare.rate.figure", { figure: rateFigure(result.false_match_rate), words: rateInWords(result.false_match_rate) })}</dd></div>
+        <div><dt>${t("compare.rate")}</dt><dd><strong><span class="certainty ${sure}" aria-hidden="true"></span>${t(`certainty.${sure}`)}</strong> ${sure === "unknown" ? t("compare.rate.unknown") : t("compare.rate.figure", { figure: rateFigure(result.false_match_rate), words: rateInWords(result.false_match_rate) })}</dd></div>
       </dl>
       <p class="actions">
         ${entry

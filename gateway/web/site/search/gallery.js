@@ -6,10 +6,15 @@ import { routes, search } from "../features.js";
 import { Icon, Spinner } from "../interface.js";
 import { t } from "../language.js";
 import { certainty, likeness, percentileFigure, rateFigure, rateInWords } from "../words.js";
-import { rowsOf } from "./layout.js";
+import { rowsOf, rowsWithin } from "./layout.js";
 import { useShapes } from "./ratios.js";
 
 const STEP = 24;
+// How far beyond the visible part rows are kept, in pixels.
+const MARGIN = 1200;
+// The text below a picture.
+const LINES = 4.6;
+const LINE_REM = 1.4;
 
 /** Return what a picture is called: its entry's URL without the scheme, or its text. */
 export function nameOf(result) {
@@ -17,13 +22,13 @@ export function nameOf(result) {
   return named.replace(/^https?:\/\/(www\.)?/i, "");
 }
 
-function Tile({ result, place, width, height, isShown, names, onOpen, onSimilar, onExample }) {
+function Tile({ result, place, all, left, top, width, height, isShown, names, onOpen, onSimilar, onExample }) {
   const entry = safeUrl(result.repo_url);
   const picture = safeUrl(result.image_url);
   const name = nameOf(result);
   const sure = certainty(result.false_match_rate);
   const description = t("result.description", { place, likeness: likeness(result.percentile), name });
-  return html`<li class="tile" style=${{ width: `${width}px`, "--picture": `${height}px` }}>
+  return html`<li class="tile" aria-posinset=${place} aria-setsize=${all} style=${{ left: `${left}px`, top: `${top}px`, width: `${width}px`, "--picture": `${height}px` }}>
     <button class="picture" type="button" onClick=${() => onOpen(place - 1)} aria-haspopup="dialog">
       ${isShown && picture
         ? html`<img src=${picture} alt=${description} decoding="async" referrerpolicy="no-referrer" />`
@@ -55,7 +60,7 @@ function Tile({ result, place, width, height, isShown, names, onOpen, onSimilar,
   </li>`;
 }
 
-// Rows are many, and each changes only with its own pictures.
+// Each row changes only with its own pictures.
 class Row extends Component {
   shouldComponentUpdate(next) {
     const { row, results, language, onOpen, onExample } = this.props;
@@ -65,6 +70,7 @@ class Row extends Component {
       onOpen !== next.onOpen ||
       onExample !== next.onExample ||
       row.first !== next.row.first ||
+      row.top !== next.row.top ||
       row.height !== next.row.height ||
       row.widths.length !== next.row.widths.length ||
       row.widths.some((width, index) => width !== next.row.widths[index]) ||
@@ -79,6 +85,9 @@ class Row extends Component {
         key=${results[place].image_id ?? place}
         result=${results[place]}
         place=${place + 1}
+        all=${results.length}
+        left=${row.lefts[index]}
+        top=${row.top}
         width=${width}
         height=${row.height}
         isShown=${shapes[place].isShown}
@@ -107,6 +116,37 @@ function heightFor(width) {
   return width < 1800 ? 210 : Math.min(340, 130 + width / 22);
 }
 
+/** Return the height of the text below a picture, in pixels. */
+function captionHeight(lines) {
+  return Math.round(lines * LINE_REM * parseFloat(getComputedStyle(document.documentElement).fontSize));
+}
+
+/** Return the first and the last row that are near what is seen. Rows far away are not in the page. */
+function useVisible(list, rows) {
+  const [range, setRange] = useState([0, 0]);
+  useLayoutEffect(() => {
+    let isQueued = false;
+    const look = () => {
+      isQueued = false;
+      const above = -list.current.getBoundingClientRect().top;
+      const [first, last] = rowsWithin(rows, above - MARGIN, above + innerHeight + MARGIN);
+      setRange((now) => (now[0] === first && now[1] === last ? now : [first, last]));
+    };
+    const later = () => {
+      if (!isQueued) requestAnimationFrame(look);
+      isQueued = true;
+    };
+    look();
+    addEventListener("scroll", later, { passive: true });
+    addEventListener("resize", later);
+    return () => {
+      removeEventListener("scroll", later);
+      removeEventListener("resize", later);
+    };
+  }, [rows]);
+  return range;
+}
+
 export function Gallery({ results, hasMore = false, names = null, language, onOpen, onSimilar, onExample, onEnd }) {
   const list = useRef(null);
   const end = useRef(null);
@@ -116,10 +156,15 @@ export function Gallery({ results, hasMore = false, names = null, language, onOp
   const shapes = useShapes(urls, wanted);
   const isLast = shapes.length >= urls.length && !hasMore;
   const gap = width < 480 ? 10 : 16;
-  const rows = width
-    ? rowsOf(shapes.map((shape) => shape.ratio), { width, height: heightFor(width), gap, isLast })
-    : [];
+  const lines = LINES + (names ? 1 : 0) + (results[0]?.views ? 1 : 0);
+  const rows = useMemo(() => {
+    const ratios = shapes.map((shape) => shape.ratio);
+    return width ? rowsOf(ratios, { width, height: heightFor(width), gap, caption: captionHeight(lines), isLast }) : [];
+  }, [urls, shapes.length, width, lines, isLast]);
+  const [first, last] = useVisible(list, rows);
   const isWaiting = shapes.length < Math.min(wanted, urls.length);
+  const bottom = rows.at(-1);
+  const height = bottom ? bottom.top + bottom.height + captionHeight(lines) : 0;
 
   useEffect(() => {
     if (isWaiting) return undefined;
@@ -129,17 +174,17 @@ export function Gallery({ results, hasMore = false, names = null, language, onOp
         if (wanted < urls.length) setWanted(wanted + STEP);
         else onEnd?.();
       },
-      { rootMargin: "1200px" },
+      { rootMargin: `${MARGIN}px` },
     );
     observer.observe(end.current);
     return () => observer.disconnect();
   }, [isWaiting, wanted, urls, onEnd]);
 
   return html`<div class="gallery">
-    <ol class="rows ${names ? "named" : ""} ${results[0]?.views ? "grouped" : ""}" ref=${list} aria-label=${t("results")} style=${{ "--gap": `${gap}px` }}>
-      ${rows.map((row) => html`<${Row} key=${row.first} ...${{ row, results, shapes, names, language, onOpen, onSimilar, onExample }} />`)}
+    <ol class="rows" ref=${list} aria-label=${t("results")} style=${{ height: `${height}px`, "--caption": `${captionHeight(lines)}px` }}>
+      ${rows.slice(first, last + 1).map((row) => html`<${Row} key=${row.first} ...${{ row, results, shapes, names, language, onOpen, onSimilar, onExample }} />`)}
     </ol>
-    ${hasMore && html`<${Spinner} label=${t("results.more")} />`}
     <div ref=${end} class="end" aria-hidden="true"></div>
+    ${hasMore && html`<${Spinner} key=${height} label=${t("results.more")} />`}
   </div>`;
 }
