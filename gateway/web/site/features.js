@@ -12,8 +12,8 @@ export const routes = {
 // Fields of a search.
 export const search = {
   imageId: true,
-  imageUrl: true,
-  region: true,
+  imageUrl: false,
+  region: false,
   examples: true,
   groupBy: false,
   offset: true,

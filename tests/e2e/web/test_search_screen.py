@@ -270,53 +270,18 @@ def test_every_screen_is_accessible_and_can_be_looked_at(
     look("help")
 
 
-def test_a_search_by_id_and_by_url_is_repeated_by_its_address(visit: Visit, museum: Museum, photographs: int) -> None:
+def test_a_search_by_id_is_repeated_by_its_address(visit: Visit, museum: Museum, photographs: int) -> None:
     words = texts("en")
     page = visit(at(photographs))
-    page.get_by_label(words["input.url"]).fill("museum/0.jpg")
-    page.get_by_role("button", name=words["search"], exact=True).click()
-    expect(page.get_by_role("alert")).to_have_text(words["input.url.wrong"])
-    page.get_by_label(words["input.url"]).fill(f"{museum.address}/0.jpg")
-    page.get_by_role("button", name=words["search"], exact=True).click()
-    entry = page.locator(".tile a").first
-    expect(entry).to_have_attribute("href", f"{REPOSITORY}/{museum.objects[0]}")
-    page.reload()
-    expect(entry).to_have_attribute("href", f"{REPOSITORY}/{museum.objects[0]}")
-
+    give(page, museum.pictures[0])
     page.locator(".tile").nth(1).get_by_role("button", name=words["result.similar"]).click()
     expect(page.locator(".verdict .headline")).to_have_text(words["verdict.similar"])
     picture_shown(page, 0)
+    entry = page.locator(".tile a").first
     found = entry.get_attribute("href")
     assert "image_id=" in page.url
     page.reload()
     expect(entry).to_have_attribute("href", str(found))
-
-
-def test_a_part_of_a_picture_is_searched_for(visit: Visit, museum: Museum, photographs: int) -> None:
-    words = texts("en")
-    page = visit(at(photographs))
-    give(page, museum.pictures[0])
-    page.get_by_role("button", name=words["region.open"]).click()
-    area = page.locator(".area")
-    expect(area).to_be_visible()
-    box = area.bounding_box()
-    assert box is not None
-    page.mouse.move(box["x"] + 0.1 * box["width"], box["y"] + 0.1 * box["height"])
-    page.mouse.down()
-    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.6 * box["height"], steps=3)
-    page.mouse.up()
-    page.keyboard.press("ArrowRight")
-    page.keyboard.press("Shift+ArrowDown")
-    assert_accessible(page)
-    with page.expect_request("**/search") as request:
-        page.get_by_role("button", name=words["region.do"]).click()
-    body = request.value.post_data_json
-    assert body is not None
-    region = body["region"]
-    wanted = {"x": 0.12, "y": 0.1, "width": 0.4, "height": 0.52}
-    assert {name: round(value, 2) for name, value in region.items()} == pytest.approx(wanted, abs=0.02)
-    picture_shown(page, 0)
-    expect(page.locator(".part")).to_be_visible()
 
 
 def test_results_are_asked_to_be_more_and_less_like_others(visit: Visit, museum: Museum, photographs: int) -> None:

@@ -243,23 +243,23 @@ export function SearchScreen({ parameters }) {
   const isOver = useDropAndPaste(start);
 
   if (collections.problem?.status === 403) {
-    return html`<div class="search empty">
+    return html`<div key="empty" class="search empty">
       <h1 tabindex="-1">${t("search.title")}</h1>
       <p class="lead">${t("key.reading")}</p>
       <div class="ask"><${KeyGate} onKnown=${() => setAttempt(attempt + 1)} /></div>
     </div>`;
   }
   if (collections.problem) {
-    return html`<div class="search empty">
+    return html`<div key="empty" class="search empty">
       <h1 tabindex="-1">${t("search.title")}</h1>
       <${Failure} problem=${collections.problem} query=${{}} onRepeat=${() => setAttempt(attempt + 1)} />
     </div>`;
   }
-  if (!collections.list) return html`<div class="search empty"><h1 tabindex="-1">${t("search.title")}</h1><${Spinner} /></div>`;
+  if (!collections.list) return html`<div key="empty" class="search empty"><h1 tabindex="-1">${t("search.title")}</h1><${Spinner} /></div>`;
   const choice = html`<${CollectionChoice} list=${collections.list} value=${query?.collection ?? collection} onChange=${choose} info=${info} />`;
   const over = isOver && html`<div class="over" aria-hidden="true"><p><${Icon} name="upload" />${t("input.drop_here")}</p></div>`;
   if (!query) {
-    return html`<div class="search empty">
+    return html`<div key="empty" class="search empty">
       <h1 tabindex="-1">${t("search.title")}</h1>
       <p class="lead">${t("search.lead")}</p>
       ${collections.list.length > 0
@@ -268,7 +268,7 @@ export function SearchScreen({ parameters }) {
       ${over}
     </div>`;
   }
-  return html`<div class="search active">
+  return html`<div key="active" class="search active">
     <aside aria-label=${t("search.query")}>
       <h1 tabindex="-1" class="hidden">${t("search.title")}</h1>
       <${QueryPicture} query=${query} onRemove=${withdraw} onRegion=${draw} />
