@@ -45,14 +45,14 @@ function Tile({ result, place, all, left, top, width, height, isShown, names, on
           ? html`<a href=${entry} target="_blank" rel="noopener noreferrer" title=${name}><${Icon} name="entry" /><span>${t("result.entry")}</span><span class="hidden"> ${name}, ${t("new_tab")}</span></a>`
           : html`<span class="plain" title=${result.repo_url}>${result.repo_url}</span>`}
         ${(search.imageId || routes.similar) &&
-        html`<button type="button" class="quiet" onClick=${() => onSimilar(result)} title=${t("result.similar")}>
-          <${Icon} name="similar" /><span>${t("result.similar")}</span><span class="hidden">: ${name}</span>
+        html`<button type="button" class="quiet" onClick=${() => onSimilar(result)} title=${t("result.similar")} aria-label=${`${t("result.similar")}: ${name}`}>
+          <${Icon} name="similar" /><span>${t("result.similar")}</span>
         </button>`}
         ${search.examples &&
         onExample &&
         ["more", "less"].map(
-          (sign) => html`<button type="button" class="quiet sign" onClick=${() => onExample(sign, result)} title=${t(`result.${sign}`)}>
-            <${Icon} name=${sign === "more" ? "plus" : "minus"} /><span class="hidden">${t(`result.${sign}`)}: ${name}</span>
+          (sign) => html`<button type="button" class="quiet sign" onClick=${() => onExample(sign, result)} title=${t(`result.${sign}`)} aria-label=${`${t(`result.${sign}`)}: ${name}`}>
+            <${Icon} name=${sign === "more" ? "plus" : "minus"} />
           </button>`,
         )}
       </p>
