@@ -2,7 +2,7 @@
 // A test compares the routes with those that exist.
 
 export const routes = {
-  info: false,
+  info: true,
   similar: false,
   images: false,
   duplicates: false,

@@ -12,7 +12,7 @@ from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
 
 from gateway.http.responses import data
-from gateway.http.routes import add_page_routes, api_routes
+from gateway.http.routes import about_routes, add_page_routes, api_routes
 from gateway.web.assets import SITE, Site
 from gateway.web.handlers import POLICY, PageHandlers
 
@@ -159,6 +159,7 @@ def test_every_text_is_used() -> None:
 
 def test_the_page_offers_only_what_the_api_can_do() -> None:
     routes = {f"{route.method} {route.path}" for route in api_routes(Mock(), request_seconds=1, upload_seconds=1)}
+    routes |= {f"GET {path}" for path, _ in about_routes(Mock())}
     needed = {
         "info": "GET /api/info",
         "similar": "GET /api/collection/{id}/similar",
