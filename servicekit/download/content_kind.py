@@ -31,7 +31,7 @@ def other_content(body: bytes) -> ImageFailed | None:
     if HTML.match(head):
         return ImageFailed(Reason.WEB_PAGE, "The host sent a web page (HTML) instead of an image.")
     if JSON.match(head):
-        return _not_an_image(_json_kind(body))
+        return _json_failure(body)
     if SVG.match(head):
         return _not_an_image("an SVG drawing, which is not supported")
     if XML.match(head):
@@ -39,30 +39,30 @@ def other_content(body: bytes) -> ImageFailed | None:
     return _not_an_image("a PDF document") if head.startswith(b"%PDF-") else None
 
 
-def _not_an_image(what: str) -> ImageFailed:
-    return ImageFailed(Reason.NOT_AN_IMAGE, f"The URL leads to {what}, not to an image.")
+def _not_an_image(what: str, advice: str = "") -> ImageFailed:
+    return ImageFailed(Reason.NOT_AN_IMAGE, f"The URL leads to {what}, not to an image.{advice}")
 
 
-def _json_kind(body: bytes) -> str:
+def _json_failure(body: bytes) -> ImageFailed:
     try:
         value: object = json.loads(body.removeprefix(BYTE_ORDER_MARK)) if len(body) <= MAX_JSON_BYTES else None
     except (ValueError, RecursionError):
-        return "text that begins like JSON"
+        return _not_an_image("text that begins like JSON")
     if not isinstance(value, dict):
-        return "a JSON document"
+        return _not_an_image("a JSON document")
     document = cast("dict[str, object]", value)
     context = json.dumps([document.get("@context"), document.get("protocol")])
     kind = document.get("type", document.get("@type"))
     if IIIF_IMAGE in context or kind in ("ImageService2", "ImageService3"):
-        return f"a IIIF info.json{_example(document)}"
+        return _not_an_image("a IIIF info.json", f" Use an image URL such as {_image_url(document)}.")
     if IIIF_PRESENTATION in context or (isinstance(kind, str) and kind in PRESENTATION_TYPES):
-        return "a IIIF manifest. Use the URLs of its images"
-    return "a JSON document"
+        return _not_an_image("a IIIF manifest", " Use the URLs of its images.")
+    return _not_an_image("a JSON document")
 
 
-def _example(document: dict[str, object]) -> str:
-    """Return how to ask for the image that an info.json describes (IIIF Image API 2.1 and 3.0, 2.1)."""
+def _image_url(document: dict[str, object]) -> str:
+    """Return a URL of the image that an info.json describes (IIIF Image API 2.1 and 3.0, 2.1)."""
     identifier = document.get("id", document.get("@id"))
     if not isinstance(identifier, str) or not re.match(r"https?://", identifier) or len(identifier) > LONGEST_ID:
         identifier = "…"
-    return f". Use an image URL such as {identifier.rstrip('/')}/full/!1000,1000/0/default.jpg"
+    return f"{identifier.rstrip('/')}/full/!1000,1000/0/default.jpg"
