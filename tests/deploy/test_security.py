@@ -156,6 +156,17 @@ def test_the_gateway_downloads_images_of_searches_only_if_that_is_allowed() -> N
         assert settings["SIMILIS_ALLOW_PRIVATE_ADDRESSES"] == str(private[1] in flags).lower()
 
 
+def test_the_gateway_tells_image_hosts_the_contact_of_the_trainer_unless_it_has_its_own() -> None:
+    trainers = ("--set", "trainer.settings.download_contact=me@example.org")
+    for flags, contact in (
+        ((), None),
+        (trainers, "me@example.org"),
+        ((*trainers, "--set", "gateway.settings.download_contact=you@example.org"), "you@example.org"),
+    ):
+        settings = rendered("minimal", *flags).one("ConfigMap", "similis-gateway")["data"]
+        assert settings.get("SIMILIS_DOWNLOAD_CONTACT") == contact
+
+
 def test_the_gateway_leaves_the_cluster_only_on_the_port_of_heidicon() -> None:
     policy = rendered("minimal").one("NetworkPolicy", "similis-gateway")
     assert list(_ports_open_to(policy, "8.8.8.8")) == [443]

@@ -80,6 +80,11 @@ SIMILIS_READ_KEY_REQUIRED: {{ .readKeyRequired | quote }}
 SIMILIS_FETCH_IMAGE_URLS: {{ .imageUrls.enabled | quote }}
 {{- end }}
 SIMILIS_ALLOW_PRIVATE_ADDRESSES: {{ .root.Values.trainer.allowPrivateAddresses | quote }}
+{{- with .root.Values.trainer.settings.download_contact }}
+{{- if not (hasKey $.root.Values.gateway.settings "download_contact") }}
+SIMILIS_DOWNLOAD_CONTACT: {{ . | quote }}
+{{- end }}
+{{- end }}
 SIMILIS_SPOOL_DIRECTORY: /var/spool/similis
 SIMILIS_VOLUME_LIMIT: {{ .root.Values.gateway.spool.sizeLimit | quote }}
 {{- include "similis.ownSettings" . }}
