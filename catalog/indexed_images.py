@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import asyncpg
 
-from catalog.images import Image, Images
+from catalog.images import AT_REVISION, Image, Images
 from catalog.indexes import Index
 from catalog.jobs import LeaseLost
 from catalog.postgres.database import Database
@@ -39,6 +39,12 @@ ORDER BY p.first_image_id, other.ordinal
 """
 
 POINTS_OF_EQUAL = "SELECT image_id, first_image_id FROM equal_images WHERE index_id = $1 AND image_id = ANY($2)"
+
+URLS = f"""
+SELECT id, image_url FROM images
+WHERE collection_id = $1 AND {AT_REVISION} AND id = ANY($4)
+      AND NOT EXISTS (SELECT FROM image_failures f WHERE f.index_id = $3 AND f.image_id = images.id)
+"""  # noqa: S608 (a constant)
 
 IN_NEWEST_CONTENT = "SELECT id FROM images WHERE collection_id = $1 AND id = ANY($2) AND last_revision IS NULL"
 
@@ -105,6 +111,12 @@ class IndexedImages:
         async with self._database.connection() as connection:
             rows = await connection.fetch(POINTS_OF_EQUAL, index.id, image_ids)
         return {row["image_id"]: row["first_image_id"] for row in rows}
+
+    async def urls(self, index: Index, image_ids: Sequence[int]) -> dict[int, str]:
+        """Return the URL of each of the images that the index has, by id. Those that failed are left out."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(URLS, index.collection_id, index.revision, index.id, image_ids)
+        return {row["id"]: row["image_url"] for row in rows}
 
     async def in_newest_content(self, collection_id: int, image_ids: Sequence[int]) -> set[int]:
         """Return which of the images are in a collection's newest content, indexed or not."""

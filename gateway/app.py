@@ -45,7 +45,9 @@ from gateway.http.routes import (
 from gateway.http.server import ProblemRunner
 from gateway.metrics import GatewayMetrics
 from gateway.search.adapter_cache import AdapterCache
+from gateway.search.example_downloads import ExampleDownloads
 from gateway.search.handlers import SearchHandlers
+from gateway.search.image_urls import ImageUrls
 from gateway.search.query_vectors import QueryVectors
 from gateway.search.question_fields import MAX_RESULTS
 from gateway.search.service import SearchService
@@ -91,6 +93,7 @@ class _Parts:
     embedder: QueryEmbedder
     trainer: TrainerClient
     heidicon: HeidiconClient
+    image_urls: ImageUrls
     spool: Spool
     schema: SchemaWait
 
@@ -136,6 +139,7 @@ async def _connect(stack: AsyncExitStack, settings: GatewaySettings, metrics: Ga
         heidicon=HeidiconClient(
             await stack.enter_async_context(heidicon_session(settings.heidicon_seconds)), settings.heidicon_url
         ),
+        image_urls=await stack.enter_async_context(ImageUrls.open(settings, metrics)),
         spool=spool,
         schema=await stack.enter_async_context(SchemaWait.open(database)),
     )
@@ -235,6 +239,7 @@ def _search_service(parts: _Parts, settings: GatewaySettings, metrics: GatewayMe
             adapters=AdapterCache(Adapters(parts.database), max_bytes=settings.adapter_cache_bytes),
             vectors=parts.vectors,
             images=images,
+            downloads=ExampleDownloads(parts.image_urls),
             metrics=metrics,
         ),
         vectors=parts.vectors,

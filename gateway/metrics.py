@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from catalog.metrics import CatalogMetrics
 from servicekit.telemetry.metrics import LATENCY_BUCKETS, RpcClientMetrics, UpstreamMetrics
 
-SEARCH_STAGES = ("queue", "index", "embed", "vectors", "query", "rows")
+SEARCH_STAGES = ("index", "download", "queue", "embed", "vectors", "query", "rows")
 UPLOAD_STAGES = ("receive", "queue", "read", "heidicon", "store")
 # What the alerts ask for. A counter that appears with its first event has not increased, for Prometheus.
 SEARCH_ROUTE = "/api/collection/{id}/search"
@@ -36,7 +36,7 @@ class GatewayMetrics:
         self.active = Gauge("http_server_active_requests", "HTTP requests in progress.", registry=registry)
         self._search_stage = Histogram(
             "similis_search_stage_duration_seconds",
-            "Duration of a stage of a search: queue, index, vectors, embed, query or rows.",
+            "Duration of a stage of a search: index, download, queue, embed, vectors, query or rows.",
             ["stage"],
             buckets=LATENCY_BUCKETS,
             registry=registry,

@@ -52,7 +52,7 @@ class ByteBudget:
 
     def __init__(self, total: int, *, refusal: Callable[[], Exception] | None = None) -> None:
         """refusal: makes the error that `account` raises; Overloaded by default."""
-        self._total = total
+        self.total = total
         self._free = total
         self._refusal = refusal or _too_many_bytes
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
@@ -69,7 +69,7 @@ class ByteBudget:
     @asynccontextmanager
     async def reserved(self, size: int) -> AsyncIterator[None]:
         """Hold `size` bytes while the block runs, the whole budget at most. Waits until they are free."""
-        size = min(size, self._total)
+        size = min(size, self.total)
         await self._wait_for(size)
         try:
             yield
@@ -118,6 +118,11 @@ class ByteAccount:
     def __init__(self, budget: ByteBudget) -> None:
         self._budget = budget
         self.taken = 0
+
+    @property
+    def most(self) -> int:
+        """The most bytes that one body can take: the whole budget."""
+        return self._budget.total
 
     def take(self, size: int) -> None:
         """Take bytes for this body. Raises the budget's refusal when too few are free."""

@@ -12,14 +12,13 @@ from gateway.http.responses import data
 from gateway.search import question_fields
 from gateway.search.question import Question
 from gateway.search.service import SearchAnswer, SearchService
+from gateway.upstreams.embedder import COPIES
 from servicekit.errors import InvalidRequest, TooLarge
 from servicekit.limits import ByteAccount, ByteBudget
 from servicekit.quantities import size_in_words
 
 # The other fields of a JSON body, the head of a data URL, or the other parts of a form.
 OVERHEAD_BYTES = 64 * 1024
-# Each image is in memory three times: as bytes, in the message to the embedder, and serialised for sending.
-COPIES = 3
 
 
 @dataclass
@@ -47,7 +46,7 @@ class SearchHandlers:
         index = await self._searches.find_index(parameters.collection_id(request.match_info["id"]))
         with self._memory.account() as account:
             sent = await self._read(request, account)
-            answer = await self._searches.search(index, _question(request, sent))
+            answer = await self._searches.search(index, _question(request, sent), account)
         if sent.fields is None:
             return data([asdict(result) for result in answer.results])
         warnings = question_fields.search_warnings(sent.fields, request.query)

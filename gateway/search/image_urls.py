@@ -27,7 +27,8 @@ class ImageUrls:
         self._downloader = downloader
         self._seconds = seconds
         self._places = ConcurrencyLimit("image URLs", at_once=at_once, waiting=0, wait_seconds=seconds)
-        self._per_host = max(1, at_once // HOSTS_SHARE)
+        # The most images that are downloaded from one host, or for one search, at a time.
+        self.share = max(1, at_once // HOSTS_SHARE)
         self._hosts: Counter[str] = Counter()
         self._metrics = metrics
 
@@ -74,8 +75,8 @@ class ImageUrls:
 
     @contextmanager
     def _place_at_host(self, url: str) -> Iterator[None]:
-        host = _host(url)
-        if self._hosts[host] >= self._per_host:
+        host = host_of(url)
+        if self._hosts[host] >= self.share:
             raise Overloaded("Too many images of this host are being downloaded. Try again in a moment.")
         self._hosts[host] += 1
         try:
@@ -86,7 +87,8 @@ class ImageUrls:
                 del self._hosts[host]
 
 
-def _host(url: str) -> str:
+def host_of(url: str) -> str:
+    """Return the host of a URL; an empty string if it is not valid."""
     try:
         return checked_url(url).host or ""
     except ValueError:

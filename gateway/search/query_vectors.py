@@ -15,9 +15,12 @@ from catalog.vectors.projection import Projection, normalised
 from gateway.metrics import GatewayMetrics
 from gateway.search.adapter_cache import AdapterCache
 from gateway.search.concurrency import concurrently
+from gateway.search.example_downloads import ExampleDownloads
 from gateway.search.question import Example
 from gateway.upstreams.embedder import QueryEmbedder
 from servicekit.errors import FailedPrecondition, InvalidRequest
+from servicekit.image_region import Region
+from servicekit.limits import ByteAccount
 
 Vector = npt.NDArray[np.float32]
 # How many images of one search are embedded at a time.
@@ -39,34 +42,32 @@ class QueryVector:
 
 
 class BaseVectors:
-    """The backbone's vectors of examples that are not indexed images. Each is computed once for each backbone."""
+    """The backbone's vectors of examples whose vectors the index lacks. Each is computed once for each backbone."""
 
-    def __init__(self, embedder: QueryEmbedder, metrics: GatewayMetrics, examples: Sequence[Example]) -> None:
+    def __init__(
+        self, embedder: QueryEmbedder, metrics: GatewayMetrics, images: Sequence[tuple[bytes, Region | None]]
+    ) -> None:
+        """images: of these examples, each with the part that counts."""
         self._embedder = embedder
         self._metrics = metrics
-        self._examples = [example for example in examples if example.image_id is None]
+        self._images = images
         self._known: dict[str, list[Vector]] = {}
 
     async def of(self, backbone: str) -> list[Vector]:
         """Return the vectors [dim] of these examples, in their order.
 
-        Raises InvalidRequest for an image that cannot be read, FailedPrecondition (backbone_changed,
-        text_not_supported), and the errors of the embedder.
+        Raises InvalidRequest for an image that cannot be read, FailedPrecondition (backbone_changed), and the errors of
+        the embedder.
         """
         if backbone not in self._known:
             with self._metrics.search_stage("embed"):
-                calls = (partial(self._embed, example, backbone) for example in self._examples)
+                calls = (partial(self._embed, image, region, backbone) for image, region in self._images)
                 self._known[backbone] = await concurrently(calls, at_once=EMBEDDED_AT_ONCE)
         return self._known[backbone]
 
-    async def _embed(self, example: Example, backbone: str) -> Vector:
-        if example.text is not None:
-            message = "Text cannot be searched for: the backbone of this service has no text tower."
-            raise FailedPrecondition(message, code="text_not_supported")
-        if example.image is None or example.region is not None:
-            raise FailedPrecondition("image_url and region are not supported yet. Send image, without region.")
+    async def _embed(self, image: bytes, region: Region | None, backbone: str) -> Vector:
         try:
-            return await self._embedder.embed(example.image, backbone)
+            return await self._embedder.embed(image, backbone, region)
         except FailedPrecondition as error:
             if error.code != "backbone_changed":
                 raise
@@ -84,17 +85,32 @@ class QueryVectors:
         adapters: AdapterCache,
         vectors: Generations,
         images: IndexedImages,
+        downloads: ExampleDownloads,
         metrics: GatewayMetrics,
     ) -> None:
         self._embedder = embedder
         self._adapters = adapters
         self._vectors = vectors
         self._images = images
+        self._downloads = downloads
         self._metrics = metrics
 
-    def base_vectors(self, examples: Sequence[Example]) -> BaseVectors:
-        """Return the vectors of the backbone, before any is computed."""
-        return BaseVectors(self._embedder, self._metrics, examples)
+    async def base_vectors(self, index: Index, examples: Sequence[Example], memory: ByteAccount) -> BaseVectors:
+        """Download the images that examples name, and return the vectors of the backbone, before any is computed.
+
+        memory: takes the downloaded images. Raises FailedPrecondition (text_not_supported, image_not_indexed) and
+        InvalidRequest (image_not_found), and what `ExampleDownloads.files` raises.
+        """
+        if any(example.text is not None for example in examples):
+            message = (
+                "This release cannot search by text: it supports no backbone that compares text with images, so an "
+                "operator cannot turn it on. Search by an image."
+            )
+            raise FailedPrecondition(message, code="text_not_supported")
+        files = await self._downloads.files(await self._urls(index, examples), memory)
+        named = zip(examples, files, strict=True)
+        images = [(image, each.region) for each, file in named if (image := each.image or file) is not None]
+        return BaseVectors(self._embedder, self._metrics, images)
 
     async def combined(self, index: Index, examples: Sequence[Example], base: BaseVectors) -> QueryVector:
         """Return the query vector of examples: the weighted sum of their unit vectors in the tuned space.
@@ -103,15 +119,28 @@ class QueryVectors:
         (image_not_indexed), and what `BaseVectors.of` raises.
         """
         adapter = await self._adapter(index)
-        ids = [example.image_id for example in examples if example.image_id is not None]
+        ids = [example.stored_id for example in examples if example.stored_id is not None]
         indexed = await self._indexed(index, ids) if ids else {}
         embedded = await base.of(index.backbone) if len(ids) < len(examples) else []
         tuned = iter(_tuned(adapter, embedded))
-        parts = [next(tuned) if each.image_id is None else indexed[each.image_id] for each in examples]
+        parts = [next(tuned) if each.stored_id is None else indexed[each.stored_id] for each in examples]
         if len(examples) == 1:
             typicality = None if adapter is None or not embedded else adapter.typicality(embedded[0])
             return QueryVector(parts[0], typicality)
         return QueryVector(weighted(parts, [example.weight for example in examples]), None)
+
+    async def _urls(self, index: Index, examples: Sequence[Example]) -> list[str | None]:
+        """Return the URL to download each example from; None: there is nothing to download."""
+        # The index has the vectors of whole images only.
+        ids = [None if each.region is None else each.image_id for each in examples]
+        wanted = [identifier for identifier in ids if identifier is not None]
+        urls = await self._images.urls(index, wanted) if wanted else {}
+        if missing := [identifier for identifier in wanted if identifier not in urls]:
+            await self._refuse(index, missing)
+        return [
+            each.image_url if identifier is None else urls[identifier]
+            for each, identifier in zip(examples, ids, strict=True)
+        ]
 
     async def _indexed(self, index: Index, ids: Sequence[int]) -> dict[int, Vector]:
         """Return the tuned vectors of images, by their ids."""

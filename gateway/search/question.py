@@ -14,8 +14,7 @@ class Example:
     """What results should look like, or should not.
 
     Exactly one of image (an encoded file), image_url, image_id (of an indexed image) and text is set. region: the part
-    of the image or of the image at the URL that counts; None: all of it. weight: −1 to 1, not 0; negative: results
-    should look less like this.
+    of the image that counts; None: all of it. weight: −1 to 1, not 0; negative: results should look less like this.
     """
 
     image: bytes | None = None
@@ -24,6 +23,11 @@ class Example:
     text: str | None = None
     region: Region | None = None
     weight: float = 1.0
+
+    @property
+    def stored_id(self) -> int | None:
+        """The id of the image whose vector the index has; None: the example has to be embedded."""
+        return self.image_id if self.region is None else None
 
 
 @dataclass(frozen=True)

@@ -122,9 +122,8 @@ def _example(fields: JsonObject, images: Sequence[bytes], at: str = "") -> Examp
         allowed = ONE_SOURCE if not at else "Each example has exactly one of image, image_url, image_id and text."
         _conflict(f"{at}{sources[0]} and {at}{sources[1]} exclude each other. {allowed}")
     region = fields.get("region")
-    if region is not None and sources and sources[0] in ("image_id", "text"):
-        message = f"{at}region needs {at}image or {at}image_url. It cannot be combined with {at}{sources[0]}."
-        _conflict(message)
+    if region is not None and "text" in sources:
+        _conflict(f"{at}region needs {at}image, {at}image_url or {at}image_id. It cannot be combined with {at}text.")
     return Example(
         image=_image(fields, images, at) if not sources or "image" in sources else None,
         image_url=_text("image_url", fields.get("image_url"), MAX_URL_CHARACTERS, at),

@@ -15,7 +15,7 @@ from gateway.metrics import GatewayMetrics
 from gateway.search.query_vectors import BaseVectors, QueryVectors
 from gateway.search.question import MAX_DEPTH, Question
 from servicekit.errors import FailedPrecondition
-from servicekit.limits import ConcurrencyLimit
+from servicekit.limits import ByteAccount, ConcurrencyLimit
 
 # The nearest images that are looked at for runner-ups, even if fewer results are wanted.
 SURROUNDINGS = 50
@@ -86,16 +86,18 @@ class SearchService:
             raise FailedPrecondition(message, code="not_finetuned")
         return index
 
-    async def search(self, index: Index, question: Question) -> SearchAnswer:
+    async def search(self, index: Index, question: Question, memory: ByteAccount) -> SearchAnswer:
         """Return the images that answer a question, all from one index.
 
-        Raises FailedPrecondition (backbone_changed, not_calibrated, image_not_indexed, text_not_supported),
-        InvalidRequest (image_not_found, examples_cancel_out), and Overloaded when too many searches are waiting.
+        memory: takes the images that are downloaded for the question. Raises FailedPrecondition (backbone_changed,
+        not_calibrated, image_not_indexed, text_not_supported), InvalidRequest (image_not_found, examples_cancel_out,
+        and why a download failed), TooLarge, and Overloaded when too many searches are waiting.
         """
         _require_calibration(index, question)
         if question.by_entry:
             raise FailedPrecondition("group_by is not supported yet.")
-        base = self._query_vectors.base_vectors(question.examples)
+        # A slow image host holds no place of other searches.
+        base = await self._query_vectors.base_vectors(index, question.examples, memory)
         async with AsyncExitStack() as stack:
             with self._metrics.search_stage("queue"):
                 await stack.enter_async_context(self._concurrency.slot())

@@ -31,6 +31,8 @@ DESCRIBE_SECONDS = 1.0
 # A backbone changes only with a deployment, so an answer this recent is trusted.
 KNOWN_SECONDS = 10.0
 UNKNOWN_SECONDS = 2.0
+# While it is embedded, an image is in memory three times: as bytes, in the message, and serialised for sending.
+COPIES = 3
 
 # A folder as the backbone's name.
 ABSOLUTE_PATH = re.compile(r"[/\\~]|[A-Za-z]:[/\\]")

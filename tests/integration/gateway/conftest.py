@@ -63,7 +63,9 @@ async def parts(postgres_url: str, qdrant: QdrantProcess, database: Database) ->
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def embedder() -> AsyncIterator[RunningEmbedder]:
-    async with running_embedder(workers="1", max_image_bytes=str(1024 * 1024), max_image_pixels="4000000") as embedder:
+    async with running_embedder(
+        workers="1", max_image_bytes=str(2 * 1024 * 1024), max_image_pixels="21000000"
+    ) as embedder:
         yield embedder
 
 

@@ -1,6 +1,7 @@
 """Build indexes as a finetune does, with the catalog's own classes and real embeddings."""
 
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,9 +52,18 @@ class Indexer:
     backbone: str
 
     async def index(
-        self, collection_id: int, *, seed: int = 0, backbone: str | None = None, quality: str | None = None
+        self,
+        collection_id: int,
+        *,
+        seed: int = 0,
+        backbone: str | None = None,
+        quality: str | None = None,
+        files: Mapping[str, bytes] | None = None,
     ) -> Index:
-        """Publish an index of the collection's newest content. seed: of its adapter. quality: JSON."""
+        """Publish an index of the collection's newest content. seed: of its adapter. quality: JSON.
+
+        files: the images, by URL. By default, each URL is that of a picture.
+        """
         jobs, indexes = Jobs(self.database), Indexes(self.database, "similis")
         wanted, _ = await jobs.enqueue(collection_id, backbone=None, force=True)
         assert wanted is not None
@@ -62,7 +72,7 @@ class Indexer:
         assert job is not None
         index = await indexes.begin(job, backbone or self.backbone)
         images = await Images(self.database).page(collection_id, job.revision, after=0, limit=1000)
-        vectors = {url: await self._vector(url) for url in {image.image_url for image in images}}
+        vectors = {url: await self._vector(url, files) for url in {image.image_url for image in images}}
         base = np.stack([vectors[image.image_url] for image in images])
         random = np.random.default_rng(seed)
         matrix = np.linalg.qr(random.normal(size=(base.shape[1], DIM)))[0].astype(np.float32)
@@ -79,5 +89,6 @@ class Indexer:
         await jobs.publish(job, index.id, len(images))
         return index
 
-    async def _vector(self, url: str) -> npt.NDArray[np.float32]:
-        return await self.embedder.embed(picture(int(url.split("/")[3])), self.backbone)
+    async def _vector(self, url: str, files: Mapping[str, bytes] | None) -> npt.NDArray[np.float32]:
+        image = picture(int(url.split("/")[3])) if files is None else files[url]
+        return await self.embedder.embed(image, self.backbone)

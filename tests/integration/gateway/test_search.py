@@ -386,10 +386,10 @@ async def test_a_body_without_an_image_is_refused(serving: Api, collection: int)
 
 async def test_an_image_that_is_too_large_gets_413(serving: Api, collection: int, launch: Launch) -> None:
     output = io.BytesIO()
-    Picture.new("L", (2500, 2500)).save(output, "PNG")
+    Picture.new("L", (4600, 4600)).save(output, "PNG")
     (await search(serving, collection, output.getvalue())).refused(413, "image_too_large")
     noise = io.BytesIO()
-    random = np.random.default_rng(0).integers(0, 255, (700, 700, 3), dtype=np.uint8)
+    random = np.random.default_rng(0).integers(0, 255, (900, 900, 3), dtype=np.uint8)
     Picture.fromarray(random).save(noise, "PNG")
     (await search(serving, collection, noise.getvalue())).refused(413, "image_too_large")
     small = await launch(max_image_bytes=1000)
@@ -498,9 +498,9 @@ async def test_a_search_moves_to_the_new_index_if_the_old_one_is_dropped_meanwhi
     embed = type(indexer.embedder).embed
     replaced = False
 
-    async def embed_and_publish(self: Any, image: bytes, backbone: str) -> Any:
+    async def embed_and_publish(self: Any, *arguments: Any) -> Any:
         nonlocal replaced
-        vector = await embed(self, image, backbone)
+        vector = await embed(self, *arguments)
         if not replaced:
             replaced = True
             await indexer.index(identifier, seed=9)
@@ -530,10 +530,10 @@ class HeldEmbeddings:
         self.release = asyncio.Event()
 
     def hold(self, embed: Callable[..., Any]) -> Callable[..., Any]:
-        async def held(client: QueryEmbedder, image: bytes, backbone: str) -> Any:
+        async def held(client: QueryEmbedder, *arguments: Any) -> Any:
             self.begun.set()
             await self.release.wait()
-            return await embed(client, image, backbone)
+            return await embed(client, *arguments)
 
         return held
 

@@ -197,7 +197,7 @@ async def test_an_image_may_be_paged_in_the_query(serving: Api, index: Index) ->
     ("fields", "code"),
     [
         ({"image_id": 1, "text": "coin"}, "conflicting_fields"),
-        ({"image_id": 1, "region": {"x": 0, "y": 0, "width": 1, "height": 1}}, "conflicting_fields"),
+        ({"text": "coin", "region": {"x": 0, "y": 0, "width": 1, "height": 1}}, "conflicting_fields"),
         ({"examples": [{"image_id": 1, "weight": 2}]}, "invalid_weight"),
         ({"image_id": 1, "offset": 10_000}, "invalid_offset"),
         ({"text": "coin"}, "text_not_supported"),

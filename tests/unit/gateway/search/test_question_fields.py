@@ -54,7 +54,7 @@ def test_several_examples_keep_their_order_and_their_images() -> None:
     region = {"x": 0.5, "y": 0, "width": 0.5, "height": 1}
     examples = [
         {"image": IMAGE, "region": region},
-        {"image_id": 5, "weight": -0.5},
+        {"image_id": 5, "weight": -0.5, "region": region},
         {"weight": 0.25, "image": OTHER},
         {"text": "gold", "weight": 1},
     ]
@@ -62,7 +62,7 @@ def test_several_examples_keep_their_order_and_their_images() -> None:
         assert asked({"num_results": 3, "examples": examples, "offset": 4}, size=size) == Question(
             [
                 Example(image=b"\xff\xd8 image", region=Region(0.5, 0, 0.5, 1)),
-                Example(image_id=5, weight=-0.5),
+                Example(image_id=5, weight=-0.5, region=Region(0.5, 0, 0.5, 1)),
                 Example(image=b"\xff\xd8 other", weight=0.25),
                 Example(text="gold"),
             ],
@@ -101,7 +101,6 @@ def test_images_that_ask_are_left_out_if_only_ids_ask() -> None:
         ({"region": {}, "examples": [ID]}, ("region ", "examples")),
         ({"weight": 1, "examples": [ID]}, ("weight ", "examples")),
         ({"image": IMAGE, "weight": 1}, ("weight ", "examples")),
-        ({"image_id": 5, "region": {}}, ("region ", "image_id")),
         ({"text": "coin", "region": {}}, ("region ", "text")),
         ({"examples": [ID, {"image": IMAGE, "text": "coin"}]}, ("examples[1].image ", "examples[1].text ")),
         ({"examples": [{"text": "coin", "region": {}}]}, ("examples[0].region ", "examples[0].text")),
