@@ -31,10 +31,10 @@ class Instance:
 async def instance(
     parts: Parts, embedder: RunningEmbedder, indexer: Indexer, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Instance]:
-    """Run a gateway. Its HeidICON has the tag "Coins" with one object."""
+    """Run a gateway that downloads nothing. Its HeidICON has the tag "Coins" with one object."""
     async with running_easydb() as easydb:
         easydb.objects = [thing(1)]
-        given = {"embedder_address": embedder.target, "heidicon_url": easydb.url}
+        given = {"embedder_address": embedder.target, "heidicon_url": easydb.url, "fetch_image_urls": False}
         settings = settings_for(parts, given, tmp_path_factory.mktemp("spool"))
         async with gateway(settings) as running, api_client(f"http://{running.host}:{running.port}", parts.key) as api:
             collection = await api.create("Coins")

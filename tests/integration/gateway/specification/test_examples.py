@@ -40,7 +40,7 @@ OCCURRING_ELSEWHERE = {
     *("content_process_died", "overloaded", "deadline_exceeded", "heidicon_bad_answer", "heidicon_incomplete"),
     *("database_access_denied", "database_missing", "database_tls_failed", "database_unavailable", "internal"),
     *("embedder_not_ready", "embedder_tls_failed", "embedding_failed", "qdrant_key_refused", "qdrant_tls_failed"),
-    *("embedder_outdated", "image_not_indexed", "image_url_not_allowed"),
+    *("embedder_outdated", "image_not_indexed"),
     *("failed_precondition", "invalid_request", "not_found", "unavailable", "upstream_failed", "vectors_damaged"),
 }
 # Ids, sizes and names differ between an example and what occurs.
@@ -189,6 +189,10 @@ BAD_REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "examples_cancel_out": (
         *("POST", "/api/collection/{id}/search"),
         {"json": {"examples": [{"image": IMAGE}, {"image": IMAGE, "weight": -1}]}},
+    ),
+    "image_url_not_allowed": (
+        *("POST", "/api/collection/{id}/search"),
+        {"json": {"image_url": "https://images.example.org/1.jpg"}},
     ),
     "image_not_found": ("POST", "/api/collection/{id}/search", {"json": {"image_id": 999999}}),
     "invalid_examples": ("POST", "/api/collection/{id}/search", {"json": {"examples": []}}),
