@@ -75,7 +75,7 @@ class GatewaySettings(RpcSettings, StoreSettings, DownloadSettings):
     search_queue_seconds: Seconds = 5.0
     """How long a search may wait before it gets 429."""
     body_memory_bytes: Count = 256 * MIB
-    """Memory for the bodies of all searches together. One image always fits."""
+    """Memory for the bodies of all searches, and the images downloaded for them, together. One image always fits."""
     fetch_image_urls: bool = True
     """Whether a search may name an image by URL, which the gateway then downloads."""
     image_url_seconds: Annotated[float, Field(gt=0, le=10)] = 10.0
