@@ -8,6 +8,7 @@ from aiohttp import web
 
 from catalog.adapters import Adapters
 from catalog.collections import Collections
+from catalog.content.image_states import ImageStates
 from catalog.contents import Contents
 from catalog.image_versions import ImageVersions
 from catalog.index_history import IndexHistory
@@ -43,6 +44,7 @@ from gateway.http.routes import (
     api_routes,
 )
 from gateway.http.server import ProblemRunner
+from gateway.images.handlers import ImageHandlers
 from gateway.metrics import GatewayMetrics
 from gateway.search.adapter_cache import AdapterCache
 from gateway.search.example_downloads import ExampleDownloads
@@ -206,6 +208,7 @@ def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics,
             max_name_characters=settings.max_name_characters,
         ),
         contents=ContentHandlers(collections=collections, contents=contents, uploads=uploads, drain=drain),
+        images=ImageHandlers(collections=collections, states=ImageStates(parts.database)),
         indexes=IndexHandlers(collections=collections, history=IndexHistory(parts.database)),
         searches=SearchHandlers(
             searches=_search_service(parts, settings, metrics),

@@ -7,6 +7,8 @@ from collections.abc import Collection, Iterable, Mapping
 
 from catalog import index_history
 from catalog.collections import not_found
+from catalog.content import image_states
+from catalog.content.image_states import ImageState
 from gateway.http.json_object import JsonObject
 from servicekit.errors import InvalidRequest
 
@@ -36,6 +38,23 @@ def index_id(text: str) -> int:
     if not ID.fullmatch(text) or int(text) > MAX_ID:
         raise index_history.not_found(text[:40])
     return int(text)
+
+
+def image_id(text: str) -> int:
+    """Return the id of an image in a path. Raises InvalidRequest, image_not_found, also for text that is not an id."""
+    if not ID.fullmatch(text) or int(text) > MAX_ID:
+        raise image_states.not_found([_shown(text)])
+    return int(text)
+
+
+def image_state(query: Mapping[str, str]) -> ImageState | None:
+    """Return the state that is asked for; None: all. Raises InvalidRequest, invalid_state."""
+    text = query.get("state")
+    if text is None:
+        return None
+    if text not in tuple(ImageState):
+        raise _invalid("state", f"must be one of {', '.join(ImageState)}, not {_shown(text)}")
+    return ImageState(text)
 
 
 def name(body: JsonObject, limit: int) -> str:

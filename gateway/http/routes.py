@@ -14,6 +14,7 @@ from gateway.collections.index_handlers import IndexHandlers
 from gateway.collections.status_handlers import StatusHandlers
 from gateway.content.handlers import ContentHandlers
 from gateway.http.middleware import RequestPipeline, expect_later
+from gateway.images.handlers import ImageHandlers
 from gateway.search.handlers import SearchHandlers
 from gateway.web.handlers import ASSET_PATH, PageHandlers
 
@@ -42,6 +43,7 @@ class Handlers:
 
     collections: CollectionHandlers
     contents: ContentHandlers
+    images: ImageHandlers
     indexes: IndexHandlers
     searches: SearchHandlers
     status: StatusHandlers
@@ -59,6 +61,8 @@ def api_routes(handlers: Handlers, *, request_seconds: float, upload_seconds: fl
         Route("GET", f"{one}/info", collections.info, read, seconds=brief),
         Route("GET", f"{one}/csvfile", contents.csv_file, read, seconds=None),
         Route("GET", f"{one}/revisions", contents.revisions, read, seconds=brief),
+        Route("GET", f"{one}/images", handlers.images.list, read, seconds=brief),
+        Route("GET", f"{one}/images/{{image_id}}", handlers.images.one, read, seconds=brief),
         Route("POST", f"{one}/search", handlers.searches.search, read, seconds=brief),
         Route("POST", "/api/verify", handlers.status.verify, read, seconds=brief, always_keyed=True),
         Route("POST", "/api/collection/create", collections.create, admin, seconds=long, action="create_collection"),
