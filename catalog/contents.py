@@ -1,38 +1,34 @@
 """Contents: the CSV of a collection, byte for byte, and the images that its rows name."""
 
-import asyncio
-import itertools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from catalog import collections
+from catalog.content import chunks
 from catalog.images import merge_staged
 from catalog.postgres.database import Connection, Database
 from servicekit.errors import InvalidRequest
 from servicekit.request_context import remaining
 
-CHUNK_BYTES = 1024 * 1024
 REPLACE_SECONDS = 55.0
 # So many contents of a collection can be downloaded, the newest included.
 KEPT_REVISIONS = 3
-
-# No row: the content is gone. A row with NULL: the content has ended.
-CHUNK = """
-SELECT p.data FROM contents t
-LEFT JOIN content_chunks p ON p.collection_id = t.collection_id AND p.revision = t.revision AND p.ordinal = $3
-WHERE t.collection_id = $1 AND t.revision = $2
-"""
-
-SIZE = """
-SELECT coalesce(sum(octet_length(data)), 0)::bigint FROM content_chunks WHERE collection_id = $1 AND revision = $2
-"""
 
 KEPT = """
 SELECT t.revision, t.created_at, t.row_count, t.key_name
 FROM collections c JOIN contents t ON t.collection_id = c.id AND t.revision > c.content_revision - $2
 WHERE c.id = $1 ORDER BY t.revision DESC
+"""
+
+NEWEST = "SELECT digest, base_revision IS NOT NULL AS edited FROM contents WHERE collection_id = $1 AND revision = $2"
+
+SUPERSEDE = "UPDATE contents SET superseded_at = clock_timestamp() WHERE collection_id = $1 AND revision = $2"
+
+INSERT = """
+INSERT INTO contents (collection_id, revision, digest, row_count, key_name, base_revision)
+VALUES ($1, $2, $3, $4, $5, $6)
 """
 
 # The time of a revision is that of `last_modified`. Not now(), the start of the transaction: it may have waited for
@@ -65,6 +61,7 @@ USING collections c
 WHERE c.id = t.collection_id AND t.retired AND t.revision <= c.content_revision - $2
   AND NOT EXISTS (SELECT FROM contents n WHERE n.collection_id = t.collection_id AND n.revision = t.revision + $2 - 1
                   AND n.superseded_at >= now() - make_interval(secs => $1))
+RETURNING t.collection_id
 """
 
 
@@ -81,6 +78,20 @@ class StagedContent:
     digest: bytes
     row_count: int
     key_name: str | None = None
+
+
+@dataclass(frozen=True)
+class NewContent:
+    """A content that is being stored.
+
+    digest: SHA-256 of its bytes; after an edit that did not read them, another value that no other content has.
+    base_revision: the upload that it was edited from; None if it is one. key_name: of the API key that stores it.
+    """
+
+    digest: bytes
+    row_count: int
+    key_name: str | None
+    base_revision: int | None = None
 
 
 @dataclass(frozen=True)
@@ -130,21 +141,22 @@ class Contents:
         """
         if not revision:
             return
-        for ordinal in itertools.count():
+        async with self._database.connection() as connection:
+            found = await chunks.chunks_of(connection, collection_id, revision)
+        if found is None:
+            raise _removed(collection_id)
+        for chunk in found:
             async with self._database.connection() as connection:
-                row = await connection.fetchrow(CHUNK, collection_id, revision, ordinal)
-            if row is None:
-                message = f"The content of collection {collection_id} was removed during the download."
-                raise InvalidRequest(message, code="collection_not_found")
-            if row["data"] is None:
-                return
-            yield row["data"]
+                data = await chunks.read_chunk(connection, collection_id, chunk)
+            if data is None:
+                raise _removed(collection_id)
+            yield data
 
     async def size(self, collection_id: int, revision: int) -> int:
         """Return the number of bytes in a revision; 0 if there is none."""
         async with self._database.connection() as connection:
-            size: int = await connection.fetchval(SIZE, collection_id, revision)
-        return size
+            found = await chunks.chunks_of(connection, collection_id, revision)
+        return sum(chunk.size for chunk in found or ())
 
     async def kept(self, collection_id: int) -> list[KeptRevision]:
         """List the last contents of a collection, the newest first."""
@@ -160,45 +172,53 @@ class Contents:
         """
         async with self._database.connection() as connection:
             await connection.execute(RETIRE, superseded_seconds)
-            await connection.execute(REMOVE_RETIRED, superseded_seconds, KEPT_REVISIONS)
+        async with self._database.transaction() as connection:
+            removed = await connection.fetch(REMOVE_RETIRED, superseded_seconds, KEPT_REVISIONS)
+            if removed:
+                await chunks.remove_unused(connection, sorted({row["collection_id"] for row in removed}))
+
+
+async def begin_revision(connection: Connection, collection_id: int, revision: int, new: NewContent) -> None:
+    """Insert the content after the newest one, before its rows and bytes. The caller has locked the collection."""
+    await connection.execute(SUPERSEDE, collection_id, revision - 1)
+    await connection.execute(
+        INSERT, collection_id, revision, new.digest, new.row_count, new.key_name, new.base_revision
+    )
+
+
+async def finish_revision(connection: Connection, collection_id: int, revision: int) -> None:
+    """Make a content the newest one of its collection, when it is complete."""
+    await connection.execute(MAKE_NEWEST, collection_id, revision)
 
 
 async def _replace(connection: Connection, collection_id: int, staged: StagedContent) -> Revision:
     current = await collections.lock(connection, collection_id)
-    same = await connection.fetchval(
-        "SELECT digest = $3 FROM contents WHERE collection_id = $1 AND revision = $2",
-        collection_id,
-        current,
-        staged.digest,
-    )
-    if same:
+    if await _is_same(connection, collection_id, current, staged):
         return Revision(current, staged.row_count, changed=False)
     revision = current + 1
-    await connection.execute(
-        "UPDATE contents SET superseded_at = clock_timestamp() WHERE collection_id = $1 AND revision = $2",
-        collection_id,
-        current,
-    )
-    await connection.execute(
-        "INSERT INTO contents (collection_id, revision, digest, row_count, key_name) VALUES ($1, $2, $3, $4, $5)",
-        collection_id,
-        revision,
-        staged.digest,
-        staged.row_count,
-        staged.key_name,
-    )
-    await _store_bytes(connection, collection_id, revision, staged.csv)
+    new = NewContent(staged.digest, staged.row_count, staged.key_name)
+    await begin_revision(connection, collection_id, revision, new)
+    await chunks.store(connection, collection_id, revision, staged.csv)
     await merge_staged(connection, collection_id, revision, staged.rows, timeout=remaining(REPLACE_SECONDS))
-    await connection.execute(MAKE_NEWEST, collection_id, revision)
+    await finish_revision(connection, collection_id, revision)
     return Revision(revision, staged.row_count, changed=True)
 
 
-async def _store_bytes(connection: Connection, collection_id: int, revision: int, csv: Path) -> None:
-    # Not opened in a thread: if the request were cancelled while it opens, nobody would close the file.
-    with csv.open("rb") as file:
-        ordinal = 0
-        while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
-            await connection.execute(
-                "INSERT INTO content_chunks VALUES ($1, $2, $3, $4)", collection_id, revision, ordinal, chunk
-            )
-            ordinal += 1
+async def _is_same(connection: Connection, collection_id: int, revision: int, staged: StagedContent) -> bool:
+    newest = await connection.fetchrow(NEWEST, collection_id, revision)
+    if newest is None:
+        return False
+    if newest["digest"] == staged.digest:
+        return True
+    if not newest["edited"]:
+        return False
+    # Its digest may not be that of its bytes.
+    stored = await chunks.chunks_of(connection, collection_id, revision) or []
+    if sum(chunk.size for chunk in stored) != staged.csv.stat().st_size:
+        return False
+    return await chunks.digest_of(connection, collection_id, stored) == staged.digest
+
+
+def _removed(collection_id: int) -> InvalidRequest:
+    message = f"The content of collection {collection_id} was removed during the download."
+    return InvalidRequest(message, code="collection_not_found")

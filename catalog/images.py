@@ -189,6 +189,18 @@ class Images:
             await connection.execute(REMOVE_ENDED_SPANS, collection_id)
 
 
+async def stage(connection: Connection, rows: Path, *, timeout: float) -> None:
+    """Read the rows of a file into the temporary table `wanted`, with the occurrence of each URL among them.
+
+    rows: CSV in COPY format. timeout: seconds for each statement.
+    """
+    await connection.execute(STAGE)
+    await connection.copy_to_table(
+        "staged", source=rows, columns=["image_url", "repo_url"], format="csv", encoding="utf-8", timeout=timeout
+    )
+    await connection.execute(NUMBER_OCCURRENCES, timeout=timeout)
+
+
 async def merge_staged(
     connection: Connection, collection_id: int, revision: int, rows: Path, *, timeout: float
 ) -> None:
@@ -197,11 +209,7 @@ async def merge_staged(
     The caller has locked the collection in this transaction. rows: CSV in COPY format. timeout: seconds for each
     statement.
     """
-    await connection.execute(STAGE)
-    await connection.copy_to_table(
-        "staged", source=rows, columns=["image_url", "repo_url"], format="csv", encoding="utf-8", timeout=timeout
-    )
-    await connection.execute(NUMBER_OCCURRENCES, timeout=timeout)
+    await stage(connection, rows, timeout=timeout)
     await connection.execute(END_SPANS, collection_id, revision, timeout=timeout)
     await connection.execute(BEGIN_SPANS, collection_id, revision, timeout=timeout)
 

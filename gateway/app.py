@@ -8,6 +8,7 @@ from aiohttp import web
 
 from catalog.adapters import Adapters
 from catalog.collections import Collections
+from catalog.content.edits import ContentEdits
 from catalog.content.image_states import ImageStates
 from catalog.contents import Contents
 from catalog.image_versions import ImageVersions
@@ -44,6 +45,7 @@ from gateway.http.routes import (
     api_routes,
 )
 from gateway.http.server import ProblemRunner
+from gateway.images.edits import ImageEdits
 from gateway.images.handlers import ImageHandlers
 from gateway.metrics import GatewayMetrics
 from gateway.search.adapter_cache import AdapterCache
@@ -208,7 +210,11 @@ def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics,
             max_name_characters=settings.max_name_characters,
         ),
         contents=ContentHandlers(collections=collections, contents=contents, uploads=uploads, drain=drain),
-        images=ImageHandlers(collections=collections, states=ImageStates(parts.database)),
+        images=ImageHandlers(
+            collections=collections,
+            states=ImageStates(parts.database),
+            edits=ImageEdits(uploads=uploads, contents=ContentEdits(parts.database)),
+        ),
         indexes=IndexHandlers(collections=collections, history=IndexHistory(parts.database)),
         searches=SearchHandlers(
             searches=_search_service(parts, settings, metrics),

@@ -110,5 +110,5 @@ class ImageStates:
 def not_found(ids: list[int] | list[str]) -> InvalidRequest:
     """Return the error for images that the newest content does not have. It is a 400, as for collections."""
     shown = ", ".join(str(identifier)[:40] for identifier in ids[:10]) + (", …" if len(ids) > 10 else "")
-    noun = "image" if len(ids) == 1 else "images"
-    return InvalidRequest(f"The collection's content has no {noun} {shown}.", code="image_not_found")
+    named = "image with the id" if len(ids) == 1 else "images with the ids"
+    return InvalidRequest(f"The collection has no {named} {shown}.", code="image_not_found")

@@ -14,6 +14,8 @@ from typing import ClassVar, Protocol, TypeVar
 from gateway.content.csv_format import copy_rows
 from gateway.content.file_kind import refuse_other_kinds
 from gateway.http.base64_body import Base64Body
+from gateway.images import commands as image_commands
+from gateway.images.commands import CheckedImages, LocatedRows, WrittenRows
 from servicekit.errors import InvalidRequest, TooLarge
 from servicekit.quantities import size_in_words
 
@@ -54,7 +56,11 @@ class JoinedPages:
     objects: int
 
 
-Answer = TypeVar("Answer", bound="Extracted | StagedRows | ParsedPage | JoinedPages", covariant=True)
+Answer = TypeVar(
+    "Answer",
+    bound="Extracted | StagedRows | ParsedPage | JoinedPages | CheckedImages | WrittenRows | LocatedRows",
+    covariant=True,
+)
 
 
 class Command(Protocol[Answer]):
@@ -167,7 +173,8 @@ class JoinPages:
         return JoinedPages(len(seen))
 
 
-COMMANDS = {kind.__name__: kind for kind in (ExtractContent, StageCsv, ParsePage, JoinPages)}
+UPLOAD_COMMANDS = {kind.__name__: kind for kind in (ExtractContent, StageCsv, ParsePage, JoinPages)}
+COMMANDS = {**UPLOAD_COMMANDS, **image_commands.COMMANDS}
 
 
 def _objects(pages: Iterable[str]) -> Iterator[tuple[int, list[str]]]:

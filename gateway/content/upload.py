@@ -87,7 +87,7 @@ class Uploads:
         self, collection_id: int, body: AsyncIterable[bytes], options: UploadOptions
     ) -> Uploaded:
         """Store the CSV in a body as a collection's content."""
-        async with self._received(body) as (folder, csv), self._processing_slot(), content_worker() as worker:
+        async with self.received(body) as (folder, csv), self.processing_slot(), content_worker() as worker:
             staged = await self._stage(worker, folder, csv, options)
             return await self._replace(collection_id, staged)
 
@@ -95,7 +95,7 @@ class Uploads:
         self, collection_id: int, body: AsyncIterable[bytes], options: UploadOptions
     ) -> Uploaded:
         """Store the CSV in a JSON body, in base64 under `content`, as a collection's content."""
-        async with self._received(body) as (folder, json), self._processing_slot(), content_worker() as worker:
+        async with self.received(body) as (folder, json), self.processing_slot(), content_worker() as worker:
             csv = folder / "csv"
             with self._metrics.upload_stage("read"):
                 extracted = await worker.ask(ExtractContent(str(json), str(csv), self.limits.max_bytes))
@@ -117,15 +117,21 @@ class Uploads:
             return CreatedCollection(created, staged.warnings)
 
     @asynccontextmanager
-    async def _received(self, body: AsyncIterable[bytes]) -> AsyncIterator[tuple[Path, Path]]:
+    async def received(self, body: AsyncIterable[bytes]) -> AsyncIterator[tuple[Path, Path]]:
         """Write a body to a file, and yield the upload's folder and the file."""
-        self._disk.check()
-        async with self._spool.folder() as folder:
+        async with self.folder() as folder:
             received = folder / "body"
             async with self._receiving.slot():
                 with self._metrics.upload_stage("receive"):
                     await write_file(received, body)
             yield folder, received
+
+    @asynccontextmanager
+    async def folder(self) -> AsyncIterator[Path]:
+        """Check the free disk space, and yield a folder for one upload or edit. Raises NoSpace."""
+        self._disk.check()
+        async with self._spool.folder() as folder:
+            yield folder
 
     @asynccontextmanager
     async def _imported(self, tag: str, key_name: str | None) -> AsyncIterator["_Staged"]:
@@ -134,7 +140,7 @@ class Uploads:
             csv = folder / "csv"
             with self._metrics.upload_stage("heidicon"):
                 warnings = await self._heidicon.write_csv(tag, worker, folder, csv)
-            async with self._processing_slot():
+            async with self.processing_slot():
                 staged = await self._stage(worker, folder, csv, UploadOptions(key_name, allow_empty=True))
                 staged.warnings.extend(warnings)
                 if not staged.content.row_count:
@@ -142,7 +148,8 @@ class Uploads:
                 yield staged
 
     @asynccontextmanager
-    async def _processing_slot(self) -> AsyncIterator[None]:
+    async def processing_slot(self) -> AsyncIterator[None]:
+        """Wait for a place among the uploads that are processed, and hold it while entered."""
         async with AsyncExitStack() as stack:
             # Only the wait for the slot belongs to this stage.
             with self._metrics.upload_stage("queue"):

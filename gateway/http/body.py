@@ -68,9 +68,9 @@ def is_binary(head: bytes) -> bool:
     return any(byte in NOT_IN_TEXT or byte >= 0x80 for byte in head[:HEAD_BYTES])
 
 
-async def read_object(request: web.Request) -> JsonObject:
+async def read_object(request: web.Request, limit: int = SMALL_BODY_BYTES) -> JsonObject:
     """Return the JSON object in a small body; an empty body is an empty object. Raises InvalidRequest, TooLarge."""
-    text = b"".join([piece async for piece in chunks(request, SMALL_BODY_BYTES)])
+    text = b"".join([piece async for piece in chunks(request, limit)])
     try:
         return parse_object(text)
     except InvalidRequest as error:

@@ -43,7 +43,7 @@ def index_id(text: str) -> int:
 def image_id(text: str) -> int:
     """Return the id of an image in a path. Raises InvalidRequest, image_not_found, also for text that is not an id."""
     if not ID.fullmatch(text) or int(text) > MAX_ID:
-        raise image_states.not_found([_shown(text)])
+        raise image_states.not_found([shown(text)])
     return int(text)
 
 
@@ -53,8 +53,23 @@ def image_state(query: Mapping[str, str]) -> ImageState | None:
     if text is None:
         return None
     if text not in tuple(ImageState):
-        raise _invalid("state", f"must be one of {', '.join(ImageState)}, not {_shown(text)}")
+        raise _invalid("state", f"must be one of {', '.join(ImageState)}, not {shown(text)}")
     return ImageState(text)
+
+
+def image_ids(body: JsonObject, limit: int) -> list[int]:
+    """Return the different ids in a list of 1 to `limit`, in order. Raises InvalidRequest, invalid_image_ids."""
+    value = body.get("image_ids")
+    if value is None:
+        raise _invalid("image_ids", "is missing. Send a list of ids as a field of a JSON object")
+    if not isinstance(value, list):
+        raise _invalid("image_ids", f"must be a list of whole numbers, not {shown(value)}")
+    if not 1 <= len(value) <= limit:
+        raise _invalid("image_ids", f"must have between 1 and {limit} ids, not {len(value)}")
+    for one in value:
+        if not isinstance(one, int) or isinstance(one, bool) or not 1 <= one <= MAX_ID:
+            raise _invalid("image_ids", f"must have whole numbers from 1 only, not {shown(one)}")
+    return list(dict.fromkeys(value))
 
 
 def name(body: JsonObject, limit: int) -> str:

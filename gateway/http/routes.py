@@ -63,6 +63,8 @@ def api_routes(handlers: Handlers, *, request_seconds: float, upload_seconds: fl
         Route("GET", f"{one}/revisions", contents.revisions, read, seconds=brief),
         Route("GET", f"{one}/images", handlers.images.list, read, seconds=brief),
         Route("GET", f"{one}/images/{{image_id}}", handlers.images.one, read, seconds=brief),
+        Route("POST", f"{one}/images", handlers.images.add, write, seconds=long, action="add_images"),
+        Route("POST", f"{one}/images/delete", handlers.images.delete, write, seconds=long, action="delete_images"),
         Route("POST", f"{one}/search", handlers.searches.search, read, seconds=brief),
         Route("POST", "/api/verify", handlers.status.verify, read, seconds=brief, always_keyed=True),
         Route("POST", "/api/collection/create", collections.create, admin, seconds=long, action="create_collection"),

@@ -1,22 +1,31 @@
-"""The HTTP handlers of single images: list them, and show one."""
+"""The HTTP handlers of single images: list them, show one, add some, delete some."""
 
 from aiohttp import web
 
 from catalog.collections import Collections
 from catalog.content.image_states import ImageFilter, ImageStates, StatedImage
-from gateway.http import parameters
-from gateway.http.responses import data
+from gateway.audit.request_record import record_of
+from gateway.http import body, parameters
+from gateway.http.responses import data, push
+from gateway.images.edits import ImageEdits
+from servicekit.errors import InvalidRequest
+from servicekit.quantities import counted
 
 IMAGES_PER_PAGE, MAX_IMAGES_PER_PAGE = 1000, 10_000
+MAX_DELETED_IMAGES = 10_000
+# 10,000 rows have about 2 MB; a field may have 64 Ki characters.
+ADD_BODY_BYTES = 16 * 1024 * 1024
+DELETE_BODY_BYTES = 256 * 1024
 LIST_PARAMETERS = ("limit", "after", "state", "repo_url")
 
 
 class ImageHandlers:
     """The routes of single images."""
 
-    def __init__(self, *, collections: Collections, states: ImageStates) -> None:
+    def __init__(self, *, collections: Collections, states: ImageStates, edits: ImageEdits) -> None:
         self._collections = collections
         self._states = states
+        self._edits = edits
 
     async def list(self, request: web.Request) -> web.Response:
         """`GET /api/collection/{id}/images`: a page of images, by id."""
@@ -37,6 +46,47 @@ class ImageHandlers:
         collection = await self._collections.get(parameters.collection_id(request.match_info["id"]))
         image = await self._states.get(collection.id, parameters.image_id(request.match_info["image_id"]))
         return data(_described(image), warnings=parameters.unknown_parameters(request.query))
+
+    async def add(self, request: web.Request) -> web.Response:
+        """`POST /api/collection/{id}/images`: append rows to the content."""
+        collection = await self._editable(request)
+        record = record_of(request)
+        pieces = body.chunks(request, ADD_BODY_BYTES)
+        done = await self._edits.add(collection, pieces, record.key_name)
+        ids = list(done.edited.image_ids)
+        record.note(number_of_images=done.edited.row_count, revision=done.edited.revision, added=len(ids))
+        return push(
+            f"{counted(len(ids), 'image')} added",
+            image_ids=ids,
+            number_of_images=done.edited.row_count,
+            warnings=[*done.warnings, *parameters.unknown_parameters(request.query)],
+        )
+
+    async def delete(self, request: web.Request) -> web.Response:
+        """`POST /api/collection/{id}/images/delete`: cut rows out of the content."""
+        collection = await self._editable(request)
+        fields = await body.read_object(request, DELETE_BODY_BYTES)
+        ids = parameters.image_ids(fields, MAX_DELETED_IMAGES)
+        record = record_of(request)
+        edited = await self._edits.delete(collection, ids, record.key_name)
+        record.note(number_of_images=edited.row_count, revision=edited.revision, deleted=len(ids))
+        unknown = parameters.unknown_fields(fields, ("image_ids",))
+        return push(
+            f"{counted(len(ids), 'image')} deleted",
+            number_of_images=edited.row_count,
+            warnings=[*unknown, *parameters.unknown_parameters(request.query)],
+        )
+
+    async def _editable(self, request: web.Request) -> int:
+        """Return the id of a collection whose content clients may change row by row."""
+        collection = await self._collections.get(parameters.collection_id(request.match_info["id"]))
+        if collection.heidicon_tag is not None:
+            message = (
+                f"Collection {collection.id} is imported from HeidICON (tag “{collection.heidicon_tag}”). "
+                "Change it there, then call updatecontent to import it again."
+            )
+            raise InvalidRequest(message, code="content_is_imported")
+        return collection.id
 
 
 def _described(image: StatedImage) -> dict[str, object]:

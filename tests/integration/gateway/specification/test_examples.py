@@ -40,6 +40,7 @@ OCCURRING_ELSEWHERE = {
     *("content_process_died", "overloaded", "deadline_exceeded", "heidicon_bad_answer", "heidicon_incomplete"),
     *("database_access_denied", "database_missing", "database_tls_failed", "database_unavailable", "internal"),
     *("embedder_not_ready", "embedder_tls_failed", "embedding_failed", "qdrant_key_refused", "qdrant_tls_failed"),
+    *("ambiguous_delimiter", "content_is_imported", "content_needs_upload"),
     *("embedder_outdated", "image_not_indexed"),
     *("failed_precondition", "invalid_request", "not_found", "unavailable", "upstream_failed", "vectors_damaged"),
 }
@@ -76,7 +77,7 @@ async def test_the_example_of_a_body_is_accepted(instance: Instance, name: str, 
 async def test_the_example_of_a_query_parameter_is_accepted(
     instance: Instance, name: str, parameter: str, value: Any
 ) -> None:
-    text = json.dumps(value)
+    text = value if isinstance(value, str) else json.dumps(value)
     answer = await call(instance, OPERATIONS[name], body=first_body(OPERATIONS[name]), query={parameter: text})
     assert answer.status == 200, answer.body
 
@@ -103,7 +104,12 @@ async def call(
     """Call an operation, and check that the answer is one that it describes."""
     path = operation.path.replace("{index_id}", str(instance.index))
     if "{id}" in path:
-        path = path.replace("{id}", str(await _collection(instance, operation)))
+        collection = await _collection(instance, operation)
+        path = path.replace("{id}", str(collection))
+        if operation.id in ("getImage", "deleteImages"):
+            listed = (await instance.api.get(f"/api/collection/{collection}/images")).json["images"]
+            path = path.replace("{image_id}", str(listed[0]["image_id"]))
+            body = body and (body[0], {"image_ids": [listed[0]["image_id"]]})
     options: dict[str, Any] = {"params": dict(query or {}), "headers": {"API-Key": instance.api.key, **(headers or {})}}
     if body is not None:
         kind, value = body
@@ -194,6 +200,9 @@ BAD_REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
         *("POST", "/api/collection/{id}/search"),
         {"json": {"image_url": "https://images.example.org/1.jpg"}},
     ),
+    "invalid_image_ids": ("POST", "/api/collection/{id}/images/delete", {"json": {"image_ids": []}}),
+    "invalid_images": ("POST", "/api/collection/{id}/images", {"json": {"images": []}}),
+    "invalid_state": ("GET", "/api/collection/{id}/images?state=x", {}),
     "image_not_found": ("POST", "/api/collection/{id}/search", {"json": {"image_id": 999999}}),
     "invalid_examples": ("POST", "/api/collection/{id}/search", {"json": {"examples": []}}),
     "invalid_exclude": ("POST", "/api/collection/{id}/search", option("exclude", [0])),
