@@ -48,6 +48,23 @@ WHERE collection_id = $1 AND {AT_REVISION} AND id = ANY($4)
 
 IN_NEWEST_CONTENT = "SELECT id FROM images WHERE collection_id = $1 AND id = ANY($2) AND last_revision IS NULL"
 
+# These read all rows of the collection once: an index on URLs would make storing an upload three times as slow.
+OF_URL = f"""
+SELECT id FROM images
+WHERE collection_id = $1 AND {AT_REVISION} AND {{column}} = $4
+      AND NOT EXISTS (SELECT FROM image_failures f WHERE f.index_id = $3 AND f.image_id = images.id)
+ORDER BY id LIMIT $5
+"""  # noqa: S608 (a constant)
+
+HAS_URL = """
+SELECT EXISTS (SELECT FROM images WHERE collection_id = $1 AND last_revision IS NULL AND {column} = $2)
+"""
+
+VIEWS = f"""
+SELECT repo_url, count(*) AS number FROM images
+WHERE collection_id = $1 AND {AT_REVISION} AND repo_url = ANY($3) GROUP BY repo_url
+"""  # noqa: S608 (a constant)
+
 
 @dataclass(frozen=True)
 class EqualImage:
@@ -59,6 +76,24 @@ class EqualImage:
     first_image_id: int
     ordinal: int
     image_id: int
+
+
+@dataclass(frozen=True)
+class RowUrl:
+    """A URL of rows of a collection: of their image, or of their entry in a repository."""
+
+    text: str
+    is_entry: bool
+
+    @property
+    def column(self) -> str:
+        """The column that has it."""
+        return "repo_url" if self.is_entry else "image_url"
+
+    @property
+    def is_storable(self) -> bool:
+        """Whether a row can have it. Postgres refuses other text."""
+        return "\0" not in self.text and all(not "\ud800" <= character <= "\udfff" for character in self.text)
 
 
 @dataclass(frozen=True)
@@ -93,6 +128,12 @@ class IndexedImages:
 
         points: the image ids in the hits of a query. An image that is not in the index's revision is left out.
         """
+        return (await self.with_first(index, points, limit))[0]
+
+    async def with_first(
+        self, index: Index, points: Sequence[int], limit: int
+    ) -> tuple[list[PointImage], dict[int, Image]]:
+        """Return what `of_points` returns, and the first image of each of the points, by its id."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(FIRST_IMAGES, index.collection_id, index.revision, index.id, points)
             wanted = _wanted_others({row["id"]: row["others"] for row in rows}, points, limit)
@@ -104,7 +145,8 @@ class IndexedImages:
         if pairs:
             images |= await self._images.by_id(index.collection_id, index.revision, [other for _, other in pairs])
         found = [(place, image) for place, first in enumerate(points) for image in (first, *others.get(first, ()))]
-        return [PointImage(place, images[image]) for place, image in found if image in images][:limit]
+        expanded = [PointImage(place, images[image]) for place, image in found if image in images]
+        return expanded[:limit], images
 
     async def points_of_equal(self, index: Index, image_ids: Sequence[int]) -> dict[int, int]:
         """Return the point that stands for each of the images that have no point of their own."""
@@ -124,9 +166,29 @@ class IndexedImages:
             rows = await connection.fetch(IN_NEWEST_CONTENT, collection_id, image_ids)
         return {row["id"] for row in rows}
 
-    async def first_of_points(self, index: Index, points: Sequence[int]) -> dict[int, Image]:
-        """Return the first image that each of the points stands for, by its id. points: as in `of_points`."""
-        return await self._images.by_id(index.collection_id, index.revision, points)
+    async def with_url(self, index: Index, url: RowUrl, limit: int) -> list[int]:
+        """Return the ids of the first `limit` images of an index whose rows have a URL. Failed images are left out."""
+        if not url.is_storable:
+            return []
+        statement = OF_URL.format(column=url.column)
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(statement, index.collection_id, index.revision, index.id, url.text, limit)
+        return [row["id"] for row in rows]
+
+    async def newest_content_has(self, collection_id: int, url: RowUrl) -> bool:
+        """Return whether a row of a collection's newest content has a URL, indexed or not."""
+        if not url.is_storable:
+            return False
+        statement = HAS_URL.format(column=url.column)
+        async with self._database.connection() as connection:
+            found: bool = await connection.fetchval(statement, collection_id, url.text)
+        return found
+
+    async def views(self, index: Index, repo_urls: Sequence[str]) -> dict[str, int]:
+        """Return how many images of the index's revision each repository URL has, failed ones included."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(VIEWS, index.collection_id, index.revision, repo_urls)
+        return {row["repo_url"]: row["number"] for row in rows}
 
 
 def _wanted_others(others: Mapping[int, int], points: Sequence[int], limit: int) -> list[tuple[int, int]]:

@@ -44,6 +44,15 @@ FROM collections c LEFT JOIN indexes i ON i.id = c.live_index
 WHERE c.id = $1 AND c.deleting_at IS NULL
 """
 
+LIVE_OF = """
+SELECT c.id AS collection, i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim,
+       i.score_quantiles,
+       i.quality -> 'false_match_scores' AS scores, i.quality -> 'false_match_prominences' AS prominences,
+       i.quality ->> 'shared_repo_url' AS shared_repo_url, (i.quality ->> 'least_typical')::float8 AS least_typical
+FROM collections c LEFT JOIN indexes i ON i.id = c.live_index
+WHERE ($1::bigint[] IS NULL OR c.id = ANY($1)) AND c.deleting_at IS NULL ORDER BY c.id LIMIT $2
+"""
+
 NEWEST_FAILURES = """
 SELECT i.id, (SELECT count(*) FROM image_failures f WHERE f.index_id = i.id) AS number
 FROM indexes i WHERE i.collection_id = $1 ORDER BY i.id DESC LIMIT 1
@@ -272,6 +281,16 @@ class Indexes:
         if row is None:
             return False, None
         return True, None if row["id"] is None else _index(row)
+
+    async def live_of(self, collection_ids: Collection[int] | None, *, limit: int) -> dict[int, Index | None]:
+        """Return the live indexes of the first `limit` collections that exist, by collection; None: it has none.
+
+        collection_ids: None for all.
+        """
+        wanted = None if collection_ids is None else list(collection_ids)
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(LIVE_OF, wanted, limit)
+        return {row["collection"]: None if row["id"] is None else _index(row) for row in rows}
 
     async def droppable(self, grace_seconds: float) -> list[Index]:
         """List indexes that can be dropped: replaced longer ago than the grace period, or left by a job that ended.

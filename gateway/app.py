@@ -48,7 +48,9 @@ from gateway.http.server import ProblemRunner
 from gateway.images.edits import ImageEdits
 from gateway.images.handlers import ImageHandlers
 from gateway.metrics import GatewayMetrics
+from gateway.search.across import CollectionsSearch
 from gateway.search.adapter_cache import AdapterCache
+from gateway.search.bodies import SearchBodies
 from gateway.search.example_downloads import ExampleDownloads
 from gateway.search.handlers import SearchHandlers
 from gateway.search.image_urls import ImageUrls
@@ -186,6 +188,8 @@ def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics,
     collections, contents = Collections(parts.database), Contents(parts.database)
     disk = DiskSpace(settings.data_directory, settings.min_free_disk_bytes)
     uploads = _uploads(parts, contents, disk, settings, metrics)
+    indexes = Indexes(parts.database, settings.vector_prefix)
+    searches = _search_service(parts, settings, metrics)
     readiness = GatewayReadiness(
         drain.check,
         {
@@ -200,7 +204,7 @@ def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics,
         collections=CollectionHandlers(
             collections=collections,
             jobs=Jobs(parts.database),
-            indexes=Indexes(parts.database, settings.vector_prefix),
+            indexes=indexes,
             versions=ImageVersions(parts.database),
             uploads=uploads,
             embedder=parts.embedder,
@@ -217,9 +221,9 @@ def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics,
         ),
         indexes=IndexHandlers(collections=collections, history=IndexHistory(parts.database)),
         searches=SearchHandlers(
-            searches=_search_service(parts, settings, metrics),
-            memory_bytes=settings.body_memory_bytes,
-            max_image_bytes=settings.max_image_bytes,
+            searches=searches,
+            across=CollectionsSearch(searches, indexes, metrics),
+            bodies=SearchBodies(memory_bytes=settings.body_memory_bytes, max_image_bytes=settings.max_image_bytes),
         ),
         status=status,
         page=PageHandlers(Site.load(), status.about),

@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Collection, Sequence
 
 from gateway.http.json_object import JsonObject, kind_of, parse_object
-from servicekit.errors import InvalidRequest
+from servicekit.errors import InvalidRequest, ServiceError, TooLarge
 
 # The most that a JSON body may have besides the base64.
 MAX_OTHER_BYTES = 64 * 1024
@@ -80,15 +80,19 @@ class Base64Fields:
         paths: Collection[Path],
         *,
         other_bytes: int = MAX_OTHER_BYTES,
+        keeps_errors: bool = False,
     ) -> None:
         """begin: called for each field that is found; returns what receives its decoded bytes.
 
-        paths: of the fields. other_bytes: the most that the body may have besides the base64.
+        paths: of the fields. other_bytes: the most that the body may have besides the base64. keeps_errors: what is
+        wrong with single fields is in `errors` at the end, and not raised.
         """
         self._begin = begin
         self._paths = frozenset(paths)
         self._names = ", ".join(sorted({path[-1] for path in paths if path}))
         self._other_bytes = other_bytes
+        self._keeps_errors = keeps_errors
+        self.errors: dict[int, ServiceError] = {}
         # The text to parse at the end, an unfinished string after it, and the base64 that is being decoded.
         self._other = bytearray()
         self._unfinished = b""
@@ -165,12 +169,15 @@ class Base64Fields:
         self._other += text[:start] + b"%d" % self._count
         self._count += 1
         self._unfinished, self._value_is_base64 = b"", False
-        self._text = _Base64Text(self._begin(), f"The field {_name(tuple(self._place))}", quoted=True)
+        subject = f"The field {_name(tuple(self._place))}"
+        self._text = _Base64Text(self._begin(), subject, quoted=True, keeps_error=self._keeps_errors)
         return text[start:]
 
     def _feed_base64(self, text: "_Base64Text", piece: bytes) -> bytes | None:
         rest = text.feed(piece)
         if rest is not None:
+            if text.error is not None:
+                self.errors[self._count - 1] = text.error
             self._text = None
             self._other += b'"'
         return rest
@@ -179,11 +186,18 @@ class Base64Fields:
 class _Base64Text:
     """Decode one text in base64, piece by piece."""
 
-    def __init__(self, write: Callable[[bytes], None], subject: str, *, quoted: bool) -> None:
-        """subject: what messages call the text. quoted: it is a JSON string, whose first quote has been read."""
+    def __init__(
+        self, write: Callable[[bytes], None], subject: str, *, quoted: bool, keeps_error: bool = False
+    ) -> None:
+        """subject: what messages call the text. quoted: it is a JSON string, whose first quote has been read.
+
+        keeps_error: what is wrong with the text is in `error` instead of raised, and the rest of the text is ignored.
+        """
         self._write = write
         self._subject = subject
         self._quoted = quoted
+        self._keeps_error = keeps_error
+        self.error: ServiceError | None = None
         # Text that is not yet complete enough to decode, and the characters of an incomplete group of four.
         self._pending = b""
         self._at_head = True
@@ -217,6 +231,16 @@ class _Base64Text:
         return len(text) if escape < 0 else escape
 
     def _decode(self, text: bytes, *, last: bool) -> None:
+        if self.error is not None:
+            return
+        try:
+            self._write_decoded(text, last=last)
+        except (InvalidRequest, TooLarge) as error:
+            if not self._keeps_error:
+                raise
+            self.error = error
+
+    def _write_decoded(self, text: bytes, *, last: bool) -> None:
         if self._quoted and BACKSLASH in text:
             text = self._unescape(text)
         if self._at_head:

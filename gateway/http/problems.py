@@ -51,7 +51,12 @@ def service_problem(error: errors.ServiceError) -> web.Response:
     if status in ASK_TO_RETRY:
         seconds = DEFAULT_RETRY_SECONDS if error.retry_after is None else error.retry_after
         headers["Retry-After"] = str(max(1, math.ceil(seconds)))
-    return _problem(status, error.code, error.message, headers, hint=error.hint)
+    return _response(problem_fields(error), headers)
+
+
+def problem_fields(error: errors.ServiceError) -> dict[str, object]:
+    """Return the body of the answer to a service error."""
+    return _fields(status_of(error), error.code, error.message, hint=error.hint)
 
 
 def http_problem(error: web.HTTPException, message: str | None = None) -> web.Response:
@@ -81,10 +86,12 @@ def _http_message(error: web.HTTPException) -> str:
     return f"{HTTPStatus(error.status).phrase}."
 
 
-def _problem(
-    status: HTTPStatus, code: str, message: str, headers: dict[str, str], *, hint: str | None = None
-) -> web.Response:
-    body = {
+def _problem(status: HTTPStatus, code: str, message: str, headers: dict[str, str]) -> web.Response:
+    return _response(_fields(status, code, message), headers)
+
+
+def _fields(status: HTTPStatus, code: str, message: str, *, hint: str | None = None) -> dict[str, object]:
+    return {
         "type": "about:blank",
         "title": status.phrase,
         "status": status.value,
@@ -94,9 +101,12 @@ def _problem(
         "message": message,
         "message_type": "error",
     }
+
+
+def _response(fields: dict[str, object], headers: dict[str, str]) -> web.Response:
     return web.Response(
-        status=status.value,
-        body=json.dumps(body).encode(),
+        status=int(str(fields["status"])),
+        body=json.dumps(fields).encode(),
         headers={**headers, "Cache-Control": "no-store"},
         content_type=PROBLEM_JSON,
     )

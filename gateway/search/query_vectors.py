@@ -161,11 +161,7 @@ class QueryVectors:
             if identifier not in present:
                 message = f"The collection has no image with the id {identifier}."
                 raise InvalidRequest(message, code="image_not_found")
-        message = (
-            f"The image {ids[0]} is not in the index that search uses. It failed, or it was added after the last "
-            "finetune."
-        )
-        raise FailedPrecondition(message, code="image_not_indexed")
+        raise not_indexed(f"The image {ids[0]} is")
 
     async def _adapter(self, index: Index) -> Projection | None:
         """Return the index's adapter; None if its vectors are those of the backbone."""
@@ -175,6 +171,12 @@ class QueryVectors:
         if adapter is None:
             raise VectorsMissing("The index has lost its adapter. Finetune the collection again, with force=true.")
         return adapter
+
+
+def not_indexed(subject: str) -> FailedPrecondition:
+    """Return the error for images of the collection without a vector. subject: such as "The image 5 is"."""
+    message = f"{subject} not in the index that search uses: failed, or added after the last finetune."
+    return FailedPrecondition(message, code="image_not_indexed")
 
 
 def weighted(vectors: Sequence[Vector], weights: Sequence[float]) -> Vector:

@@ -39,7 +39,7 @@ def image_question(image: bytes, options: Mapping[str, str]) -> Question:
 
     Raises InvalidRequest as `question`.
     """
-    return _question([Example(image=_checked(image, "image"))], {}, options)
+    return with_options([Example(image=_checked(image, "image"))], {}, options)
 
 
 def question(fields: JsonObject, images: Sequence[bytes], query: Mapping[str, str]) -> Question:
@@ -48,7 +48,7 @@ def question(fields: JsonObject, images: Sequence[bytes], query: Mapping[str, st
     fields: as `Base64Fields.finish` returns them. images: what was decoded. Raises InvalidRequest: image_missing,
     invalid_base64, not_an_image, conflicting_fields, and invalid_<name> for the field that has the wrong value.
     """
-    return _question(_examples(fields, images), fields, query)
+    return with_options(_examples(fields, images), fields, query)
 
 
 def has_first_fields_only(fields: JsonObject, query: Mapping[str, str]) -> bool:
@@ -57,9 +57,9 @@ def has_first_fields_only(fields: JsonObject, query: Mapping[str, str]) -> bool:
     return all(fields.get(name) is None and name not in query for name in later)
 
 
-def search_warnings(fields: JsonObject, query: Mapping[str, str]) -> list[str]:
-    """Return sentences about the fields and query parameters of a search that have no meaning."""
-    warnings = unknown_fields(fields, FIELDS) + unknown_parameters(query, OPTIONS)
+def search_warnings(fields: JsonObject, query: Mapping[str, str], *, also: Sequence[str] = ()) -> list[str]:
+    """Return sentences about the fields and query parameters of a search that have no meaning. also: known fields."""
+    warnings = unknown_fields(fields, (*FIELDS, *also)) + unknown_parameters(query, OPTIONS)
     examples = fields.get("examples")
     unknown = [
         f"examples[{place}].{name}"
@@ -71,7 +71,11 @@ def search_warnings(fields: JsonObject, query: Mapping[str, str]) -> list[str]:
     return warnings + unknown_fields(unknown, OF_EXAMPLES)
 
 
-def _question(examples: Sequence[Example], fields: JsonObject, query: Mapping[str, str]) -> Question:
+def with_options(examples: Sequence[Example], fields: JsonObject, query: Mapping[str, str]) -> Question:
+    """Return the question that examples and options make. Fields take precedence over query parameters.
+
+    Raises InvalidRequest, invalid_<name>.
+    """
     num_results = _whole_number("num_results", fields, query, least=1, most=MAX_RESULTS, default=DEFAULT_RESULTS)
     threshold = _percent_or_rate("threshold", fields, query, most=100)
     min_percentile = _percent_or_rate("min_percentile", fields, query, most=100)
@@ -101,7 +105,7 @@ def _examples(fields: JsonObject, images: Sequence[bytes]) -> list[Example]:
         _conflict(f"{conflicting[0]} cannot be sent with examples. Put it into one of the examples.")
     found = fields["examples"]
     if not isinstance(found, list) or not 1 <= len(found) <= MAX_EXAMPLES:
-        _invalid("examples", f"must be a list of 1 to {MAX_EXAMPLES} objects, not {_sort(found)}")
+        _invalid("examples", f"must be a list of 1 to {MAX_EXAMPLES} objects, not {sort_of(found)}")
     examples = [_example(each, images, f"examples[{place}].") for place, each in enumerate(_objects(found))]
     if all(example.weight < 0 for example in examples):
         _invalid("examples", "must have at least one with a positive weight")
@@ -152,7 +156,7 @@ def _text(name: str, value: object, most: int, at: str) -> str | None:
     if value is None:
         return None
     if not isinstance(value, str) or not value.strip() or len(value) > most:
-        problem = f"{at}{name} must be a string of 1 to {most} characters, not {_sort(value)}."
+        problem = f"{at}{name} must be a string of 1 to {most} characters, not {sort_of(value)}."
         raise InvalidRequest(problem, code="invalid_text" if name == "text" else "invalid_image_url")
     return value.strip()
 
@@ -160,7 +164,7 @@ def _text(name: str, value: object, most: int, at: str) -> str | None:
 def _image_id(value: object, at: str) -> int | None:
     if value is None:
         return None
-    if not _is_id(value):
+    if not is_id(value):
         _invalid("image_id", f"must be the id of an image, a whole number from 1, not {shown(value)}", at)
     return int(str(value))
 
@@ -196,7 +200,7 @@ def _by_entry(value: object) -> bool:
 def _exclude(value: object) -> frozenset[int]:
     if value is None:
         return frozenset()
-    if not isinstance(value, list) or len(value) > MAX_EXCLUDED or not all(map(_is_id, value)):
+    if not isinstance(value, list) or len(value) > MAX_EXCLUDED or not all(map(is_id, value)):
         _invalid("exclude", f"must be a list of up to {MAX_EXCLUDED} ids of images, whole numbers from 1")
     return frozenset(value)
 
@@ -248,7 +252,8 @@ def _number(value: object) -> float | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
-def _is_id(value: object) -> bool:
+def is_id(value: object) -> bool:
+    """Return whether a value of a JSON object is the id of anything."""
     return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_ID
 
 
@@ -256,7 +261,7 @@ def _present(fields: JsonObject, names: Collection[str]) -> list[str]:
     return [name for name in names if fields.get(name) is not None]
 
 
-def _sort(value: object) -> str:
+def sort_of(value: object) -> str:
     """Return what a value is, for a message: its text would be too long."""
     if isinstance(value, list | str):
         return f"{kind_of(value)} of {len(value)}"

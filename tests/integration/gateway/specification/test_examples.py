@@ -22,7 +22,7 @@ from tests.integration.embedder_process import RunningEmbedder
 from tests.integration.gateway.api import Answer
 from tests.integration.gateway.conftest import UNREACHABLE, Launch, Parts
 from tests.integration.gateway.indexing import Indexer, content, picture
-from tests.integration.gateway.specification.conftest import Instance
+from tests.integration.gateway.specification.conftest import IMAGES, Instance
 from tests.specification import DOCUMENT, Node, Operation, follow, operations, validate
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -30,7 +30,9 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 SOURCE = Path(__file__).read_text(encoding="utf-8")
 OPERATIONS = {operation.id: operation for operation in operations()}
 # These need an index; the others get a collection that they may change.
-INDEXED = ("search", "getIndex", "listIndexes", "listFailures")
+INDEXED = ("search", "searchBatch", "similar", "getIndex", "listIndexes", "listFailures")
+# Of the operation `similar`, which needs one of them.
+SOURCES = {"image_id", "image_url", "repo_url"}
 IMAGE = "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAFUlEQVR42mM8MU2DARtgYsABBqcEADVbAZZJ1mVYAAAAAElFTkSuQmCC"
 PDF = base64.b64encode(b"%PDF-1.7 " + b"x" * 100).decode()
 FORM = {"Content-Type": "multipart/form-data; boundary=x"}
@@ -42,6 +44,7 @@ OCCURRING_ELSEWHERE = {
     *("embedder_not_ready", "embedder_tls_failed", "embedding_failed", "qdrant_key_refused", "qdrant_tls_failed"),
     *("ambiguous_delimiter", "content_is_imported", "content_needs_upload"),
     *("embedder_outdated", "image_not_indexed"),
+    *("too_many_collections", "too_many_images"),
     *("failed_precondition", "invalid_request", "not_found", "unavailable", "upstream_failed", "vectors_damaged"),
 }
 # Ids, sizes and names differ between an example and what occurs.
@@ -110,7 +113,15 @@ async def call(
             listed = (await instance.api.get(f"/api/collection/{collection}/images")).json["images"]
             path = path.replace("{image_id}", str(listed[0]["image_id"]))
             body = body and (body[0], {"image_ids": [listed[0]["image_id"]]})
-    options: dict[str, Any] = {"params": dict(query or {}), "headers": {"API-Key": instance.api.key, **(headers or {})}}
+    parameters = dict(query or {})
+    if operation.id == "similar" and not parameters.keys() & SOURCES:
+        parameters["image_id"] = "1"
+    if operation.id in ("search", "searchBatch", "similar"):
+        # The examples have the ids of a new installation.
+        listed = (await instance.api.get(f"/api/collection/{instance.collection}/images")).json["images"]
+        parameters = existing(parameters, listed[0]["image_id"])
+        body = body and (body[0], existing(body[1], listed[0]["image_id"]))
+    options: dict[str, Any] = {"params": parameters, "headers": {"API-Key": instance.api.key, **(headers or {})}}
     if body is not None:
         kind, value = body
         if kind == "multipart/form-data":
@@ -125,6 +136,18 @@ async def call(
     answer = await instance.api.call(operation.method, path, **options)
     conforms(operation, answer)
     return answer
+
+
+def existing(value: Any, first: int) -> Any:
+    """Return an example with ids of images that exist. first: the id of the first image."""
+    if isinstance(value, list):
+        return [existing(each, first) for each in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: int(each) + first - 1 if name == "image_id" and int(each) <= IMAGES else existing(each, first)
+        for name, each in value.items()
+    }
 
 
 async def _collection(instance: Instance, operation: Operation) -> int:
@@ -187,6 +210,7 @@ BAD_REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "invalid_allow_empty": ("POST", "/api/collection/{id}/updatecontent?allow_empty=yes", {}),
     "invalid_base64": ("POST", "/api/collection/{id}/search", {"json": {"image": "!"}}),
     "invalid_body": ("POST", "/api/collection/{id}/search", {"data": gzip.compress(b"a")[:-1], "encoding": "gzip"}),
+    "invalid_collections": ("POST", "/api/search", {"json": {"image": IMAGE, "collections": []}}),
     "invalid_csv": ("POST", "/api/collection/{id}/updatecontent", {"data": b"http://a.example/1,b\nhttp://a.example/2,b,c"}),
     "invalid_force": ("POST", "/api/collection/{id}/finetune?force=yes", {}),
     "invalid_form": ("POST", "/api/collection/{id}/search", {"data": b"--x\r\n\r\na\r\n--x--\r\n", "headers": FORM}),
@@ -220,6 +244,8 @@ BAD_REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "invalid_min_percentile": ("POST", "/api/collection/{id}/search", option("min_percentile", 101)),
     "invalid_name": ("POST", "/api/collection/create", {"json": {"name": ""}}),
     "invalid_num_results": ("POST", "/api/collection/{id}/search", option("num_results", 0)),
+    "invalid_queries": ("POST", "/api/collection/{id}/search/batch", {"json": {"queries": []}}),
+    "invalid_repo_url": ("GET", "/api/collection/{id}/similar?repo_url=", {}),
     "invalid_refresh": ("POST", "/api/collection/{id}/finetune?refresh=yes", {}),
     "invalid_revision": ("GET", "/api/collection/{id}/csvfile?revision=0", {}),
     "invalid_weight": ("POST", "/api/collection/{id}/search", {"json": {"examples": [{"image": IMAGE, "weight": 0}]}}),

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.http.base64_body import Base64Body
-from servicekit.errors import InvalidRequest
+from gateway.http.base64_body import EACH, Base64Body, Base64Fields
+from servicekit.errors import InvalidRequest, TooLarge
 
 Encode = Callable[[bytes], str]
 
@@ -203,3 +203,34 @@ def test_a_body_is_decoded_while_it_arrives() -> None:
         for number in range(1, 20):
             image.feed(piece)
             assert written >= number * 30_000 - 3
+
+
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_what_is_wrong_with_single_fields_may_be_kept(size: int) -> None:
+    long = base64.b64encode(b"x" * 5000).decode()
+    images = ["QUJD", "é", r"\u20ac", "QQ==" + long[:3000], r"data:image/png,\"", long, "QUI="]
+    text = ('{"list": [' + ", ".join(f'{{"image": "{image}"}}' for image in images) + '], "k": 5}').encode()
+    found: list[bytearray] = []
+
+    def begin() -> Callable[[bytes], None]:
+        found.append(bytearray())
+        return write(found[-1])
+
+    def write(image: bytearray) -> Callable[[bytes], None]:
+        def add(piece: bytes) -> None:
+            image.extend(piece)
+            if len(image) > 4900:
+                raise TooLarge("too large", code="image_too_large")
+
+        return add
+
+    fields = Base64Fields(begin, [("list", EACH, "image")], keeps_errors=True)
+    for start in range(0, len(text), size):
+        fields.feed(text[start : start + size])
+    assert fields.finish() == {"list": [{"image": str(number)} for number in range(len(images))], "k": 5}
+    assert {number: error.code for number, error in fields.errors.items()} == {
+        **dict.fromkeys((1, 2, 3, 4), "invalid_base64"),
+        5: "image_too_large",
+    }
+    assert "list[1].image" in fields.errors[1].message
+    assert (bytes(found[0]), bytes(found[6])) == (b"ABC", b"AB")
