@@ -11,6 +11,7 @@ from catalog.collections import Collections
 from catalog.content.edits import ContentEdits
 from catalog.content.image_states import ImageStates
 from catalog.contents import Contents
+from catalog.duplicates.groups import Duplicates
 from catalog.image_versions import ImageVersions
 from catalog.index_history import IndexHistory
 from catalog.indexed_images import IndexedImages
@@ -23,6 +24,7 @@ from catalog.vectors.client import QdrantAddress, open_qdrant
 from catalog.vectors.generations import Generations
 from gateway.about.handlers import AboutHandlers, Limits
 from gateway.access.key_check import KeyCheck
+from gateway.collections.duplicate_handlers import DuplicateHandlers
 from gateway.collections.handlers import CollectionHandlers
 from gateway.collections.index_handlers import IndexHandlers
 from gateway.collections.status_handlers import StatusHandlers
@@ -219,6 +221,7 @@ def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics,
             states=ImageStates(parts.database),
             edits=ImageEdits(uploads=uploads, contents=ContentEdits(parts.database)),
         ),
+        duplicates=DuplicateHandlers(collections=collections, duplicates=Duplicates(parts.database)),
         indexes=IndexHandlers(collections=collections, history=IndexHistory(parts.database)),
         searches=SearchHandlers(
             searches=searches,

@@ -13,6 +13,7 @@ from pathlib import Path
 from catalog.adapters import Adapters
 from catalog.collections import Collections
 from catalog.contents import Contents
+from catalog.duplicates.groups import Duplicates
 from catalog.image_versions import ImageVersions
 from catalog.images import Images
 from catalog.indexed_images import IndexedImages
@@ -41,6 +42,7 @@ from trainer.adapter.numerics import numerics_executor
 from trainer.cleanup.janitor import Janitor
 from trainer.cleanup.sweeps import Sweeps, SweptStores
 from trainer.config import TrainerSettings
+from trainer.duplicates.search import DuplicateSearch
 from trainer.embed.client import IDEMPOTENT, BulkEmbedder
 from trainer.embed.client import SERVICE as EMBEDDER
 from trainer.fetch.pipeline import FetchPipeline
@@ -163,6 +165,7 @@ def _finetune(parts: _Parts, settings: TrainerSettings) -> Finetune:
         versions=retry.wrap(ImageVersions(parts.database)),
         indexes=retry.wrap(parts.indexes),
         adapters=retry.wrap(parts.adapters),
+        duplicates=retry.wrap(Duplicates(parts.database)),
         base_stores=parts.base_stores,
     )
     fetch = FetchPipeline(
@@ -179,6 +182,7 @@ def _finetune(parts: _Parts, settings: TrainerSettings) -> Finetune:
         fit=LearnedAdapter(parts.numerics, threads=threads),
         calibration=Calibration(parts.numerics),
         index_builder=IndexBuilder(parts.generations, IndexedImages(parts.database), retry, parts.numerics),
+        duplicate_search=DuplicateSearch(stores.duplicates, parts.numerics, file_bytes=_file_bytes(settings)),
     )
     return Finetune(
         stores,
@@ -188,6 +192,11 @@ def _finetune(parts: _Parts, settings: TrainerSettings) -> Finetune:
         parts.metrics,
         Tolerance(settings.max_transient_failures, settings.max_refresh_removals),
     )
+
+
+def _file_bytes(settings: TrainerSettings) -> int | None:
+    """Return how large a job's temporary file may be: half of its share of the volume. Training needs the rest."""
+    return None if settings.volume_limit is None else settings.volume_limit // (2 * settings.concurrent_jobs)
 
 
 def _janitor(parts: _Parts, settings: TrainerSettings) -> Janitor:

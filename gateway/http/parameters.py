@@ -3,7 +3,7 @@
 import json
 import re
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from catalog import index_history
 from catalog.collections import not_found
@@ -129,6 +129,14 @@ def boolean(query: Mapping[str, str], name: str) -> bool:
     value = BOOLEANS.get(text.lower())
     if value is None:
         raise _invalid(name, f"must be true or false, not {shown(text)}")
+    return value
+
+
+def choice(query: Mapping[str, str], name: str, allowed: Sequence[str]) -> str | None:
+    """Return a query parameter that is one of a few; None if it is missing. Raises InvalidRequest, invalid_<name>."""
+    value = query.get(name)
+    if value is not None and value not in allowed:
+        raise _invalid(name, f"must be {' or '.join(allowed)}, not {shown(value)}")
     return value
 
 

@@ -9,6 +9,7 @@ from aiohttp.typedefs import Handler
 
 from catalog.keys.permissions import Scope
 from gateway.about.handlers import AboutHandlers
+from gateway.collections.duplicate_handlers import DuplicateHandlers
 from gateway.collections.handlers import CollectionHandlers
 from gateway.collections.index_handlers import IndexHandlers
 from gateway.collections.status_handlers import StatusHandlers
@@ -44,6 +45,7 @@ class Handlers:
     collections: CollectionHandlers
     contents: ContentHandlers
     images: ImageHandlers
+    duplicates: DuplicateHandlers
     indexes: IndexHandlers
     searches: SearchHandlers
     status: StatusHandlers
@@ -75,8 +77,9 @@ def api_routes(handlers: Handlers, *, request_seconds: float, upload_seconds: fl
         Route("POST", f"{one}/updatecontent", contents.update, write, seconds=long, action="update_content"),
         Route("POST", f"{one}/finetune", collections.finetune, write, seconds=brief, action="start_finetune"),
         Route("POST", f"{one}/finetune/cancel", collections.cancel, write, seconds=brief, action="cancel_finetune"),
-        # As CSV it is a download.
+        # As CSV these two are downloads.
         Route("GET", f"{one}/failures", collections.failures, read, seconds=None),
+        Route("GET", f"{one}/duplicates", handlers.duplicates.list, read, seconds=None),
         Route("GET", f"{one}/indexes", handlers.indexes.list, read, seconds=brief),
         Route("GET", f"{one}/indexes/{{index_id}}", handlers.indexes.one, read, seconds=brief),
         Route("POST", f"{one}/delete", collections.delete, admin, seconds=brief, action="delete_collection"),

@@ -27,7 +27,7 @@ INTERNAL_CODES = {
     "weak_key",  # the command line
 }
 # Codes that are put together: by these functions from a parameter's name, and from an upstream's name.
-NAMED_BY_PARAMETER = {"_invalid": 0, "_percent_or_rate": 0, "whole_number": 1, "boolean": 1}
+NAMED_BY_PARAMETER = {"_invalid": 0, "_percent_or_rate": 0, "whole_number": 1, "boolean": 1, "choice": 1}
 PATTERNS = ("invalid_{name}", "{upstream}_tls_failed", "{upstream}_unavailable")
 
 

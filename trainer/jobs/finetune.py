@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from json import dumps, loads
 
 from catalog.adapters import Adapters
+from catalog.duplicates.groups import Duplicates
 from catalog.image_versions import ImageVersions
 from catalog.images import Images
 from catalog.indexes import Indexes
-from catalog.jobs import Job, Jobs
+from catalog.jobs import Job, Jobs, LeaseLost
 from catalog.vectors.base_store import BaseStores
 from catalog.vectors.client import VectorsMissing
 from catalog.vectors.projection import Projection
@@ -22,6 +23,7 @@ from servicekit.telemetry.tracing import child_span
 from servicekit.version import VERSION
 from trainer.adapter.calibration import Calibration
 from trainer.adapter.pca import PASSES, Fit, Fitted, Previous
+from trainer.duplicates.search import DuplicateSearch
 from trainer.embed.client import BulkEmbedder
 from trainer.fetch.failure_policy import require_enough_images
 from trainer.fetch.fetch_warnings import fetch_warnings
@@ -56,6 +58,7 @@ class FinetuneStores:
     versions: ImageVersions
     indexes: Indexes
     adapters: Adapters
+    duplicates: Duplicates
     base_stores: BaseStores
 
 
@@ -75,6 +78,7 @@ class FinetuneSteps:
     fit: Fit
     calibration: Calibration
     index_builder: IndexBuilder
+    duplicate_search: DuplicateSearch
 
 
 class Finetune:
@@ -121,8 +125,10 @@ class Finetune:
             fitted = await self._fit(attempt, vectors)
         with self._phase(attempt, Phase.CHECKING):
             await self._check(attempt, vectors, fitted)
-        with self._phase(attempt, Phase.INDEXING):
+        # The rows are read once for the index, and once for its duplicates.
+        with self._phase(attempt, Phase.INDEXING, passes=2):
             count = await self._steps.index_builder.run(index, vectors, fitted.projection, progress.advance)
+            await self._find_duplicates(attempt, vectors)
         with self._phase(attempt, Phase.PUBLISHING):
             await self._stores.jobs.publish(job, index.id, count)
         log.info("index_published", index=index.qdrant_collection, images=count, failed=sum(failures.values()))
@@ -163,6 +169,19 @@ class Finetune:
         weights = projection.to_bytes({"backbone": index.backbone, **_lineage(figures)})
         adapter = await self._stores.adapters.add(index.collection_id, index.backbone, weights, quality)
         await self._stores.indexes.set_adapter(index, adapter, dim, quality, quantiles)
+
+    async def _find_duplicates(self, attempt: Attempt, vectors: StoredVectors) -> None:
+        """Find the duplicates of the index. The index is published without them if that fails."""
+        index, began = attempt.index, time.perf_counter()
+        try:
+            groups = await self._steps.duplicate_search.run(index, vectors, attempt.progress.advance)
+        except LeaseLost:
+            raise
+        except Exception:
+            log.exception("duplicates_failed", index=index.qdrant_collection)
+            await self._stores.duplicates.mark_failed(index)
+            return
+        log.info("duplicates_found", groups=groups, seconds=round(time.perf_counter() - began, 3))
 
     async def _previous_adapter(self, attempt: Attempt) -> Previous | None:
         """Return the live adapter and how far the collection has moved from it; None for another backbone."""

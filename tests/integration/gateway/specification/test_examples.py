@@ -29,6 +29,8 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 SOURCE = Path(__file__).read_text(encoding="utf-8")
 OPERATIONS = {operation.id: operation for operation in operations()}
+# Answered as JSON or as CSV.
+TABLES = ("listFailures", "listDuplicates")
 # These need an index; the others get a collection that they may change.
 INDEXED = ("search", "searchBatch", "similar", "getIndex", "listIndexes", "listFailures")
 # Of the operation `similar`, which needs one of them.
@@ -91,8 +93,9 @@ async def test_an_operation_without_a_body_answers_as_in_its_example(instance: I
     assert answer.status == 200, answer.body
 
 
-async def test_failures_are_a_csv_if_the_client_asks_for_one(instance: Instance) -> None:
-    answer = await call(instance, OPERATIONS["listFailures"], headers={"Accept": "text/csv"})
+@pytest.mark.parametrize("name", TABLES)
+async def test_a_list_is_a_csv_if_the_client_asks_for_one(instance: Instance, name: str) -> None:
+    answer = await call(instance, OPERATIONS[name], headers={"Accept": "text/csv"})
     assert answer.headers["Content-Type"] == "text/csv; charset=utf-8"
 
 
@@ -166,8 +169,8 @@ def conforms(operation: Operation, answer: Answer) -> None:
     """Assert that the operation describes the answer: its status, headers, content type, fields, and one like it."""
     described = operation.responses[str(answer.status)]
     missing = {name for name in described["headers"] if name not in answer.headers}
-    # Failures as JSON are no download.
-    assert missing <= ({"Content-Disposition"} if operation.id == "listFailures" else set())
+    # As JSON these are no downloads.
+    assert missing <= ({"Content-Disposition"} if operation.id in TABLES else set())
     kind = answer.headers["Content-Type"].partition(";")[0]
     form = described["content"][kind]
     if not kind.endswith("json"):
@@ -239,6 +242,7 @@ BAD_REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "invalid_text": ("POST", "/api/collection/{id}/search", {"json": {"text": ""}}),
     "text_not_supported": ("POST", "/api/collection/{id}/search", {"json": {"text": "a coin"}}),
     "invalid_json": ("POST", "/api/collection/create", {"json": []}),
+    "invalid_kind": ("GET", "/api/collection/{id}/duplicates?kind=similar", {}),
     "invalid_limit": ("GET", "/api/collection/{id}/failures?limit=0", {}),
     "invalid_max_false_match_rate": ("POST", "/api/collection/{id}/search", option("max_false_match_rate", 2)),
     "invalid_min_percentile": ("POST", "/api/collection/{id}/search", option("min_percentile", 101)),

@@ -1,0 +1,140 @@
+"""The duplicates of an index: found by a finetune, stored with the index, and gone with it."""
+
+import hashlib
+import io
+
+import numpy as np
+import pytest
+from aiohttp import web
+from PIL import Image
+
+from catalog.duplicates.groups import DuplicateGroup, DuplicateKind, Duplicates
+from catalog.jobs import JobState, LeaseLost
+from tests.integration.trainer.conftest import Trainers
+from tests.integration.trainer.parts.image_host import Answer, ImageHost, picture
+from tests.integration.trainer.parts.pixel_embedder import DIMENSION, PixelEmbedder
+from tests.integration.workplace import Workplace
+from trainer.duplicates import search
+from trainer.duplicates.search import DuplicateSearch
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.usefixtures("nothing_to_learn")]
+
+
+def serving(data: bytes) -> Answer:
+    async def answer(_: web.Request) -> web.StreamResponse:
+        return web.Response(body=data, content_type="image/png")
+
+    return answer
+
+
+def compressed(data: bytes) -> bytes:
+    """Return the same pixels in another file."""
+    out = io.BytesIO()
+    with Image.open(io.BytesIO(data)) as image:
+        image.save(out, "PNG", compress_level=1)
+    assert out.getvalue() != data
+    return out.getvalue()
+
+
+def look(embedder: PixelEmbedder, data: bytes, vector: np.ndarray) -> None:
+    embedder.vectors[hashlib.sha256(data).hexdigest()] = vector.astype("<f4")
+
+
+async def found_groups(
+    workplace: Workplace, collection: int, kind: DuplicateKind | None = None
+) -> list[DuplicateGroup]:
+    duplicates = Duplicates(workplace.database)
+    found = await duplicates.of_live_index(collection, kind)
+    assert found.index_id is not None
+    assert found.searched
+    listed = await duplicates.page(found.index_id, kind, after=0, limit=100, images=100)
+    assert found.number == len(listed)
+    return listed
+
+
+def names(group: DuplicateGroup) -> set[str]:
+    return {image.image_url.rpartition("/")[2] for image in group.images}
+
+
+async def test_identical_files_and_copies_are_grouped_and_look_alikes_are_not(
+    trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
+) -> None:
+    random = np.random.default_rng(0)
+    files = {name: picture(1000 + number) for number, name in enumerate(("one", "crop", "alike", "lone"))}
+    seen = 60 * random.normal(size=DIMENSION)
+    look(embedder, files["one"], 128 + seen)
+    look(embedder, files["crop"], 128 + seen + 15 * random.normal(size=DIMENSION))
+    look(embedder, files["alike"], 128 + 0.3 * seen + 60 * random.normal(size=DIMENSION))
+    files |= {"again": files["lone"], "third": files["lone"], "pixels": compressed(picture(7)), "seven": picture(7)}
+    host.answers |= {name: serving(data) for name, data in files.items()}
+    entries = {"one": "an entry", "crop": "an entry"}
+    urls = {host.url(name): entries.get(name, "none") for name in files}
+    # Neither an image that failed nor others are in a group.
+    urls |= dict.fromkeys([host.url("missing"), *host.picture_urls(60, first=100)], "none")
+    collection = await workplace.collections.create("coins")
+    await workplace.contents.replace(collection, workplace.staged(list(urls.items())))
+    # A row without an entry counts as an entry of its own.
+    await workplace.rows("UPDATE images SET repo_url = '' WHERE repo_url = 'none'")
+    assert (await trainers.finetuned(collection)).state is JobState.DONE
+
+    identical, equal, copy = await found_groups(workplace, collection)
+    assert (identical.kind, names(identical), identical.score) == ("identical", {"lone", "again", "third"}, 1.0)
+    assert (identical.number_of_images, identical.number_of_entries) == (3, 3)
+    # The same pixels in different files.
+    assert (equal.kind, names(equal), equal.score) == ("copy", {"pixels", "seven"}, 1.0)
+    assert (copy.kind, names(copy), copy.number_of_entries) == ("copy", {"one", "crop"}, 1)
+    assert search.COPY <= copy.score < 1
+    assert await found_groups(workplace, collection, DuplicateKind.IDENTICAL) == [identical]
+    assert await found_groups(workplace, collection, DuplicateKind.COPY) == [equal, copy]
+
+    duplicates = Duplicates(workplace.database)
+    _, index = await workplace.indexes.live(collection)
+    assert index is not None
+    listed = [row async for page in duplicates.rows(index.id, None, page=2) for row in page]
+    assert [(row.ordinal, *names(row)) for row in listed] == [
+        (group.ordinal, image.image_url.rpartition("/")[2])
+        for group in (identical, equal, copy)
+        for image in group.images
+    ]
+    # A second search replaces the groups, as after a lost response.
+    await duplicates.replace(index, [])
+    assert await found_groups(workplace, collection) == [identical]
+    await workplace.rows("UPDATE collections SET live_index = NULL WHERE id = $1", collection)
+    await workplace.indexes.remove(index.id)
+    assert await workplace.rows("SELECT FROM duplicate_groups WHERE index_id = $1", index.id) == []
+    assert await workplace.rows("SELECT FROM duplicate_images WHERE index_id = $1", index.id) == []
+    with pytest.raises(LeaseLost):
+        await duplicates.replace(index, [])
+
+
+async def test_a_search_that_fails_does_not_fail_the_finetune(
+    trainers: Trainers, workplace: Workplace, host: ImageHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("trainer.duplicates.vector_file.FREE_BYTES", 1 << 60)
+    collection = await workplace.collection(host.picture_urls(5))
+    job = await trainers.finetuned(collection)
+    assert (job.state, job.error_code) == (JobState.DONE, None)
+    found = await Duplicates(workplace.database).of_live_index(collection, None)
+    assert found.index_id is not None
+    assert (found.searched, found.number) == (False, 0)
+
+
+async def test_a_lost_lease_ends_the_search_and_the_attempt(
+    trainers: Trainers, workplace: Workplace, host: ImageHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched = DuplicateSearch.run
+    tried: list[int] = []
+
+    async def lost_once(self: DuplicateSearch, *arguments: object) -> int:
+        tried.append(len(tried))
+        if len(tried) == 1:
+            raise LeaseLost("The index has been removed.")
+        return await searched(self, *arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(DuplicateSearch, "run", lost_once)
+    collection = await workplace.collection(host.picture_urls(5))
+    job = await workplace.finetune(collection)
+    async with trainers.running(lease_seconds=1.0):
+        assert (await trainers.ended(job)).state is JobState.DONE
+    assert len(tried) == 2
+    assert (await Duplicates(workplace.database).of_live_index(collection, None)).searched
