@@ -104,7 +104,7 @@ async def run(rows: int, seed: int, folder: Path) -> dict[str, Any]:
         served = await server.served()
         counted = Counter(outcome for outcomes in found.values() for outcome in outcomes)
         _, index = await place.indexes.live(collection)
-        held = 0 if index is None else (await place.client.count(index.qdrant_collection, exact=True)).count
+        held = 0 if index is None else await place.client.count_points(index.qdrant_collection)
         return {
             "rows": rows,
             "seed": seed,
