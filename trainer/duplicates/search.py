@@ -22,7 +22,7 @@ from trainer.index.distinct_vectors import DistinctVectors
 
 log = get_logger(__name__)
 
-# Two images are copies if their similarity in the comparison space is at least this. See docs/decisions/0014.
+# Two images are copies if their similarity in the comparison space is at least this. See docs/decisions/0016.
 COPY = 0.45
 # Images that the comparison space is made from.
 SAMPLE = 20_000
