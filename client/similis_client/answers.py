@@ -235,21 +235,31 @@ class ImagePage:
 class DuplicateGroup:
     """Images that show the same picture.
 
-    kind: `identical` (the same bytes) or `copy`. score: the weakest similarity in the group. same_entry: whether all
-    belong to one entry of the repository.
+    group: its number in the index. kind: `identical` (the same bytes) or `copy`. score: the weakest similarity in the
+    group. images: the first of its `number_of_images`, which belong to `number_of_entries` entries of the repository.
     """
 
-    images: list[Image]
+    group: int
     kind: str
-    score: float | None = None
-    same_entry: bool | None = None
+    score: float
+    number_of_images: int
+    number_of_entries: int
+    images: list[Image]
 
 
 @dataclass(frozen=True, kw_only=True)
 class DuplicatePage:
-    """A page of groups. next: where the next page starts, None on the last one."""
+    """A page of groups. next: where the next page starts, None on the last one.
 
-    groups: list[DuplicateGroup]
+    number_of_groups: on all pages. searched: False if no duplicates are known; `warnings` says why. index_id: the index
+    that the groups belong to.
+    """
+
+    duplicates: list[DuplicateGroup]
+    number_of_groups: int = 0
+    searched: bool = True
+    index_id: int | None = None
+    warnings: list[str] = field(default_factory=list)
     next: int | str | None = None
 
 

@@ -236,14 +236,21 @@ class Similis:
         self, collection: int, *, kind: str | None = None, page_size: int | None = None
     ) -> AsyncIterator[DuplicateGroup]:
         """Yield the groups of duplicates in the index. kind: only `identical` or `copy`."""
+        async for page in self.duplicate_pages(collection, kind=kind, page_size=page_size):
+            for group in page.duplicates:
+                yield group
+
+    async def duplicate_pages(
+        self, collection: int, *, kind: str | None = None, page_size: int | None = None
+    ) -> AsyncIterator[DuplicatePage]:
+        """Yield the pages of duplicates, which say whether duplicates were searched for, and why not."""
 
         async def read(after: Cursor) -> DuplicatePage:
             parameters = {"kind": kind, "limit": page_size, "after": after}
             return await self._http.get(_path(collection, "duplicates"), DuplicatePage, parameters)
 
         async for page in pages(read):
-            for group in page.groups:
-                yield group
+            yield page
 
     async def duplicates_csv(self, collection: int, *, kind: str | None = None) -> bytes:
         """Return all groups of duplicates as a CSV with a header row."""

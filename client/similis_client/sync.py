@@ -183,6 +183,7 @@ class SimilisSync:
     indexes = _blocking(Similis.indexes)
     index = _blocking(Similis.index)
     duplicates = _iterating(Similis.duplicates)
+    duplicate_pages = _iterating(Similis.duplicate_pages)
     duplicates_csv = _blocking(Similis.duplicates_csv)
     search = _blocking(Similis.search)
     results = _iterating(Similis.results)

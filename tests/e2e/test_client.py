@@ -17,11 +17,15 @@ from PIL import Image
 from demo.image_server import image_server
 from similis_client import (
     CollectionNotFound,
+    Example,
     FinetuneFailed,
     Forbidden,
     InvalidRequest,
+    NewImage,
     NotFinetuned,
     Query,
+    Region,
+    SearchAnswer,
     Similis,
     SimilisSync,
 )
@@ -30,6 +34,7 @@ from tests.packages import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 IMAGES = 12
+ROWS = IMAGES + 2
 COPY_SCORE = 0.99
 # One worker starts faster than several.
 SETTINGS = {"SIMILIS_WORKERS": "1", "SIMILIS_POLL_SECONDS": "0.5"}
@@ -46,7 +51,10 @@ def photograph(number: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def museum() -> Iterator[str]:
-    with image_server({f"{number}.jpg": photograph(number) for number in range(IMAGES)}) as url:
+    images = {f"{number}.jpg": photograph(number) for number in range(IMAGES)}
+    # Another file with the same bytes.
+    images["again-0.jpg"] = photograph(0)
+    with image_server(images) as url:
         yield url
 
 
@@ -65,8 +73,9 @@ def key(instance: RunningInstance) -> str:
 
 @pytest.fixture(scope="module")
 def csv(museum: str) -> bytes:
-    """Twelve images, and one that the museum does not have."""
-    return b"".join(f"{museum}{number}.jpg,https://example.org/{number}\n".encode() for number in range(IMAGES + 1))
+    """Twelve images, one that the museum does not have, and one that it has twice."""
+    names = [*map(str, range(IMAGES + 1)), "again-0"]
+    return b"".join(f"{museum}{name}.jpg,https://example.org/{name}\n".encode() for name in names)
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +83,7 @@ def coins(instance: RunningInstance, key: str, csv: bytes) -> int:
     """A collection that was filled and finetuned with the synchronous client."""
     with SimilisSync(instance.address, key) as similis:
         created = similis.create("Münzen")
-        assert similis.upload(created.id, csv).number_of_images == IMAGES + 1
+        assert similis.upload(created.id, csv).number_of_images == ROWS
         phases = {info.finetuning_phase for info in similis.finetune(created.id).watch(0.05)}
         assert "fetching" in phases
         return created.id
@@ -90,7 +99,7 @@ async def test_a_collection_is_listed_and_described(similis: Similis, coins: int
     assert (coins, "Münzen") in [(found.id, found.name) for found in await similis.collections()]
     info = await similis.info(coins)
     assert (info.finetuning_state, info.requires_finetuning) == ("done", False)
-    assert (info.number_of_images, info.number_of_indexed_images, info.number_of_failures) == (13, 12, 1)
+    assert (info.number_of_images, info.number_of_indexed_images, info.number_of_failures) == (ROWS, ROWS - 1, 1)
     assert info.last_finetuned is not None
     assert info.last_finetuned >= info.last_modified
 
@@ -120,7 +129,7 @@ async def test_the_content_comes_back_as_it_was(similis: Similis, coins: int, cs
     await similis.download(coins, target)
     assert target.read_bytes() == csv == await similis.csv(coins)
     revisions = await similis.revisions(coins)
-    assert [revision.rows for revision in revisions] == [13]
+    assert [revision.rows for revision in revisions] == [ROWS]
     assert await similis.csv(coins, revision=revisions[0].revision) == csv
 
 
@@ -129,6 +138,70 @@ async def test_an_index_says_what_it_is_made_of(similis: Similis, coins: int) ->
     assert newest.live
     assert await similis.index(coins, newest.index_id) == newest
     assert newest.failures == {"not_found": 1}
+
+
+async def test_the_service_describes_itself(similis: Similis) -> None:
+    service = await similis.service()
+    assert service.backbone is not None
+    assert (service.backbone.name, service.backbone.text) == ("efficientnet-lite0", False)
+    assert service.limits["max_image_bytes"] == 20 << 20
+    specification = await similis.specification()
+    assert "/api/collection/{id}/similar" in specification["paths"]  # type: ignore[operator]
+    key = await similis.verify()
+    assert (key.scope, key.collections, key.expires_at) == ("admin", None, None)
+
+
+async def test_an_indexed_image_is_a_query(similis: Similis, coins: int, museum: str) -> None:
+    images = [image async for image in similis.images(coins, state="indexed", page_size=5)]
+    assert [image.image_url for image in images[:IMAGES]] == [f"{museum}{number}.jpg" for number in range(IMAGES)]
+    third = images[3]
+    assert await similis.image(coins, third.image_id) == third
+    by_id = await similis.search(coins, Query(image_id=third.image_id, exclude_self=False, num_results=2))
+    assert [by_id.results[0].image_id, by_id.next_offset] == [third.image_id, 2]
+    like = await similis.similar(coins, repo_url=third.repo_url, num_results=ROWS)
+    assert third.image_id not in [result.image_id for result in like.results]
+    assert len(like.results) == ROWS - 2
+    grouped = await similis.search(coins, Query(image_url=third.image_url, group_by="repo_url", num_results=1))
+    assert [(result.repo_url, result.views) for result in grouped.results] == [(third.repo_url, 1)]
+    part = Query(image=photograph(3), region=Region(x=0.0, y=0.0, width=0.9, height=0.9), num_results=1)
+    assert (await similis.search(coins, part)).results[0].image_id == third.image_id
+
+
+async def test_examples_pages_and_batches(similis: Similis, coins: int) -> None:
+    images = [image.image_id async for image in similis.images(coins, state="indexed")]
+    both = Query(examples=[Example(image_id=images[0]), Example(image_id=images[1], weight=-0.5)], num_results=4)
+    found = [result.image_id async for result in similis.results(coins, both)]
+    assert len(set(found)) == len(found) == ROWS - 3
+    queries: list[Query | bytes] = [Query(image_id=images[0]), Query(image_id=999_999), photograph(2)]
+    first, wrong, last = await similis.search_batch(coins, queries)
+    assert isinstance(first, SearchAnswer)
+    assert isinstance(last, SearchAnswer)
+    assert isinstance(wrong, InvalidRequest)
+    assert wrong.code == "image_not_found"
+
+
+async def test_a_search_of_all_collections_names_those_that_it_skips(similis: Similis, coins: int) -> None:
+    answer = await similis.search_collections(photograph(1), [coins, 999_999])
+    assert [(skipped.collection_id, skipped.code) for skipped in answer.skipped] == [(999_999, "collection_not_found")]
+    assert {result.collection_id for result in answer.results} == {coins}
+    assert answer.results[0].repo_url == "https://example.org/1"
+
+
+async def test_images_are_added_and_removed(similis: Similis, museum: str) -> None:
+    created = await similis.create("edited")
+    await similis.upload(created.id, f"{museum}0.jpg,https://example.org/0\n".encode())
+    added = await similis.add_images(created.id, [NewImage(image_url=f"{museum}1.jpg", repo_url="x")])
+    assert await similis.csv(created.id) == f"{museum}0.jpg,https://example.org/0\n{museum}1.jpg,x\n".encode()
+    await similis.remove_images(created.id, added)
+    assert await similis.csv(created.id) == f"{museum}0.jpg,https://example.org/0\n".encode()
+    await similis.delete(created.id)
+
+
+async def test_identical_files_are_duplicates(similis: Similis, coins: int, museum: str) -> None:
+    (group,) = [group async for group in similis.duplicates(coins, kind="identical", page_size=1)]
+    assert [image.image_url for image in group.images] == [f"{museum}0.jpg", f"{museum}again-0.jpg"]
+    assert (group.number_of_images, group.number_of_entries, group.score) == (2, 2, 1.0)
+    assert (await similis.duplicates_csv(coins, kind="identical")).count(b"identical") == 2
 
 
 async def test_nothing_new_starts_no_finetune(similis: Similis, coins: int) -> None:
@@ -234,7 +307,7 @@ def test_a_collection_lives_and_ends_on_the_command_line(instance: RunningInstan
     (tmp_path / "images.csv").write_bytes(csv)
     imported = run(instance, "import", str(tmp_path / "images.csv"), "--name", "Karten")
     assert imported.returncode == 0, imported.stderr
-    assert "13 images" in imported.stdout
+    assert f"{ROWS} images" in imported.stdout
     assert "not finetuned" in run(instance, "list").stdout
     assert run(instance, "export", "Karten").stdout.encode() == csv
     assert run(instance, "delete", "Karten").returncode == 2

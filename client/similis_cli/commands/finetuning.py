@@ -17,7 +17,7 @@ from similis_cli.session import collection_id, session
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from similis_client import DuplicateGroup, SimilisSync
+    from similis_client import DuplicateGroup, DuplicatePage, SimilisSync
 
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Show at most so many. Default: all.")]
 AsCsv = Annotated[bool, typer.Option("--csv", help="Print a CSV with a header row.")]
@@ -127,7 +127,7 @@ def duplicates(
         if as_csv:
             _write(similis.duplicates_csv(identifier, kind=kind))
             return
-        groups = islice(similis.duplicates(identifier, kind=kind), limit)
+        groups = islice(_groups(similis.duplicate_pages(identifier, kind=kind)), limit)
         if as_json:
             show_json_list(groups)
             return
@@ -138,10 +138,18 @@ def duplicates(
         )
 
 
+def _groups(pages: Iterator[DuplicatePage]) -> Iterator[DuplicateGroup]:
+    for page in pages:
+        # They say why no duplicates are known, which is not the same as none.
+        for warning in page.warnings:
+            note(f"warning: {warning}")
+        yield from page.duplicates
+
+
 def _rows(groups: Iterator[DuplicateGroup]) -> Iterator[tuple[str | int | float | None, ...]]:
-    for number, group in enumerate(groups, 1):
+    for group in groups:
         for image in group.images:
-            yield number, group.kind, group.score, image.image_id, image.image_url, image.repo_url
+            yield group.group, group.kind, group.score, image.image_id, image.image_url, image.repo_url
 
 
 def _write(content: bytes) -> None:

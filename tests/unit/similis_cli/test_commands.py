@@ -251,8 +251,15 @@ async def test_no_failures_are_an_empty_list(commands: Commands) -> None:
 
 async def test_duplicates_are_listed_by_group(commands: Commands) -> None:
     images = [{"image_id": number, "image_url": "u", "repo_url": "r"} for number in (1, 2)]
-    commands.service.answer({"groups": [{"kind": "copy", "score": 0.97, "images": images}], "next": None})
-    assert (await commands.run("duplicates", "1")).output == "1\tcopy\t0.97\t1\tu\tr\n1\tcopy\t0.97\t2\tu\tr\n"
+    group = {"group": 3, "kind": "copy", "score": 0.97, "number_of_images": 2, "number_of_entries": 1, "images": images}
+    commands.service.answer({"duplicates": [group], "number_of_groups": 1, "searched": True, "next": None})
+    assert (await commands.run("duplicates", "1")).output == "3\tcopy\t0.97\t1\tu\tr\n3\tcopy\t0.97\t2\tu\tr\n"
+
+
+async def test_duplicates_that_were_not_searched_for_are_a_warning(commands: Commands) -> None:
+    commands.service.answer({"duplicates": [], "searched": False, "warnings": ["Not finetuned."], "next": None})
+    listed = await commands.run("duplicates", "1")
+    assert (listed.output, listed.errors) == ("", "warning: Not finetuned.\n")
 
 
 async def test_images_are_listed_added_and_removed(commands: Commands, home: Path) -> None:
