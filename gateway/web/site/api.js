@@ -3,6 +3,8 @@
 import { t, has } from "./language.js";
 import { session } from "./storage.js";
 
+const DOWNLOAD_REFUSED = new Set(["forbidden", "not_found"]);
+
 /** An answer that is no success. `code` is stable; "offline" and "unreachable" are the page's own. */
 export class Problem extends Error {
   constructor({ status = 0, code, message, retryAfter = null, requestId = null }) {
@@ -16,6 +18,10 @@ export class Problem extends Error {
   /** Say in the visitor's language what happened and what to do. */
   get words() {
     const known = `problem.${this.code}`;
+    const reason = `reason.${this.code}`;
+    // Two codes have another meaning for a download.
+    const isDownload = this.status === 400 && has(reason) && (DOWNLOAD_REFUSED.has(this.code) || !has(known));
+    if (isDownload) return t("problem.download", { reason: t(reason) });
     if (has(known)) return t(known);
     if (this.status === 403) return t("problem.forbidden");
     return this.message;

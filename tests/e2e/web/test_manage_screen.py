@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import FilePayload, Page, expect
 
+from demo.rest_client import RestClient
 from tests.e2e.web.conftest import FINETUNE_SECONDS, Visit, assert_accessible, texts
-from tests.e2e.web.museum import MARKUP, REPOSITORY, Museum
+from tests.e2e.web.museum import IMAGES, MARKUP, REPOSITORY, Museum
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -80,6 +81,42 @@ def test_the_whole_job_by_clicking(visit: Visit, museum: Museum, key: str, scree
     remove.click()
     expect(page.get_by_role("heading", level=1)).to_have_text(words["manage.title"])
     expect(page.get_by_text(f"Medals {language}")).to_have_count(0)
+
+
+def test_images_are_looked_through_added_and_removed(
+    visit: Visit, museum: Museum, client: RestClient, key: str, screenshots: Path
+) -> None:
+    words = texts("en")
+    collection = client.create("Engravings")
+    rows = [f"{museum.address}/{number % IMAGES}.jpg?{number},{REPOSITORY}/{number}\n" for number in range(26)]
+    client.upload(collection, "".join(rows))
+    page = visit("#/manage")
+    enter(page, key, words)
+    page.get_by_role("link", name="Engravings").click()
+    table = page.locator("table.images tbody tr")
+    expect(table).to_have_count(25)
+    expect(table.first.locator(".found")).to_have_text(words["image.pending"])
+    image = table.first.locator("img")
+    page.wait_for_function("image => image.naturalWidth > 0", arg=image.element_handle())
+    assert_accessible(page)
+    page.screenshot(path=screenshots / "images-1280-light.png", full_page=True)
+
+    page.get_by_role("button", name=words["images.next"]).click()
+    expect(table).to_have_count(1)
+    table.get_by_role("checkbox").check()
+    page.get_by_role("button", name=words["images.remove.one"].replace("{n}", "1")).click()
+    # The second page is empty now.
+    expect(table).to_have_count(25)
+    expect(page.get_by_role("button", name=words["images.next"])).to_have_count(0)
+
+    page.get_by_label(words["images.add.image"]).fill(f"{museum.address}/added.jpg")
+    page.get_by_label(words["images.add.entry"]).fill("Inv. 12")
+    page.get_by_role("button", name=words["images.add.do"], exact=True).click()
+    expect(page.get_by_text(words["images.add.done"])).to_be_visible()
+    page.get_by_role("button", name=words["images.next"]).click()
+    expect(page.locator("table.images")).to_contain_text("Inv. 12")
+    page.get_by_label(words["images.show"], exact=True).select_option("failed")
+    expect(page.get_by_text(words["images.none"])).to_be_visible()
 
 
 def test_a_wrong_key_is_refused_in_words(visit: Visit, empty: int) -> None:

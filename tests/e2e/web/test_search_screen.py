@@ -270,18 +270,64 @@ def test_every_screen_is_accessible_and_can_be_looked_at(
     look("help")
 
 
-def test_a_search_by_id_is_repeated_by_its_address(visit: Visit, museum: Museum, photographs: int) -> None:
+def test_a_search_by_id_and_by_url_is_repeated_by_its_address(visit: Visit, museum: Museum, photographs: int) -> None:
     words = texts("en")
     page = visit(at(photographs))
-    give(page, museum.pictures[0])
+    page.get_by_label(words["input.url"]).fill("museum/0.jpg")
+    page.get_by_role("button", name=words["search"], exact=True).click()
+    expect(page.get_by_role("alert")).to_have_text(words["input.url.wrong"])
+    page.get_by_label(words["input.url"]).fill(f"{museum.address}/0.jpg")
+    page.get_by_role("button", name=words["search"], exact=True).click()
+    entry = page.locator(".tile a").first
+    expect(entry).to_have_attribute("href", f"{REPOSITORY}/{museum.objects[0]}")
+    page.reload()
+    expect(entry).to_have_attribute("href", f"{REPOSITORY}/{museum.objects[0]}")
+
     page.locator(".tile").nth(1).get_by_role("button", name=words["result.similar"]).click()
     expect(page.locator(".verdict .headline")).to_have_text(words["verdict.similar"])
     picture_shown(page, 0)
-    entry = page.locator(".tile a").first
     found = entry.get_attribute("href")
     assert "image_id=" in page.url
     page.reload()
     expect(entry).to_have_attribute("href", str(found))
+
+
+def test_a_part_of_a_picture_is_searched_for(visit: Visit, museum: Museum, photographs: int) -> None:
+    words = texts("en")
+    page = visit(at(photographs))
+    give(page, museum.pictures[0])
+    page.get_by_role("button", name=words["region.open"]).click()
+    area = page.locator(".area")
+    expect(area).to_be_visible()
+    box = area.bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 0.1 * box["width"], box["y"] + 0.1 * box["height"])
+    page.mouse.down()
+    page.mouse.move(box["x"] + 0.5 * box["width"], box["y"] + 0.6 * box["height"], steps=3)
+    page.mouse.up()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Shift+ArrowDown")
+    assert_accessible(page)
+    with page.expect_request("**/search") as request:
+        page.get_by_role("button", name=words["region.do"]).click()
+    body = request.value.post_data_json
+    assert body is not None
+    region = body["region"]
+    wanted = {"x": 0.12, "y": 0.1, "width": 0.4, "height": 0.52}
+    assert {name: round(value, 2) for name, value in region.items()} == pytest.approx(wanted, abs=0.02)
+    picture_shown(page, 0)
+    expect(page.locator(".part")).to_be_visible()
+
+    # A part of a picture of the collection, which the service downloads. The picture itself is not found.
+    page.locator(".tile").first.get_by_role("button", name=words["result.similar"]).click()
+    page.get_by_role("button", name=words["region.open"]).click()
+    with page.expect_request("**/search") as request:
+        page.get_by_role("button", name=words["region.do"]).click()
+    body = request.value.post_data_json
+    assert body is not None
+    assert body["exclude"] == [body["image_id"]]
+    picture_shown(page, 0)
+    expect(page.locator(".tile").first).to_have_attribute("aria-setsize", str(IMAGES - 1))
 
 
 def test_results_are_asked_to_be_more_and_less_like_others(visit: Visit, museum: Museum, photographs: int) -> None:
@@ -301,3 +347,32 @@ def test_results_are_asked_to_be_more_and_less_like_others(visit: Visit, museum:
     for _ in range(2):
         page.locator(".examples button").first.click()
     expect(page.locator(".examples li")).to_have_count(0)
+
+
+def test_a_picture_that_cannot_be_downloaded_is_said_in_words(visit: Visit, museum: Museum, photographs: int) -> None:
+    words = texts("de")
+    page = visit(f"{at(photographs)}&image_url={museum.address}/absent.jpg", language="de")
+    reason = words["problem.download"].replace("{reason}", words["reason.not_found"])
+    expect(page.get_by_role("alert")).to_contain_text(reason)
+
+
+def test_results_can_be_entries_of_all_collections(
+    visit: Visit, museum: Museum, photographs: int, hostile: int, empty: int
+) -> None:
+    words = texts("en")
+    page = visit(at(photographs))
+    give(page, museum.pictures[0])
+    tiles = page.locator(".tile")
+    expect(tiles.first).to_have_attribute("aria-setsize", str(IMAGES))
+    page.get_by_label(words["group"]).check()
+    expect(tiles.first).to_have_attribute("aria-setsize", str(len(set(museum.objects))))
+    views = museum.objects.count(museum.objects[0])
+    expect(tiles.first).to_contain_text(words["result.views.other"].replace("{n}", str(views)))
+
+    page.get_by_label(words["collection"]).select_option("all")
+    expect(page.locator(".rows")).to_contain_text("Photographs")
+    expect(page.get_by_text(words["results.skipped"].replace("{names}", ""))).to_contain_text("Nothing yet")
+    assert_accessible(page)
+    tiles.first.get_by_role("button", name=words["result.similar"]).click()
+    expect(page.locator("#collection")).not_to_have_value("all")
+    picture_shown(page, 0)

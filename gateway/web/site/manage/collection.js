@@ -3,7 +3,6 @@
 import { html, useState } from "../vendor/preact-htm.js";
 import { go } from "../address.js";
 import { api } from "../api.js";
-import { routes } from "../features.js";
 import { Notice, Spinner } from "../interface.js";
 import { date, number, t } from "../language.js";
 import { Failures } from "./failures.js";
@@ -113,7 +112,7 @@ export function CollectionPage({ id, access }) {
     <${Finetune} info=${info} canStart=${mayWrite} onChange=${refresh} />
     ${info.quality && html`<${Quality} info=${info} />`}
     <${Failures} info=${info} />
-    ${routes.images && html`<${Images} info=${info} canChange=${mayWrite} changes=${changes} onChange=${changed} />`}
+    <${Images} info=${info} canChange=${mayWrite} changes=${changes} onChange=${changed} />
     ${may(rights, "admin", id) && html`<${Rename} info=${info} onDone=${refresh} /><${Delete} info=${info} />`}
     ${rights && html`<${KeyPanel} ...${access} />`}
   </div>`;

@@ -4,32 +4,79 @@ import { html, useEffect, useState } from "../vendor/preact-htm.js";
 import { safeUrl } from "../address.js";
 import { api } from "../api.js";
 import { Spinner } from "../interface.js";
-import { t } from "../language.js";
+import { has, t } from "../language.js";
 
-const PAGE = 24;
+const PAGE = 25;
+const STATES = ["indexed", "pending", "failed"];
 
-function Thumbnail({ image, isChosen, onChoose, canChange }) {
-  const url = safeUrl(image.image_url);
-  const entry = safeUrl(image.repo_url);
-  return html`<li>
-    <div class="thumbnail">${url && image.state !== "failed" ? html`<img src=${url} alt="" loading="lazy" decoding="async" referrerpolicy="no-referrer" />` : html`<span class="missing">${t("result.no_picture")}</span>`}</div>
-    <p class="name">${entry ? html`<a href=${entry} target="_blank" rel="noopener noreferrer">${image.repo_url}</a>` : image.repo_url || image.image_url}</p>
-    <p class="faint">${t(`image.${image.state}`)}</p>
-    ${canChange && html`<label class="option"><input type="checkbox" checked=${isChosen} onChange=${onChoose} />${t("images.choose")}<span class="hidden"> ${image.image_url}</span></label>`}
-  </li>`;
+function Address({ url }) {
+  const safe = safeUrl(url);
+  return safe ? html`<a href=${safe} target="_blank" rel="noopener noreferrer">${url}</a>` : html`<span>${url}</span>`;
+}
+
+function Thumbnail({ url }) {
+  const [isMissing, setIsMissing] = useState(false);
+  const safe = safeUrl(url);
+  return html`<div class="thumbnail">
+    ${safe && !isMissing && html`<img src=${safe} alt="" loading="lazy" decoding="async" referrerpolicy="no-referrer" onError=${() => setIsMissing(true)} />`}
+  </div>`;
+}
+
+function Row({ image, canChange, isChosen, onChoose }) {
+  const reason = image.reason && (has(`reason.${image.reason}`) ? t(`reason.${image.reason}`) : image.reason);
+  return html`<tr>
+    ${canChange && html`<td class="choice"><input type="checkbox" checked=${isChosen} onChange=${onChoose} aria-label=${t("images.choose", { url: image.image_url })} /></td>`}
+    <td class="picture"><${Thumbnail} url=${image.image_url} /></td>
+    <th scope="row">
+      ${image.repo_url ? html`<${Address} url=${image.repo_url} />` : html`<span class="faint">${t("images.no_entry")}</span>`}
+      <p class="faint">${image.image_url}</p>
+    </th>
+    <td class="found"><span class="mark ${image.state}">${t(`image.${image.state}`)}</span>${reason && html`<p class="faint">${reason}</p>`}</td>
+  </tr>`;
+}
+
+function Table({ images, canChange, chosen, onToggle }) {
+  return html`<div class="scroll">
+    <table class="images">
+      <thead>
+        <tr>
+          ${canChange && html`<th scope="col"><span class="hidden">${t("images.chosen")}</span></th>`}
+          <th scope="col">${t("images.picture")}</th>
+          <th scope="col">${t("images.entry")}</th>
+          <th scope="col">${t("manage.state")}</th>
+        </tr>
+      </thead>
+      <tbody>
+        ${images.map((image) => html`<${Row} key=${image.image_id} image=${image} canChange=${canChange} isChosen=${chosen.has(image.image_id)} onChoose=${() => onToggle(image.image_id)} />`)}
+      </tbody>
+    </table>
+  </div>`;
+}
+
+function StateChoice({ value, onChange }) {
+  return html`<div class="field">
+    <label for="image-state">${t("images.show")}</label>
+    <select id="image-state" onChange=${(event) => onChange(event.target.value || null)}>
+      <option value="" selected=${value === null}>${t("images.show.all")}</option>
+      ${STATES.map((state) => html`<option value=${state} selected=${value === state}>${t(`image.${state}`)}</option>`)}
+    </select>
+  </div>`;
 }
 
 function Add({ info, onChange }) {
   const [imageUrl, setImageUrl] = useState("");
   const [entry, setEntry] = useState("");
   const [problem, setProblem] = useState(null);
+  const [isDone, setIsDone] = useState(false);
   const submit = async (event) => {
     event.preventDefault();
     setProblem(null);
+    setIsDone(false);
     try {
       await api.addImages(info.id, [{ image_url: imageUrl, repo_url: entry }]);
       setImageUrl("");
       setEntry("");
+      setIsDone(true);
       onChange();
     } catch (found) {
       setProblem(found);
@@ -42,6 +89,7 @@ function Add({ info, onChange }) {
       <div class="field"><label for="add-entry">${t("images.add.entry")}</label><input id="add-entry" type="text" value=${entry} onInput=${(event) => setEntry(event.target.value)} /></div>
     </div>
     ${problem && html`<p class="wrong" role="alert">${problem.words}</p>`}
+    ${isDone && html`<p class="faint" role="status">${t("images.add.done")}</p>`}
     <p><button type="submit" class="button">${t("images.add.do")}</button></p>
   </form>`;
 }
@@ -51,18 +99,29 @@ export function Images({ info, canChange, changes, onChange }) {
   const [page, setPage] = useState(null);
   const [chosen, setChosen] = useState(new Set());
   const [problem, setProblem] = useState(null);
+  const [state, setState] = useState(null);
   const after = starts[starts.length - 1];
   const isOurs = canChange && info.heidicon_tag === null;
   useEffect(() => {
     const abort = new AbortController();
-    api.images(info.id, { limit: PAGE, after }, abort.signal).then(setPage, (found) => found.name !== "AbortError" && setProblem(found));
+    const show = (found) => {
+      // The last page may have lost all its pictures.
+      if (!found.images.length && starts.length > 1) setStarts(starts.slice(0, -1));
+      else setPage(found);
+    };
+    const fail = (found) => found.name !== "AbortError" && setProblem(found);
+    api.images(info.id, { limit: PAGE, after, state }, abort.signal).then(show, fail);
     return () => abort.abort();
-  }, [info.id, after, changes, info.last_modified, info.last_finetuned]);
+  }, [info.id, after, state, changes, info.last_modified, info.last_finetuned]);
   if (!info.number_of_images && !isOurs) return null;
   const toggle = (id) => {
     const next = new Set(chosen);
     if (!next.delete(id)) next.add(id);
     setChosen(next);
+  };
+  const show = (wanted) => {
+    setStarts([null]);
+    setState(wanted);
   };
   const remove = async () => {
     setProblem(null);
@@ -77,7 +136,9 @@ export function Images({ info, canChange, changes, onChange }) {
   return html`<section class="panel">
     <h2>${t("images.title")}</h2>
     ${!page && !problem && html`<${Spinner} />`}
-    ${page && html`<ul class="thumbnails">${page.images.map((image) => html`<${Thumbnail} key=${image.image_id} image=${image} canChange=${isOurs} isChosen=${chosen.has(image.image_id)} onChoose=${() => toggle(image.image_id)} />`)}</ul>`}
+    ${info.number_of_images > 0 && html`<${StateChoice} value=${state} onChange=${show} />`}
+    ${page && page.images.length > 0 && html`<${Table} images=${page.images} canChange=${isOurs} chosen=${chosen} onToggle=${toggle} />`}
+    ${page && !page.images.length && html`<p class="faint">${t("images.none")}</p>`}
     ${problem && html`<p class="wrong" role="alert">${problem.words}</p>`}
     <p class="actions">
       ${starts.length > 1 && html`<button type="button" class="button" onClick=${() => setStarts(starts.slice(0, -1))}>${t("images.previous")}</button>`}

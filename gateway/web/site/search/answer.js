@@ -2,7 +2,6 @@
 
 import { useCallback, useEffect, useRef, useState } from "../vendor/preact-htm.js";
 import { api } from "../api.js";
-import { search as features } from "../features.js";
 import { fieldsOf, remember } from "./query.js";
 
 const RESULTS = 100;
@@ -17,10 +16,9 @@ function pause(seconds, signal) {
 }
 
 async function searched(query, fields, offset, signal, onWait) {
-  const page = features.offset ? { offset } : {};
   for (let attempt = 1; ; attempt += 1) {
     try {
-      return await api.search(query.collection, { ...fields, ...page, num_results: RESULTS }, signal);
+      return await api.search(query.collection, { ...fields, offset, num_results: RESULTS }, signal);
     } catch (problem) {
       if (problem.name === "AbortError" || problem.status !== 429 || attempt >= BUSY_ATTEMPTS) throw problem;
       const seconds = Math.min(30, problem.retryAfter ?? 2);

@@ -2,7 +2,6 @@
 
 import { html, useEffect, useRef, useState } from "../vendor/preact-htm.js";
 import { safeUrl } from "../address.js";
-import { routes, search } from "../features.js";
 import { Icon } from "../interface.js";
 import { t } from "../language.js";
 import { certainty, likeness, percentileFigure, rateFigure, rateInWords } from "../words.js";
@@ -136,8 +135,7 @@ export function Compare({ results, place, query, onPlace, onClose, onSimilar }) 
         ${entry
           ? html`<a class="button primary" href=${entry} target="_blank" rel="noopener noreferrer">${t("compare.entry")}<${Icon} name="entry" /><span class="hidden">, ${t("new_tab")}</span></a>`
           : html`<span class="plain">${result.repo_url}</span>`}
-        ${(search.imageId || routes.similar) &&
-        html`<button type="button" class="button" onClick=${() => { dialog.current.close(); onSimilar(result); }}><${Icon} name="similar" />${t("result.similar")}</button>`}
+        <button type="button" class="button" onClick=${() => { dialog.current.close(); onSimilar(result); }}><${Icon} name="similar" />${t("result.similar")}</button>
         ${entry && html`<span class="faint address">${name}</span>`}
       </p>
     </footer>

@@ -2,7 +2,6 @@
 
 import { Component, html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../vendor/preact-htm.js";
 import { safeUrl } from "../address.js";
-import { routes, search } from "../features.js";
 import { Icon, Spinner } from "../interface.js";
 import { t } from "../language.js";
 import { certainty, likeness, percentileFigure, rateFigure, rateInWords } from "../words.js";
@@ -44,12 +43,10 @@ function Tile({ result, place, all, left, top, width, height, isShown, names, on
         ${entry
           ? html`<a href=${entry} target="_blank" rel="noopener noreferrer" title=${name}><${Icon} name="entry" /><span>${t("result.entry")}</span><span class="hidden"> ${name}, ${t("new_tab")}</span></a>`
           : html`<span class="plain" title=${result.repo_url}>${result.repo_url}</span>`}
-        ${(search.imageId || routes.similar) &&
-        html`<button type="button" class="quiet" onClick=${() => onSimilar(result)} title=${t("result.similar")} aria-label=${`${t("result.similar")}: ${name}`}>
+        <button type="button" class="quiet" onClick=${() => onSimilar(result)} title=${t("result.similar")} aria-label=${`${t("result.similar")}: ${name}`}>
           <${Icon} name="similar" /><span>${t("result.similar")}</span>
-        </button>`}
-        ${search.examples &&
-        onExample &&
+        </button>
+        ${onExample &&
         ["more", "less"].map(
           (sign) => html`<button type="button" class="quiet sign" onClick=${() => onExample(sign, result)} title=${t(`result.${sign}`)} aria-label=${`${t(`result.${sign}`)}: ${name}`}>
             <${Icon} name=${sign === "more" ? "plus" : "minus"} />

@@ -2,7 +2,6 @@
 
 import { html, useEffect, useState } from "../vendor/preact-htm.js";
 import { api } from "../api.js";
-import { routes, search } from "../features.js";
 import { Icon } from "../interface.js";
 import { date, t } from "../language.js";
 import { given } from "./query.js";
@@ -11,7 +10,7 @@ export function CollectionChoice({ list, value, onChange, info }) {
   return html`<div class="field">
     <label for="collection">${t("collection")}</label>
     <select id="collection" onChange=${(event) => onChange(event.target.value)}>
-      ${routes.allCollections && list.length > 1 && html`<option value="all" selected=${value === "all"}>${t("collection.all")}</option>`}
+      ${list.length > 1 && html`<option value="all" selected=${value === "all"}>${t("collection.all")}</option>`}
       ${list.map((one) => html`<option value=${one.id} selected=${String(one.id) === String(value)}>${one.name}</option>`)}
     </select>
     <p class="faint about">
@@ -47,7 +46,6 @@ function Description({ onGiven }) {
   const [text, setText] = useState("");
   const [isOffered, setIsOffered] = useState(false);
   useEffect(() => {
-    if (!routes.info) return undefined;
     const abort = new AbortController();
     api.about(abort.signal).then((about) => setIsOffered(about.backbone?.text === true), () => {});
     return () => abort.abort();
@@ -84,6 +82,6 @@ export function Input({ onGiven, isSmall = false }) {
       <${Icon} name="camera" />${t("input.photograph")}
     </label>
     <${Description} onGiven=${onGiven} />
-    ${search.imageUrl && html`<${Address} onGiven=${onGiven} />`}
+    <${Address} onGiven=${onGiven} />
   </div>`;
 }

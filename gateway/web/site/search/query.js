@@ -64,21 +64,35 @@ export function parametersOf(query, changes = {}) {
   return { collection, ...base, region: regionText(region), group: isGrouped ? 1 : null, more: more.join(","), less: less.join(","), at_least: atLeast || null, ...changes };
 }
 
+/** Return the parameters of the address that ask another collection, where no id of this one means anything. */
+export function elsewhere(query, collection) {
+  const base = query.kind === "id" ? asUrl(query) : query.base;
+  if (!base) return { collection };
+  return parametersOf({ ...query, base, more: [], less: [] }, { collection });
+}
+
+function asUrl(query) {
+  const known = recall(query.collection, query.id);
+  return known && { image_url: known.image_url };
+}
+
 /** Return the fields of the API's search that ask for this query. */
 export async function fieldsOf(query) {
   const base = await baseOf(query);
   const grouped = query.isGrouped ? { group_by: "repo_url" } : {};
-  if (!query.more.length && !query.less.length) return { ...base, ...grouped };
+  const known = query.kind === "id" ? [query.id] : [];
+  // The API leaves out the image that asks, unless only a part of it does.
+  const itself = known.length && query.region ? { exclude: known } : {};
+  if (!query.more.length && !query.less.length) return { ...base, ...grouped, ...itself };
   const more = query.more.map((id) => ({ image_id: id }));
   const less = query.less.map((id) => ({ image_id: id, weight: LESS }));
-  const known = query.kind === "id" ? [query.id] : [];
   return { ...grouped, examples: [base, ...more, ...less], exclude: [...known, ...query.more, ...query.less] };
 }
 
 async function baseOf(query) {
-  if (query.kind === "id") return { image_id: query.id };
   if (query.kind === "text") return { text: query.text };
   const part = query.region ? { region: query.region } : {};
+  if (query.kind === "id") return { image_id: query.id, ...part };
   if (query.kind === "url") return { image_url: query.url, ...part };
   return { ...part, image: await base64(await smaller(query.picture.file)) };
 }

@@ -3,7 +3,6 @@
 import { html, useEffect, useState } from "../vendor/preact-htm.js";
 import { safeUrl } from "../address.js";
 import { call } from "../api.js";
-import { routes, search as features } from "../features.js";
 import { Icon } from "../interface.js";
 import { t } from "../language.js";
 import { recall } from "./query.js";
@@ -17,7 +16,7 @@ export function usePictureUrl(query) {
   useEffect(() => {
     const known = query?.kind === "id" ? recall(query.collection, query.id) : null;
     setUrl(known && safeUrl(known.image_url));
-    if (query?.kind !== "id" || known || !routes.images) return undefined;
+    if (query?.kind !== "id" || known) return undefined;
     const abort = new AbortController();
     call(`collection/${query.collection}/images/${query.id}`, { signal: abort.signal }).then(
       (image) => setUrl(safeUrl(image.image_url)),
@@ -73,17 +72,16 @@ export function QueryPicture({ query, onRemove, onRegion }) {
     return html`<figure class="query"><blockquote>${query.text}</blockquote><${Examples} ...${{ query, onRemove }} /></figure>`;
   }
   const isShown = url && failed !== url;
-  const mayDraw = features.region && isShown && query.kind !== "id";
   return html`<figure class="query">
     <div class="frame">
       ${isShown
         ? html`<img src=${url} alt=${t("query.alt")} referrerpolicy="no-referrer" onError=${() => setFailed(url)}
             onLoad=${(event) => setRatio(event.target.naturalWidth / event.target.naturalHeight)} />`
         : html`<span class="missing">${t(query.kind === "id" ? "query.unknown" : "query.no_preview")}</span>`}
-      ${mayDraw && query.region && ratio && html`<div class="place" style=${covering(placeIn(ratio))}><div class="part" style=${covering(query.region)}></div></div>`}
+      ${isShown && query.region && ratio && html`<div class="place" style=${covering(placeIn(ratio))}><div class="part" style=${covering(query.region)}></div></div>`}
     </div>
     <figcaption title=${nameOfQuery(query)}>${nameOfQuery(query)}</figcaption>
-    ${mayDraw && html`<button type="button" class="button" onClick=${() => setIsDrawing(true)}>${t(query.region ? "region.change" : "region.open")}</button>`}
+    ${isShown && html`<button type="button" class="button" onClick=${() => setIsDrawing(true)}>${t(query.region ? "region.change" : "region.open")}</button>`}
     ${isDrawing && html`<${RegionDialog} url=${url} region=${query.region} onDone=${onRegion} onClose=${() => setIsDrawing(false)} />`}
     <${Examples} ...${{ query, onRemove }} />
   </figure>`;

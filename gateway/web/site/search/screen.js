@@ -3,7 +3,6 @@
 import { html, useCallback, useEffect, useMemo, useState } from "../vendor/preact-htm.js";
 import { go, replace } from "../address.js";
 import { api } from "../api.js";
-import { routes, search as features } from "../features.js";
 import { Icon, Notice, Spinner } from "../interface.js";
 import { currentLanguage, t } from "../language.js";
 import { KeyPanel, useKey } from "../manage/key.js";
@@ -12,7 +11,7 @@ import { certainty, percentileFigure, rateFigure, rateInWords } from "../words.j
 import { Compare } from "./compare.js";
 import { Gallery } from "./gallery.js";
 import { CollectionChoice, Input } from "./input.js";
-import { given, keep, parametersOf, queryOf } from "./query.js";
+import { elsewhere, given, keep, parametersOf, queryOf } from "./query.js";
 import { QueryPicture } from "./query_picture.js";
 import { regionText } from "./region.js";
 import { useAnswer } from "./answer.js";
@@ -154,8 +153,7 @@ function Results({ answer, query, names, onRepeat, onSimilar, onExample }) {
       ${hasPercentiles && html`<${Threshold} value=${atLeast} onChange=${filter} shown=${shown.length} all=${results.length} isPart=${next !== null} />`}
     </div>
     ${skipped.length > 0 && html`<p class="faint">${t("results.skipped", { names: skipped.join(", ") })}</p>`}
-    ${features.groupBy &&
-    html`<label class="option"><input type="checkbox" checked=${query.isGrouped} onChange=${(event) => go("search", parametersOf(query, { group: event.target.checked ? 1 : null }))} />${t("group")}</label>`}
+    <label class="option"><input type="checkbox" checked=${query.isGrouped} onChange=${(event) => go("search", parametersOf(query, { group: event.target.checked ? 1 : null }))} />${t("group")}</label>
     ${shown.length
       ? html`<${Gallery} key=${query.key} results=${shown} hasMore=${hasMore} language=${currentLanguage()} onOpen=${setOpen} onEnd=${hasMore ? more : null} ...${{ names, onSimilar, onExample }} />`
       : html`<${Notice} title=${t("state.all_filtered")}>
@@ -194,7 +192,7 @@ export function SearchScreen({ parameters }) {
   const [attempt, setAttempt] = useState(0);
   const collections = useCollections(attempt);
   const wanted = parameters.get("collection") ?? lasting.get("collection");
-  const isAll = routes.allCollections && wanted === ALL;
+  const isAll = wanted === ALL;
   const collection = isAll ? ALL : (collections.list?.find((one) => String(one.id) === wanted)?.id ?? collections.list?.[0]?.id ?? null);
   const query = useMemo(() => queryOf(parameters), [parameters.toString()]);
   const info = useInfo(Number(query?.collection ?? collection) || null);
@@ -210,7 +208,7 @@ export function SearchScreen({ parameters }) {
   const choose = useCallback(
     (id) => {
       lasting.set("collection", id);
-      go("search", query ? parametersOf(query, { collection: id }) : { collection: id });
+      go("search", query ? elsewhere(query, id) : { collection: id });
     },
     [query],
   );
