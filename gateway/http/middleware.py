@@ -35,7 +35,7 @@ log = get_logger(__name__)
 REQUEST_ID = web.RequestKey("request_id", str)
 UNMATCHED = "unmatched"
 # Requested every few seconds by whatever watches the gateway, and the many files of the web page.
-QUIET_ROUTES = ("/healthz", "/readyz", "/readyz/gateway", "/metrics", "/web/{version}/{name}")
+QUIET_ROUTES = ("/healthz", "/readyz", "/readyz/gateway", "/metrics", "/web/{version}/{name}", "/embed.js")
 # Labels of metrics must be bounded, so every other method counts as "OTHER".
 METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 

@@ -17,7 +17,7 @@ from gateway.content.handlers import ContentHandlers
 from gateway.http.middleware import RequestPipeline, expect_later
 from gateway.images.handlers import ImageHandlers
 from gateway.search.handlers import SearchHandlers
-from gateway.web.handlers import ASSET_PATH, PageHandlers
+from gateway.web.handlers import ASSET_PATH, EMBED_PATH, PageHandlers
 
 
 @dataclass(frozen=True)
@@ -104,6 +104,7 @@ def add_page_routes(application: web.Application, page: PageHandlers) -> None:
     """Register the web page, which needs no key."""
     application.router.add_get("/", page.root)
     application.router.add_get(ASSET_PATH, page.asset)
+    application.router.add_get(EMBED_PATH, page.embed)
 
 
 def add_status_routes(application: web.Application, status: StatusHandlers, *, metrics: bool) -> None:

@@ -7,8 +7,12 @@ from gateway.web.assets import Site
 
 # Each version of the files has a path of its own.
 ASSET_PATH = r"/web/{version}/{name:.+}"
+# Pages of other sites name it, so its path never changes.
+EMBED_PATH = "/embed.js"
+EMBED_FILE = "embed.js"
 FOREVER = "public, max-age=31536000, immutable"
 CHECK_EACH_TIME = "no-cache"
+AN_HOUR = "public, max-age=3600"
 # Images of results come from any host, and pictures that a visitor chose are blobs. Everything else is ours.
 POLICY = "; ".join(
     (
@@ -58,3 +62,10 @@ class PageHandlers:
         # During a rolling update, a page of the other version may ask: it gets what there is, and does not keep it.
         current = request.match_info["version"] == self._site.version
         return asset.answer(request, FOREVER if current else CHECK_EACH_TIME)
+
+    async def embed(self, request: web.Request) -> web.StreamResponse:
+        """`GET /embed.js`: the elements for pages of other sites."""
+        response = self._site.assets[EMBED_FILE].answer(request, AN_HOUR)
+        # Pages that isolate themselves load nothing from other origins without it.
+        response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+        return response

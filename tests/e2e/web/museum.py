@@ -21,13 +21,15 @@ SCRIPT_URL = "urn:javascript:window.injected=1"
 
 
 class Museum:
-    """Photographs by number, at /NUMBER.jpg and below /attack/NUMBER/."""
+    """Photographs by number, at /NUMBER.jpg and below /attack/NUMBER/, and the page of an item at /item."""
 
     def __init__(self) -> None:
         views = photographs.collection()[:IMAGES]
         self.pictures = [_small(view.jpeg) for view in views]
         self.objects = [view.repo_url.rpartition("/")[2] for view in views]
         self.address = ""
+        self.item = ""
+        self.item_headers: dict[str, str] = {}
 
     def rows(self) -> str:
         """Return a CSV with each photograph."""
@@ -54,12 +56,18 @@ class Museum:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
+                if self.path == "/item":
+                    self._send(200, museum.item.encode(), {"Content-Type": "text/html", **museum.item_headers})
+                    return
                 found = re.match(r"/(?:attack/)?(\d+)[./]", self.path)
                 number = int(found[1]) if found else -1
                 body = museum.pictures[number] if 0 <= number < len(museum.pictures) else b""
-                self.send_response(200 if body else 404)
-                self.send_header("Content-Type", "image/jpeg")
-                self.send_header("Content-Length", str(len(body)))
+                self._send(200 if body else 404, body, {"Content-Type": "image/jpeg"})
+
+            def _send(self, status: int, body: bytes, headers: dict[str, str]) -> None:
+                self.send_response(status)
+                for name, value in {**headers, "Content-Length": str(len(body))}.items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(body)
 

@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import FilePayload, Page, Route, expect
 
+from tests.e2e.running_instance import RunningInstance
 from tests.e2e.web.conftest import Visit, assert_accessible, texts
 from tests.e2e.web.museum import IMAGES, MARKUP, REPOSITORY, Museum
 
 pytestmark = pytest.mark.timeout(300)
 
+DOCS = Path(__file__).resolve().parents[3] / "docs"
 MOST_LAYOUT_SHIFT = 0.02
 FIRST_LOAD_BYTES = 90_000
 WIDTHS = {"phone": (360, 740), "laptop": (1366, 850), "4k": (3840, 2160)}
@@ -376,3 +378,39 @@ def test_results_can_be_entries_of_all_collections(
     tiles.first.get_by_role("button", name=words["result.similar"]).click()
     expect(page.locator("#collection")).not_to_have_value("all")
     picture_shown(page, 0)
+
+
+def test_a_page_of_another_site_shows_what_is_similar_and_searches(
+    visit: Visit, instance: RunningInstance, museum: Museum, photographs: int, hostile: int, screenshots: Path
+) -> None:
+    """The page is that of the documents. Its policy is strict."""
+    page = visit()
+    service = instance.address
+    item = (DOCS / "embed.html").read_text(encoding="utf-8").replace("http://127.0.0.1:8080", service)
+    item = item.replace('similar collection="1"', f'similar collection="{photographs}"')
+    item = item.replace('search collection="1"', f'search collection="{hostile}"')
+    item = item.replace("https://repository.example.org/coins/1", f"{REPOSITORY}/{museum.objects[0]}")
+    policy = f"default-src 'none'; script-src {service}; connect-src {service}; img-src {museum.address}; "
+    policy += "style-src 'unsafe-inline'; require-trusted-types-for 'script'"
+    museum.item = item
+    museum.item_headers = {"Content-Security-Policy": policy, "Cross-Origin-Embedder-Policy": "credentialless"}
+    page.goto(f"{museum.address}/item")
+
+    # All views of the entry ask, so that only other entries are found.
+    similar = page.locator("similis-similar a")
+    expect(similar).to_have_count(len(set(museum.objects)) - 1)
+    assert f"{REPOSITORY}/{museum.objects[0]}" not in [link.get_attribute("href") for link in similar.all()]
+    page.wait_for_function("image => image.naturalWidth > 0", arg=similar.first.locator("img").element_handle())
+
+    picture = FilePayload(name="0.jpg", mimeType="image/jpeg", buffer=museum.pictures[0])
+    page.locator("similis-search input").set_input_files([picture])
+    found = page.locator("similis-search li")
+    expect(found).to_have_count(2)
+    expect(found.first).to_contain_text(MARKUP)
+    expect(page.locator("similis-search a")).to_have_count(0)
+    assert page.evaluate("window.injected") is None
+    assert_accessible(page)
+    page.screenshot(path=screenshots / "embed.png", full_page=True)
+    letter = FilePayload(name="letter.jpg", mimeType="image/jpeg", buffer=b"%PDF-1.7 no picture")
+    page.locator("similis-search input").set_input_files([letter])
+    expect(page.locator("similis-search [role=status]")).to_contain_text("not a picture")

@@ -18,6 +18,7 @@ from gateway.web.handlers import POLICY, PageHandlers
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 FIRST_LOAD_BYTES = 90_000
+EMBED_BYTES = 15_000
 Browser = TestClient[web.Request, web.Application]
 
 
@@ -84,6 +85,23 @@ async def test_a_known_file_is_not_sent_again(browser: Browser, path: str) -> No
     again = await browser.get(path, headers={"Accept": BROWSER, "If-None-Match": first.headers["ETag"]})
     assert (again.status, await again.read()) == (304, b"")
     assert again.headers["ETag"] == first.headers["ETag"]
+
+
+async def test_other_sites_get_the_elements_at_a_path_that_stays(browser: Browser) -> None:
+    answer = await browser.get("/embed.js")
+    assert answer.content_type == "text/javascript"
+    assert answer.headers["Cache-Control"] == "public, max-age=3600"
+    assert answer.headers["Cross-Origin-Resource-Policy"] == "cross-origin"
+    assert len(await answer.read()) < EMBED_BYTES
+    again = await browser.get("/embed.js", headers={"If-None-Match": answer.headers["ETag"]})
+    assert again.status == 304
+
+
+def test_the_elements_make_no_markup_of_texts() -> None:
+    source = (SITE / "embed.js").read_text(encoding="utf-8")
+    assert not re.search(
+        r"innerHTML|outerHTML|insertAdjacent|document\.write|DOMParser|\beval\b|^import ", source, re.MULTILINE
+    )
 
 
 @pytest.mark.parametrize("name", ["absent.js", "../handlers.py", "..%2fhandlers.py", "vendor/LICENSE-htm"])
