@@ -37,6 +37,8 @@
   const PROBLEMS = { not_an_image: "unreadable", decode_error: "unreadable", invalid_base64: "unreadable", image_too_large: "large", overloaded: "busy" };
   const LEAST = [99.9, 99, 95, 80];
   const MOST_RESULTS = 100;
+  // Below this, results are hardly similar, and an item page is better without them.
+  const LEAST_ALIKE = 80;
 
   // A sheet of its own: the policy of the page may forbid style elements.
   const sheet = new CSSStyleSheet();
@@ -160,7 +162,7 @@
   const STARTS = { "image-id": "image_id", "image-url": "image_url", "repo-url": "repo_url" };
 
   class Similar extends Widget {
-    static observedAttributes = ["collection", "count", "service", ...Object.keys(STARTS)];
+    static observedAttributes = ["collection", "count", "min-percentile", "service", ...Object.keys(STARTS)];
 
     connectedCallback() {
       this.update();
@@ -168,6 +170,11 @@
 
     attributeChangedCallback() {
       if (this.isConnected) this.update();
+    }
+
+    /** Return whether a result is alike enough to be shown. */
+    isAlike({ percentile }) {
+      return percentile === null || percentile >= Number(this.getAttribute("min-percentile") ?? LEAST_ALIKE);
     }
 
     /** Show what is similar. Without any result, nothing is shown: an item page makes sense without it. */
@@ -181,7 +188,7 @@
       if (!this.isConnected || !start) return;
       try {
         const query = { [STARTS[start]]: this.getAttribute(start), num_results: this.count, group_by: "repo_url" };
-        const { results } = await this.ask("similar", query);
+        const results = (await this.ask("similar", query)).results.filter((result) => this.isAlike(result));
         const title = made("div", { className: "title", part: "title" }, made("slot", { name: "title", textContent: this.texts.similar }));
         this.root.replaceChildren(...(results.length ? [title, this.listOf(results, false)] : []));
         this.report("similis-results", { count: results.length });

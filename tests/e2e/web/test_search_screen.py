@@ -388,6 +388,7 @@ def test_a_page_of_another_site_shows_what_is_similar_and_searches(
     service = instance.address
     item = (DOCS / "embed.html").read_text(encoding="utf-8").replace("http://127.0.0.1:8080", service)
     item = item.replace('similar collection="1"', f'similar collection="{photographs}"')
+    item = item.replace('count="6"', 'count="6" min-percentile="0"')
     item = item.replace('search collection="1"', f'search collection="{hostile}"')
     item = item.replace("https://repository.example.org/coins/1", f"{REPOSITORY}/{museum.objects[0]}")
     policy = f"default-src 'none'; script-src {service}; connect-src {service}; img-src {museum.address}; "
@@ -401,6 +402,9 @@ def test_a_page_of_another_site_shows_what_is_similar_and_searches(
     expect(similar).to_have_count(len(set(museum.objects)) - 1)
     assert f"{REPOSITORY}/{museum.objects[0]}" not in [link.get_attribute("href") for link in similar.all()]
     page.wait_for_function("image => image.naturalWidth > 0", arg=similar.first.locator("img").element_handle())
+
+    page.evaluate("document.querySelector('similis-similar').setAttribute('min-percentile', '80')")
+    expect(similar).not_to_have_count(len(set(museum.objects)) - 1)
 
     picture = FilePayload(name="0.jpg", mimeType="image/jpeg", buffer=museum.pictures[0])
     page.locator("similis-search input").set_input_files([picture])
