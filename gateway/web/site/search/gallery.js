@@ -4,15 +4,15 @@ import { Component, html, useEffect, useLayoutEffect, useMemo, useRef, useState 
 import { safeUrl } from "../address.js";
 import { Icon, Spinner } from "../interface.js";
 import { t } from "../language.js";
-import { certainty, likeness, percentileFigure, rateFigure, rateInWords } from "../words.js";
+import { certainty, isMeasured, likeness, percentileFigure, rateFigure, rateInWords } from "../words.js";
 import { rowsOf, rowsWithin } from "./layout.js";
 import { useShapes } from "./ratios.js";
 
 const STEP = 24;
 // How far beyond the visible part rows are kept, in pixels.
 const MARGIN = 1200;
-// The text below a picture.
-const LINES = 4.6;
+// The text below every picture: words, actions, and the space between them.
+const LINES = 2.6;
 const LINE_REM = 1.4;
 
 /** Return what a picture is called: its entry's URL without the scheme, or its text. */
@@ -34,11 +34,16 @@ function Tile({ result, place, all, left, top, width, height, isShown, names, on
         : html`<span class="missing">${description}<small>${t("result.no_picture")}</small></span>`}
     </button>
     <div class="caption">
-      <p class="words"><span class="certainty ${sure}" title=${t(`certainty.${sure}`)}></span>${likeness(result.percentile)}<span class="hidden">. ${t(`certainty.${sure}`)}</span></p>
+      <p class="words">
+        ${sure !== "unknown" && html`<span class="certainty ${sure}" title=${t(`certainty.${sure}`)}></span>`}
+        ${likeness(result.percentile)}${sure !== "unknown" && html`<span class="hidden">. ${t(`certainty.${sure}`)}</span>`}
+      </p>
       ${names && html`<p class="figures">${names.get(result.collection_id)}</p>`}
       ${result.views > 1 && html`<p class="figures">${t("result.views", { n: result.views })}</p>`}
-      <p class="figures" title=${t("result.percentile.title")}>${t("result.percentile", { figure: percentileFigure(result.percentile) })}</p>
-      <p class="figures" title=${rateInWords(result.false_match_rate)}>${t("result.rate", { figure: rateFigure(result.false_match_rate) })}</p>
+      ${isMeasured(result.percentile) &&
+      html`<p class="figures" title=${t("result.percentile.title")}>${t("result.percentile", { figure: percentileFigure(result.percentile) })}</p>`}
+      ${isMeasured(result.false_match_rate) &&
+      html`<p class="figures" title=${rateInWords(result.false_match_rate)}>${t("result.rate", { figure: rateFigure(result.false_match_rate) })}</p>`}
       <p class="actions">
         ${entry
           ? html`<a href=${entry} target="_blank" rel="noopener noreferrer" title=${name}><${Icon} name="entry" /><span>${t("result.entry")}</span><span class="hidden"> ${name}, ${t("new_tab")}</span></a>`
@@ -113,6 +118,13 @@ function heightFor(width) {
   return width < 1800 ? 210 : Math.min(340, 130 + width / 22);
 }
 
+/** Return how many lines of figures at least one result has. */
+function linesOf(results, names) {
+  const some = (has) => (results.some(has) ? 1 : 0);
+  const measured = some((one) => isMeasured(one.percentile)) + some((one) => isMeasured(one.false_match_rate));
+  return measured + some((one) => one.views > 1) + (names ? 1 : 0);
+}
+
 /** Return the height of the text below a picture, in pixels. */
 function captionHeight(lines) {
   return Math.round(lines * LINE_REM * parseFloat(getComputedStyle(document.documentElement).fontSize));
@@ -153,7 +165,7 @@ export function Gallery({ results, hasMore = false, names = null, language, onOp
   const shapes = useShapes(urls, wanted);
   const isLast = shapes.length >= urls.length && !hasMore;
   const gap = width < 480 ? 10 : 16;
-  const lines = LINES + (names ? 1 : 0) + (results[0]?.views ? 1 : 0);
+  const lines = LINES + linesOf(results, names);
   const rows = useMemo(() => {
     const ratios = shapes.map((shape) => shape.ratio);
     return width ? rowsOf(ratios, { width, height: heightFor(width), gap, caption: captionHeight(lines), isLast }) : [];

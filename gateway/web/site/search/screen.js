@@ -7,7 +7,7 @@ import { Icon, Notice, Spinner } from "../interface.js";
 import { currentLanguage, t } from "../language.js";
 import { KeyPanel, useKey } from "../manage/key.js";
 import { lasting } from "../storage.js";
-import { certainty, percentileFigure, rateFigure, rateInWords } from "../words.js";
+import { certainty, isMeasured, percentileFigure, rateFigure, rateInWords } from "../words.js";
 import { Compare } from "./compare.js";
 import { Gallery } from "./gallery.js";
 import { CollectionChoice, Input } from "./input.js";
@@ -80,10 +80,14 @@ function useDropAndPaste(onGiven) {
   return isOver;
 }
 
-/** How sure the best match is. Who starts from pictures of the collection does not ask whether it has them. */
+/** Return whether somebody may ask if the collection has the picture. Who starts from its own pictures does not. */
+function asksWhether(query) {
+  return (query.kind === "picture" || query.kind === "url") && !query.more.length && !query.less.length;
+}
+
+/** How sure the best match is. */
 function Verdict({ best, query }) {
-  const asks = (query.kind === "picture" || query.kind === "url") && !query.more.length && !query.less.length;
-  if (!asks) return html`<div class="verdict"><p class="headline">${t("verdict.similar")}</p><p>${t("verdict.similar.why")}</p></div>`;
+  if (!asksWhether(query)) return html`<div class="verdict"><p class="headline">${t("verdict.similar")}</p><p>${t("verdict.similar.why")}</p></div>`;
   const sure = certainty(best.false_match_rate);
   return html`<div class="verdict ${sure}">
     <p class="headline"><span class="certainty ${sure}" aria-hidden="true"></span>${t(`verdict.${sure}`)}</p>
@@ -146,14 +150,20 @@ function Results({ answer, query, names, onRepeat, onSimilar, onExample }) {
   // Results come in falling order, so that nothing beyond the last one is more alike.
   const skipped = answer.skipped.map((one) => names?.get(one.collection_id) ?? one.collection_id);
   const hasMore = next !== null && shown.length === results.length;
-  const hasPercentiles = results.some((result) => result.percentile !== null);
+  const hasPercentiles = results.some((result) => isMeasured(result.percentile));
+  // The verdict says it of the best result already.
+  const isSaid = asksWhether(query) && !isMeasured(results[0].false_match_rate);
+  const isUnmeasured = !isSaid && results.some((result) => !isMeasured(result.false_match_rate));
   return html`
     <div class="summary">
       <${Verdict} best=${results[0]} query=${query} />
-      ${hasPercentiles && html`<${Threshold} value=${atLeast} onChange=${filter} shown=${shown.length} all=${results.length} isPart=${next !== null} />`}
+      <div>
+        ${hasPercentiles && html`<${Threshold} value=${atLeast} onChange=${filter} shown=${shown.length} all=${results.length} isPart=${next !== null} />`}
+        <label class="option"><input type="checkbox" checked=${query.isGrouped} onChange=${(event) => go("search", parametersOf(query, { group: event.target.checked ? 1 : null }))} />${t("group")}</label>
+      </div>
     </div>
+    ${isUnmeasured && html`<p class="faint">${t("results.unmeasured")}</p>`}
     ${skipped.length > 0 && html`<p class="faint">${t("results.skipped", { names: skipped.join(", ") })}</p>`}
-    <label class="option"><input type="checkbox" checked=${query.isGrouped} onChange=${(event) => go("search", parametersOf(query, { group: event.target.checked ? 1 : null }))} />${t("group")}</label>
     ${shown.length
       ? html`<${Gallery} key=${query.key} results=${shown} hasMore=${hasMore} language=${currentLanguage()} onOpen=${setOpen} onEnd=${hasMore ? more : null} ...${{ names, onSimilar, onExample }} />`
       : html`<${Notice} title=${t("state.all_filtered")}>
