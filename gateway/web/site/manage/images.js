@@ -22,16 +22,21 @@ function Thumbnail({ url }) {
   </div>`;
 }
 
-function Row({ image, canChange, isChosen, onChoose }) {
+function State({ image }) {
   const reason = image.reason && (has(`reason.${image.reason}`) ? t(`reason.${image.reason}`) : image.reason);
+  return html`<span class="mark ${image.state}">${t(`image.${image.state}`)}</span>${reason && html`<p class="faint">${reason}</p>`}`;
+}
+
+function Row({ image, canChange, isChosen, onChoose }) {
   return html`<tr>
     ${canChange && html`<td class="choice"><input type="checkbox" checked=${isChosen} onChange=${onChoose} aria-label=${t("images.choose", { url: image.image_url })} /></td>`}
     <td class="picture"><${Thumbnail} url=${image.image_url} /></td>
     <th scope="row">
       ${image.repo_url ? html`<${Address} url=${image.repo_url} />` : html`<span class="faint">${t("images.no_entry")}</span>`}
       <p class="faint">${image.image_url}</p>
+      <div class="found-narrow"><${State} image=${image} /></div>
     </th>
-    <td class="found"><span class="mark ${image.state}">${t(`image.${image.state}`)}</span>${reason && html`<p class="faint">${reason}</p>`}</td>
+    <td class="found"><${State} image=${image} /></td>
   </tr>`;
 }
 
@@ -43,7 +48,7 @@ function Table({ images, canChange, chosen, onToggle }) {
           ${canChange && html`<th scope="col"><span class="hidden">${t("images.chosen")}</span></th>`}
           <th scope="col">${t("images.picture")}</th>
           <th scope="col">${t("images.entry")}</th>
-          <th scope="col">${t("manage.state")}</th>
+          <th scope="col" class="found">${t("manage.state")}</th>
         </tr>
       </thead>
       <tbody>
