@@ -68,7 +68,7 @@ export function Upload({ info, onDone }) {
     ${problem && html`<${Refused} problem=${problem} />`}
     ${answer &&
     html`<div role="status" class="box">
-      <p><strong>${t("upload.done", { n: answer.number_of_images })}</strong></p>
+      <p><strong>${t("upload.done", { n: answer.number_of_images })}</strong> ${info.requires_finetuning && t("upload.next")}</p>
       ${answer.warnings && html`<ul lang="en">${answer.warnings.map((one) => html`<li>${one}</li>`)}</ul>`}
     </div>`}
   </section>`;
