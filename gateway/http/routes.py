@@ -19,6 +19,9 @@ from gateway.images.handlers import ImageHandlers
 from gateway.search.handlers import SearchHandlers
 from gateway.web.handlers import ASSET_PATH, EMBED_PATH, PageHandlers
 
+# Other routes have these words in the place of an id.
+NOT_IDS = {"image_id": ("delete",)}
+
 
 @dataclass(frozen=True)
 class Route:
@@ -134,4 +137,9 @@ def add_about_routes(application: web.Application, about: AboutHandlers) -> None
 
 def _pattern(path: str) -> str:
     """Return the path with ids that match any text, so that a malformed id gets `collection_not_found`, for example."""
-    return re.sub(r"\{(\w+)\}", r"{\1:[^/]*}", path)
+    return re.sub(r"\{(\w+)\}", lambda found: f"{{{found[1]}:{_ids(found[1])}}}", path)
+
+
+def _ids(name: str) -> str:
+    taken = "|".join(NOT_IDS.get(name, ()))
+    return f"(?!(?:{taken})$)[^/]*" if taken else "[^/]*"

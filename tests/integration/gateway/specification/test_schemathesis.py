@@ -44,9 +44,11 @@ async def _with_ids(instance: Instance) -> Node:
     """Return the specification with the ids of this instance, without which most requests would find no collection."""
     document = deepcopy(DOCUMENT)
     doomed = await instance.api.create("to be deleted")
+    listed = (await instance.api.get(f"/api/collection/{instance.collection}/images")).json["images"]
+    image = listed[0]["image_id"]
     for methods in document["paths"].values():
         for operation in methods.values():
-            ids = {"id": instance.collection, "index_id": instance.index}
+            ids = {"id": instance.collection, "index_id": instance.index, "image_id": image}
             if operation["operationId"] == "deleteCollection":
                 ids["id"] = doomed
             parameters = [_fixed(follow(parameter), ids) for parameter in operation.get("parameters", [])]
