@@ -3,7 +3,7 @@
 embedder                 throughput and latency of the embedder, against the same engine without the service
 quality                  what fine-tuning gains, from upload to search
 false_matches            whether false match rates are what they claim to be
-duplicates               whether copies are told from look-alikes, and the time for a large collection
+duplicates               precision and recall of duplicates among look-alikes, and the time for a large collection
 finetune, fit_scale      time and memory of the trainer: of a whole finetune, of fitting an adapter
 faulty_downloads         downloads from hosts with every fault
 kills                    `kill -9` of any process during a finetune

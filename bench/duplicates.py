@@ -1,4 +1,4 @@
-"""Measure whether copies are told from look-alikes, and how long that takes for a large collection.
+"""Measure the precision and recall of duplicates among look-alikes, and the time for a large collection.
 
     python bench/duplicates.py --photographs FOLDER --kinds FOLDER [--images 100000] [--cache FILE]
 

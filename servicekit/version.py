@@ -3,5 +3,5 @@
 from importlib.metadata import version
 
 VERSION = version("similis")
-# Image hosts see it in the User-Agent. Whoever publishes the software puts the address of its page here.
+# A placeholder. Before publishing, set the address of the project's page. Image hosts see it in the User-Agent.
 HOMEPAGE = "https://similis.example/"

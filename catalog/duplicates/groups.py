@@ -35,7 +35,7 @@ SELECT $1, * FROM unnest($2::bigint[], $3::bigint[])
 """
 
 # Groups of several images. A group of copies has several different files; one without a digest counts as different.
-# Rows without an entry count as entries of their own.
+# Each row without an entry counts as a separate entry.
 ADD_GROUPS = f"""
 INSERT INTO duplicate_groups (index_id, ordinal, kind, score, images, entries)
 SELECT $1, d.ordinal, CASE WHEN d.ordinal <= $5 THEN 'identical' ELSE 'copy' END,

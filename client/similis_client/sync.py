@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 
 class _Loop:
-    """An event loop in a thread of its own. A loop that runs in the caller's thread, as in notebooks, is not used."""
+    """An event loop in a separate thread. It does not disturb a loop in the caller's thread, as notebooks have one."""
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()

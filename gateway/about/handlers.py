@@ -1,18 +1,15 @@
 """What the service says about itself over HTTP: info, the specification, and a page to read it."""
 
 from dataclasses import asdict, dataclass
-from http import HTTPStatus
 
 from aiohttp import web
 
-from gateway.about.specification import Asset, LazySpecification
+from gateway.about.specification import PAGE_HEADERS, LazySpecification
 from gateway.http import parameters
+from gateway.http.asset import CHECK_EACH_TIME
 from gateway.http.responses import data
 from gateway.upstreams.embedder import QueryEmbedder
 from servicekit.version import VERSION
-
-# The file changes only with a release, but a client that has it must notice that at once.
-CACHE_CONTROL = "no-cache"
 
 
 @dataclass(frozen=True)
@@ -51,28 +48,14 @@ class AboutHandlers:
 
     async def openapi_yaml(self, request: web.Request) -> web.Response:
         """`GET /api/openapi.yaml`."""
-        return _file(request, (await self._specification.get()).yaml)
+        return (await self._specification.get()).yaml.answer(request, CHECK_EACH_TIME)
 
     async def openapi_json(self, request: web.Request) -> web.Response:
         """`GET /api/openapi.json`."""
-        return _file(request, (await self._specification.get()).json)
+        return (await self._specification.get()).json.answer(request, CHECK_EACH_TIME)
 
     async def docs(self, request: web.Request) -> web.Response:
         """`GET /api/docs`: the specification as a page."""
-        return _file(request, (await self._specification.get()).page)
-
-
-def _file(request: web.Request, asset: Asset) -> web.Response:
-    """Return the asset; 304 if the client has it already."""
-    known = any(tag.value in (asset.etag, "*") for tag in request.if_none_match or ())
-    if known:
-        response = web.Response(status=HTTPStatus.NOT_MODIFIED)
-    else:
-        response = web.Response(body=asset.body, content_type=asset.content_type, charset="utf-8")
-        response.enable_compression()
-        response.headers.extend(asset.headers)
-    # Compressed or not, it is the same file: a weak tag (RFC 9110, 8.8.1).
-    response.headers["ETag"] = f'W/"{asset.etag}"'
-    response.headers["Cache-Control"] = CACHE_CONTROL
-    response.headers["Vary"] = "Accept-Encoding"
-    return response
+        response = (await self._specification.get()).page.answer(request, CHECK_EACH_TIME)
+        response.headers.update(PAGE_HEADERS)
+        return response

@@ -155,7 +155,7 @@ def _sample(value: Any) -> str:
 
 
 def _on_one_line(found: re.Match[str]) -> str:
-    # A string in JSON has no line breaks of its own.
+    # All line breaks are from the indentation: strings in JSON have none.
     line = re.sub(r"\n *", " ", found[0]).replace("[ ", "[").replace(" ]", "]").replace("{ ", "{").replace(" }", "}")
     return line if len(line) <= SHOWN_CHARACTERS else found[0]
 

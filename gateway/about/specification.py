@@ -1,37 +1,23 @@
 """The machine-readable description of the API (OpenAPI), as it is served: YAML, JSON, and a page to read."""
 
 import asyncio
-import hashlib
 import json
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import yaml
 
 from gateway.about.reader import STYLE_HASH, reader_page
+from gateway.http.asset import Asset
 
 PATH = Path(__file__).with_name("openapi.yaml")
 # libyaml is about ten times as fast, but not part of every build of PyYAML.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-# The page has a style sheet of its own and nothing else that a browser would load or run.
+# The page has an inline style sheet, and nothing else that a browser would load or run.
 PAGE_POLICY = (
     f"default-src 'none'; style-src '{STYLE_HASH}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
-
-
-@dataclass(frozen=True)
-class Asset:
-    """A file to serve. headers: in addition to those of every asset."""
-
-    body: bytes
-    content_type: str
-    headers: tuple[tuple[str, str], ...] = ()
-
-    @cached_property
-    def etag(self) -> str:
-        """The entity tag, without quotes."""
-        return hashlib.sha256(self.body).hexdigest()[:32]
+PAGE_HEADERS = {"Content-Security-Policy": PAGE_POLICY, "Referrer-Policy": "no-referrer"}
 
 
 @dataclass(frozen=True)
@@ -63,11 +49,7 @@ def load_specification() -> Specification:
     text = PATH.read_bytes()
     document = yaml.load(text, LOADER)  # noqa: S506 (both loaders are safe)
     return Specification(
-        yaml=Asset(text, "application/yaml"),
-        json=Asset(json.dumps(document, ensure_ascii=False).encode(), "application/json"),
-        page=Asset(
-            reader_page(document).encode(),
-            "text/html",
-            (("Content-Security-Policy", PAGE_POLICY), ("Referrer-Policy", "no-referrer")),
-        ),
+        yaml=Asset.of(text, "application/yaml; charset=utf-8"),
+        json=Asset.of(json.dumps(document, ensure_ascii=False).encode(), "application/json; charset=utf-8"),
+        page=Asset.of(reader_page(document).encode(), "text/html; charset=utf-8"),
     )

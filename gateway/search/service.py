@@ -308,7 +308,7 @@ def _require_calibration(index: Index, question: Question) -> None:
 
 
 def best_of_entries(images: Iterable[tuple[Image, float]]) -> list[tuple[Image, float]]:
-    """Return the first image of each repository URL, with its score. An image without one is an entry of its own."""
+    """Return the first image of each repository URL, with its score. Each image without one is a separate entry."""
     best: dict[str | int, tuple[Image, float]] = {}
     for image, score in images:
         best.setdefault(image.repo_url or image.id, (image, score))

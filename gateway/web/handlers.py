@@ -3,15 +3,15 @@
 from aiohttp import hdrs, web
 from aiohttp.typedefs import Handler
 
+from gateway.http.asset import CHECK_EACH_TIME
 from gateway.web.assets import Site
 
-# Each version of the files has a path of its own.
+# Each version of the files has its own path.
 ASSET_PATH = r"/web/{version}/{name:.+}"
 # Pages of other sites name it, so its path never changes.
 EMBED_PATH = "/embed.js"
 EMBED_FILE = "embed.js"
 FOREVER = "public, max-age=31536000, immutable"
-CHECK_EACH_TIME = "no-cache"
 AN_HOUR = "public, max-age=3600"
 # Images of results come from any host, and pictures that a visitor chose are blobs. Everything else is ours.
 POLICY = "; ".join(

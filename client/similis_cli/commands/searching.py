@@ -108,7 +108,7 @@ def _search(similis: SimilisSync, query: Query, collections: list[str]) -> Searc
     named = [collection_id(similis, name) for name in collections]
     if not named:
         existing = similis.collections()
-        # A single collection has warnings and an index of its own.
+        # The answer for one collection also has its index and its own warnings.
         named = [existing[0].id] if len(existing) == 1 else []
     return similis.search(named[0], query) if len(named) == 1 else similis.search_collections(query, named or None)
 
