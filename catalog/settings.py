@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated
 from urllib.parse import parse_qs, urlsplit
 
-from pydantic import AfterValidator, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 
 from servicekit.grpc.target import grpc_target, ports_of
 from servicekit.settings import ServiceSettings
@@ -37,6 +37,7 @@ def postgres_url(url: SecretStr) -> SecretStr:
 
 
 QdrantTarget = Annotated[str, AfterValidator(qdrant_target)]
+VectorPrefix = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 PostgresUrl = Annotated[SecretStr, AfterValidator(postgres_url)]
 
 

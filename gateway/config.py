@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator
 
-from catalog.settings import StoreSettings
+from catalog.settings import StoreSettings, VectorPrefix
 from gateway.audit.client_address import TrustedProxies
 from servicekit.download.settings import DownloadSettings
 from servicekit.grpc.target import GrpcAddress
@@ -32,7 +32,7 @@ class GatewaySettings(RpcSettings, StoreSettings, DownloadSettings):
 
     database_connections: Count = 16
     """The most connections to Postgres."""
-    vector_prefix: str = "similis"
+    vector_prefix: VectorPrefix = "similis"
     """Prefix of our collections' names in Qdrant. Installations that share a Qdrant need different ones."""
     embedder_address: GrpcAddress = "127.0.0.1:9001"
     """gRPC address of the embedder: `dns:///embedder:9001` balances over all replicas behind a name,

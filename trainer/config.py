@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field, PositiveFloat
 
-from catalog.settings import StoreSettings
+from catalog.settings import StoreSettings, VectorPrefix
 from servicekit.download.settings import DownloadSettings
 from servicekit.grpc.target import GrpcAddress
 from servicekit.settings import RpcServerSettings
@@ -28,7 +28,7 @@ class TrainerSettings(RpcServerSettings, StoreSettings, DownloadSettings):
 
     database_connections: Count = 10
     """The most connections to Postgres."""
-    vector_prefix: Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")] = "similis"
+    vector_prefix: VectorPrefix = "similis"
     """Prefix of our collections' names in Qdrant. The trainer removes collections with this prefix that the database
     does not know, so installations that share a Qdrant need different ones."""
     embedder_address: GrpcAddress = "127.0.0.1:9001"

@@ -72,8 +72,10 @@ class Progress:
     def counts(self) -> PhaseCounts:
         """The images of the current phase, and the seconds left of the job."""
         images = min(self._done + self._skipped, self._total) // self._passes
-        left = None if self._end is None else max(self._end - self._clock(), 0.0)
-        return PhaseCounts(images, self._total // self._passes, left, self.paced_by())
+        left = None if self._end is None else self._end - self._clock()
+        # A job that has outlasted its estimate has none.
+        estimate = None if left is None or left <= 0.0 else left
+        return PhaseCounts(images, self._total // self._passes, estimate, self.paced_by())
 
     def _update(self) -> None:
         share = min((self._done + self._skipped) / self._total, 1.0) if self._total else 0.0

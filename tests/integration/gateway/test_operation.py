@@ -73,6 +73,7 @@ async def test_readiness_names_the_part_that_does_not_answer(api: Api, launch: L
     assert (await isolated.get("/healthz")).status == 200
     # It keeps taking requests, so that clients get a 503 with a reason.
     assert (await isolated.get("/readyz/gateway")).status == 200
+    (await isolated.get("/api/collection/list")).refused(503, "database_unavailable")
 
 
 async def test_the_api_gets_503_until_the_schema_is_there(launch: Launch, parts: Parts) -> None:
@@ -419,7 +420,7 @@ async def test_waiting_for_the_schema_survives_database_errors(parts: Parts) -> 
     async with FailingFirst.open(parts.database_url) as database, SchemaWait.open(database) as schema:
         async with asyncio.timeout(20):
             while True:
-                with contextlib.suppress(Unavailable):
+                with contextlib.suppress(Unavailable, DeadlineExceeded):
                     await schema.check()
                     break
     assert not FailingFirst.failures

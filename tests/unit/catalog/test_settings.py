@@ -1,4 +1,4 @@
-"""The addresses of the databases in the settings of the services."""
+"""The settings of the services that use Postgres and Qdrant."""
 
 from typing import Any
 
@@ -26,13 +26,15 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> None:
         ("QDRANT_ADDRESS", "dns:///qdrant:6333", "6333 is the port of Qdrant's REST API"),
         ("EMBEDDER_ADDRESS", "http://embedder:9001", "expected HOST:PORT"),
         ("EMBEDDER_ADDRESS", "embedder", "expected HOST:PORT"),
+        ("VECTOR_PREFIX", "", "String should match pattern"),
+        ("VECTOR_PREFIX", "two words", "String should match pattern"),
         ("DATABASE_URL", "mysql://similis@db/similis", "expected postgresql://USER:PASSWORD@HOST:5432/DATABASE"),
         ("DATABASE_URL", "", "expected postgresql://"),
         ("DATABASE_URL", "postgresql://me@db:port/similis", "expected postgresql://"),
         ("DATABASE_URL", "postgresql:///similis?host=/run/postgres&port=5432_later", "expected postgresql://"),
     ],
 )
-def test_a_wrong_address_is_refused_at_the_start_and_named(
+def test_a_wrong_value_is_refused_at_the_start_and_named(
     monkeypatch: pytest.MonkeyPatch, kind: Any, name: str, value: str, expected: str
 ) -> None:
     monkeypatch.setenv(f"SIMILIS_{name}", value)
