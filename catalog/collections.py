@@ -14,7 +14,7 @@ SELECT = """
 SELECT c.id, c.name, c.heidicon_tag, c.content_revision, c.last_modified, c.last_finetuned,
        coalesce(t.row_count, 0) AS row_count,
        i.backbone AS live_backbone, i.quality AS live_quality, coalesce(i.image_count, 0) AS live_images,
-       coalesce(l.digest = t.digest, false) AS live_is_newest,
+       coalesce(l.digest = t.digest AND i.lost_at IS NULL, false) AS live_is_newest,
        j.id AS job_id, j.state AS job_state, j.phase AS job_phase, j.progress AS job_progress,
        j.phase_done, j.phase_total, j.seconds_left, j.paced_by, j.warnings,
        j.error_code, j.error_message
@@ -64,7 +64,8 @@ class NewestJob:
 class Collection:
     """A collection as its clients see it.
 
-    live_is_newest: the content that search serves has the same bytes as the newest content. live_images: the number of
+    live_is_newest: the content that search serves has the same bytes as the newest content, and its index still has its
+    vectors. live_images: the number of
     images that search finds.
     """
 
@@ -82,7 +83,7 @@ class Collection:
     job: NewestJob | None
 
     def requires_finetuning(self, backbone: str | None) -> bool:
-        """Return whether search serves older content, or vectors of another backbone.
+        """Return whether search serves older content or vectors of another backbone, or has lost its vectors.
 
         backbone: the checksum of the backbone that the embedder serves. None: unknown, and assumed unchanged.
         """

@@ -68,6 +68,16 @@ WHERE i.id = $1 AND f.image_id > $2
 ORDER BY f.image_id LIMIT $3
 """
 
+LIVE_VECTORS = """
+SELECT i.id, i.collection_id, i.qdrant_collection, i.lost_at IS NOT NULL AS lost
+FROM collections c JOIN indexes i ON i.id = c.live_index
+WHERE c.deleting_at IS NULL ORDER BY c.id
+"""
+
+MARK_LOST = "UPDATE indexes SET lost_at = now() WHERE id = $1 AND lost_at IS NULL RETURNING id"
+
+MARK_FOUND = "UPDATE indexes SET lost_at = NULL WHERE id = $1 AND lost_at IS NOT NULL"
+
 OF_COLLECTION = """
 SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim, i.score_quantiles,
        i.quality -> 'false_match_scores' AS scores, i.quality -> 'false_match_prominences' AS prominences,
@@ -142,6 +152,16 @@ class Index:
             return None
         below = bisect_left(self.score_quantiles, score)
         return round(100 * below / len(self.score_quantiles), 1)
+
+
+@dataclass(frozen=True)
+class LiveVectors:
+    """The Qdrant collection of a live index. lost: it is known that it is gone or cannot be read."""
+
+    index_id: int
+    collection_id: int
+    name: str
+    lost: bool
 
 
 @dataclass(frozen=True)
@@ -291,6 +311,25 @@ class Indexes:
         async with self._database.connection() as connection:
             rows = await connection.fetch(LIVE_OF, wanted, limit)
         return {row["collection"]: None if row["id"] is None else _index(row) for row in rows}
+
+    async def live_vectors(self) -> list[LiveVectors]:
+        """Return the Qdrant collection of every live index."""
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(LIVE_VECTORS)
+        return [LiveVectors(row["id"], row["collection_id"], row["qdrant_collection"], row["lost"]) for row in rows]
+
+    async def mark_lost(self, index_id: int) -> bool:
+        """Record that an index has lost its vectors, and return whether that is new.
+
+        Its collection then requires finetuning.
+        """
+        async with self._database.connection() as connection:
+            return await connection.fetchval(MARK_LOST, index_id) is not None
+
+    async def mark_found(self, index_id: int) -> None:
+        """Record that the lost vectors of an index are back."""
+        async with self._database.connection() as connection:
+            await connection.execute(MARK_FOUND, index_id)
 
     async def droppable(self, grace_seconds: float) -> list[Index]:
         """List indexes that can be dropped: replaced longer ago than the grace period, or left by a job that ended.

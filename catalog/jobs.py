@@ -43,9 +43,10 @@ WHERE id = $1 AND token = $2 AND state = 'running'
 RETURNING cancel_requested
 """
 
-# Compares bytes, not revisions: a content that is uploaded again has a new revision but nothing new to learn.
+# Compares bytes, not revisions: a content that is uploaded again has a new revision but nothing new to learn. An index
+# without its vectors serves no content.
 LIVE = """
-SELECT i.backbone, l.digest = t.digest AS is_newest
+SELECT i.backbone, l.digest = t.digest AND i.lost_at IS NULL AS is_newest
 FROM collections c
 JOIN indexes i ON i.id = c.live_index
 JOIN contents l ON l.collection_id = c.id AND l.revision = i.revision

@@ -31,6 +31,7 @@ EMPTY = Snapshot(
     collections=0,
     images=0,
     index_images=0,
+    lost_indexes=0,
     api_keys={},
 )
 
@@ -121,5 +122,6 @@ def _gauges(snapshot: Snapshot) -> Iterator[GaugeMetricFamily]:
         ("similis_collections", "Number of collections.", snapshot.collections),
         ("similis_images", "Rows in the newest contents of all collections.", snapshot.images),
         ("similis_index_images", "Images in the live indexes.", snapshot.index_images),
+        ("similis_lost_indexes", "Live indexes whose vectors are gone or damaged.", snapshot.lost_indexes),
     ):
         yield GaugeMetricFamily(name, text, value=value)

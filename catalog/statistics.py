@@ -26,7 +26,9 @@ SELECT
      JOIN contents t ON t.collection_id = c.id AND t.revision = c.content_revision
      WHERE c.deleting_at IS NULL) AS images,
     (SELECT coalesce(sum(i.image_count), 0)::bigint FROM collections c JOIN indexes i ON i.id = c.live_index
-     WHERE c.deleting_at IS NULL) AS index_images
+     WHERE c.deleting_at IS NULL) AS index_images,
+    (SELECT count(*) FROM collections c JOIN indexes i ON i.id = c.live_index
+     WHERE c.deleting_at IS NULL AND i.lost_at IS NOT NULL) AS lost_indexes
 """
 
 API_KEYS = """
@@ -44,7 +46,8 @@ class Snapshot:
     jobs: number of collections by the state of their newest job. oldest_queued: age of the oldest queued job.
     lease_expired: number of running jobs that no worker holds any more. oldest_progress: the longest time for which
     neither phase nor progress of a running job has changed. images: rows of the newest contents. index_images: images
-    in the live indexes. api_keys: number of keys by state: valid, expiring (valid, but not for long), expired.
+    in the live indexes. lost_indexes: number of live indexes without their vectors. api_keys: number of keys by state:
+    valid, expiring (valid, but not for long), expired.
     """
 
     jobs: Mapping[JobState, int]
@@ -54,6 +57,7 @@ class Snapshot:
     collections: int
     images: int
     index_images: int
+    lost_indexes: int
     api_keys: Mapping[str, int]
 
 
@@ -79,5 +83,6 @@ class Statistics:
             collections=found["collections"],
             images=found["images"],
             index_images=found["index_images"],
+            lost_indexes=found["lost_indexes"],
             api_keys=dict(api_keys),
         )

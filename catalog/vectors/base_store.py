@@ -7,7 +7,7 @@ import grpc
 import numpy as np
 import numpy.typing as npt
 
-from catalog.vectors.client import Qdrant, qdrant_errors, vector_of
+from catalog.vectors.client import Qdrant, VectorsDamaged, VectorsMissing, qdrant_errors, vector_of
 from catalog.vectors.names import base_store_name, view_store_name
 from servicekit.qdrant_api import collections_pb2
 
@@ -72,6 +72,17 @@ class BaseStore:
         """Remove the vectors of images. Ids without a vector are ignored."""
         with qdrant_errors():
             await self.client.delete_points(self.name, ids)
+
+    async def damaged(self) -> bool:
+        """Return whether the files of the store cannot be read."""
+        try:
+            with qdrant_errors():
+                await self.client.count_points(self.name)
+        except VectorsDamaged:
+            return True
+        except VectorsMissing:
+            return False
+        return False
 
     async def drop(self) -> None:
         """Remove the store. A missing store is not an error."""

@@ -41,6 +41,12 @@ class VectorsMissing(Unavailable):
     default_code = "vectors_missing"
 
 
+class VectorsDamaged(Unavailable):
+    """The files of a Qdrant collection cannot be read."""
+
+    default_code = "vectors_damaged"
+
+
 @dataclass(frozen=True)
 class QdrantAddress:
     """Where Qdrant's gRPC API is, and how to connect to it.
@@ -191,7 +197,10 @@ def traced(operation: str) -> Iterator[None]:
 
 @contextmanager
 def qdrant_errors() -> Iterator[None]:
-    """Map the errors of Qdrant's calls to Unavailable, DeadlineExceeded, NoSpace, Overloaded and VectorsMissing."""
+    """Map the errors of Qdrant's calls to Unavailable, DeadlineExceeded, NoSpace and Overloaded.
+
+    VectorsMissing and VectorsDamaged are kinds of Unavailable that do not pass.
+    """
     try:
         yield
     except grpc.aio.AioRpcError as error:
@@ -201,7 +210,7 @@ def qdrant_errors() -> Iterator[None]:
         if status is grpc.StatusCode.DEADLINE_EXCEEDED:
             raise DeadlineExceeded("The vector store did not respond in time.") from error
         if status is grpc.StatusCode.DATA_LOSS:
-            raise Unavailable("Vectors on disk are damaged.", code="vectors_damaged") from error
+            raise VectorsDamaged("Vectors on disk are damaged.") from error
         if status is grpc.StatusCode.RESOURCE_EXHAUSTED:
             raise _exhausted(details) from error
         if status in (grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from catalog.vectors.client import Qdrant, qdrant_errors, traced, vector_of
+from catalog.vectors.client import Qdrant, VectorsDamaged, VectorsMissing, qdrant_errors, traced, vector_of
 from catalog.vectors.point_ids import image_id, point_id
 from catalog.vectors.settling import wait_until_settled
 from servicekit.errors import ServiceError
@@ -67,6 +67,15 @@ class Generations:
         """
         with qdrant_errors():
             await self._client.put_points(name, [point_id(identifier) for identifier in ids], vectors)
+
+    async def readable(self, name: str) -> bool:
+        """Return whether the generation exists and its files can be read."""
+        try:
+            with qdrant_errors():
+                await self._client.count_points(name)
+        except (VectorsMissing, VectorsDamaged):
+            return False
+        return True
 
     async def wait_until_indexed(self, name: str, count: int) -> None:
         """Wait until the graph is built, then check that it holds `count` vectors. Raises GenerationIncomplete.

@@ -231,6 +231,7 @@ STORES = Row(
         Panel("Collections", [Query("max(similis_collections{*})")], kind="stat", width=4, height=4),
         Panel("Images", [Query("max(similis_images{*})")], kind="stat", width=4, height=4),
         Panel("Searchable images", [Query("max(similis_index_images{*})")], kind="stat", width=4, height=4),
+        Panel("Lost indexes", [Query("max(similis_lost_indexes{*})")], kind="stat", width=4, height=4, alarm=1),
         Panel(
             "Free disk space",
             [Query("min by (volume) (similis_disk_free_bytes{*})", "{{volume}}")],

@@ -169,7 +169,7 @@ class QueryVectors:
             return None
         adapter = await self._adapters.get(index.adapter_id)
         if adapter is None:
-            raise VectorsMissing("The index has lost its adapter. Finetune the collection again, with force=true.")
+            raise VectorsMissing("The index has lost its adapter. Finetune the collection again.")
         return adapter
 
 

@@ -9,7 +9,7 @@ from catalog.collections import not_found
 from catalog.images import Image
 from catalog.indexed_images import IndexedImages, RowUrl
 from catalog.indexes import Index, Indexes
-from catalog.vectors.client import VectorsMissing
+from catalog.vectors.client import VectorsDamaged, VectorsMissing
 from catalog.vectors.false_matches import RUNNER_UPS
 from catalog.vectors.generations import Generations, Hit, at_least
 from gateway.metrics import GatewayMetrics
@@ -188,6 +188,9 @@ class SearchService:
                 await stack.enter_async_context(self._concurrency.slot())
             try:
                 return await self._nearest(index, question, base)
+            except VectorsDamaged:
+                await self._indexes.mark_lost(index.id)
+                raise
             except VectorsMissing:
                 return await self._search_successor(index, question, base)
 
@@ -215,7 +218,8 @@ class SearchService:
         """Search the index that was published since `old` was looked up, whose vectors have been dropped meanwhile."""
         index = await self.find_index(old.collection_id)
         if index.id == old.id:
-            raise VectorsMissing("The index has lost its vectors. Finetune the collection again, with force=true.")
+            await self._indexes.mark_lost(index.id)
+            raise VectorsMissing("The index has lost its vectors. Finetune the collection again.")
         _require_calibration(index, question)
         self._metrics.search_retries.inc()
         return await self._nearest(index, question, base)

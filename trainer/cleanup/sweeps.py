@@ -60,6 +60,7 @@ class Sweeps:
             "deletions": self.finish_deletions,
             "indexes": self.remove_indexes,
             "vectors": self.remove_vectors,
+            "lost": self.find_lost_indexes,
             "adapters": self._stores.adapters.remove_unused,
             "contents": self.prune_contents,
             "images": self.remove_images,
@@ -89,6 +90,19 @@ class Sweeps:
             return not needed.covers(found.collection_id, found.backbone)
 
         await _each(filter(is_orphan, listed), self._drop)
+
+    async def find_lost_indexes(self) -> None:
+        """Mark the live indexes whose Qdrant collection is gone. Their collections then require finetuning."""
+        # A live index has its vectors for as long as its row is live, so the rows are read first.
+        live = await self._stores.indexes.live_vectors()
+        listed = {found.name for found in await self._stores.vectors.list()}
+        for vectors in live:
+            if vectors.name not in listed:
+                if await self._stores.indexes.mark_lost(vectors.index_id):
+                    log.error("index_lost", collection=vectors.collection_id, index=vectors.name)
+            elif vectors.lost and await self._stores.generations.readable(vectors.name):
+                await self._stores.indexes.mark_found(vectors.index_id)
+                log.info("index_found", collection=vectors.collection_id, index=vectors.name)
 
     async def prune_contents(self) -> None:
         """Remove contents that were replaced and that no index or job needs."""

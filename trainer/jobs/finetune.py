@@ -14,7 +14,7 @@ from catalog.images import Images
 from catalog.indexes import Indexes
 from catalog.jobs import Job, Jobs, LeaseLost
 from catalog.vectors.base_store import BaseStores
-from catalog.vectors.client import VectorsMissing
+from catalog.vectors.client import VectorsDamaged, VectorsMissing
 from catalog.vectors.projection import Projection
 from servicekit.download.failures import PERMANENT
 from servicekit.errors import FailedPrecondition
@@ -105,8 +105,10 @@ class Finetune:
         for restart in range(RESTARTS):
             try:
                 return await self._run_phases(job, progress)
-            except (FailedPrecondition, VectorsMissing) as error:
+            except (FailedPrecondition, VectorsMissing, VectorsDamaged) as error:
                 log.warning("finetune_restarted", code=error.code, restart=restart)
+                if isinstance(error, VectorsDamaged):
+                    await self._drop_damaged_stores(job)
                 await asyncio.sleep(RESTART_SECONDS * restart)
         return await self._run_phases(job, progress)
 
@@ -132,6 +134,15 @@ class Finetune:
         with self._phase(attempt, Phase.PUBLISHING):
             await self._stores.jobs.publish(job, index.id, count)
         log.info("index_published", index=index.qdrant_collection, images=count, failed=sum(failures.values()))
+
+    async def _drop_damaged_stores(self, job: Job) -> None:
+        """Remove the base stores that cannot be read. Their images are fetched and embedded again."""
+        checksum = (await self._embedder.describe()).checksum
+        stores = self._stores.base_stores
+        for store in (stores.of(job.collection_id, checksum), stores.views_of(job.collection_id, checksum)):
+            if await store.damaged():
+                await store.drop()
+                log.error("base_store_dropped", collection=job.collection_id, store=store.name)
 
     async def _begin(self, job: Job, progress: Progress) -> Attempt:
         """Register a new index, with the known failures that need no second try."""

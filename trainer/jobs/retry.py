@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import ParamSpec, TypeVar, cast
 
-from catalog.vectors.client import VectorsMissing
+from catalog.vectors.client import VectorsDamaged, VectorsMissing
 from servicekit.backoff import Backoff
 from servicekit.errors import DeadlineExceeded, Overloaded, Unavailable
 from servicekit.telemetry.logs import get_logger
@@ -34,8 +34,8 @@ class Retry:
             try:
                 return await function(*args, **kwargs)
             except TRANSIENT as error:
-                # Waiting does not bring back a Qdrant collection that is gone.
-                if isinstance(error, VectorsMissing) or time.monotonic() - began > self._seconds:
+                # Waiting does not bring back a Qdrant collection that is gone or damaged.
+                if isinstance(error, VectorsMissing | VectorsDamaged) or time.monotonic() - began > self._seconds:
                     raise
                 log.warning("upstream_wait", code=error.code, reason=error.message)
                 await asyncio.sleep(backoff.delay(error.retry_after))

@@ -519,7 +519,10 @@ async def test_an_index_without_its_vectors_gets_503(serving: Api, indexer: Inde
     await serving.upload(identifier, content(range(3)))
     index: Index = await indexer.index(identifier)
     await indexer.generations.drop(index.qdrant_collection)
+    assert (await serving.info(identifier))["requires_finetuning"] is False
     (await search(serving, identifier, picture(1))).refused(503, "vectors_missing")
+    assert (await serving.info(identifier))["requires_finetuning"] is True
+    assert isinstance((await serving.post(f"/api/collection/{identifier}/finetune")).pushed()["job_id"], int)
 
 
 class HeldEmbeddings:

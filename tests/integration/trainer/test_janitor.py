@@ -7,6 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from catalog.jobs import JobState
+from catalog.statistics import Statistics
 from catalog.vectors.generations import Generations
 from servicekit.errors import Unavailable
 from tests.eventually import eventually
@@ -140,6 +141,40 @@ async def test_a_collection_that_cannot_be_removed_does_not_stop_the_others(
     assert await janitor(workplace).round()
     assert await workplace.rows("SELECT id FROM collections") == []
     assert await names(workplace) == set()
+
+
+async def test_a_lost_index_is_noticed_and_made_again_from_the_stored_vectors(
+    trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
+) -> None:
+    collection = await workplace.collection(host.picture_urls(4))
+    assert (await trainers.finetuned(collection, janitor_seconds=60.0)).state is JobState.DONE
+    _, index = await workplace.indexes.live(collection)
+    assert index is not None
+    await workplace.generations.drop(index.qdrant_collection)
+    assert (await workplace.collections.get(collection)).live_is_newest
+    assert await janitor(workplace).round()
+    assert not (await workplace.collections.get(collection)).live_is_newest
+    assert (await Statistics(workplace.database).snapshot()).lost_indexes == 1
+    embedded = embedder.embedded.total()
+    assert (await trainers.finetuned(collection, janitor_seconds=60.0)).state is JobState.DONE
+    assert embedder.embedded.total() == embedded
+    _, rebuilt = await workplace.indexes.live(collection)
+    assert rebuilt is not None
+    assert await workplace.generations.readable(rebuilt.qdrant_collection)
+    assert (await Statistics(workplace.database).snapshot()).lost_indexes == 0
+
+
+async def test_an_index_whose_vectors_come_back_is_not_lost_any_more(
+    trainers: Trainers, workplace: Workplace, host: ImageHost
+) -> None:
+    collection = await workplace.collection(host.picture_urls(4))
+    assert (await trainers.finetuned(collection, janitor_seconds=60.0)).state is JobState.DONE
+    _, index = await workplace.indexes.live(collection)
+    assert index is not None
+    assert await workplace.indexes.mark_lost(index.id)
+    assert not await workplace.indexes.mark_lost(index.id)
+    assert await janitor(workplace).round()
+    assert (await workplace.collections.get(collection)).live_is_newest
 
 
 async def test_only_one_replica_at_a_time_runs_a_round(workplace: Workplace) -> None:

@@ -11,6 +11,8 @@ import pytest
 from structlog.testing import capture_logs
 
 from catalog.jobs import Job, JobState
+from catalog.vectors.base_store import BaseStore
+from catalog.vectors.client import Qdrant, VectorsDamaged
 from servicekit.errors import ServiceError
 from tests.eventually import eventually
 from tests.integration.databases import kill_postgres
@@ -224,3 +226,41 @@ async def test_a_job_survives_a_kill_of_the_local_qdrants_engines(
         return engines
 
     await survives(trainers, workplace, host, embedder, kill)
+
+
+@pytest.mark.usefixtures("nothing_to_learn")
+async def test_a_damaged_base_store_is_made_anew_from_the_images(
+    trainers: Trainers,
+    workplace: Workplace,
+    host: ImageHost,
+    embedder: PixelEmbedder,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    collection = await workplace.collection(host.picture_urls(4))
+    assert (await trainers.finetuned(collection)).state is JobState.DONE
+    damaged = {workplace.base_stores.of(collection, embedder.checksum).name}
+    count, delete = Qdrant.count_points, Qdrant.delete_collection
+
+    async def counted(self: Qdrant, name: str) -> int:
+        if name in damaged:
+            raise VectorsDamaged("Vectors on disk are damaged.")
+        return await count(self, name)
+
+    async def existing(self: BaseStore, ids: Sequence[int]) -> set[int]:
+        await counted(self.client, self.name)
+        return await found(self, ids)
+
+    async def deleted(self: Qdrant, name: str) -> None:
+        await delete(self, name)
+        damaged.discard(name)
+
+    found = BaseStore.existing
+    monkeypatch.setattr(Qdrant, "count_points", counted)
+    monkeypatch.setattr(BaseStore, "existing", existing)
+    monkeypatch.setattr(Qdrant, "delete_collection", deleted)
+    embedded = embedder.embedded.total()
+    job = await workplace.finetune(collection, force=True)
+    async with trainers.running():
+        assert (await trainers.ended(job)).state is JobState.DONE
+    assert embedder.embedded.total() == embedded + 4
+    assert await indexed(workplace, job) == [(4,)]
