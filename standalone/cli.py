@@ -16,6 +16,8 @@ from servicekit.settings import SettingsError, load_settings
 from servicekit.telemetry.logs import configure_logging
 from servicekit.version import VERSION
 from standalone import summaries
+from standalone.backup.create import create_backup
+from standalone.backup.restore import restore_backup
 from standalone.config import StandaloneSettings
 from standalone.keys import create_key, delete_key, ensure_key, list_keys, parse_expiry
 from standalone.migration.migrate_from import MigrationOptions, migrate_from
@@ -80,6 +82,16 @@ async def _migrate(options: argparse.Namespace, settings: StandaloneSettings) ->
         applied = await migrate_database(url)
     done = f"applied {', '.join(applied)}" if applied else "the database schema is up to date"
     sys.stderr.write(f"similis: {done}\n")
+
+
+async def _backup(options: argparse.Namespace, _: StandaloneSettings) -> None:
+    await create_backup(options.data.absolute(), options.directory.absolute())
+
+
+async def _restore(options: argparse.Namespace, settings: StandaloneSettings) -> None:
+    await restore_backup(
+        options.directory.absolute(), options.data.absolute(), min_free_bytes=settings.min_free_disk_bytes
+    )
 
 
 async def _migrate_from(options: argparse.Namespace, settings: StandaloneSettings) -> None:
@@ -167,8 +179,33 @@ def _parser() -> argparse.ArgumentParser:
     _add_database_options(migrate)
     migrate.set_defaults(command=_migrate)
     _add_migrate_from(commands)
+    _add_backup(commands)
     _add_check(commands)
     return parser
+
+
+def _add_backup(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    backup = commands.add_parser(
+        "backup",
+        help=summaries.BACKUP,
+        description="Copy the instance in a data directory to a new folder: database, vectors and the first API key. "
+        "The instance may go on working; everything that it acknowledged before is in the copy. Nobody else can read "
+        "the folder, because it holds the key. For servers of your own, see docs/operations.md.",
+    )
+    backup.add_argument("directory", type=Path, metavar="DIR", help="the folder to create")
+    restore = commands.add_parser(
+        "restore",
+        help=summaries.RESTORE,
+        description="Make a new data directory from a backup, on this machine or another one and as any user. The "
+        "backup is checked first. If anything fails, no data directory is made.",
+    )
+    restore.add_argument("directory", type=Path, metavar="DIR", help="the folder that 'similis backup' made")
+    for parser, text in ((backup, "the data directory of 'similis up'"), (restore, "the data directory to create")):
+        parser.add_argument(
+            "--data", type=Path, default=Path(DEFAULT_DATA), metavar="DIR", help=f"{text} (default: ./data)"
+        )
+    backup.set_defaults(command=_backup)
+    restore.set_defaults(command=_restore)
 
 
 def _add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

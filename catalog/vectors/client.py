@@ -1,7 +1,7 @@
 """The connection to Qdrant, and the mapping of its errors to service errors."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar, cast
@@ -127,8 +127,24 @@ class Qdrant:
             )
             for identifier, vector in zip(ids, vectors.tolist(), strict=True)
         ]
+        await self.put_structs(name, points)
+
+    async def put_structs(self, name: str, points: Iterable[points_pb2.PointStruct]) -> None:
+        """Write points as they are. They are durable when this returns."""
         request = points_pb2.UpsertPoints(collection_name=name, wait=True, points=points)
         await self._call(self._points.Upsert, request, points_pb2.PointsOperationResponse)
+
+    async def scroll_points(self, name: str, first: int | None, limit: int) -> points_pb2.ScrollResponse:
+        """Return a page of points with their vectors, in the order of their ids. first: the id to begin with."""
+        request = points_pb2.ScrollPoints(
+            collection_name=name,
+            offset=None if first is None else qdrant_common_pb2.PointId(num=first),
+            limit=limit,
+            with_payload=points_pb2.WithPayloadSelector(enable=False),
+            with_vectors=points_pb2.WithVectorsSelector(enable=True),
+            timeout=CALL_SECONDS,
+        )
+        return await self._call(self._points.Scroll, request, points_pb2.ScrollResponse)
 
     async def get_points(
         self, name: str, ids: Sequence[int], *, vectors: bool, seconds: int = CALL_SECONDS
