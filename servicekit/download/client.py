@@ -39,6 +39,8 @@ log = get_logger(__name__)
 # A body above SMALL_BYTES needs memory from a budget that all large bodies share.
 SMALL_BYTES = 1024 * 1024
 LARGE_BYTES = 128 * 1024 * 1024
+# A body that comes more slowly, once this long has passed, is not waited for.
+SLOWEST_BYTES_PER_SECOND, SETTLING_SECONDS = 256, 30.0
 NOT_MODIFIED, TOO_MANY_REQUESTS, UNAVAILABLE = 304, 429, 503
 # A proxy that changed the image answers with 203 (RFC 9110, 15.3.4).
 COMPLETE = frozenset({200, 203})
@@ -220,7 +222,7 @@ class Downloader:
             raise failure_of_status(response.status, response.headers.get("Retry-After"))
         try:
             received = await self._body(response, attempt)
-        except TimeoutError:
+        except (TimeoutError, _TooSlow):
             turn.stalled()
             raise
         except asyncio.CancelledError:
@@ -228,6 +230,7 @@ class Downloader:
             if attempt.clock.expired():
                 turn.stalled()
             raise
+        turn.ended_whole()
         body = decoded(received, response.headers.get("Content-Encoding", ""), self._limits.max_bytes)
         if len(body) > self._limits.max_bytes:
             raise self._too_large()
@@ -244,8 +247,10 @@ class Downloader:
             raise self._too_large()
         body = bytearray()
         small = True
+        began = asyncio.get_running_loop().time()
         while piece := await self._piece(response):
             body += piece
+            _require_pace(len(body), asyncio.get_running_loop().time() - began)
             if len(body) > self._limits.max_bytes:
                 raise self._too_large()
             if small and len(body) > SMALL_BYTES:
@@ -261,6 +266,17 @@ class Downloader:
 
     def _too_large(self) -> ImageFailed:
         return ImageFailed(Reason.TOO_LARGE, f"The file has more than {self._limits.max_bytes} bytes.")
+
+
+class _TooSlow(ImageFailed):
+    """The body comes so slowly that the host holds us up rather than sends an image."""
+
+
+def _require_pace(size: int, seconds: float) -> None:
+    """Raise _TooSlow if `size` bytes are too few after `seconds`."""
+    if seconds > SETTLING_SECONDS and size < SLOWEST_BYTES_PER_SECOND * seconds:
+        detail = f"The host sent {size} bytes in {seconds:.0f} seconds."
+        raise _TooSlow(Reason.TIMEOUT, detail)
 
 
 @asynccontextmanager

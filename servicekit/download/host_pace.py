@@ -74,6 +74,9 @@ class HostPace:
         self._refused_since: float | None = None
         self._failures = 0
         self._last_answer: float | None = None
+        # Answers in a row that began and did not end in time. Only a whole answer is a sign of a host that works.
+        self._stalls = 0
+        self._last_whole: float | None = None
         self._newest_answered = -inf
         self._probe_at = -inf
         self._probe_pause = FIRST_PAUSE
@@ -97,8 +100,10 @@ class HostPace:
         """Return whether the host was given up: only a probe now and then is allowed."""
         if self._refused_since is not None and now - self._refused_since >= self._patience:
             return True
-        answered = self._last_answer
-        return self._failures >= OPEN_AFTER and (answered is None or now - answered >= OPEN_SECONDS)
+        return any(
+            failures >= OPEN_AFTER and (worked is None or now - worked >= OPEN_SECONDS)
+            for failures, worked in ((self._failures, self._last_answer), (self._stalls, self._last_whole))
+        )
 
     def refusal(self, now: float, *, retry: bool) -> str | None:
         """Return why the host must not be asked now, as a sentence; None if it may be asked, perhaps later.
@@ -182,9 +187,16 @@ class HostPace:
             return False
         return request.alone and not behind
 
-    def stalled(self) -> None:
+    def stalled(self, request: Request, now: float) -> None:
         """Record that an answer began and did not end in time."""
-        self._failures += 1
+        self._stalls += 1
+        self._probe_at = now + PROBE_SECONDS
+        self._cut(request, now)
+
+    def ended_whole(self, now: float) -> None:
+        """Record that an answer came to its end."""
+        self._stalls = 0
+        self._last_whole = now
 
     def held(self, now: float) -> Held | None:
         """Return why the host gets fewer requests than we would send; None if it does not."""
@@ -196,7 +208,7 @@ class HostPace:
 
     @property
     def _suspected(self) -> bool:
-        return self._failures >= SUSPECT_AFTER
+        return max(self._failures, self._stalls) >= SUSPECT_AFTER
 
     @property
     def _was_cut(self) -> bool:

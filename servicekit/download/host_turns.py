@@ -66,7 +66,13 @@ class Turn:
 
     def stalled(self) -> None:
         """Record that an answer began and did not end in time."""
-        self._host.pace.stalled()
+        self._host.pace.stalled(self._request, _now())
+        self._note_opening()
+
+    def ended_whole(self) -> None:
+        """Record that an answer came to its end."""
+        self._host.pace.ended_whole(_now())
+        self._note_opening()
 
     def _note_opening(self) -> None:
         is_open = self._host.pace.is_open(_now())

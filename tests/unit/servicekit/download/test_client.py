@@ -1,6 +1,7 @@
 """The downloader and hosts that are not quite as they should be."""
 
 import asyncio
+import contextlib
 import dataclasses
 import gzip
 import ssl
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 import trustme
 
+from servicekit.download import client
 from servicekit.download.client import Download, Downloader
 from servicekit.download.failures import ImageFailed, Reason
 from servicekit.download.limits import DownloadLimits, DownloadRoute, trusted_authorities, user_agent
@@ -315,6 +317,32 @@ async def test_an_image_that_waits_for_its_host_has_its_whole_time_when_its_turn
                     return found.body
 
             assert await asyncio.gather(*(one(number) for number in range(5))) == [JPEG] * 5
+
+
+async def test_a_host_that_sends_a_byte_now_and_then_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "SETTLING_SECONDS", 0.2)
+    left = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.05)
+        writer.close()
+        left.set()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+        async with Downloader.open(dataclasses.replace(LIMITS, attempts=1), ROUTE) as downloader:
+            with pytest.raises(ImageFailed) as failure:
+                async with downloader.download(url):
+                    pass
+        await left.wait()
+    assert failure.value.reason is Reason.TIMEOUT
+    assert "in 0 seconds" in failure.value.detail
 
 
 class Proxy:

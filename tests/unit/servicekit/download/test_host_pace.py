@@ -186,3 +186,31 @@ def test_a_time_without_images_does_not_slow_down_what_follows() -> None:
     answer(pace, 10, now=5000.0)
     refuse(pace, 5001.0, seconds=1.0)
     assert pace.delay(5001.0) <= 1.5
+
+
+def stall(pace: HostPace, times: int, now: float) -> None:
+    for _ in range(times):
+        request = pace.begin(now)
+        pace.answered(request, now)
+        pace.stalled(request, now)
+        pace.end()
+
+
+def test_a_host_that_begins_answers_and_ends_none_is_given_up() -> None:
+    pace = HostPace(most=8, patience=300.0)
+    stall(pace, SUSPECT_AFTER, 10.0)
+    assert (pace.at_once, pace.held(10.0)) == (1, Held.SILENT)
+    stall(pace, OPEN_AFTER - SUSPECT_AFTER, 10.0)
+    assert pace.is_open(10.0)
+    assert pace.refusal(10.0, retry=False) is not None
+    assert pace.refusal(10.0 + PROBE_SECONDS, retry=False) is None
+
+
+def test_a_whole_answer_clears_a_host_of_those_that_did_not_end() -> None:
+    pace = HostPace(most=8, patience=300.0)
+    pace.ended_whole(0.0)
+    stall(pace, OPEN_AFTER, 1.0)
+    assert not pace.is_open(1.0)
+    assert pace.is_open(OPEN_SECONDS)
+    pace.ended_whole(OPEN_SECONDS)
+    assert not pace.is_open(OPEN_SECONDS)
