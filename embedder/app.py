@@ -125,6 +125,8 @@ async def _orders(settings: EmbedderSettings, source: BackboneSource, plan: Hard
         engine=plan.engine,
         device=plan.device,
         max_batch=plan.max_batch,
+        search_seconds=settings.image_cpu_seconds,
+        bulk_seconds=settings.bulk_image_cpu_seconds,
     )
 
 

@@ -65,6 +65,11 @@ class EmbedderSettings(RpcServerSettings):
     item_seconds: Seconds = 20.0
     """How long one image may take in a worker. The worker is replaced after that."""
 
+    image_cpu_seconds: Seconds = 2.0
+    """CPU time that decoding one image of a search may take. An image that takes longer is refused."""
+    bulk_image_cpu_seconds: Seconds = 10.0
+    """CPU time that decoding one image of a finetune, with its views, may take."""
+
     interactive_queue: Count = 128
     """How many images of searches may wait."""
     interactive_queue_bytes: Count = 64 * MIB

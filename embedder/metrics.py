@@ -6,8 +6,17 @@ WAIT_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5,
 WORK_BUCKETS = (0.0005, 0.001, 0.0025, 0.005, 0.0075, 0.01, 0.015, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5)
 # Each of these series exists before its first event: a counter that appears with it has not increased, for Prometheus.
 LANES = ("interactive", "bulk")
-IMAGE_OUTCOMES = ("embedded", "cancelled", "not_an_image", "decode_error", "image_too_large", "embedding_failed")
-WORKER_ENDS = ("died", "memory", "age")
+IMAGE_OUTCOMES = (
+    "embedded",
+    "cancelled",
+    "not_an_image",
+    "decode_error",
+    "image_too_large",
+    "image_too_slow",
+    "image_crashed_decoder",
+    "embedding_failed",
+)
+WORKER_ENDS = ("died", "slow", "memory", "age")
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 

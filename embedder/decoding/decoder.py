@@ -60,7 +60,7 @@ class Decoder:
             try:
                 return replace(self._decode(data, region), truncated=cut_jpeg.lacks_end(data))
             except ImageError as error:
-                if error.code == "image_too_large":
+                if error.code in ("image_too_large", "image_too_slow"):
                     raise
                 return self._decode_damaged(data, region, error)
 
@@ -99,6 +99,8 @@ class Decoder:
                 small = self._reduce(loaded, _scaled(box, size, loaded.size), self._flattening(loaded, data))
                 in_srgb = self.colours.to_srgb(small, profile_of(loaded), grey=loaded.mode in GREY_MODES)
                 upright = turn_upright(in_srgb, orientation)
+        # Pillow writes some of the metadata into the files that it makes of an image, and fails if it does not fit.
+        upright.info = {}
         return DecodedImage(upright, _turned(_size_of(box), orientation))
 
     def _flattening(self, image: Image.Image, data: bytes) -> Flattening:

@@ -4,6 +4,7 @@ import io
 
 from PIL import AvifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
 
+from embedder.decoding.effort import check_effort, check_scans
 from embedder.decoding.formats.png_chunks import MAX_METADATA_BYTES
 from embedder.decoding.image_error import ImageError, raising_image_error
 
@@ -36,11 +37,12 @@ def _skip(_: Image.Image) -> None:
 def open_image(data: bytes, *, formats: tuple[str, ...], max_pixels: int) -> Image.Image:
     """Return the image with its header read and its size checked, but no pixel decoded.
 
-    Raises ImageError: not_an_image, decode_error for a damaged header, image_too_large.
+    Raises ImageError: not_an_image, decode_error for a damaged header, image_too_large, image_too_slow.
     """
     if not data:
         raise ImageError("not_an_image", "The image is empty.")
     check_size(_webp_canvas(data), max_pixels)
+    check_effort(data)
     with raising_image_error("its header is damaged"):
         try:
             image = Image.open(io.BytesIO(data), formats=formats)
@@ -49,6 +51,7 @@ def open_image(data: bytes, *, formats: tuple[str, ...], max_pixels: int) -> Ima
             message = f"The image has an unknown format. Supported formats: {supported}."
             raise ImageError("not_an_image", message) from None
     check_size(image.size, max_pixels)
+    check_scans(data, image)
     return image
 
 

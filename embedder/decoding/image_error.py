@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
 
-ImageErrorCode = Literal["not_an_image", "decode_error", "image_too_large"]
+ImageErrorCode = Literal["not_an_image", "decode_error", "image_too_large", "image_too_slow"]
 
 
 class ImageError(Exception):

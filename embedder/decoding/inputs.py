@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from embedder.decoding.decoder import Decoder
 from embedder.decoding.image_error import raising_image_error
 from embedder.decoding.resize import resize_and_crop
-from embedder.decoding.views import augmented_views
+from embedder.decoding.views import augmented_views, middle_of
 from embedder.engines.engine import Pixels
 from servicekit.image_region import Region
 
@@ -27,9 +27,10 @@ def prepare_inputs(decoder: Decoder, image: bytes, views: int, seed: int, region
     region: the part that counts as the image; None: all of it. Raises ImageError, and no other exception, whatever the
     bytes are.
     """
-    decoded = decoder.decode(image, region)
+    with raising_image_error("the file is damaged"):
+        decoded = decoder.decode(image, region)
     with raising_image_error("it could not be resized"):
         whole = resize_and_crop(decoded.image, decoder.preprocessing, decoded.full_size)
-        augmented = augmented_views(decoded.image, views, seed)
+        augmented = augmented_views(middle_of(decoded.image), views, seed) if views else ()
         pixels = [whole, *(resize_and_crop(view, decoder.preprocessing) for view in augmented)]
     return Inputs(pixels, ["truncated"] if decoded.truncated else [])

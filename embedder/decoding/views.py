@@ -2,10 +2,13 @@
 
 import io
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageFilter
 
+# Turning and colouring an image takes several copies of it.
+MAX_PIXELS = 8_000_000
 CROP_AREA = (0.2, 1.0)
 CROP_ASPECT = (3 / 4, 4 / 3)
 ROTATION_DEGREES = 35.0
@@ -15,12 +18,26 @@ JPEG_QUALITY = (10, 60)
 BLUR_RADIUS = (0.5, 3.0)
 
 
-def augmented_views(image: Image.Image, count: int, seed: int) -> list[Image.Image]:
-    """Return `count` augmented views of an RGB image.
+def middle_of(image: Image.Image) -> Image.Image:
+    """Return the middle of a panorama that is too large to be copied several times, and any other image as it is.
+
+    Only a panorama is larger, because others were reduced. Its vector is made of its middle as well.
+    """
+    excess = image.width * image.height / MAX_PIXELS
+    if excess <= 1:
+        return image
+    sizes = (image.width / excess, image.height) if image.width > image.height else (image.width, image.height / excess)
+    width, height = (max(1, int(size)) for size in sizes)
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
+
+
+def augmented_views(image: Image.Image, count: int, seed: int) -> Iterator[Image.Image]:
+    """Yield `count` augmented views of an RGB image, so that only one needs memory at a time.
 
     Equal images and seeds have equal views, and a view does not depend on `count`.
     """
-    return [_view(image, np.random.default_rng((seed, index))) for index in range(count)]
+    return (_view(image, np.random.default_rng((seed, index))) for index in range(count))
 
 
 def _view(image: Image.Image, rng: np.random.Generator) -> Image.Image:

@@ -19,6 +19,7 @@ log = get_logger(__name__)
 
 # A worker gets its next image while it still works on one, so that it never waits for this process.
 IMAGES_PER_WORKER = 2
+TOO_SLOW = "The image took too long to decode. Send a smaller or simpler version of it."
 # How many searches delay another search as long as the bulk images of a worker do. Bulk workers have a low priority.
 BULK_DELAY = 1.5
 
@@ -161,7 +162,7 @@ class Dispatcher:
             suspect=image.suspect,
             region=image.region,
         )
-        task = asyncio.create_task(self._finish(image, slots, worker.submit(request)))
+        task = asyncio.create_task(self._finish(image, slots, request.id, worker.submit(request)))
         self._running.add(task)
         task.add_done_callback(self._running.discard)
 
@@ -172,13 +173,15 @@ class Dispatcher:
             return not any(other.urgent for other in self._pool.workers)
         return not any(other.outstanding for other in self._pool.workers)
 
-    async def _finish(self, image: QueuedImage, slots: list[int], pending: asyncio.Future[WorkResult]) -> None:
+    async def _finish(
+        self, image: QueuedImage, slots: list[int], request: int, pending: asyncio.Future[WorkResult]
+    ) -> None:
         try:
             result = await pending
             if result.code is None:
                 result = await self._inference.infer(result, slots, urgent=image.is_urgent)
-        except WorkerGone:
-            self._worker_exited_with(image)
+        except WorkerGone as gone:
+            self._worker_exited_with(image, request, gone)
         else:
             if result.code is None:
                 self.succeeded_at = time.monotonic()
@@ -187,14 +190,21 @@ class Dispatcher:
         self._inference.release(slots)
         self._dispatch()
 
-    def _worker_exited_with(self, image: QueuedImage) -> None:
-        """Try the image once more. If a worker exits that has no other image, this image is at fault."""
+    def _worker_exited_with(self, image: QueuedImage, request: int, gone: WorkerGone) -> None:
+        """Try the image once more, unless it is at fault: the worker ran out of time, or had no other image."""
         if not image.is_wanted:
+            return
+        if gone.spares(request):
+            (self._interactive if image.is_urgent else self._bulk).put_back(image)
+            return
+        if gone.out_of_time:
+            log.warning("image_too_slow", lane=image.lane, image_bytes=len(image.image))
+            image.finish(WorkResult(0, code="image_too_slow", message=TOO_SLOW))
             return
         if image.suspect:
             log.warning("image_crashed_worker", lane=image.lane, image_bytes=len(image.image))
             message = "The image could not be decoded: it crashed the decoder or took too long, twice."
-            image.finish(WorkResult(0, code="decode_error", message=message))
+            image.finish(WorkResult(0, code="image_crashed_decoder", message=message))
             return
         self._metrics.retries.inc()
         image.suspect = True

@@ -55,6 +55,12 @@ class ImageQueue:
         self._removed(image)
         return image
 
+    def put_back(self, image: QueuedImage) -> None:
+        """Add an image ahead of all others, even if the queue is full: it was taken before, and nothing was done."""
+        self._images.appendleft(image)
+        self._bytes += len(image.image)
+        self._update_metrics()
+
     def drop(self, image: QueuedImage) -> None:
         """Remove an image whose caller has left, if it is still here."""
         # `remove` alone would format the whole image into the message of its ValueError.

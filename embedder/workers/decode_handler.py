@@ -3,18 +3,17 @@
 import time
 
 from embedder.canary import canary_image
-from embedder.decoding.decoder import Decoder
 from embedder.decoding.image_error import ImageError
-from embedder.decoding.inputs import prepare_inputs
 from embedder.workers.arena import Arena
+from embedder.workers.limited_decoding import LimitedDecoding
 from embedder.workers.messages import WorkRequest, WorkResult
 
 
 class DecodeHandler:
     """Decodes an image and its views into the slots of the request."""
 
-    def __init__(self, decoder: Decoder, arena: Arena) -> None:
-        self._decoder = decoder
+    def __init__(self, decoding: LimitedDecoding, arena: Arena) -> None:
+        self._decoding = decoding
         self._arena = arena
         self._canary = canary_image()
 
@@ -23,7 +22,7 @@ class DecodeHandler:
         started = time.perf_counter()
         try:
             image = self._canary if request.canary else request.image
-            inputs = prepare_inputs(self._decoder, image, request.views, request.seed, request.region)
+            inputs = self._decoding.inputs(request, image)
         except ImageError as error:
             return WorkResult(request.id, code=error.code, message=error.message)
         for slot, pixels in zip(request.slots, inputs.pixels, strict=True):

@@ -6,10 +6,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from embedder.canary import canary_image, check_canary
-from embedder.decoding.decoder import Decoder
 from embedder.decoding.image_error import ImageError
-from embedder.decoding.inputs import prepare_inputs
 from embedder.engines.engine import Engine, EngineError, Pixels, Vectors
+from embedder.workers.limited_decoding import LimitedDecoding
 from embedder.workers.messages import WorkRequest, WorkResult
 
 # Larger batches are no faster on CPUs, and a search would have to wait for all of them.
@@ -19,9 +18,9 @@ MAX_FORWARD = 8
 class FusedHandler:
     """Embeds an image and its views."""
 
-    def __init__(self, decoder: Decoder, engine: Engine, expected: Vectors | None) -> None:
+    def __init__(self, decoding: LimitedDecoding, engine: Engine, expected: Vectors | None) -> None:
         """expected: the vector of the canary, if it is known."""
-        self._decoder = decoder
+        self._decoding = decoding
         self._engine = engine
         self._expected = expected
         self._canary = canary_image()
@@ -31,7 +30,7 @@ class FusedHandler:
         started = time.perf_counter()
         try:
             image = self._canary if request.canary else request.image
-            inputs = prepare_inputs(self._decoder, image, request.views, request.seed, request.region)
+            inputs = self._decoding.inputs(request, image)
         except ImageError as error:
             return WorkResult(request.id, code=error.code, message=error.message)
         pixels = np.stack(inputs.pixels)

@@ -31,6 +31,8 @@ class WorkerOrders:
     engine: str
     device: str
     max_batch: int
+    search_seconds: float = 2.0
+    bulk_seconds: float = 10.0
     niceness: int = 0
 
 

@@ -10,6 +10,7 @@ from types import TracebackType
 from embedder.metrics import EmbedderMetrics
 from embedder.workers.messages import WorkerOrders
 from embedder.workers.process import WorkerGone, WorkerProcess, WorkerUnfit
+from embedder.workers.spare import SpareWorker
 from servicekit.backoff import Backoff
 from servicekit.telemetry.logs import get_logger
 
@@ -59,6 +60,7 @@ class WorkerPool:
         self._metrics = metrics
         self._tasks: list[asyncio.Task[None]] = []
         self._first: asyncio.Future[WorkerProcess] = asyncio.get_running_loop().create_future()
+        self._spares = SpareWorker(lambda: self._start(reserved=limits.reserved > 0))
         self.on_change: Callable[[], None] = lambda: None
         self.workers: list[WorkerProcess] = []
 
@@ -80,7 +82,7 @@ class WorkerPool:
         except BaseException:
             await self._stop()
             raise
-        self._tasks.append(asyncio.create_task(self._kill_silent_workers()))
+        self._tasks += [asyncio.create_task(self._kill_silent_workers()), asyncio.create_task(self._spares.keep())]
         return self
 
     async def __aexit__(
@@ -100,7 +102,7 @@ class WorkerPool:
         held: list[WorkerProcess] = []
         try:
             while True:
-                fresh = await self._start(reserved=place < self._limits.reserved)
+                fresh = await self._next(reserved=place < self._limits.reserved)
                 if fresh is None:
                     await asyncio.sleep(backoff.delay())
                     continue
@@ -112,6 +114,10 @@ class WorkerPool:
                 reason = await end
                 self._metrics.worker_ends.labels(reason).inc()
                 log.info("worker_replaced", slot=place, pid=fresh.pid, reason=reason, images=fresh.answered)
+                self._spares.wanted_after(reason)
+                if reason == "slow":
+                    await self._retire(fresh)
+                    held.remove(fresh)
                 if reason == "died":
                     if time.monotonic() - started_at > LONGEST_PAUSE:
                         backoff.reset()
@@ -121,6 +127,14 @@ class WorkerPool:
         finally:
             for worker in held:
                 await self._retire(worker)
+
+    async def _next(self, *, reserved: bool) -> WorkerProcess | None:
+        """Return the spare worker if it has the right priority, otherwise a new one. Return None if that fails."""
+        spare = self._spares.take() if reserved or not self._limits.reserved else None
+        if spare is None:
+            return await self._start(reserved=reserved)
+        spare.reserved = reserved
+        return spare
 
     async def _start(self, *, reserved: bool) -> WorkerProcess | None:
         """Start a worker. Return None if that fails; if it is the first one, entering the pool fails too."""
@@ -155,7 +169,7 @@ class WorkerPool:
 
     def _reason_to_replace(self, worker: WorkerProcess) -> str | None:
         if not worker.alive:
-            return "died"
+            return "slow" if worker.out_of_time else "died"
         if worker.memory_bytes > self._limits.memory_bytes:
             return "memory"
         return "age" if worker.answered >= self._limits.images else None

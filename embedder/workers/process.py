@@ -1,19 +1,38 @@
 """A worker process, seen from the embedder."""
 
 import asyncio
+import contextlib
 import json
 import time
 from collections.abc import Callable
+from functools import partial
 
+from embedder.workers.cpu_limit import FATAL
+from embedder.workers.current_request import CurrentRequest
 from embedder.workers.messages import WorkerOrders, WorkerReady, WorkRequest, WorkResult, to_header, to_result
 from servicekit.process.child_process import ChildGone, ChildProcess
 
 MODULE = "embedder.workers"
 EXIT_SECONDS = 2.0
+# How long a worker that has hung up may take until its exit status is known.
+STATUS_SECONDS = 0.5
 
 
 class WorkerGone(Exception):
-    """The worker exited before it answered."""
+    """The worker exited before it answered.
+
+    at_fault: the number of the request that it worked on; 0 if that is not known. out_of_time: it ended because that
+    took too much CPU time.
+    """
+
+    def __init__(self, message: str, *, at_fault: int = 0, out_of_time: bool = False) -> None:
+        super().__init__(message)
+        self.at_fault = at_fault
+        self.out_of_time = out_of_time
+
+    def spares(self, request: int) -> bool:
+        """Return whether a request only waited while the worker worked on another one."""
+        return self.at_fault not in (0, request)
 
 
 class WorkerUnfit(Exception):
@@ -23,19 +42,23 @@ class WorkerUnfit(Exception):
 class WorkerProcess:
     """A running worker. It calls `on_change` after every answer and at its end.
 
-    reserved: it only gets images of searches. retiring: it gets no more requests.
+    reserved: it only gets images of searches. retiring: it gets no more requests. out_of_time: it has exited because an
+    image took too much CPU time.
     """
 
-    def __init__(self, child: ChildProcess, ready: WorkerReady) -> None:
+    def __init__(self, child: ChildProcess, ready: WorkerReady, current: CurrentRequest | None = None) -> None:
+        """current: where the worker notes the request that it works on."""
         self.ready = ready
         self.answered = 0
         self.memory_bytes = 0
         self.retiring = False
         self.alive = True
+        self.out_of_time = False
         self.reserved = False
         self.progressed_at = time.monotonic()
         self.on_change: Callable[[WorkerProcess], None] = lambda _: None
         self._child = child
+        self._current = current or CurrentRequest(-1)
         self._unanswered: dict[int, tuple[WorkRequest, asyncio.Future[WorkResult]]] = {}
         self._reading = asyncio.create_task(self._read())
 
@@ -48,15 +71,21 @@ class WorkerProcess:
         arena: the file descriptor of the shared memory, if the role needs it. Raises WorkerUnfit if the worker reports
         a failure, WorkerGone if it exits or is not ready after `seconds`.
         """
-        child = await ChildProcess.start(
-            MODULE, str(arena), pass_fds=(arena,) if arena >= 0 else (), environment=environment
-        )
+        current = CurrentRequest.allocate()
         try:
-            ready = await _send_orders(child, orders, seconds)
+            inherited = tuple(descriptor for descriptor in (arena, current.descriptor) if descriptor >= 0)
+            child = await ChildProcess.start(
+                MODULE, str(arena), str(current.descriptor), pass_fds=inherited, environment=environment
+            )
+            try:
+                ready = await _send_orders(child, orders, seconds)
+            except BaseException:
+                await child.end(EXIT_SECONDS)
+                raise
         except BaseException:
-            await child.end(EXIT_SECONDS)
+            current.close()
             raise
-        return cls(child, ready)
+        return cls(child, ready, current)
 
     @property
     def pid(self) -> int:
@@ -118,11 +147,23 @@ class WorkerProcess:
         except ChildGone:
             pass
         self.alive = False
+        self.out_of_time = await self._ended_by(FATAL)
         unanswered, self._unanswered = self._unanswered, {}
+        gone = partial(WorkerGone, at_fault=self._current.read(), out_of_time=self.out_of_time)
+        self._current.close()
         for _, result in unanswered.values():
             if not result.done():
-                result.set_exception(WorkerGone("the worker has exited"))
+                result.set_exception(gone("the worker has exited"))
         self.on_change(self)
+
+    async def _ended_by(self, signal_number: int) -> bool:
+        """Return whether the worker, which has hung up, was ended by this signal."""
+        if not self._unanswered:
+            return False
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(STATUS_SECONDS):
+                return await self._child.wait() == -signal_number
+        return False
 
     def _answer(self, answer: WorkResult) -> None:
         self.progressed_at = time.monotonic()

@@ -16,23 +16,26 @@ from embedder.engines.batch_engine import BatchEngine, SynchronousBatches
 from embedder.engines.engine import Engine, EngineBroken, EngineError, Pixels
 from embedder.workers.arena import Arena
 from embedder.workers.batch_loop import BatchLoop
+from embedder.workers.cpu_limit import prepare_cpu_limit
+from embedder.workers.current_request import CurrentRequest
 from embedder.workers.decode_handler import DecodeHandler
 from embedder.workers.fused_handler import FusedHandler
 from embedder.workers.handler import Handler, send_result
+from embedder.workers.limited_decoding import LimitedDecoding
 from embedder.workers.memory import limit_memory
 from embedder.workers.messages import WorkerOrders, WorkerReady, WorkRequest, to_header, to_request
 from servicekit.process.parent_link import ParentLink
 from servicekit.process.priority import step_back
 
 
-def run_worker(link: ParentLink, arena: int) -> None:
+def run_worker(link: ParentLink, arena: int, current: CurrentRequest) -> None:
     """Receive orders, report when the worker is ready, then answer requests until the parent hangs up."""
     try:
         header, _ = link.receive()[0]
         orders = WorkerOrders(**json.loads(header))
         step_back(orders.niceness)
         try:
-            ready, work = _prepare(orders, arena)
+            ready, work = _prepare(orders, arena, current)
         except (BackboneError, EngineError, OSError, RuntimeError) as error:
             link.send(to_header(WorkerReady(failure=" ".join(str(error).split()) or type(error).__name__)))
             return
@@ -47,15 +50,17 @@ def run_worker(link: ParentLink, arena: int) -> None:
         sys.stderr.write(f"embedder worker: {error}\n")
 
 
-def _prepare(orders: WorkerOrders, arena: int) -> tuple[WorkerReady, Handler | BatchLoop]:
+def _prepare(orders: WorkerOrders, arena: int, current: CurrentRequest) -> tuple[WorkerReady, Handler | BatchLoop]:
     """Load what the role needs, check it with the canary, and only then limit the memory."""
     source = BackboneSource.from_json(json.dumps(orders.source))
     decoder = Decoder(prepare_pillow(), orders.max_pixels, source.preprocessing)
     canary = prepare_inputs(decoder, canary_image(), views=0, seed=0).pixels[0]
     expected = np.load(orders.canary) if orders.canary else None
+    prepare_cpu_limit()
+    decoding = LimitedDecoding(decoder, current, search_seconds=orders.search_seconds, bulk_seconds=orders.bulk_seconds)
     if orders.role == "decoder":
         limit_memory(orders.memory_bytes)
-        return WorkerReady(orders.device, orders.engine), DecodeHandler(decoder, Arena(arena, source.preprocessing))
+        return WorkerReady(orders.device, orders.engine), DecodeHandler(decoding, Arena(arena, source.preprocessing))
     if orders.role == "engine":
         batches = _batch_engine(source, orders, canary)
         vectors = batches.start(lambda pixels: np.copyto(pixels, canary), 1).collect()
@@ -65,7 +70,7 @@ def _prepare(orders: WorkerOrders, arena: int) -> tuple[WorkerReady, Handler | B
     for all_cores in (False, True):
         check_canary(engine.embed(canary[np.newaxis], all_cores=all_cores), expected)
     limit_memory(orders.memory_bytes)
-    return WorkerReady(engine.device, engine.name), FusedHandler(decoder, engine, expected)
+    return WorkerReady(engine.device, engine.name), FusedHandler(decoding, engine, expected)
 
 
 def _engine(source: BackboneSource, orders: WorkerOrders) -> Engine:

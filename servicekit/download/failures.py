@@ -31,6 +31,8 @@ class Reason(Enum):
     NOT_AN_IMAGE = "not_an_image"
     DECODE_ERROR = "decode_error"
     IMAGE_TOO_LARGE = "image_too_large"
+    IMAGE_TOO_SLOW = "image_too_slow"
+    IMAGE_CRASHED_DECODER = "image_crashed_decoder"
     EMBEDDING_FAILED = "embedding_failed"
 
     @property
@@ -56,6 +58,8 @@ PERMANENT = frozenset(
         Reason.NOT_AN_IMAGE,
         Reason.DECODE_ERROR,
         Reason.IMAGE_TOO_LARGE,
+        Reason.IMAGE_TOO_SLOW,
+        Reason.IMAGE_CRASHED_DECODER,
     }
 )
 

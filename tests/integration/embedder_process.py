@@ -47,6 +47,10 @@ class RunningEmbedder:
         """Return how many workers accept images, according to its metrics."""
         return self._metric("embedder_workers_ready")
 
+    def workers_ended(self, reason: str) -> float:
+        """Return how many workers were replaced for a reason, according to its metrics."""
+        return self._metric("embedder_worker_ends_total", reason=reason)
+
     def queued(self, lane: str) -> float:
         """Return how many images of a lane wait for a worker, according to its metrics."""
         return self._metric("embedder_queue_items", lane=lane)

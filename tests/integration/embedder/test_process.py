@@ -15,13 +15,16 @@ import grpc
 import numpy as np
 import psutil
 import pytest
+from google.rpc.error_details_pb2 import ErrorInfo
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
 from PIL import Image
 from similis.embedder.v1 import embedder_pb2 as pb
 
 from embedder.canary import cosine
 from servicekit.grpc.channel import open_channel
 from tests.eventually import eventually
+from tests.hostile_images import costly
 from tests.integration.embedder.models.checkpoints import save_checkpoint
 from tests.integration.embedder_process import MODEL_CACHE, running_embedder
 from tests.processes import gone
@@ -64,6 +67,15 @@ async def endless_requests() -> AsyncIterator[pb.EmbedStreamRequest]:
 async def embed(stub: "EmbedderServiceAsyncStub") -> None:
     answer = await stub.Embed(pb.EmbedRequest(image=IMAGE), timeout=30)
     assert len(answer.vector) == VECTOR_BYTES
+
+
+async def refusal(stub: "EmbedderServiceAsyncStub", image: bytes) -> str:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await stub.Embed(pb.EmbedRequest(image=image), timeout=30)
+    status = rpc_status.from_call(refused.value)
+    info = ErrorInfo()
+    status.details[0].Unpack(info)
+    return info.reason
 
 
 def cpu_seconds(pids: list[int]) -> dict[int, float]:
@@ -175,6 +187,24 @@ async def test_an_image_whose_worker_hangs_is_embedded_by_the_next_one() -> None
         embedding = asyncio.create_task(embed(stub))
         await eventually(lambda: hanging not in running.workers() and len(running.workers()) == 1)
         await embedding
+        await embed(stub)
+
+
+async def test_an_image_that_takes_too_long_ends_one_worker_and_delays_no_other_image() -> None:
+    slow = costly.jpeg_of_scans(1000, hidden=True)
+    async with (
+        running_embedder(workers="1", interactive_workers="1", image_cpu_seconds="0.2") as running,
+        open_channel(running.target) as channel,
+    ):
+        await running.all_ready(2)
+        stub = running.stub(channel)
+        refusals = [asyncio.create_task(refusal(stub, slow)) for _ in range(3)]
+        await asyncio.gather(*(embed(stub) for _ in range(10)))
+        assert await asyncio.gather(*refusals) == ["IMAGE_TOO_SLOW"] * 3
+        # Each was decoded once, and none of the images that waited behind them was taken for the cause.
+        assert running.workers_ended("slow") == 3
+        assert running.workers_ended("died") == 0
+        await running.all_ready(2)
         await embed(stub)
 
 

@@ -2,12 +2,14 @@
 
 import contextlib
 import struct
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, PngImagePlugin
 
 from embedder.backbones.builtin import PREPROCESSING
 from embedder.decoding import decoder as module
@@ -20,6 +22,21 @@ from tests.unit.embedder.decoding import hostile_files
 from tests.unit.embedder.decoding.photographs import encoded, photograph, small_photograph
 
 MAX_PIXELS = 50_000_000
+# What a worker does for an image of a finetune.
+WITH_LIMITED_MEMORY = """
+import sys
+from embedder.backbones.builtin import PREPROCESSING
+from embedder.config import EmbedderSettings
+from embedder.decoding.decoder import Decoder
+from embedder.decoding.header import prepare_pillow
+from embedder.decoding.inputs import prepare_inputs
+from embedder.workers.memory import limit_memory
+
+decoder = Decoder(prepare_pillow(), 50_000_000, PREPROCESSING)
+data = sys.stdin.buffer.read()
+limit_memory(EmbedderSettings.model_fields["decode_memory_bytes"].default)
+sys.stdout.write(str(len(prepare_inputs(decoder, data, 16, 1).pixels)))
+"""
 
 
 @pytest.fixture
@@ -111,6 +128,26 @@ def test_large_images_are_reduced_in_bands_without_seams(
     assert image.width * image.height > 3 * module.BAND_PIXELS
     data = encoded(image, "BMP" if mode == "RGB" else "PNG", compress_level=1)
     assert difference(decoder, data, image.convert("RGB")) < 2
+
+
+@pytest.mark.parametrize("image_format", ["PNG", "GIF", "JPEG"])
+def test_an_image_with_a_long_comment_has_views(decoder: Decoder, image_format: str) -> None:
+    comment = b"a" * (65_000 if image_format == "JPEG" else 100_000)
+    if image_format == "PNG":
+        text = PngImagePlugin.PngInfo()
+        text.add_text("comment", comment.decode())
+        data = encoded(small_photograph(), "PNG", pnginfo=text)
+    else:
+        data = encoded(small_photograph(), image_format, comment=comment)
+    assert len(prepare_inputs(decoder, data, views=16, seed=1).pixels) == 17
+
+
+def test_a_panorama_of_the_largest_size_has_views_within_the_memory_limit() -> None:
+    data = encoded(Image.new("RGB", (100_000, 500)), "PNG")
+    ended = subprocess.run(
+        [sys.executable, "-c", WITH_LIMITED_MEMORY], input=data, capture_output=True, check=True, timeout=60
+    )
+    assert ended.stdout == b"17"
 
 
 @pytest.mark.parametrize("size", [(679, 678), (678, 681), (1345, 677)])

@@ -1,9 +1,15 @@
 """Augmented views are repeatable, differ from each other, and still show the photograph."""
 
 import numpy as np
+from PIL import Image
 
-from embedder.decoding.views import augmented_views
+from embedder.decoding import views as module
+from embedder.decoding.views import MAX_PIXELS, middle_of
 from tests.unit.embedder.decoding.photographs import photograph
+
+
+def augmented_views(image: Image.Image, count: int, seed: int) -> list[Image.Image]:
+    return list(module.augmented_views(image, count, seed))
 
 
 def test_equal_seeds_have_equal_views() -> None:
@@ -33,3 +39,17 @@ def test_views_still_show_the_photograph() -> None:
         mirrored = small[:, ::-1]
         best = max(np.corrcoef(thumbnail, either.ravel())[0, 1] for either in (small, mirrored))
         assert best > 0.2
+
+
+def test_a_panorama_is_cut_to_its_middle_before_its_views_are_made() -> None:
+    wide = Image.new("RGB", (100_000, 500), "red")
+    wide.paste("blue", (40_000, 0, 60_000, 500))
+    for panorama in (wide, wide.transpose(Image.Transpose.ROTATE_90)):
+        middle = middle_of(panorama)
+        assert middle.width * middle.height <= MAX_PIXELS
+        assert min(middle.size) == 500
+        assert middle.getcolors() == [(middle.width * middle.height, (0, 0, 255))]
+
+
+def test_an_image_that_is_no_panorama_is_not_cut() -> None:
+    assert middle_of(photograph()) is photograph()

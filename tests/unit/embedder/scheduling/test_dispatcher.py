@@ -92,7 +92,7 @@ async def test_an_image_that_ends_a_second_worker_is_refused() -> None:
             assert (await second.request()).suspect
             await second.exit()
             async with asyncio.timeout(TIMEOUT_SECONDS):
-                assert (await suspect).code == "decode_error"
+                assert (await suspect).code == "image_crashed_decoder"
             async with played_worker(scene.pool) as third:
                 await run_ready_tasks()
                 assert third.worker.outstanding == 0

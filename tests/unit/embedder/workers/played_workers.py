@@ -40,8 +40,9 @@ class PlayedWorker:
 
     async def exit(self) -> None:
         """Exit without an answer, and return once the embedder has seen it."""
+        self.worker.kill()
         self._writer.close()
-        while self.worker.alive:  # noqa: ASYNC110 - another task sees the end of the connection
+        while self.worker.alive or self.worker.outstanding:  # noqa: ASYNC110 - another task sees the end of the connection
             await asyncio.sleep(0)
         await run_ready_tasks()
 

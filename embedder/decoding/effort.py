@@ -1,0 +1,91 @@
+"""Refuse a file whose structure makes it slow to decode, before any pixel is decoded.
+
+Each scan of a JPEG goes over the whole image, and Pillow reads each strip, tile, chunk and segment in Python. A few
+kilobytes can ask for minutes of that. Files that people make have far fewer parts.
+"""
+
+import struct
+
+from PIL import Image
+
+from embedder.decoding.formats import png_chunks, tiff_tags
+from embedder.decoding.image_error import ImageError
+
+JPEG_START, START_OF_SCAN, END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+# Scans of a progressive JPEG: encoders write about ten. A scan without data takes 50 ms for 1,000 megapixels.
+MAX_SCANS, MAX_SCANNED_PIXELS = 1000, 10_000_000_000
+# Segments before the first scan. A profile or metadata of 20 MB takes 310.
+MAX_JPEG_SEGMENTS = 5000
+# Strips and tiles of a TIFF. One takes 4 µs at least.
+MAX_TIFF_SEGMENTS = 200_000
+# Chunks of a PNG. One takes 2 µs. Encoders write pixels in chunks of 8 KiB or more.
+MAX_PNG_CHUNKS = 50_000
+
+_SEGMENT = struct.Struct(">BBH")
+STRIP_OFFSETS, TILE_OFFSETS = 273, 324
+
+
+def check_effort(data: bytes) -> None:
+    """Raise ImageError, image_too_slow, for a file that has too many parts to be opened."""
+    if data.startswith(JPEG_START):
+        _check("segments", _jpeg_segments(data)[0], MAX_JPEG_SEGMENTS)
+    elif png_chunks.is_png(data):
+        _check("chunks", _png_chunks(data), MAX_PNG_CHUNKS)
+    elif tiff_tags.is_tiff(data):
+        _check("strips or tiles", _tiff_segments(data), MAX_TIFF_SEGMENTS)
+
+
+def check_scans(data: bytes, image: Image.Image) -> None:
+    """Raise ImageError, image_too_slow, for an opened JPEG with too many scans for its size."""
+    if data.startswith(JPEG_START):
+        _, first = _jpeg_segments(data)
+        end = data.find(END, first)
+        # The data of a scan has no markers in it. What follows the image, such as a film, may have any bytes.
+        scans = data.count(START_OF_SCAN, first, len(data) if end < 0 else end)
+        _check("scans", scans, min(MAX_SCANS, MAX_SCANNED_PIXELS // (image.width * image.height)))
+
+
+def _check(parts: str, count: int, most: int) -> None:
+    if count > most:
+        message = f"The image would take too long to decode: it has {count:,} {parts}, and the limit is {most:,}."
+        raise ImageError("image_too_slow", f"{message} Save it again with usual settings.")
+
+
+def _jpeg_segments(data: bytes) -> tuple[int, int]:
+    """Return how many segments precede the first scan, and where it begins.
+
+    If there are too many segments, it stops after one more than are allowed.
+    """
+    position, count = 2, 0
+    while count <= MAX_JPEG_SEGMENTS and position + _SEGMENT.size <= len(data):
+        first, marker, length = _SEGMENT.unpack_from(data, position)
+        if first != START_OF_SCAN[0] or marker == START_OF_SCAN[1]:
+            break
+        position, count = position + 2 + max(length, 2), count + 1
+    return count, position
+
+
+def _png_chunks(data: bytes) -> int:
+    """Return how many chunks there are; one more than are allowed if there are too many."""
+    position, count, end = len(png_chunks.SIGNATURE), 0, len(data) - 3
+    while count <= MAX_PNG_CHUNKS and position < end:
+        # The length, then the kind, the body and its checksum.
+        position += int.from_bytes(data[position : position + 4], "big") + 12
+        count += 1
+    return count
+
+
+def _tiff_segments(data: bytes) -> int:
+    """Return how many strips or tiles the first directory of a TIFF has; 0 if it cannot be read."""
+    order = "<" if data.startswith(b"II") else ">"
+    is_big = data[2:4] in (b"+\0", b"\0+")
+    directory = struct.Struct(order + ("Q" if is_big else "H"))
+    entry = struct.Struct(order + ("HHQQ" if is_big else "HHII"))
+    try:
+        (start,) = struct.unpack_from(order + ("Q" if is_big else "I"), data, 8 if is_big else 4)
+        (entries,) = directory.unpack_from(data, start)
+        places = range(start + directory.size, len(data) - entry.size + 1, entry.size)[: min(entries, 1 << 16)]
+        found = (entry.unpack_from(data, place) for place in places)
+        return max((count for tag, _, count, _ in found if tag in (STRIP_OFFSETS, TILE_OFFSETS)), default=0)
+    except (struct.error, OverflowError):
+        return 0

@@ -1,0 +1,1 @@
+"""Image files of an attacker: what they cost, what is odd about them, and what they pretend to be."""
