@@ -7,7 +7,7 @@ from aiohttp import web
 from catalog.collections import Collections
 from catalog.duplicates.groups import DuplicateGroup, DuplicateKind, Duplicates, FoundDuplicates
 from gateway.http import parameters
-from gateway.http.responses import data, send_csv, table
+from gateway.http.responses import data, prefers_csv, send_csv, table
 
 GROUPS_PER_PAGE, MAX_GROUPS_PER_PAGE = 100, 1000
 # The most images of a group in JSON. A CSV has all of them.
@@ -40,7 +40,7 @@ class DuplicateHandlers:
         after = parameters.whole_number(request.query, "after", 0, least=0)
         collection = await self._collections.get(identifier)
         found = await self._duplicates.of_live_index(identifier, kind)
-        if "text/csv" in request.headers.get("Accept", ""):
+        if prefers_csv(request):
             return await self._table(request, collection.name, found.index_id, kind)
         groups: list[DuplicateGroup] = []
         if found.index_id is not None:

@@ -17,7 +17,7 @@ from gateway.http import parameters
 from gateway.http.body import fields_without_meaning, read_object
 from gateway.http.draining import Drain
 from gateway.http.json_object import JsonObject
-from gateway.http.responses import data, push, send_csv, table, timestamp
+from gateway.http.responses import data, prefers_csv, push, send_csv, table, timestamp
 from gateway.upstreams.embedder import QueryEmbedder
 from gateway.upstreams.trainer import TrainerClient
 
@@ -143,7 +143,7 @@ class CollectionHandlers:
         after = parameters.whole_number(request.query, "after", 0, least=0)
         collection = await self._collections.get(identifier)
         index_id, number = await self._indexes.newest_failures(identifier)
-        if "text/csv" in request.headers.get("Accept", ""):
+        if prefers_csv(request):
             return await self._failures_table(request, collection.name, index_id)
         failed = await self._indexes.failed_images(index_id, after=after, limit=limit + 1)
         warned = await self._versions.warned(index_id, after=after, limit=limit + 1)

@@ -15,10 +15,17 @@ from servicekit.errors import InvalidRequest, ServiceError, TooLarge
 # The most that a JSON body may have besides the base64.
 MAX_OTHER_BYTES = 64 * 1024
 
-STRUCTURE = re.compile(rb'["{}\[\],:]')
+# A body may have one string or bracket for so many of these bytes, which is enough for all that make sense. Each takes
+# 2 µs to follow.
+BYTES_FOR_A_MARK = 32
+# How deep objects and lists may be nested.
+MAX_NESTING = 32
+
+MARK = re.compile(rb'["{}\[\]]')
 STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 BACKSLASH = b"\\"
-UNICODE_ESCAPE = re.compile(rb"\\u00([0-7][0-9a-fA-F])")
+# What follows the first quote of a string.
+REST_OF_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+"', re.DOTALL)
 MAX_ESCAPE_BYTES = 6
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -96,7 +103,10 @@ class Base64Fields:
         # The text to parse at the end, an unfinished string after it, and the base64 that is being decoded.
         self._other = bytearray()
         self._unfinished = b""
+        # What arrived after the unfinished string, and was not looked at yet.
+        self._waiting = bytearray()
         self._text: _Base64Text | None = None
+        self._marks = 0
         # Where in the object that is: the key, or the position in the list, at each level.
         self._place: list[str | int] = []
         self._expects_key = False
@@ -106,6 +116,16 @@ class Base64Fields:
 
     def feed(self, piece: bytes) -> None:
         """Take the next piece. Raises InvalidRequest (invalid_json, invalid_base64) and what the writers raise."""
+        if self._unfinished:
+            # A string that arrives byte by byte is not searched for its end with each byte.
+            self._waiting += piece
+            if len(self._waiting) < len(self._unfinished):
+                return
+            piece = bytes(self._waiting)
+            self._waiting.clear()
+        self._feed_all(piece)
+
+    def _feed_all(self, piece: bytes) -> None:
         rest: bytes | None = piece
         while rest is not None:
             rest = self._feed_json(rest) if self._text is None else self._feed_base64(self._text, rest)
@@ -116,13 +136,16 @@ class Base64Fields:
         So every string at one of the paths is such a number; other values there stay. Raises InvalidRequest,
         invalid_json.
         """
+        if self._waiting:
+            self._feed_all(bytes(self._waiting))
         return parse_object(bytes(self._other) + self._unfinished)
 
     def _feed_json(self, piece: bytes) -> bytes | None:
         """Take text around base64. Return what follows the quote that begins the next base64; None: there is none."""
         text, position = self._unfinished + piece, 0
         room = self._other_bytes - len(self._other)
-        while (mark := STRUCTURE.search(text, position, room)) is not None:
+        while (mark := MARK.search(text, position, room)) is not None:
+            self._follow_between(text[position : mark.start()])
             if mark[0] != b'"':
                 self._follow(mark[0])
                 position = mark.end()
@@ -133,6 +156,9 @@ class Base64Fields:
                 position = string.end()
             else:
                 break
+            self._count_mark()
+        else:
+            self._follow_between(text[position:room])
         if len(text) > room:
             message = f"All fields other than {self._names} together may have at most {self._other_bytes} bytes."
             raise InvalidRequest(message, code="invalid_json")
@@ -141,16 +167,37 @@ class Base64Fields:
         self._unfinished = text[complete:]
         return None
 
-    def _follow(self, mark: bytes) -> None:
-        if mark in b"{[":
-            self._place.append("" if mark == b"{" else 0)
-        elif mark in b"}]" and self._place:
+    def _count_mark(self) -> None:
+        self._marks += 1
+        if self._marks * BYTES_FOR_A_MARK > self._other_bytes:
+            most = self._other_bytes // BYTES_FOR_A_MARK
+            message = f"The body may have at most {most} strings, objects and lists. It has more."
+            raise InvalidRequest(message, code="invalid_json")
+
+    def _follow(self, bracket: bytes) -> None:
+        if bracket in b"{[":
+            if len(self._place) == MAX_NESTING:
+                message = f"The body has objects or lists in more than {MAX_NESTING} levels."
+                raise InvalidRequest(message, code="invalid_json")
+            self._place.append("" if bracket == b"{" else 0)
+        elif self._place:
             self._place.pop()
-        elif mark == b"," and self._place and isinstance(self._place[-1], int):
-            self._place[-1] += 1
-        in_object = bool(self._place) and isinstance(self._place[-1], str)
-        self._expects_key = mark in b"{," and in_object
-        self._value_is_base64 = self._value_is_base64 and mark == b":"
+        self._expects_key = bracket == b"{"
+        self._value_is_base64 = False
+
+    def _follow_between(self, text: bytes) -> None:
+        """Take what is between strings and brackets: commas, colons, numbers and names."""
+        commas = text.count(b",")
+        if not commas:
+            return
+        self._value_is_base64 = False
+        if not self._place:
+            return
+        level = self._place[-1]
+        if isinstance(level, int):
+            self._place[-1] = level + commas
+        else:
+            self._expects_key = True
 
     def _read_key(self, string: bytes) -> None:
         if not self._expects_key:
@@ -261,14 +308,14 @@ class _Base64Text:
         self._write(decoded)
 
     def _unescape(self, text: bytes) -> bytes:
-        """Resolve the escapes of a JSON string that may occur in base64 and in the head of a data URL."""
-        for escape in (rb"\n", rb"\r", rb"\t"):
-            text = text.replace(escape, b"")
-        text = text.replace(rb"\/", b"/").replace(rb"\"", b'"')
-        text = UNICODE_ESCAPE.sub(lambda match: bytes([int(match[1], 16)]), text)
-        if BACKSLASH in text:
+        """Resolve the escapes of a JSON string."""
+        try:
+            resolved: bytes = json.loads(f'"{text.decode("latin-1")}"', strict=False).encode("latin-1")
+        except ValueError:
+            raise self._invalid() from None
+        if BACKSLASH in resolved:
             raise self._invalid()
-        return text
+        return resolved
 
     def _without_head(self, text: bytes) -> bytes:
         text = text.removeprefix(BYTE_ORDER_MARK)
@@ -316,11 +363,7 @@ def _name(place: Sequence[str | int]) -> str:
 def _closing_quote(text: bytes) -> int:
     """Return the position of the first quote that is not escaped; -1: there is none."""
     quote = text.find(b'"')
-    while quote >= 0:
-        start = quote
-        while start > 0 and text[start - 1] == BACKSLASH[0]:
-            start -= 1
-        if (quote - start) % 2 == 0:
-            return quote
-        quote = text.find(b'"', quote + 1)
-    return -1
+    if quote < 1 or text[quote - 1] != BACKSLASH[0]:
+        return quote
+    rest = REST_OF_STRING.match(text)
+    return -1 if rest is None else rest.end() - 1

@@ -1,5 +1,6 @@
 """Read a request's body when the handler asks for it, decompressed and within limits."""
 
+import asyncio
 import zlib
 from collections.abc import AsyncIterator, Callable
 
@@ -12,6 +13,9 @@ from servicekit.quantities import size_in_words
 
 CHUNK_BYTES = 256 * 1024
 SMALL_BODY_BYTES = 64 * 1024
+# The body of a search may be so many times as large as what is sent compressed, and this much larger in any case.
+# Base64 of an image shrinks by a quarter.
+MAX_EXPANSION, FREE_EXPANSION_BYTES = 100, 16 * 1024
 # zlib's `wbits` for the header of each format.
 ZLIB_WINDOW = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 ENCODINGS = "gzip, deflate"
@@ -24,20 +28,28 @@ FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 
 async def chunks(
-    request: web.Request, limit: int, exceeded: Callable[[], TooLarge] | None = None
+    request: web.Request,
+    limit: int,
+    exceeded: Callable[[], TooLarge] | None = None,
+    *,
+    max_expansion: int | None = None,
 ) -> AsyncIterator[bytes]:
     """Yield the body in pieces, decompressed.
 
     limit: the most bytes after decompression. exceeded: makes the error for more, which should name the limit that the
-    client knows. Raises it, and InvalidRequest (invalid_body) for a body that does not match its headers.
+    client knows. max_expansion: how many times as large as what is sent the body may be; None: this does not matter.
+    Raises `exceeded()`, and InvalidRequest (invalid_body) for a body that expands too much or does not match its
+    headers.
     """
     exceeded = exceeded or (lambda: _too_large(limit))
     if request.content_length is not None and request.content_length > limit:
         raise exceeded()
     _ask_for_body(request)
     try:
-        async for chunk in limited(_decoded(request), limit, exceeded):
+        async for chunk in limited(_decoded(request, max_expansion), limit, exceeded):
             yield chunk
+            # What has arrived already is read without waiting, so others get their turn here.
+            await asyncio.sleep(0)
     except (RequestPayloadError, zlib.error):
         message = "The body is incomplete, or does not match its Content-Encoding."
         raise InvalidRequest(message, code="invalid_body") from None
@@ -105,6 +117,11 @@ def _too_large(limit: int) -> TooLarge:
     return TooLarge(f"The body may have at most {size_in_words(limit)}.")
 
 
+def _expands_too_much(most: int) -> InvalidRequest:
+    message = f"The compressed body is more than {most} times as large as what was sent. Send it uncompressed."
+    return InvalidRequest(message, code="invalid_body")
+
+
 def _stripped(first: bytes) -> bytes:
     return first.removeprefix(BYTE_ORDER_MARK).lstrip()
 
@@ -122,7 +139,7 @@ def _ask_for_body(request: web.Request) -> None:
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
 
-async def _decoded(request: web.Request) -> AsyncIterator[bytes]:
+async def _decoded(request: web.Request, max_expansion: int | None) -> AsyncIterator[bytes]:
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding in ("", "identity"):
         async for chunk in request.content.iter_chunked(CHUNK_BYTES):
@@ -131,10 +148,15 @@ async def _decoded(request: web.Request) -> AsyncIterator[bytes]:
     if encoding not in ZLIB_WINDOW:
         raise web.HTTPUnsupportedMediaType(headers={"Accept-Encoding": ENCODINGS})
     decoder = zlib.decompressobj(wbits=ZLIB_WINDOW[encoding])
+    received = expanded = 0
     async for chunk in request.content.iter_chunked(CHUNK_BYTES):
-        pending = chunk
+        pending, received = chunk, received + len(chunk)
         while pending:
-            yield decoder.decompress(pending, CHUNK_BYTES)
+            piece = decoder.decompress(pending, CHUNK_BYTES)
+            expanded += len(piece)
+            if max_expansion is not None and expanded > max_expansion * received + FREE_EXPANSION_BYTES:
+                raise _expands_too_much(max_expansion)
+            yield piece
             pending = decoder.unconsumed_tail
         if decoder.unused_data:
             raise zlib.error("data after the end of the stream")

@@ -21,6 +21,9 @@ log = get_logger(__name__)
 STALLED_SECONDS = 30.0
 # RFC 9110: what a parameter of a header may contain without quotes.
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
+WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?", re.ASCII)
+# Spreadsheets run a cell that begins like this as a formula. They show one with an apostrophe before it as text.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 UNSAFE_IN_FILE_NAMES = str.maketrans(dict.fromkeys('/\\:*?"<>|', "_"))
 
 
@@ -41,6 +44,20 @@ def push(message: str, *, warnings: Sequence[str] = (), **fields: object) -> web
 def timestamp(time: datetime | None) -> str | None:
     """Return a time as clients get it: ISO 8601 in UTC, in whole seconds, with Z."""
     return None if time is None else time.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def prefers_csv(request: web.Request) -> bool:
+    """Return whether a request accepts CSV (RFC 9110, 12.5.1), and JSON not more gladly."""
+    weights: dict[str, float] = {}
+    for part in ",".join(request.headers.getall("Accept", [])).lower().split(","):
+        kind, *parameters = (piece.strip() for piece in part.split(";"))
+        weights[kind] = next((_weight(each[2:]) for each in parameters if each.startswith("q=")), 1.0)
+    json_weight = next((weights[kind] for kind in ("application/json", "application/*", "*/*") if kind in weights), 0.0)
+    return weights.get("text/csv", 0.0) > 0 and weights["text/csv"] >= json_weight
+
+
+def _weight(text: str) -> float:
+    return float(text) if WEIGHT.fullmatch(text) else 0.0
 
 
 async def send_csv(
@@ -65,7 +82,7 @@ async def send_csv(
 
 
 async def table(header: Sequence[str], pages: AsyncIterable[Sequence[Sequence[str]]]) -> AsyncIterator[bytes]:
-    """Yield a CSV in pieces, one for each page of rows."""
+    """Yield a CSV in pieces, one for each page of rows. Cells that a spreadsheet would run have an apostrophe."""
     head = _csv([header])
     async for rows in pages:
         yield head + _csv(rows)
@@ -90,8 +107,12 @@ async def _send(request: web.Request, response: web.StreamResponse, first: bytes
 
 def _csv(rows: Iterable[Sequence[str]]) -> bytes:
     text = io.StringIO()
-    csv.writer(text).writerows(rows)
+    csv.writer(text).writerows([_as_text(cell) for cell in row] for row in rows)
     return text.getvalue().encode("utf-8")
+
+
+def _as_text(cell: str) -> str:
+    return f"'{cell}" if cell.startswith(FORMULA_STARTS) else cell
 
 
 def attachment(name: str, extension: str) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 
 from aiohttp import web
 
@@ -108,7 +109,8 @@ class SearchBodies:
     def _chunks(self, request: web.Request, size: int, other_bytes: int = OVERHEAD_BYTES) -> AsyncIterator[bytes]:
         # Base64 is a third longer than what it encodes; line breaks and their escapes add to that.
         most = size * 3 // 2 + other_bytes
-        return body.chunks(request, most, lambda: _too_large(self._max_image_bytes))
+        exceeded = partial(_too_large, self._max_image_bytes)
+        return body.chunks(request, most, exceeded, max_expansion=body.MAX_EXPANSION)
 
 
 class _Images:

@@ -2,13 +2,14 @@
 
 import base64
 import json
+import time
 from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateway.http.base64_body import EACH, Base64Body, Base64Fields
+from gateway.http.base64_body import EACH, MAX_OTHER_BYTES, Base64Body, Base64Fields
 from servicekit.errors import InvalidRequest, TooLarge
 
 Encode = Callable[[bytes], str]
@@ -234,3 +235,53 @@ def test_what_is_wrong_with_single_fields_may_be_kept(size: int) -> None:
     }
     assert "list[1].image" in fields.errors[1].message
     assert (bytes(found[0]), bytes(found[6])) == (b"ABC", b"AB")
+
+
+def cpu_seconds(body: bytes, *, size: int, other_bytes: int = MAX_OTHER_BYTES) -> float:
+    """Return the CPU time until a body is refused."""
+    before = time.process_time()
+    fields = Base64Fields(lambda: lambda _: None, [("examples", EACH, "image")], other_bytes=other_bytes)
+    with pytest.raises(InvalidRequest):
+        feed(fields, body, size)
+    return time.process_time() - before
+
+
+def feed(fields: Base64Fields, body: bytes, size: int) -> None:
+    for start in range(0, len(body), size):
+        fields.feed(body[start : start + size])
+    fields.finish()
+
+
+@pytest.mark.parametrize(
+    ("body", "size"),
+    [
+        (b'{"a":' + b"[" * 65_000, 256 * 1024),
+        (b'{"a":' * 13_000, 256 * 1024),
+        (b'{"a":[' + b"[]," * 21_000, 256 * 1024),
+        (b'{"a":[' + b'"",' * 21_000, 256 * 1024),
+        (b"{" + b'"a":1,' * 10_000, 256 * 1024),
+        (b'{"a":"' + b"x" * 60_000, 2),
+        (b'{"a":"' + rb"\"" * 30_000, 2),
+        (b'{"examples":[{"image":"' + rb"\"" * 4_000_000 + b'"}]}', 256 * 1024),
+        (b'{"examples":[{"image":"' + b"\\" * 8_000_000 + b'"}]}', 256 * 1024),
+    ],
+    ids=["lists", "objects", "empty-lists", "texts", "keys", "slow-text", "slow-quotes", "quotes", "backslashes"],
+)
+def test_a_nasty_body_is_refused_quickly(body: bytes, size: int) -> None:
+    # Some of them took seconds.
+    assert cpu_seconds(body, size=size) < 0.2
+
+
+def test_escapes_are_resolved_in_bulk() -> None:
+    before = time.process_time()
+    assert decoded(b'{"content": "' + rb"\u0041" * 1_000_000 + b'"}', field="content", size=256 * 1024) == bytes(
+        750_000
+    )
+    assert time.process_time() - before < 0.2
+
+
+def test_a_list_of_many_numbers_is_read() -> None:
+    body = json.dumps({"exclude": list(range(10_000)), "examples": [{"image": "QQ=="}]}).encode()
+    fields = Base64Fields(lambda: lambda _: None, [("examples", EACH, "image")])
+    fields.feed(body)
+    assert fields.finish()["examples"] == [{"image": "0"}]
