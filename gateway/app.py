@@ -53,6 +53,7 @@ from gateway.metrics import GatewayMetrics
 from gateway.search.across import CollectionsSearch
 from gateway.search.adapter_cache import AdapterCache
 from gateway.search.bodies import SearchBodies
+from gateway.search.costly_images import CostlyImages
 from gateway.search.example_downloads import ExampleDownloads
 from gateway.search.handlers import SearchHandlers
 from gateway.search.image_urls import ImageUrls
@@ -227,6 +228,7 @@ def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics,
             searches=searches,
             across=CollectionsSearch(searches, indexes, metrics),
             bodies=SearchBodies(memory_bytes=settings.body_memory_bytes, max_image_bytes=settings.max_image_bytes),
+            costly=CostlyImages(),
         ),
         status=status,
         page=PageHandlers(Site.load(), status.about),

@@ -8,6 +8,7 @@ from aiohttp import web
 
 from catalog.indexes import Index
 from gateway.access.key_check import readable_collections
+from gateway.audit.request_record import record_of
 from gateway.http import parameters
 from gateway.http.credentials import TRUSTED
 from gateway.http.json_object import JsonObject
@@ -18,6 +19,7 @@ from gateway.search.across import CollectionsSearch
 from gateway.search.answers import answered, described, merged
 from gateway.search.bodies import SearchBodies, Sent, SentObject
 from gateway.search.concurrency import concurrently
+from gateway.search.costly_images import CostlyImages
 from gateway.search.question import Question
 from gateway.search.service import SearchService
 from gateway.search.similar import read_similar, similar_warnings
@@ -36,15 +38,20 @@ BATCH_BYTES = 1024 * 1024
 class SearchHandlers:
     """The search routes."""
 
-    def __init__(self, *, searches: SearchService, across: CollectionsSearch, bodies: SearchBodies) -> None:
+    def __init__(
+        self, *, searches: SearchService, across: CollectionsSearch, bodies: SearchBodies, costly: CostlyImages
+    ) -> None:
         self._searches = searches
         self._across = across
         self._bodies = bodies
+        self._costly = costly
 
     async def search(self, request: web.Request) -> web.Response:
         """`POST /api/collection/{id}/search`. A JSON object gets an object as the answer, other bodies a bare list."""
+        client = _client(request)
+        self._costly.check(client)
         index = await self._searches.find_index(parameters.collection_id(request.match_info["id"]))
-        with self._bodies.memory() as account:
+        with self._bodies.memory() as account, self._costly.charging(client):
             sent = await self._bodies.read(request, account, question_fields.IMAGE_PATHS)
             answer = await self._searches.search(index, _question(request, sent), account)
         if sent.fields is None:
@@ -74,7 +81,9 @@ class SearchHandlers:
 
     async def search_collections(self, request: web.Request) -> web.Response:
         """`POST /api/search`: several collections, or all of them."""
-        with self._bodies.memory() as account:
+        client = _client(request)
+        self._costly.check(client)
+        with self._bodies.memory() as account, self._costly.charging(client):
             paths = question_fields.IMAGE_PATHS
             sent = await self._bodies.read_object(request, account, paths, example='{"image": "…"}')
             collections = several_fields.collections(sent.fields)
@@ -86,6 +95,8 @@ class SearchHandlers:
 
     async def search_batch(self, request: web.Request) -> web.Response:
         """`POST /api/collection/{id}/search/batch`: several questions. Each gets an answer or a problem."""
+        client = _client(request)
+        self._costly.check(client)
         index = await self._searches.find_index(parameters.collection_id(request.match_info["id"]))
         with self._bodies.memory() as account:
             sent = await self._bodies.read_object(
@@ -97,7 +108,7 @@ class SearchHandlers:
                 keeps_errors=True,
             )
             queries = enumerate(several_fields.queries(sent.fields))
-            calls = (partial(self._answer, index, sent, query, place, account) for place, query in queries)
+            calls = (partial(self._answer, client, index, sent, query, place, account) for place, query in queries)
             answers = await concurrently(calls, at_once=ANSWERED_AT_ONCE)
         unknown = parameters.unknown_fields(sent.fields, (several_fields.QUERIES,)) + parameters.unknown_parameters(
             request.query
@@ -105,18 +116,26 @@ class SearchHandlers:
         return data({"answers": answers}, warnings=unknown)
 
     async def _answer(
-        self, index: Index, sent: SentObject, query: object, place: int, memory: ByteAccount
+        self, client: str, index: Index, sent: SentObject, query: object, place: int, memory: ByteAccount
     ) -> JsonObject:
         """Return the answer to one query of a batch, or its problem."""
         try:
             question, warnings = several_fields.query_of_batch(query, place, sent.images, sent.errors)
-            answer = await self._searches.search(index, question, memory)
+            self._costly.check(client)
+            with self._costly.charging(client):
+                answer = await self._searches.search(index, question, memory)
         except ServiceError as error:
             return problem_fields(error)
         fields = answered(answer)
         if warnings or answer.warnings:
             fields["warnings"] = [*warnings, *answer.warnings]
         return fields
+
+
+def _client(request: web.Request) -> str:
+    """Return who is charged for costly images: the API key, or else the address."""
+    record = record_of(request)
+    return f"key {record.key.id}" if record.key is not None else record.client or ""
 
 
 def _question(request: web.Request, sent: Sent) -> Question:

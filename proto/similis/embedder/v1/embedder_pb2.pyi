@@ -296,7 +296,9 @@ class ItemError(_message.Message):
     CODE_FIELD_NUMBER: _builtins.int
     MESSAGE_FIELD_NUMBER: _builtins.int
     code: _builtins.str
-    """Stable: "not_an_image", "decode_error", "image_too_large", "embedding_failed"."""
+    """Stable: "not_an_image", "decode_error", "image_too_large", "image_too_slow", "image_crashed_decoder",
+    "embedding_failed".
+    """
     message: _builtins.str
     def __init__(
         self,
