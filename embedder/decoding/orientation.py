@@ -1,5 +1,7 @@
 """Turn a decoded image upright, as the orientation in its EXIF metadata says."""
 
+import struct
+
 from PIL import ExifTags, Image
 
 from servicekit.image_region import Box
@@ -13,6 +15,7 @@ TRANSPOSITIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+EXIF_HEADER, ENTRY_BYTES, SHORT = b"Exif\0\0", 12, 3
 # Orientations that swap width and height.
 SIDEWAYS = range(5, 9)
 
@@ -23,10 +26,33 @@ def read_orientation(image: Image.Image) -> int:
     Damaged metadata says nothing about the pixels, so it never costs the image.
     """
     try:
-        orientation = int(image.getexif().get(ExifTags.Base.Orientation, 1))
+        orientation = _in_block(image.info.get("exif")) or int(image.getexif().get(ExifTags.Base.Orientation, 1))
     except Exception:
         return 1
     return orientation if orientation in TRANSPOSITIONS else 1
+
+
+def _in_block(block: object) -> int:
+    """Return the orientation that the first directory of an EXIF block says; 0 if it says none.
+
+    Pillow reads all tags of the directory, and no orientation if one of the others is damaged.
+    """
+    if not isinstance(block, bytes):
+        return 0
+    tiff = block.removeprefix(EXIF_HEADER)
+    if tiff[:2] not in (b"II", b"MM"):
+        return 0
+    sign = "<" if tiff[:2] == b"II" else ">"
+    try:
+        (start,) = struct.unpack_from(sign + "I", tiff, 4)
+        (count,) = struct.unpack_from(sign + "H", tiff, start)
+        for place in range(start + 2, start + 2 + ENTRY_BYTES * count, ENTRY_BYTES):
+            tag, kind, values, value = struct.unpack_from(sign + "HHIH", tiff, place)
+            if (tag, kind, values) == (ExifTags.Base.Orientation, SHORT, 1):
+                return int(value)
+    except struct.error:
+        pass
+    return 0
 
 
 def turn_upright(image: Image.Image, orientation: int) -> Image.Image:

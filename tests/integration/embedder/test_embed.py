@@ -17,6 +17,7 @@ from similis.embedder.v1 import embedder_pb2 as pb
 from embedder.canary import cosine
 from servicekit.grpc.status import from_rpc_error
 from tests.eventually import eventually
+from tests.hostile_images.corpus import hostile_corpus
 from tests.integration.embedder_process import RunningEmbedder
 from tests.unit.embedder.decoding import hostile_files
 from tests.unit.embedder.decoding.odd_exif import odd_exif
@@ -111,6 +112,21 @@ async def test_a_bad_image_fails_alone(embedder: RunningEmbedder, channel: grpc.
     for number in set(range(64)) - {31}:
         single = await stub.Embed(pb.EmbedRequest(image=images[number]))
         assert similarity(found[number].embedding.vector, single.vector) > 0.9999
+
+
+async def test_a_thousand_hostile_images_are_answered_and_end_no_worker(
+    embedder: RunningEmbedder, channel: grpc.aio.Channel
+) -> None:
+    files = dict(hostile_corpus())
+    assert len(files) >= 1000
+    workers = set(embedder.workers())
+    stub = embedder.stub(channel)
+    answers = [response async for response in stub.EmbedStream(requests(files.values()))]
+    assert sorted(answer.item_id for answer in answers) == list(range(len(files)))
+    codes = {answer.error.code for answer in answers if answer.HasField("error")}
+    assert codes <= {"not_an_image", "decode_error", "image_too_large", "image_too_slow"}
+    assert all(answer.error.message for answer in answers if answer.HasField("error"))
+    assert set(embedder.workers()) == workers
 
 
 async def test_a_jpeg_without_its_end_has_a_vector_and_a_warning(

@@ -20,6 +20,7 @@ from catalog.postgres.database import Database
 from catalog.vectors.false_matches import FALSE_MATCH_RATES
 from gateway.app import gateway
 from gateway.upstreams.embedder import QueryEmbedder
+from tests.hostile_images.corpus import costly_files, hostile_corpus
 from tests.integration.embedder_process import RunningEmbedder, running_embedder
 from tests.integration.gateway.api import Answer, Api, answered, api_client
 from tests.integration.gateway.conftest import UNREACHABLE, Launch, Parts, settings_for
@@ -28,6 +29,7 @@ from tests.integration.gateway.indexing import Indexer, content, image_url, pict
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 COUNT = 20
+IMAGE_ERRORS = ("not_an_image", "decode_error", "image_missing", "image_too_large")
 RESULT_FIELDS = {"image_id", "image_url", "repo_url", "score", "percentile", "false_match_rate"}
 
 
@@ -364,6 +366,17 @@ async def test_a_bad_num_results_in_the_query_is_refused(serving: Api, collectio
 )
 async def test_a_bad_image_is_refused(serving: Api, collection: int, image: Any, code: str) -> None:
     (await search(serving, collection, image)).refused(400, code)
+
+
+async def test_hostile_images_get_an_answer_that_says_what_is_wrong(serving: Api, collection: int) -> None:
+    path = f"/api/collection/{collection}/search"
+    costly = dict(costly_files())
+    for name, image in list(hostile_corpus())[::25]:
+        if name not in costly:
+            answer = await serving.call("POST", path, data=image, headers={"Content-Type": "image/jpeg"})
+            refused = answer.status in (400, 413) and answer.json["code"] in IMAGE_ERRORS and answer.json["message"]
+            assert answer.status == 200 or refused, (name, answer)
+    assert (await search(serving, collection, picture(3))).status == 200
 
 
 async def test_a_data_url_may_have_quoted_parameters(serving: Api, collection: int) -> None:

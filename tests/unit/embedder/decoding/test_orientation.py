@@ -12,6 +12,7 @@ from embedder.decoding.header import prepare_pillow
 from embedder.decoding.inputs import prepare_inputs
 from embedder.decoding.orientation import SIDEWAYS, TRANSPOSITIONS
 from embedder.decoding.resize import resize_and_crop
+from tests.hostile_images.exif import exif_blocks
 from tests.unit.embedder.decoding.odd_exif import ODDITIES, UNREADABLE, exif, odd_exif
 from tests.unit.embedder.decoding.photographs import encoded, photograph
 
@@ -65,6 +66,20 @@ def test_a_large_image_with_odd_metadata_is_reduced_and_turned_upright(oddity: s
 @pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
 def test_an_image_with_an_unreadable_orientation_is_not_turned(image_format: str, metadata: bytes) -> None:
     assert difference_to_upright(stored(image_format, 1, metadata)) < 3
+
+
+@pytest.mark.parametrize("image_format", ["JPEG", "PNG", "WEBP"])
+def test_no_tag_of_any_type_count_and_value_keeps_an_image_from_being_turned(image_format: str) -> None:
+    tiny = replace(PREPROCESSING, resize_height=8, resize_width=8, crop_height=8, crop_width=8)
+    decoder = Decoder(prepare_pillow(), 50_000_000, tiny)
+    upright = UPRIGHT.resize((30, 20))
+    expected = resize_and_crop(upright, tiny).astype(np.int16)
+    options = {**OPTIONS, "WEBP": {"quality": 95, "method": 0}}[image_format]
+    for name, orientation, block in exif_blocks(seed=1, count=400):
+        transposition = TRANSPOSITIONS.get(INVERSE.get(orientation, orientation))
+        image = upright if transposition is None else upright.transpose(transposition)
+        whole = prepare_inputs(decoder, encoded(image, image_format, exif=block, **options), views=1, seed=1).pixels[0]
+        assert np.abs(whole - expected).mean() < 12, (name, orientation)
 
 
 @pytest.mark.parametrize("error", [RecursionError, MemoryError, AssertionError])
