@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,7 @@ def main() -> None:
     """Fuzz until the runs are done, or end at the first defect."""
     name, runs, *corpus = sys.argv[1:]
     # Not installed with the project: `pip install atheris` into an environment of its own.
-    import atheris  # type: ignore[import-not-found, unused-ignore]
-
-    fuzzer: Any = atheris
+    fuzzer: Any = import_module("atheris")
     warnings.simplefilter("ignore")
     with fuzzer.instrument_imports(include=["embedder.decoding", "gateway.content", "gateway.http"]):
         from tests.fuzz.targets import SEEDS, TARGETS

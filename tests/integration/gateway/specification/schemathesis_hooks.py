@@ -27,6 +27,7 @@ CONTENT = {
     "invalid_base64",
     "not_an_image",
     "decode_error",
+    "image_too_slow",
     "image_missing",
     "invalid_csv",
     "invalid_form",

@@ -17,6 +17,7 @@ from multidict import CIMultiDict
 from catalog.keys.api_keys import ApiKeys
 from catalog.keys.permissions import Permissions, Scope
 from gateway.config import MIB
+from tests.hostile_images.costly import jpeg_of_scans
 from tests.integration.databases import new_database
 from tests.integration.embedder_process import RunningEmbedder
 from tests.integration.gateway.api import Answer
@@ -223,6 +224,7 @@ BAD_REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
         *("POST", "/api/collection/{id}/search"),
         {"json": {"examples": [{"image": IMAGE}, {"image": IMAGE, "weight": -1}]}},
     ),
+    "image_too_slow": ("POST", "/api/collection/{id}/search", {"data": jpeg_of_scans(5000, 4000)}),
     "image_url_not_allowed": (
         *("POST", "/api/collection/{id}/search"),
         {"json": {"image_url": "https://images.example.org/1.jpg"}},
