@@ -7,6 +7,7 @@ from pathlib import Path
 import asyncpg
 
 from catalog.postgres.database import Connection, Database
+from servicekit.errors import InvalidRequest
 
 # If the client disconnects, the server aborts the statement and unlocks the collection, instead of finishing first.
 STAGE = """
@@ -59,6 +60,8 @@ COUNT = f"SELECT count(*) FROM images WHERE collection_id = $1 AND {AT_REVISION}
 BY_ID = f"""
 SELECT id, image_url, repo_url, first_revision FROM images WHERE collection_id = $1 AND {AT_REVISION} AND id = ANY($3)
 """  # noqa: S608 (a constant)
+
+URL = "SELECT image_url FROM images WHERE collection_id = $1 AND id = $2 LIMIT 1"
 
 # Ordered by a hash of the ids, which is unrelated to what the images show.
 SAMPLE = f"""
@@ -140,6 +143,17 @@ class Images:
         async with self._database.connection() as connection:
             rows = await connection.fetch(BY_ID, collection_id, revision, ids)
         return {row["id"]: _image(row) for row in rows}
+
+    async def url(self, collection_id: int, image_id: int) -> str:
+        """Return the URL of an image of any content that is stored or searched. Raises InvalidRequest, image_not_found.
+
+        An image keeps its URL for as long as it exists.
+        """
+        async with self._database.connection() as connection:
+            url: str | None = await connection.fetchval(URL, collection_id, image_id)
+        if url is None:
+            raise InvalidRequest(f"The collection has no image with the id {image_id}.", code="image_not_found")
+        return url
 
     async def sample(self, collection_id: int, revision: int, index_id: int, count: int) -> list[Image]:
         """Draw up to `count` images of a revision that did not fail in an index: uniformly, and the same each time."""

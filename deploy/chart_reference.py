@@ -34,7 +34,7 @@ SET_BY_TEMPLATES = frozenset(
         *("database_url", "database_ca_file", "qdrant_address", "qdrant_tls", "qdrant_ca_file", "vector_prefix"),
         *("embedder_address", "trainer_address", "heidicon_url", "cors_origins", "read_key_required"),
         *("spool_directory", "backbone", "backbone_revision", "device", "model_cache", "allow_private_addresses"),
-        *("fetch_image_urls", "tracing"),
+        *("fetch_image_urls", "serve_thumbnails", "tracing"),
     }
 )
 

@@ -13,6 +13,7 @@ from catalog.content.image_states import ImageStates
 from catalog.contents import Contents
 from catalog.duplicates.groups import Duplicates
 from catalog.image_versions import ImageVersions
+from catalog.images import Images
 from catalog.index_history import IndexHistory
 from catalog.indexed_images import IndexedImages
 from catalog.indexes import Indexes
@@ -60,6 +61,8 @@ from gateway.search.image_urls import ImageUrls
 from gateway.search.query_vectors import QueryVectors
 from gateway.search.question_fields import MAX_RESULTS
 from gateway.search.service import SearchService
+from gateway.thumbnails.handlers import ThumbnailHandlers
+from gateway.thumbnails.service import Thumbnails
 from gateway.upstreams.embedder import IDEMPOTENT, QueryEmbedder
 from gateway.upstreams.embedder import SERVICE as EMBEDDER
 from gateway.upstreams.readiness import GatewayReadiness
@@ -104,6 +107,7 @@ class _Parts:
     heidicon: HeidiconClient
     image_urls: ImageUrls
     spool: Spool
+    thumbnails: Thumbnails | None
     schema: SchemaWait
 
 
@@ -150,6 +154,7 @@ async def _connect(stack: AsyncExitStack, settings: GatewaySettings, metrics: Ga
         ),
         image_urls=await stack.enter_async_context(ImageUrls.open(settings, metrics)),
         spool=spool,
+        thumbnails=await stack.enter_async_context(Thumbnails.open(settings, spool.subfolder("thumbnails"), metrics)),
         schema=await stack.enter_async_context(SchemaWait.open(database)),
     )
 
@@ -230,8 +235,11 @@ def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics,
             bodies=SearchBodies(memory_bytes=settings.body_memory_bytes, max_image_bytes=settings.max_image_bytes),
             costly=CostlyImages(),
         ),
+        thumbnails=ThumbnailHandlers(
+            collections=collections, images=Images(parts.database), thumbnails=parts.thumbnails
+        ),
         status=status,
-        page=PageHandlers(Site.load(), status.about),
+        page=PageHandlers(Site.load(serves_thumbnails=settings.serve_thumbnails), status.about),
     )
 
 
@@ -245,7 +253,12 @@ def _about(parts: _Parts, settings: GatewaySettings) -> AboutHandlers:
         request_seconds=settings.request_seconds,
         upload_seconds=settings.upload_seconds,
     )
-    return AboutHandlers(embedder=parts.embedder, limits=limits, read_key_required=settings.read_key_required)
+    return AboutHandlers(
+        embedder=parts.embedder,
+        limits=limits,
+        read_key_required=settings.read_key_required,
+        serves_thumbnails=settings.serve_thumbnails,
+    )
 
 
 def _search_service(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics) -> SearchService:

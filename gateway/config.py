@@ -1,10 +1,10 @@
 """Settings of the gateway. Each field is read from SIMILIS_<FIELD>; its description is for `docs/configuration.md`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from catalog.settings import StoreSettings, VectorPrefix
 from gateway.audit.client_address import TrustedProxies
@@ -83,6 +83,16 @@ class GatewaySettings(RpcSettings, StoreSettings, DownloadSettings):
     image_url_concurrency: Count = 16
     """How many images that searches name are downloaded at a time, at most a quarter of them from one host. Further
     ones get 429."""
+    serve_thumbnails: bool = False
+    """Show images on the web page through the gateway, sized down, instead of directly from their hosts: for hosts that
+    refuse their images to other sites' pages, and for visitors whom the hosts should not see. Reading must not need a
+    key then."""
+    thumbnail_concurrency: Count = 8
+    """How many images are downloaded for thumbnails at a time, at most six of them from one host."""
+    thumbnail_cache_bytes: Count = 256 * MIB
+    """Disk space for thumbnails in `SIMILIS_SPOOL_DIRECTORY`. The oldest are removed first."""
+    thumbnail_cache_seconds: Seconds = 24 * 3600.0
+    """How long a thumbnail is kept before its image is downloaded again."""
     upload_receivers: Count = 8
     """How many uploads are received at a time."""
     upload_concurrency: Count = 2
@@ -100,6 +110,15 @@ class GatewaySettings(RpcSettings, StoreSettings, DownloadSettings):
     """Free space in `SIMILIS_DATA_DIRECTORY` below which uploads and finetunes are refused."""
     adapter_cache_bytes: Count = 64 * MIB
     """Memory for adapters of recently searched collections."""
+
+    @model_validator(mode="after")
+    def _serves_thumbnails_without_a_key(self) -> Self:
+        if self.serve_thumbnails and self.read_key_required:
+            raise ValueError(
+                "SIMILIS_SERVE_THUMBNAILS and SIMILIS_READ_KEY_REQUIRED exclude each other: browsers load images "
+                "without a key"
+            )
+        return self
 
     @field_validator("heidicon_url")
     @classmethod

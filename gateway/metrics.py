@@ -10,6 +10,7 @@ from servicekit.telemetry.metrics import LATENCY_BUCKETS, RpcClientMetrics, Upst
 
 SEARCH_STAGES = ("index", "download", "queue", "embed", "vectors", "query", "rows")
 UPLOAD_STAGES = ("receive", "queue", "read", "heidicon", "store")
+THUMBNAIL_OUTCOMES = ("made", "kept", "failed")
 # What the alerts ask for. A counter that appears with its first event has not increased, for Prometheus.
 SEARCH_ROUTE = "/api/collection/{id}/search"
 SEARCH_STATUSES = ("200", "429", "500", "503", "504")
@@ -63,6 +64,15 @@ class GatewayMetrics:
             "Searches that were repeated on a newer index because the previous one had been dropped.",
             registry=registry,
         )
+
+        self.thumbnails = Counter(
+            "similis_thumbnails_total",
+            "Thumbnails that were asked for: made, kept on disk from before, or failed.",
+            ["outcome"],
+            registry=registry,
+        )
+        for outcome in THUMBNAIL_OUTCOMES:
+            self.thumbnails.labels(outcome)
 
     @contextmanager
     def search_stage(self, stage: str) -> Iterator[None]:

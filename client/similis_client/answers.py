@@ -69,6 +69,7 @@ class ServiceInfo:
     backbone: Backbone | None = None
     limits: dict[str, object] = field(default_factory=dict)
     read_key_required: bool = False
+    thumbnails: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)

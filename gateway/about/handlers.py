@@ -28,10 +28,13 @@ class Limits:
 class AboutHandlers:
     """The routes that describe the service. They need neither a key nor a database."""
 
-    def __init__(self, *, embedder: QueryEmbedder, limits: Limits, read_key_required: bool) -> None:
+    def __init__(
+        self, *, embedder: QueryEmbedder, limits: Limits, read_key_required: bool, serves_thumbnails: bool
+    ) -> None:
         self._embedder = embedder
         self._limits = limits
         self._read_key_required = read_key_required
+        self._serves_thumbnails = serves_thumbnails
         self._specification = LazySpecification()
 
     async def info(self, request: web.Request) -> web.Response:
@@ -43,6 +46,7 @@ class AboutHandlers:
             "backbone": None if backbone is None else asdict(backbone),
             "limits": asdict(self._limits),
             "read_key_required": self._read_key_required,
+            "thumbnails": self._serves_thumbnails,
         }
         return data(described, warnings=parameters.unknown_parameters(request.query))
 

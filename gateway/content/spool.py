@@ -30,6 +30,12 @@ class Spool:
         """The folder's path."""
         return self._root
 
+    def subfolder(self, name: str) -> Path:
+        """Create a folder that is there as long as this process."""
+        path = self._root / name
+        path.mkdir()
+        return path
+
     @classmethod
     @contextmanager
     def open(cls, parent: Path | None) -> Iterator["Spool"]:

@@ -17,6 +17,7 @@ from gateway.content.handlers import ContentHandlers
 from gateway.http.middleware import RequestPipeline, expect_later
 from gateway.images.handlers import ImageHandlers
 from gateway.search.handlers import SearchHandlers
+from gateway.thumbnails.handlers import ThumbnailHandlers
 from gateway.web.handlers import ASSET_PATH, EMBED_PATH, PageHandlers
 
 # Other routes have these words in the place of an id.
@@ -51,6 +52,7 @@ class Handlers:
     duplicates: DuplicateHandlers
     indexes: IndexHandlers
     searches: SearchHandlers
+    thumbnails: ThumbnailHandlers
     status: StatusHandlers
     page: PageHandlers
 
@@ -68,6 +70,7 @@ def api_routes(handlers: Handlers, *, request_seconds: float, upload_seconds: fl
         Route("GET", f"{one}/revisions", contents.revisions, read, seconds=brief),
         Route("GET", f"{one}/images", handlers.images.list, read, seconds=brief),
         Route("GET", f"{one}/images/{{image_id}}", handlers.images.one, read, seconds=brief),
+        Route("GET", f"{one}/images/{{image_id}}/thumbnail", handlers.thumbnails.one, read, seconds=brief),
         Route("POST", f"{one}/images", handlers.images.add, write, seconds=long, action="add_images"),
         Route("POST", f"{one}/images/delete", handlers.images.delete, write, seconds=long, action="delete_images"),
         Route("POST", f"{one}/search", handlers.searches.search, read, seconds=brief),

@@ -13,27 +13,34 @@ EMBED_PATH = "/embed.js"
 EMBED_FILE = "embed.js"
 FOREVER = "public, max-age=31536000, immutable"
 AN_HOUR = "public, max-age=3600"
-# Images of results come from any host, and pictures that a visitor chose are blobs. Everything else is ours.
-POLICY = "; ".join(
-    (
-        "default-src 'none'",
-        "script-src 'self'",
-        "style-src 'self'",
-        "img-src 'self' blob: data: http: https:",
-        "connect-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'self'",
-        "require-trusted-types-for 'script'",
-        "trusted-types 'none'",
-    )
-)
 PAGE_HEADERS = {
-    "Content-Security-Policy": POLICY,
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "geolocation=(), microphone=()",
 }
+
+
+def policy(*, serves_thumbnails: bool) -> str:
+    """Return the Content-Security-Policy of the page.
+
+    Images of results come from any host, unless we serve thumbnails of them. Pictures that a visitor chose are blobs.
+    Everything else is ours.
+    """
+    images = "'self' blob: data:" if serves_thumbnails else "'self' blob: data: http: https:"
+    return "; ".join(
+        (
+            "default-src 'none'",
+            "script-src 'self'",
+            "style-src 'self'",
+            f"img-src {images}",
+            "connect-src 'self'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'self'",
+            "require-trusted-types-for 'script'",
+            "trusted-types 'none'",
+        )
+    )
 
 
 class PageHandlers:
@@ -43,12 +50,14 @@ class PageHandlers:
         """about: answers `GET /` to clients other than browsers."""
         self._site = site
         self._about = about
+        own_policy = policy(serves_thumbnails=site.serves_thumbnails)
+        self._headers = PAGE_HEADERS | {"Content-Security-Policy": own_policy}
 
     async def root(self, request: web.Request) -> web.StreamResponse:
         """`GET /`: the page for browsers, which ask for HTML; JSON about the service for others."""
         if "text/html" in request.headers.get(hdrs.ACCEPT, "").lower():
             response: web.StreamResponse = self._site.index.answer(request, CHECK_EACH_TIME)
-            response.headers.update(PAGE_HEADERS)
+            response.headers.update(self._headers)
         else:
             response = await self._about(request)
         response.headers[hdrs.VARY] = ", ".join((hdrs.ACCEPT, hdrs.ACCEPT_ENCODING))

@@ -153,7 +153,15 @@ def test_the_gateway_downloads_images_of_searches_only_if_that_is_allowed() -> N
         assert not any(list(_ports_open_to(policy, address)) for address in METADATA)
         settings = chart.one("ConfigMap", "similis-gateway")["data"]
         assert settings["SIMILIS_FETCH_IMAGE_URLS"] == enabled
+        assert settings["SIMILIS_SERVE_THUMBNAILS"] == "false"
         assert settings["SIMILIS_ALLOW_PRIVATE_ADDRESSES"] == str(private[1] in flags).lower()
+
+
+def test_the_gateway_downloads_images_for_thumbnails_only_if_that_is_allowed() -> None:
+    chart = rendered("minimal", "--set", "gateway.thumbnails.enabled=true")
+    assert list(_ports_open_to(chart.one("NetworkPolicy", "similis-gateway"), "8.8.8.8")) == [443, None]
+    settings = chart.one("ConfigMap", "similis-gateway")["data"]
+    assert (settings["SIMILIS_SERVE_THUMBNAILS"], settings["SIMILIS_FETCH_IMAGE_URLS"]) == ("true", "false")
 
 
 def test_the_gateway_tells_image_hosts_the_contact_of_the_trainer_unless_it_has_its_own() -> None:

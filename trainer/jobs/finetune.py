@@ -35,6 +35,7 @@ from trainer.index.build import IndexBuilder
 from trainer.jobs.attempt import Attempt
 from trainer.jobs.progress import Phase, Progress
 from trainer.jobs.retry import Retry
+from trainer.learning.retrieval import score_histogram
 from trainer.metrics import TrainerMetrics
 
 log = get_logger(__name__)
@@ -176,6 +177,7 @@ class Finetune:
         quantiles = await self._steps.calibration.run(vectors, index, projection)
         # An adapter that is kept keeps the revision and version that it came from.
         figures = {"revision": attempt.job.revision, "version": VERSION} | fitted.quality
+        figures["unrelated_scores"] = score_histogram(quantiles)
         quality, dim = dumps(figures), projection.matrix.shape[1]
         weights = projection.to_bytes({"backbone": index.backbone, **_lineage(figures)})
         adapter = await self._stores.adapters.add(index.collection_id, index.backbone, weights, quality)

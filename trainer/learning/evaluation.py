@@ -7,7 +7,7 @@ import numpy as np
 from catalog.vectors.projection import normalised
 from trainer.learning.dataset import Matrix, UnitVectors
 from trainer.learning.holdout import GROUPS_SEEN, GROUPS_UNSEEN, VIEWS, Holdout
-from trainer.learning.retrieval import Retrieval, rank
+from trainer.learning.retrieval import Retrieval, rank, score_histogram
 
 # By the name of the query set.
 Results = dict[str, Retrieval]
@@ -54,12 +54,15 @@ class Evaluation:
         return {name: weight / total for name, weight in weights.items()} if total else dict.fromkeys(names, 0.0)
 
     def summary(self, *baselines: str, candidate: str) -> dict[str, dict[str, object]]:
-        """Return each query set's size and the metrics of each space in it. The candidate is called "adapter"."""
+        """Return each query set's size and the metrics of each space in it. The candidate is called "adapter".
+
+        All spaces but the frozen one have the distribution of the best relevant scores too.
+        """
         spaces = {**{space: self.results(space) for space in baselines}, "adapter": self.results(candidate)}
         return {
             name: {
                 "queries": len(result.average_precision),
-                **{space: results[name].means() for space, results in spaces.items()},
+                **{space: _described(results[name], scored=space != "frozen") for space, results in spaces.items()},
             }
             for name, result in spaces["adapter"].items()
         }
@@ -68,3 +71,8 @@ class Evaluation:
 def _projected(vectors: UnitVectors, projection: Matrix | None) -> Matrix:
     unit = vectors.astype(np.float32)
     return normalised(unit if projection is None else unit @ projection)
+
+
+def _described(found: Retrieval, *, scored: bool) -> dict[str, object]:
+    means: dict[str, object] = dict(found.means())
+    return means | {"scores": score_histogram(found.best_score)} if scored else means

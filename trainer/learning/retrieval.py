@@ -14,6 +14,8 @@ QUERY_BLOCK = 64
 FEW = 12
 # The score of images that are excluded from a ranking: below every cosine.
 EXCLUDED = -2.0
+# How finely a distribution of scores is stored.
+BINS = 40
 
 PerQuery = npt.NDArray[np.float64]
 Scores = npt.NDArray[np.float32]
@@ -22,12 +24,16 @@ NONE: Labels = np.zeros(0, dtype=np.int64)
 
 @dataclass(frozen=True)
 class Retrieval:
-    """For each query: average precision, average precision at 10, and whether the first 1 or 10 hits are relevant."""
+    """For each query: average precision, average precision at 10, and whether the first 1 or 10 hits are relevant.
+
+    best_score: of the relevant images. A query without one has 0 everywhere.
+    """
 
     average_precision: PerQuery
     average_precision_at_10: PerQuery
     recall_at_1: PerQuery
     recall_at_10: PerQuery
+    best_score: PerQuery
 
     @classmethod
     def join(cls, several: "Sequence[Retrieval]") -> "Retrieval":
@@ -73,15 +79,15 @@ def rank(queries: Matrix, gallery: Matrix, relevant: Sequence[Labels], excluded:
     return Retrieval(*np.array(rows, dtype=np.float64).reshape(-1, len(fields(Retrieval))).T)
 
 
-def _metrics(scores: Scores, relevant: Labels, excluded: Labels) -> tuple[float, float, float, float]:
-    """Return AP, AP@10, recall@1 and recall@10 of one query. `scores` is overwritten.
+def _metrics(scores: Scores, relevant: Labels, excluded: Labels) -> tuple[float, float, float, float, float]:
+    """Return AP, AP@10, recall@1, recall@10 and the best relevant score of one query. `scores` is overwritten.
 
     Only the ranks of the relevant images are computed, because sorting the whole ranking takes ten times as long. Among
     equal scores, the relevant image comes last.
     """
     found = np.sort(scores[relevant])[::-1]
     if not len(found):
-        return 0.0, 0.0, 0.0, 0.0
+        return 0.0, 0.0, 0.0, 0.0, 0.0
     scores[relevant] = EXCLUDED
     scores[excluded] = EXCLUDED
     if len(found) <= FEW:
@@ -92,4 +98,15 @@ def _metrics(scores: Scores, relevant: Labels, excluded: Labels) -> tuple[float,
     ranks = ahead + number
     precision = number / ranks
     at_depth = precision[ranks <= DEPTH].sum() / min(len(found), DEPTH)
-    return precision.mean(), at_depth, float(ranks[0] == 1), float(ranks[0] <= DEPTH)
+    return precision.mean(), at_depth, float(ranks[0] == 1), float(ranks[0] <= DEPTH), float(found[0])
+
+
+def score_histogram(scores: Sequence[float] | npt.NDArray[np.float64]) -> list[float]:
+    """Return the share of the scores in each of BINS equal parts of 0 to 1. Empty without scores.
+
+    Scores below 0 count in the first part, because they say no more than 0: the images are not alike.
+    """
+    if not len(scores):
+        return []
+    counts, _ = np.histogram(np.clip(scores, 0.0, 1.0), bins=BINS, range=(0.0, 1.0))
+    return [round(float(count) / len(scores), 4) for count in counts]

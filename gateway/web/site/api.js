@@ -1,9 +1,8 @@
 // Calls of the REST API.
 
-import { t, has } from "./language.js";
+import { t } from "./language.js";
+import { problemWords } from "./problem_words.js";
 import { session } from "./storage.js";
-
-const DOWNLOAD_REFUSED = new Set(["forbidden", "not_found"]);
 
 /** An answer that is no success. `code` is stable; "offline" and "unreachable" are the page's own. */
 export class Problem extends Error {
@@ -17,14 +16,7 @@ export class Problem extends Error {
 
   /** Say in the visitor's language what happened and what to do. */
   get words() {
-    const known = `problem.${this.code}`;
-    const reason = `reason.${this.code}`;
-    // Two codes have another meaning for a download.
-    const isDownload = this.status === 400 && has(reason) && (DOWNLOAD_REFUSED.has(this.code) || !has(known));
-    if (isDownload) return t("problem.download", { reason: t(reason) });
-    if (has(known)) return t(known);
-    if (this.status === 403) return t("problem.forbidden");
-    return this.message;
+    return problemWords(this);
   }
 
   get isBusy() {
@@ -44,20 +36,23 @@ function headersFor(given) {
 
 export async function call(path, { method = "GET", json, body, headers = {}, query = {}, signal } = {}) {
   const wanted = Object.entries(query).filter(([, value]) => value !== null && value !== undefined);
-  const address = `api/${path}${wanted.length ? `?${new URLSearchParams(wanted)}` : ""}`;
+  const address = `${path}${wanted.length ? `?${new URLSearchParams(wanted)}` : ""}`;
   const options = { method, signal, body, headers: headersFor({ Accept: "application/json", ...headers }) };
   if (json !== undefined) {
     options.body = JSON.stringify(json);
     options.headers["Content-Type"] = "application/json";
   }
-  let answer;
+  const answer = await answered(address, options);
+  return decoded(answer.status, answer.headers, await answer.text());
+}
+
+async function answered(address, options) {
   try {
-    answer = await fetch(address, options);
+    return await fetch(`api/${address}`, options);
   } catch (error) {
     if (error.name === "AbortError") throw error;
     throw unreachable();
   }
-  return decoded(answer.status, answer.headers, await answer.text());
 }
 
 function unreachable() {
@@ -121,9 +116,11 @@ export const api = {
   images: (id, query, signal) => call(`collection/${id}/images`, { query, signal }),
   addImages: (id, images) => post(`collection/${id}/images`, { images }),
   removeImages: (id, ids) => post(`collection/${id}/images/delete`, { image_ids: ids }),
-  async failuresCsv(id) {
-    const answer = await fetch(`api/collection/${id}/failures`, { headers: headersFor({ Accept: "text/csv" }) });
-    if (!answer.ok) throw unreachable();
-    return answer.blob();
+  duplicates: (id, query, signal) => call(`collection/${id}/duplicates`, { query, signal }),
+  indexes: (id, signal) => call(`collection/${id}/indexes`, { signal }),
+  /** Return a file of the service as a blob. */
+  async file(path, type) {
+    const answer = await answered(path, { headers: headersFor({ Accept: type }) });
+    return answer.ok ? answer.blob() : decoded(answer.status, answer.headers, await answer.text());
   },
 };

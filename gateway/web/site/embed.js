@@ -78,11 +78,18 @@
     }
   }
 
-  function pictureOf(result, name) {
+  /** Return the picture of a result. thumbnail: where the service may have it, if its host refuses it to this page. */
+  function pictureOf(result, name, thumbnail) {
     const frame = made("span", { className: "picture", part: "picture" });
     const missing = () => frame.replaceChildren(made("span", { className: "missing" }, name));
     const url = safeUrl(result.image_url);
-    if (url) frame.append(made("img", { alt: name, loading: "lazy", decoding: "async", referrerPolicy: "no-referrer", onerror: missing, src: url }));
+    const image = made("img", { alt: name, loading: "lazy", decoding: "async", referrerPolicy: "no-referrer" });
+    image.onerror = () => {
+      image.onerror = missing;
+      image.src = thumbnail;
+    };
+    if (url) image.src = url;
+    if (url) frame.append(image);
     else missing();
     return frame;
   }
@@ -95,13 +102,13 @@
     return texts.likeness[place < 0 ? LEAST.length : place];
   }
 
-  function itemOf(result, texts, isSearch) {
+  function itemOf(result, texts, isSearch, images) {
     const entry = safeUrl(result.repo_url);
     const name = (result.repo_url || result.image_url).replace(/^https?:\/\/(www\.)?/i, "");
     const caption = captionOf(result, texts, isSearch);
     // Text in place of an entry's URL is what people know the object by.
     const shown = entry || !result.repo_url ? caption : `${result.repo_url}${caption && ` · ${caption}`}`;
-    const content = [pictureOf(result, name), made("span", { className: "caption", part: "caption", textContent: shown })];
+    const content = [pictureOf(result, name, `${images}/${result.image_id}/thumbnail`), made("span", { className: "caption", part: "caption", textContent: shown })];
     const item = entry ? made("a", { className: "item", href: entry }, ...content) : made("span", { className: "item" }, ...content);
     item.part = "item";
     return made("li", {}, item);
@@ -129,13 +136,17 @@
       return wanted >= 1 ? Math.min(wanted, MOST_RESULTS) : 8;
     }
 
+    /** Return the address of the collection in the API. */
+    get address() {
+      const service = new URL(this.getAttribute("service") ?? HERE, document.baseURI).href.replace(/\/*$/, "/");
+      return `${service}api/collection/${encodeURIComponent(this.getAttribute("collection") ?? "")}`;
+    }
+
     /** Return the answer of the API to a request below the collection. Ends a request before it. */
     async ask(path, query, options = {}) {
       this.running?.abort();
       this.running = new AbortController();
-      const service = new URL(this.getAttribute("service") ?? HERE, document.baseURI).href.replace(/\/*$/, "/");
-      const collection = encodeURIComponent(this.getAttribute("collection") ?? "");
-      const answer = await fetch(`${service}api/collection/${collection}/${path}?${new URLSearchParams(query)}`, {
+      const answer = await fetch(`${this.address}/${path}?${new URLSearchParams(query)}`, {
         ...options,
         headers: { Accept: "application/json", ...options.headers },
         credentials: "omit",
@@ -150,7 +161,7 @@
       const list = made("ul", { ariaLabel: isSearch ? this.texts.results : this.texts.similar });
       list.part = "list";
       list.setAttribute("role", "list");
-      list.append(...results.map((result) => itemOf(result, this.texts, isSearch)));
+      list.append(...results.map((result) => itemOf(result, this.texts, isSearch, `${this.address}/images`)));
       return list;
     }
 

@@ -49,6 +49,10 @@ export function date(iso) {
   return new Intl.DateTimeFormat(language, { dateStyle: "medium", timeStyle: "short" }).format(new Date(iso));
 }
 
+export function day(iso) {
+  return new Intl.DateTimeFormat(language, { dateStyle: "medium" }).format(new Date(iso));
+}
+
 export function duration(seconds) {
   if (seconds < 60) return t("time.seconds", { n: Math.max(1, Math.round(seconds)) });
   if (seconds < 5400) return t("time.minutes", { n: Math.round(seconds / 60) });

@@ -78,6 +78,7 @@ SIMILIS_HEIDICON_URL: {{ .heidicon.url | quote }}
 SIMILIS_CORS_ORIGINS: {{ .corsOrigins | quote }}
 SIMILIS_READ_KEY_REQUIRED: {{ .readKeyRequired | quote }}
 SIMILIS_FETCH_IMAGE_URLS: {{ .imageUrls.enabled | quote }}
+SIMILIS_SERVE_THUMBNAILS: {{ .thumbnails.enabled | quote }}
 {{- end }}
 SIMILIS_ALLOW_PRIVATE_ADDRESSES: {{ .root.Values.trainer.allowPrivateAddresses | quote }}
 {{- with .root.Values.trainer.settings.download_contact }}

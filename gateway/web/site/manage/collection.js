@@ -5,8 +5,11 @@ import { go } from "../address.js";
 import { api } from "../api.js";
 import { Notice, Spinner } from "../interface.js";
 import { date, number, t } from "../language.js";
+import { Download } from "./download.js";
+import { DuplicatesPage, DuplicatesPanel } from "./duplicates.js";
 import { Failures } from "./failures.js";
 import { Finetune } from "./finetune.js";
+import { History } from "./history.js";
 import { Images } from "./images.js";
 import { KeyPanel, may } from "./key.js";
 import { Quality } from "./quality.js";
@@ -83,7 +86,7 @@ function Facts({ info }) {
   return html`<dl class="facts">${facts.map(([name, value]) => html`<div><dt>${t(name)}</dt><dd>${value}</dd></div>`)}</dl>`;
 }
 
-export function CollectionPage({ id, access }) {
+export function CollectionPage({ id, access, parameters }) {
   const { info, problem, refresh } = useLiveInfo(id);
   const [changes, setChanges] = useState(0);
   const { rights } = access;
@@ -98,6 +101,7 @@ export function CollectionPage({ id, access }) {
       ${problem ? html`<${Notice} kind="problem" title=${t("state.failed")}><p>${problem.words}</p></${Notice}>` : html`<${Spinner} />`}
     </div>`;
   }
+  if (parameters.get("show") === "duplicates") return html`<${DuplicatesPage} id=${id} name=${info.name} parameters=${parameters} />`;
   const mayWrite = may(rights, "write", id);
   return html`<div class="manage">
     <p><a href="#/manage">${t("manage.back")}</a></p>
@@ -105,13 +109,14 @@ export function CollectionPage({ id, access }) {
     <${Facts} info=${info} />
     <p class="actions">
       ${info.last_finetuned && html`<a class="button" href=${`#/search?collection=${id}`}>${t("manage.search")}</a>`}
-      <a class="button" href=${`api/collection/${id}/csvfile`} download>${t("manage.csv")}</a>
+      <${Download} path=${`collection/${id}/csvfile`} type="text/csv" name=${`${info.name}.csv`}>${t("manage.csv")}</${Download}>
     </p>
     ${!rights && html`<${KeyPanel} ...${access} />`}
     ${mayWrite && html`<${Upload} info=${info} onDone=${changed} />`}
     <${Finetune} info=${info} canStart=${mayWrite} onChange=${refresh} />
-    ${info.quality && html`<${Quality} info=${info} />`}
+    ${info.quality && html`<${Quality} quality=${info.quality} /><${History} info=${info} />`}
     <${Failures} info=${info} />
+    <${DuplicatesPanel} info=${info} />
     <${Images} info=${info} canChange=${mayWrite} changes=${changes} onChange=${changed} />
     ${may(rights, "admin", id) && html`<${Rename} info=${info} onDone=${refresh} /><${Delete} info=${info} />`}
     ${rights && html`<${KeyPanel} ...${access} />`}

@@ -1,9 +1,10 @@
 // The pictures that could not be read, by reason.
 
 import { html, useEffect, useState } from "../vendor/preact-htm.js";
-import { safeUrl } from "../address.js";
 import { api } from "../api.js";
 import { has, t } from "../language.js";
+import { Download } from "./download.js";
+import { Address } from "./thumbnail.js";
 
 const SHOWN = 100;
 
@@ -11,15 +12,10 @@ function reasonInWords(reason) {
   return has(`reason.${reason}`) ? t(`reason.${reason}`) : reason;
 }
 
-function Link({ url }) {
-  const safe = safeUrl(url);
-  return safe ? html`<a href=${safe} target="_blank" rel="noopener noreferrer">${url}</a>` : html`<span>${url}</span>`;
-}
-
 function Group({ reason, rows }) {
   return html`<details>
     <summary><strong>${reasonInWords(reason)}</strong> <span class="faint">${t("failures.count", { n: rows.length })}</span></summary>
-    <ul class="links">${rows.map((row) => html`<li><${Link} url=${row.image_url} /> <span class="faint" lang="en">${row.detail}</span></li>`)}</ul>
+    <ul class="links">${rows.map((row) => html`<li><${Address} url=${row.image_url} /> <span class="faint" lang="en">${row.detail}</span></li>`)}</ul>
   </details>`;
 }
 
@@ -35,21 +31,13 @@ export function Failures({ info }) {
   }, [info.id, count, limit, info.last_finetuned]);
   if (!count || !found) return null;
   const groups = Object.entries(Object.groupBy(found.failures, (row) => row.reason));
-  const download = async () => {
-    const url = URL.createObjectURL(await api.failuresCsv(info.id));
-    const link = document.createElement("a");
-    link.href = url;
-    link.download = `${info.name} failures.csv`;
-    link.click();
-    URL.revokeObjectURL(url);
-  };
   return html`<section class="panel">
     <h2>${t("failures.title", { n: count })}</h2>
     <p>${t("failures.about")}</p>
     <div class="groups">${groups.map(([reason, rows]) => html`<${Group} key=${reason} reason=${reason} rows=${rows} />`)}</div>
     <p class="actions">
       ${found.next !== null && html`<button type="button" class="button" onClick=${() => setLimit(limit + 1000)}>${t("failures.more")}</button>`}
-      <button type="button" class="button" onClick=${download}>${t("failures.csv")}</button>
+      <${Download} path=${`collection/${info.id}/failures`} type="text/csv" name=${`${info.name} failures.csv`}>${t("failures.csv")}</${Download}>
     </p>
   </section>`;
 }

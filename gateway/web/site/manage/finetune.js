@@ -2,7 +2,9 @@
 
 import { html, useState } from "../vendor/preact-htm.js";
 import { api } from "../api.js";
+import { Remarks } from "../interface.js";
 import { duration, number, t } from "../language.js";
+import { finetuneWords } from "../problem_words.js";
 import { isActive, stateOf } from "./state.js";
 
 const PHASES = ["queued", "fetching", "fitting", "checking", "indexing", "publishing"];
@@ -40,8 +42,8 @@ export function Finetune({ info, canStart, onChange }) {
     ${isActive(info) ? html`<${Progress} info=${info} />` : html`<p>${t(`finetune.state.${state}`)}</p>`}
     ${info.finetuning_error &&
     !isActive(info) &&
-    html`<div class="wrong box"><p><strong>${t("finetune.failed")}</strong></p><p lang="en">${info.finetuning_error.message}</p></div>`}
-    ${(info.finetuning_warnings ?? []).map((one) => html`<p class="box" lang="en">${one}</p>`)}
+    html`<div class="wrong box"><p><strong>${t("finetune.failed")}</strong></p><p>${finetuneWords(info.finetuning_error)}</p></div>`}
+    ${info.finetuning_warnings?.length > 0 && html`<${Remarks} texts=${info.finetuning_warnings} />`}
     ${canStart &&
     html`<p class="actions">
       ${isActive(info) && html`<button type="button" class="button" onClick=${() => run(() => api.cancel(info.id))}>${t("finetune.cancel")}</button>`}

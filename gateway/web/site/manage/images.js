@@ -1,36 +1,23 @@
 // The pictures of a collection, page by page.
 
 import { html, useEffect, useState } from "../vendor/preact-htm.js";
-import { safeUrl } from "../address.js";
 import { api } from "../api.js";
 import { Spinner } from "../interface.js";
 import { has, t } from "../language.js";
+import { Address, Thumbnail } from "./thumbnail.js";
 
 const PAGE = 25;
 const STATES = ["indexed", "pending", "failed"];
-
-function Address({ url }) {
-  const safe = safeUrl(url);
-  return safe ? html`<a href=${safe} target="_blank" rel="noopener noreferrer">${url}</a>` : html`<span>${url}</span>`;
-}
-
-function Thumbnail({ url }) {
-  const [isMissing, setIsMissing] = useState(false);
-  const safe = safeUrl(url);
-  return html`<div class="thumbnail">
-    ${safe && !isMissing && html`<img src=${safe} alt="" loading="lazy" decoding="async" referrerpolicy="no-referrer" onError=${() => setIsMissing(true)} />`}
-  </div>`;
-}
 
 function State({ image }) {
   const reason = image.reason && (has(`reason.${image.reason}`) ? t(`reason.${image.reason}`) : image.reason);
   return html`<span class="mark ${image.state}">${t(`image.${image.state}`)}</span>${reason && html`<p class="faint">${reason}</p>`}`;
 }
 
-function Row({ image, canChange, isChosen, onChoose }) {
+function Row({ collection, image, canChange, isChosen, onChoose }) {
   return html`<tr>
     ${canChange && html`<td class="choice"><input type="checkbox" checked=${isChosen} onChange=${onChoose} aria-label=${t("images.choose", { url: image.image_url })} /></td>`}
-    <td class="picture"><${Thumbnail} url=${image.image_url} /></td>
+    <td class="picture"><${Thumbnail} collection=${collection} image=${image} /></td>
     <th scope="row">
       ${image.repo_url ? html`<${Address} url=${image.repo_url} />` : html`<span class="faint">${t("images.no_entry")}</span>`}
       <p class="faint">${image.image_url}</p>
@@ -40,7 +27,7 @@ function Row({ image, canChange, isChosen, onChoose }) {
   </tr>`;
 }
 
-function Table({ images, canChange, chosen, onToggle }) {
+function Table({ collection, images, canChange, chosen, onToggle }) {
   return html`<div class="scroll">
     <table class="images">
       <thead>
@@ -52,7 +39,7 @@ function Table({ images, canChange, chosen, onToggle }) {
         </tr>
       </thead>
       <tbody>
-        ${images.map((image) => html`<${Row} key=${image.image_id} image=${image} canChange=${canChange} isChosen=${chosen.has(image.image_id)} onChoose=${() => onToggle(image.image_id)} />`)}
+        ${images.map((image) => html`<${Row} key=${image.image_id} collection=${collection} image=${image} canChange=${canChange} isChosen=${chosen.has(image.image_id)} onChoose=${() => onToggle(image.image_id)} />`)}
       </tbody>
     </table>
   </div>`;
@@ -142,7 +129,7 @@ export function Images({ info, canChange, changes, onChange }) {
     <h2>${t("images.title")}</h2>
     ${!page && !problem && html`<${Spinner} />`}
     ${info.number_of_images > 0 && html`<${StateChoice} value=${state} onChange=${show} />`}
-    ${page && page.images.length > 0 && html`<${Table} images=${page.images} canChange=${isOurs} chosen=${chosen} onToggle=${toggle} />`}
+    ${page && page.images.length > 0 && html`<${Table} collection=${info.id} images=${page.images} canChange=${isOurs} chosen=${chosen} onToggle=${toggle} />`}
     ${page && !page.images.length && html`<p class="faint">${t("images.none")}</p>`}
     ${problem && html`<p class="wrong" role="alert">${problem.words}</p>`}
     <p class="actions">

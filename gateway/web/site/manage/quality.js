@@ -2,8 +2,8 @@
 
 import { html } from "../vendor/preact-htm.js";
 import { number, t } from "../language.js";
-
-const KINDS = ["views", "groups_seen", "groups_unseen"];
+import { measured } from "./measured.js";
+import { ScorePlot } from "./score_plot.js";
 
 function Bar({ value, className }) {
   return html`<svg class="bar" viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true">
@@ -11,13 +11,12 @@ function Bar({ value, className }) {
   </svg>`;
 }
 
-function Kind({ name, part }) {
-  const before = part.frozen.recall_at_1;
-  const after = part.adapter.recall_at_1;
+function Kind({ kind, before, after }) {
   const share = (value) => number(Math.round(100 * value));
+  const isSame = share(before) === share(after);
   return html`<li>
-    <h3>${t(`quality.${name}`)}</h3>
-    <p>${t("quality.first", { before: share(before), after: share(after) })}</p>
+    <h3>${t(`quality.${kind}`)}</h3>
+    <p>${t(isSame ? "quality.first.same" : "quality.first", { before: share(before), after: share(after) })}</p>
     <div class="pair-of-bars">
       <span>${t("quality.before")}</span><${Bar} value=${before} className="before" /><span class="figure">${share(before)}</span>
       <span>${t("quality.after")}</span><${Bar} value=${after} className="after" /><span class="figure">${share(after)}</span>
@@ -25,15 +24,15 @@ function Kind({ name, part }) {
   </li>`;
 }
 
-export function Quality({ info }) {
-  const { parts = {}, adapter } = info.quality;
-  const kinds = KINDS.filter((name) => parts[name]?.frozen && parts[name]?.adapter);
+export function Quality({ quality }) {
+  const kinds = measured(quality);
   if (!kinds.length) return null;
-  const learned = adapter === "pca" ? "pca" : "learned";
+  const learned = quality.adapter === "pca" ? "pca" : "learned";
   return html`<section class="panel quality">
     <h2>${t("quality.title")}</h2>
     <p>${t(`quality.${learned}.about`)}</p>
-    <ul>${kinds.map((name) => html`<${Kind} name=${name} part=${parts[name]} />`)}</ul>
+    <ul>${kinds.map((one) => html`<${Kind} ...${one} />`)}</ul>
     <p class="faint">${t("quality.note")}</p>
+    <${ScorePlot} unrelated=${quality.unrelated_scores ?? []} kinds=${kinds} />
   </section>`;
 }

@@ -70,5 +70,5 @@ function Overview({ access }) {
 export function ManageScreen({ parameters }) {
   const access = useKey();
   const id = Number(parameters.get("collection"));
-  return id ? html`<${CollectionPage} key=${id} id=${id} access=${access} />` : html`<${Overview} access=${access} />`;
+  return id ? html`<${CollectionPage} key=${id} id=${id} access=${access} parameters=${parameters} />` : html`<${Overview} access=${access} />`;
 }

@@ -2,7 +2,7 @@
 
 import { html, useState } from "../vendor/preact-htm.js";
 import { api } from "../api.js";
-import { Icon, Spinner } from "../interface.js";
+import { Icon, Remarks, Spinner } from "../interface.js";
 import { number, t } from "../language.js";
 import { preview } from "./csv_preview.js";
 
@@ -20,7 +20,8 @@ function Refused({ problem }) {
   const line = problem.code === "invalid_csv" ? /\bline (\d+)/i.exec(problem.message)?.[1] : null;
   return html`<div class="wrong box" role="alert">
     ${line && html`<p><strong>${t("upload.line", { line: Number(line) })}</strong></p>`}
-    <p lang=${problem.code === "invalid_csv" ? "en" : undefined}>${line ? problem.message.replace(/^Line \d+: /, "") : problem.words}</p>
+    <p>${problem.words}</p>
+    ${problem.code === "invalid_csv" && html`<p class="faint" lang="en">${problem.message.replace(/^Line \d+: /, "")}</p>`}
     <p>${t("upload.unchanged")}</p>
   </div>`;
 }
@@ -69,7 +70,7 @@ export function Upload({ info, onDone }) {
     ${answer &&
     html`<div role="status" class="box">
       <p><strong>${t("upload.done", { n: answer.number_of_images })}</strong> ${info.requires_finetuning && t("upload.next")}</p>
-      ${answer.warnings && html`<ul lang="en">${answer.warnings.map((one) => html`<li>${one}</li>`)}</ul>`}
-    </div>`}
+    </div>
+    ${answer.warnings?.length > 0 && html`<${Remarks} texts=${answer.warnings} />`}`}
   </section>`;
 }

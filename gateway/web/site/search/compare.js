@@ -4,6 +4,7 @@ import { html, useEffect, useRef, useState } from "../vendor/preact-htm.js";
 import { safeUrl } from "../address.js";
 import { Icon } from "../interface.js";
 import { t } from "../language.js";
+import { pictureUrl } from "../pictures.js";
 import { certainty, likeness, percentileFigure, rateFigure, rateInWords } from "../words.js";
 import { nameOf } from "./gallery.js";
 import { usePictureUrl } from "./query_picture.js";
@@ -122,7 +123,7 @@ export function Compare({ results, place, query, onPlace, onClose, onSimilar }) 
     </header>
     <div class="sides ${isOver ? "over-each-other" : ""}">
       <${Side} url=${queryUrl} title=${t("compare.query")} alt=${t("query.alt")} ...${{ view, handlers }} />
-      <${Side} key=${result.image_url} url=${safeUrl(result.image_url)} title=${t("compare.result")} alt=${name} ...${{ view, handlers }} clip=${isOver ? swipe : undefined} />
+      <${Side} key=${result.image_url} url=${pictureUrl(query.collection, result, true)} title=${t("compare.result")} alt=${name} ...${{ view, handlers }} clip=${isOver ? swipe : undefined} />
     </div>
     ${isOver &&
     html`<input class="swipe" type="range" min="0" max="100" value=${swipe} aria-label=${t("compare.swipe.label")} onInput=${(event) => setSwipe(event.target.valueAsNumber)} />`}

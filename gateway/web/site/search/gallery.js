@@ -4,6 +4,7 @@ import { Component, html, useEffect, useLayoutEffect, useMemo, useRef, useState 
 import { safeUrl } from "../address.js";
 import { Icon, Spinner } from "../interface.js";
 import { t } from "../language.js";
+import { pictureUrl } from "../pictures.js";
 import { certainty, isMeasured, likeness, percentileFigure, rateFigure, rateInWords } from "../words.js";
 import { rowsOf, rowsWithin } from "./layout.js";
 import { useShapes } from "./ratios.js";
@@ -21,9 +22,8 @@ export function nameOf(result) {
   return named.replace(/^https?:\/\/(www\.)?/i, "");
 }
 
-function Tile({ result, place, all, left, top, width, height, isShown, names, onOpen, onSimilar, onExample }) {
+function Tile({ result, picture, place, all, left, top, width, height, isShown, names, onOpen, onSimilar, onExample }) {
   const entry = safeUrl(result.repo_url);
-  const picture = safeUrl(result.image_url);
   const name = nameOf(result);
   const sure = certainty(result.false_match_rate);
   const description = t("result.description", { place, likeness: likeness(result.percentile), name });
@@ -80,12 +80,13 @@ class Row extends Component {
     );
   }
 
-  render({ row, results, shapes, names, onOpen, onSimilar, onExample }) {
+  render({ row, results, urls, shapes, names, onOpen, onSimilar, onExample }) {
     return row.widths.map((width, index) => {
       const place = row.first + index;
       return html`<${Tile}
         key=${results[place].image_id ?? place}
         result=${results[place]}
+        picture=${urls[place]}
         place=${place + 1}
         all=${results.length}
         left=${row.lefts[index]}
@@ -156,12 +157,12 @@ function useVisible(list, rows) {
   return range;
 }
 
-export function Gallery({ results, hasMore = false, names = null, language, onOpen, onSimilar, onExample, onEnd }) {
+export function Gallery({ collection, results, hasMore = false, names = null, language, onOpen, onSimilar, onExample, onEnd }) {
   const list = useRef(null);
   const end = useRef(null);
   const width = useWidth(list);
   const [wanted, setWanted] = useState(STEP);
-  const urls = useMemo(() => results.map((result) => result.image_url), [results]);
+  const urls = useMemo(() => results.map((result) => pictureUrl(collection, result)), [collection, results]);
   const shapes = useShapes(urls, wanted);
   const isLast = shapes.length >= urls.length && !hasMore;
   const gap = width < 480 ? 10 : 16;
@@ -191,7 +192,7 @@ export function Gallery({ results, hasMore = false, names = null, language, onOp
 
   return html`<div class="gallery">
     <ol class="rows" ref=${list} aria-label=${t("results")} style=${{ height: `${height}px`, "--caption": `${captionHeight(lines)}px` }}>
-      ${rows.slice(first, last + 1).map((row) => html`<${Row} key=${row.first} ...${{ row, results, shapes, names, language, onOpen, onSimilar, onExample }} />`)}
+      ${rows.slice(first, last + 1).map((row) => html`<${Row} key=${row.first} ...${{ row, results, urls, shapes, names, language, onOpen, onSimilar, onExample }} />`)}
     </ol>
     <div ref=${end} class="end" aria-hidden="true"></div>
     ${hasMore && html`<${Spinner} key=${height} label=${t("results.more")} />`}

@@ -1,10 +1,10 @@
 // The picture that is looked for.
 
 import { html, useEffect, useState } from "../vendor/preact-htm.js";
-import { safeUrl } from "../address.js";
 import { call } from "../api.js";
 import { Icon } from "../interface.js";
 import { t } from "../language.js";
+import { foreignUrl, pictureUrl } from "../pictures.js";
 import { recall } from "./query.js";
 import { covering, RegionDialog } from "./region.js";
 
@@ -15,17 +15,17 @@ export function usePictureUrl(query) {
   const [url, setUrl] = useState(null);
   useEffect(() => {
     const known = query?.kind === "id" ? recall(query.collection, query.id) : null;
-    setUrl(known && safeUrl(known.image_url));
+    setUrl(known && pictureUrl(query.collection, known, true));
     if (query?.kind !== "id" || known) return undefined;
     const abort = new AbortController();
     call(`collection/${query.collection}/images/${query.id}`, { signal: abort.signal }).then(
-      (image) => setUrl(safeUrl(image.image_url)),
+      (image) => setUrl(pictureUrl(query.collection, image, true)),
       () => {},
     );
     return () => abort.abort();
   }, [query?.key]);
   if (query?.kind === "picture") return query.picture?.url ?? null;
-  return query?.kind === "url" ? safeUrl(query.url) : url;
+  return query?.kind === "url" ? foreignUrl(query.url) : url;
 }
 
 export function nameOfQuery(query) {
@@ -37,7 +37,7 @@ export function nameOfQuery(query) {
 /** A picture that results shall be more, or less, like. */
 function Example({ query, id, sign, onRemove }) {
   const known = recall(query.collection, id);
-  const url = safeUrl(known?.image_url);
+  const url = known && pictureUrl(query.collection, known);
   const name = t(`example.${sign}`, { id: String(id) });
   return html`<li class=${sign}>
     ${url ? html`<img src=${url} alt=${name} referrerpolicy="no-referrer" />` : html`<span class="missing">${id}</span>`}

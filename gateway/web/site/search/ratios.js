@@ -1,7 +1,6 @@
 // The shapes of pictures, which only the pictures themselves tell.
 
 import { useEffect, useReducer } from "../vendor/preact-htm.js";
-import { safeUrl } from "../address.js";
 
 const PATIENCE_MS = 4000;
 const UNKNOWN = { ratio: 1, isShown: false };
@@ -28,7 +27,10 @@ function probe(url, done) {
   image.src = url;
 }
 
-/** Return the shapes of the first pictures, as far as they are known without a gap. wanted: how many to ask for. */
+/**
+ * Return the shapes of the first pictures, as far as they are known without a gap. urls: null for what cannot be shown.
+ * wanted: how many to ask for.
+ */
 export function useShapes(urls, wanted) {
   const [, update] = useReducer((count) => count + 1, 0);
   useEffect(() => {
@@ -43,8 +45,7 @@ export function useShapes(urls, wanted) {
       });
     };
     for (const url of urls.slice(0, wanted)) {
-      const safe = safeUrl(url);
-      if (safe && !known.has(safe)) probe(safe, done);
+      if (url && !known.has(url)) probe(url, done);
     }
     return () => {
       isCurrent = false;
@@ -52,8 +53,7 @@ export function useShapes(urls, wanted) {
   }, [urls, wanted]);
   const shapes = [];
   for (const url of urls.slice(0, wanted)) {
-    const safe = safeUrl(url);
-    const shape = safe ? known.get(safe) : UNKNOWN;
+    const shape = url ? known.get(url) : UNKNOWN;
     if (!shape) break;
     shapes.push(shape);
   }

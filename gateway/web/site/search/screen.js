@@ -165,7 +165,7 @@ function Results({ answer, query, names, onRepeat, onSimilar, onExample }) {
     ${isUnmeasured && html`<p class="faint">${t("results.unmeasured")}</p>`}
     ${skipped.length > 0 && html`<p class="faint">${t("results.skipped", { names: skipped.join(", ") })}</p>`}
     ${shown.length
-      ? html`<${Gallery} key=${query.key} results=${shown} hasMore=${hasMore} language=${currentLanguage()} onOpen=${setOpen} onEnd=${hasMore ? more : null} ...${{ names, onSimilar, onExample }} />`
+      ? html`<${Gallery} key=${query.key} collection=${query.collection} results=${shown} hasMore=${hasMore} language=${currentLanguage()} onOpen=${setOpen} onEnd=${hasMore ? more : null} ...${{ names, onSimilar, onExample }} />`
       : html`<${Notice} title=${t("state.all_filtered")}>
           <p><button type="button" class="button" onClick=${() => filter(0)}>${t("state.all_filtered.do")}</button></p>
         </${Notice}>`}

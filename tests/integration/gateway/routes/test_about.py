@@ -41,6 +41,7 @@ async def test_info_has_the_version_the_backbone_and_the_limits(launch: Launch, 
             "upload_seconds": 55.0,
         },
         "read_key_required": False,
+        "thumbnails": False,
     }
 
 

@@ -14,11 +14,33 @@ from aiohttp.test_utils import TestClient, TestServer
 from gateway.http.responses import data
 from gateway.http.routes import about_routes, add_page_routes, api_routes
 from gateway.web.assets import SITE, Site
-from gateway.web.handlers import POLICY, PageHandlers
+from gateway.web.handlers import PageHandlers, policy
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+POLICY = policy(serves_thumbnails=False)
 FIRST_LOAD_BYTES = 90_000
 EMBED_BYTES = 15_000
+API = SITE.parents[2] / "docs" / "api.md"
+# The page does not send what these are about.
+NOT_MET = {
+    *("collections", "exclude", "exclude_self", "examples", "weight", "force", "refresh", "form", "group_by", "http"),
+    *(
+        "image_id",
+        "image_ids",
+        "repo_url",
+        "base64",
+        "kind",
+        "limit",
+        "after",
+        "max_false_match_rate",
+        "min_percentile",
+    ),
+    *("num_results", "offset", "queries", "revision", "size", "state", "threshold", "allow_empty"),
+}
+NOT_MET = {f"invalid_{name}" for name in NOT_MET} | {
+    *("conflicting_fields", "content_missing", "index_not_found", "method_not_allowed", "revision_not_found"),
+    *("several_keys", "too_many_images", "unsupported_encoding", "thumbnails_not_served"),
+}
 Browser = TestClient[web.Request, web.Application]
 
 
@@ -42,6 +64,12 @@ async def browser(site: Site) -> AsyncIterator[Browser]:
 def sources() -> str:
     scripts = [path for path in SITE.rglob("*.js") if "vendor" not in path.parts]
     return "\n".join(path.read_text(encoding="utf-8") for path in sorted(scripts))
+
+
+def codes_in(document: str) -> set[str]:
+    """Return the codes in the first column of a table."""
+    rows = re.findall(r"^\| ((?:`[a-z0-9_]+`(?:, )?)+) \|", document, re.MULTILINE)
+    return {code for row in rows for code in re.findall(r"`([a-z0-9_]+)`", row)}
 
 
 def texts(language: str) -> dict[str, str]:
@@ -140,6 +168,13 @@ def test_the_policy_allows_no_inline_code() -> None:
     assert not re.search(r"<style|style=|<script(?![^>]* src=)| on\w+=", index)
 
 
+def test_where_thumbnails_are_served_pictures_come_from_the_service_only(site: Site) -> None:
+    assert "img-src 'self' blob: data: http: https:;" in POLICY
+    assert b'data-pictures="direct"' in site.index.body
+    assert b'data-pictures="proxied"' in Site.load(serves_thumbnails=True).index.body
+    assert "img-src 'self' blob: data:;" in policy(serves_thumbnails=True)
+
+
 def test_both_languages_have_the_same_texts() -> None:
     english, german = texts("en"), texts("de")
     assert list(english) == list(german)
@@ -147,6 +182,22 @@ def test_both_languages_have_the_same_texts() -> None:
         assert text.strip()
         assert german[key].strip()
         assert set(re.findall(r"\{\w+\}", text)) == set(re.findall(r"\{\w+\}", german[key])), key
+
+
+def test_every_code_that_somebody_can_meet_has_words_in_both_languages() -> None:
+    document = API.read_text(encoding="utf-8").partition("\n## Error codes")[2].partition("\n## Status routes")[0]
+    errors, _, others = document.partition("\n### Codes of finetunes and images")
+    finetunes, _, reasons = others.partition("| `reason` of an image")
+    known = set(re.findall(r'"([a-z0-9_]+)"', (SITE / "problem_words.js").read_text(encoding="utf-8")))
+    english = texts("en")
+
+    def worded(code: str) -> bool:
+        return code in known or f"problem.{code}" in english
+
+    assert {code for code in codes_in(errors) - NOT_MET if not worded(code)} == set()
+    failed = codes_in(finetunes)
+    assert {code for code in failed if not worded(code) and f"finetune.error.{code}" not in english} == set()
+    assert {code for code in codes_in(reasons) if f"reason.{code}" not in english} == set()
 
 
 def test_every_text_that_the_page_asks_for_exists() -> None:
@@ -179,9 +230,11 @@ def test_the_api_has_every_route_that_the_page_calls() -> None:
     routes = {route.path for route in api_routes(Mock(), request_seconds=1, upload_seconds=1)}
     routes |= {path for path, _ in about_routes(Mock())}
     called = re.findall(r"""(?:call|post|sent)\((?:[^"`,]*\? )?["`]([^"`]+)["`]""", sources())
-    called += re.findall(r"fetch\(`api/([^`]+)`", sources())
+    called += re.findall(r"path=\$\{`([^`]+)`", sources())
+    called += re.findall(r"return `api/(.+/thumbnail)", sources())
     assert len(called) > 12
-    paths = {re.sub(r"\$\{query.id\}", "{image_id}", path) for path in called}
+    paths = {re.sub(r"\$\{(query.id|image.image_id)\}", "{image_id}", path) for path in called}
+    paths.discard("${path}")
     paths = {f"/api/{re.sub(r'[$]{[^}]+}', '{id}', path)}" for path in paths}
     assert paths - routes == set()
 
