@@ -54,8 +54,9 @@ def test_the_whole_job_by_clicking(visit: Visit, museum: Museum, key: str, scree
     expect(page.get_by_role("alert")).to_contain_text(words["upload.line"].replace("{line}", str(WRONG_LINE)))
     look("upload-refused")
     good = "".join(f"{museum.address}/{number}.jpg,{REPOSITORY}/{number}\n" for number in range(3))
-    upload(page, f"{good}{museum.address}/absent.jpg,{REPOSITORY}/absent\n", words)
-    expect(page.get_by_text(words["upload.done.other"].replace("{n}", "4"))).to_be_visible()
+    again = f"{museum.address}/0.jpg?again,{REPOSITORY}/again\n"
+    upload(page, f"{good}{again}{museum.address}/absent.jpg,{REPOSITORY}/absent\n", words)
+    expect(page.get_by_text(words["upload.done.other"].replace("{n}", "5"))).to_be_visible()
 
     page.get_by_role("button", name=words["finetune.do"], exact=True).click()
     expect(page.locator(".state.current")).to_be_visible(timeout=1000 * FINETUNE_SECONDS)
@@ -68,12 +69,25 @@ def test_the_whole_job_by_clicking(visit: Visit, museum: Museum, key: str, scree
     assert "not_found" in download.value.path().read_text(encoding="utf-8")
     look("collection")
 
+    page.get_by_role("link", name=words["duplicates.look.one"]).click()
+    group = page.locator(".group")
+    expect(group.get_by_role("heading")).to_have_text(words["duplicates.identical.other"].replace("{n}", "2"))
+    expect(group).to_contain_text(words["duplicates.entries.other"].replace("{n}", "2"))
+    with page.expect_download() as download:
+        page.get_by_role("button", name=words["duplicates.csv"]).click()
+    assert f"{REPOSITORY}/again" in download.value.path().read_text(encoding="utf-8")
+    look("duplicates")
+    page.get_by_label(words["images.show"]).select_option("copy")
+    expect(page.get_by_text(words["duplicates.none"])).to_be_visible()
+    page.get_by_role("link", name=words["duplicates.back"].replace("{name}", f"Coins {language}")).click()
+
     page.get_by_role("link", name=words["manage.search"]).click()
     picture = FilePayload(name="coin.jpg", mimeType="image/jpeg", buffer=museum.pictures[1])
     page.locator(".drop input").set_input_files([picture])
     expect(page.locator(".tile a").first).to_have_attribute("href", f"{REPOSITORY}/1")
     page.go_back()
     page.go_back()
+    page.wait_for_selector(".facts")
 
     page.get_by_label(words["create.name"], exact=True).fill(f"Medals {language}")
     page.get_by_role("button", name=words["rename.do"], exact=True).click()

@@ -13,7 +13,6 @@ pytestmark = pytest.mark.timeout(300)
 
 DOCS = Path(__file__).resolve().parents[3] / "docs"
 MOST_LAYOUT_SHIFT = 0.02
-FIRST_LOAD_BYTES = 90_000
 WIDTHS = {"phone": (360, 740), "laptop": (1366, 850), "4k": (3840, 2160)}
 LAYOUT_SHIFTS = """() => {
   window.shift = 0;
@@ -168,15 +167,6 @@ def test_the_gallery_does_not_jump_while_pictures_load(visit: Visit, museum: Mus
         page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
     expect(page.locator(".tile").last).to_have_attribute("aria-posinset", "100")
     assert page.evaluate("window.shift") <= MOST_LAYOUT_SHIFT, page.evaluate("window.shifted")
-
-
-def test_the_first_load_is_small(visit: Visit, photographs: int) -> None:
-    page = visit(at(photographs))
-    page.wait_for_load_state("networkidle")
-    sizes = page.evaluate("performance.getEntries().map((entry) => entry.encodedBodySize ?? 0)")
-    assert 10_000 < sum(sizes) <= FIRST_LOAD_BYTES
-    hosts = page.evaluate("performance.getEntriesByType('resource').map((entry) => new URL(entry.name).origin)")
-    assert set(hosts) == {page.evaluate("location.origin")}
 
 
 def test_the_page_makes_sense_without_pictures(visit: Visit, museum: Museum, photographs: int) -> None:
