@@ -109,7 +109,7 @@ export function CollectionPage({ id, access, parameters }) {
     <${Facts} info=${info} />
     <p class="actions">
       ${info.last_finetuned && html`<a class="button" href=${`#/search?collection=${id}`}>${t("manage.search")}</a>`}
-      <${Download} path=${`collection/${id}/csvfile`} type="text/csv" name=${`${info.name}.csv`}>${t("manage.csv")}</${Download}>
+      ${info.number_of_images > 0 && html`<${Download} path=${`collection/${id}/csvfile`} type="text/csv" name=${`${info.name}.csv`}>${t("manage.csv")}</${Download}>`}
     </p>
     ${!rights && html`<${KeyPanel} ...${access} />`}
     ${mayWrite && html`<${Upload} info=${info} onDone=${changed} />`}

@@ -130,7 +130,7 @@ export function Images({ info, canChange, changes, onChange }) {
     ${!page && !problem && html`<${Spinner} />`}
     ${info.number_of_images > 0 && html`<${StateChoice} value=${state} onChange=${show} />`}
     ${page && page.images.length > 0 && html`<${Table} collection=${info.id} images=${page.images} canChange=${isOurs} chosen=${chosen} onToggle=${toggle} />`}
-    ${page && !page.images.length && html`<p class="faint">${t("images.none")}</p>`}
+    ${page && !page.images.length && info.number_of_images > 0 && html`<p class="faint">${t("images.none")}</p>`}
     ${problem && html`<p class="wrong" role="alert">${problem.words}</p>`}
     <p class="actions">
       ${starts.length > 1 && html`<button type="button" class="button" onClick=${() => setStarts(starts.slice(0, -1))}>${t("images.previous")}</button>`}

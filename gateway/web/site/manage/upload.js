@@ -20,7 +20,7 @@ function Refused({ problem }) {
   const line = problem.code === "invalid_csv" ? /\bline (\d+)/i.exec(problem.message)?.[1] : null;
   return html`<div class="wrong box" role="alert">
     ${line && html`<p><strong>${t("upload.line", { line: Number(line) })}</strong></p>`}
-    <p>${problem.words}</p>
+    <p>${line ? t("upload.line.why") : problem.words}</p>
     ${problem.code === "invalid_csv" && html`<p class="faint" lang="en">${problem.message.replace(/^Line \d+: /, "")}</p>`}
     <p>${t("upload.unchanged")}</p>
   </div>`;
