@@ -37,7 +37,13 @@ def give(page: Page, jpeg: bytes, name: str = "photo.jpg") -> None:
 
 
 def calibrate(page: Page, *, results: int = IMAGES) -> None:
-    """Let answers have the figures that a large collection has, and this many results."""
+    """Let answers have the figures that a large collection has, and this many results.
+
+    The search is real: its images, their order and the links. Replaced are `percentile` and `false_match_rate`, because
+    rates are measured from 40 images on, which takes a finetune of minutes on a small machine, and because the tests
+    need each word of the scale. More results than the collection has are its results again. What the page says where
+    nothing was measured is tested with the real answers, in the tests that do not call this.
+    """
 
     def answer(route: Route) -> None:
         found = route.fetch().json()

@@ -114,12 +114,17 @@ function Threshold({ value, onChange, shown, all, isPart }) {
   </div>`;
 }
 
+function titleOf({ status, isBusy }) {
+  if (status === 429) return t("state.busy");
+  return t(isBusy ? "state.unavailable" : "state.failed");
+}
+
 /** What a search that failed says, and what can be done. */
 function Failure({ problem, query, onRepeat }) {
   if (problem.code === "not_finetuned" || problem.code === "backbone_changed") {
     return html`<${NotFinetuned} id=${query.collection} words=${problem.words} />`;
   }
-  return html`<${Notice} kind=${problem.isBusy ? "busy" : "problem"} title=${t(problem.isBusy ? "state.busy" : "state.failed")}>
+  return html`<${Notice} kind=${problem.isBusy ? "busy" : "problem"} title=${titleOf(problem)}>
     <p>${problem.words}</p>
     ${problem.requestId && problem.status >= 500 && html`<p class="faint">${t("problem.request_id", { id: problem.requestId })}</p>`}
     <p><button type="button" class="button" onClick=${onRepeat}>${t("again")}</button></p>
