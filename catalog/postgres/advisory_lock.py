@@ -1,9 +1,7 @@
 """Advisory locks: let only one process at a time do a piece of work."""
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
-
-import asyncpg
+from contextlib import asynccontextmanager
 
 from catalog.postgres.database import Database
 
@@ -18,14 +16,9 @@ async def try_lock(database: Database, number: int) -> AsyncIterator[bool]:
 
     The lock ends with its connection, so a killed process holds none.
     """
-    async with database.connection() as connection:
+    async with database.session() as connection:
         acquired: bool = await connection.fetchval("SELECT pg_try_advisory_lock($1)", number)
-        try:
-            yield acquired
-        except BaseException:
-            # This ends the lock too, without waiting for a database that may itself be the problem.
-            with suppress(asyncpg.InterfaceError):
-                connection.terminate()
-            raise
+        # An error ends the session and the lock, without waiting for a database that may itself be the problem.
+        yield acquired
         if acquired:
             await connection.execute("SELECT pg_advisory_unlock($1)", number)

@@ -81,6 +81,7 @@ class Database:
             timeout=ACQUIRE_SECONDS,
             max_inactive_connection_lifetime=60.0,
             init=_add_tracing if is_tracing() else None,
+            reset=_keep_session,
             server_settings={"application_name": "similis", "TimeZone": "UTC"},
         )
         await pool
@@ -91,7 +92,7 @@ class Database:
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[Connection]:
-        """Borrow a connection in autocommit mode.
+        """Borrow a connection in autocommit mode. The session must be left as it was: see `session`.
 
         Raises Unavailable when Postgres does not respond, Overloaded when all connections are taken, DeadlineExceeded
         when the request's time is over, and NoSpace when the database's disk is full.
@@ -145,10 +146,31 @@ class Database:
             # Any other error, a cancellation above all, drops the connection: a rollback could block or hide the error.
             await transaction.commit()
 
+    @asynccontextmanager
+    async def session(self) -> AsyncIterator[Connection]:
+        """Borrow a connection for statements that change its session, such as LISTEN, and reset it afterwards.
+
+        After any error it is dropped. Raises as `connection` does.
+        """
+        async with self.connection() as connection:
+            try:
+                yield connection
+            except BaseException:
+                _drop(connection)
+                raise
+            await connection.execute(connection.get_reset_query())
+
     async def ping(self) -> None:
         """Check that Postgres answers a statement. Raises as `connection` does."""
         async with self.connection() as connection:
             await connection.execute("SELECT 1", timeout=remaining(ACQUIRE_SECONDS))
+
+
+async def _keep_session(_: "asyncpg.Connection[asyncpg.Record]", /) -> None:
+    """Replace the statement with which the pool resets a session whenever a connection is returned.
+
+    It would take as long as most of our statements. Only `Database.session` changes a session.
+    """
 
 
 async def _add_tracing(connection: "asyncpg.Connection[asyncpg.Record]", /) -> None:

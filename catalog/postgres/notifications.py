@@ -53,7 +53,7 @@ class JobListener:
             await asyncio.sleep(RETRY_SECONDS)
 
     async def _listen(self) -> None:
-        async with self._database.connection() as connection:
+        async with self._database.session() as connection:
             await connection.add_listener(CHANNEL, lambda *_: self._on_change())
             self._state.success()
             self._on_change()

@@ -178,6 +178,29 @@ async def test_an_advisory_lock_has_one_holder_and_ends_with_its_connection(data
                 pass
 
 
+async def test_a_session_that_was_changed_is_reset_before_it_is_used_again(database: Database) -> None:
+    async with database.session() as connection:
+        await connection.execute("SET work_mem = '99MB'")
+        process = connection.get_server_pid()
+    async with database.connection() as connection:
+        assert connection.get_server_pid() == process
+        assert await connection.fetchval("SHOW work_mem") != "99MB"
+
+
+async def test_a_session_that_failed_is_not_used_again(database: Database) -> None:
+    processes = []
+
+    async def fail() -> None:
+        async with database.session() as connection:
+            processes.append(connection.get_server_pid())
+            await connection.execute("SELECT 1 / 0")
+
+    with pytest.raises(asyncpg.DivisionByZeroError):
+        await fail()
+    async with database.connection() as connection:
+        assert connection.get_server_pid() not in processes
+
+
 async def test_an_unreachable_server_is_unavailable() -> None:
     for url in ("postgresql://nobody@127.0.0.1:1/none", "postgresql://nobody@/none?host=/nowhere"):
         async with Database.open(url) as database:
