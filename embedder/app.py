@@ -56,7 +56,8 @@ async def embedder(settings: EmbedderSettings) -> AsyncIterator[RunningServer]:
             workers = await stack.enter_async_context(_workers(settings, source, plan, metrics))
         except (BackboneError, HardwareError, WorkerUnfit, WorkerGone, OSError) as error:
             raise StartupError(str(error)) from error
-        dispatcher = Dispatcher(workers.decoding, workers.inference, *_queues(settings, metrics), metrics)
+        queues = _queues(settings, metrics)
+        dispatcher = Dispatcher(workers.decoding, workers.inference, *queues, metrics, cores=plan.cores)
         readiness = EmbedderReadiness(dispatcher, workers.are_usable, settings.canary_seconds, metrics)
         served = _served(source, workers.inferring)
         limits = _request_limits(settings)
@@ -88,7 +89,7 @@ async def _workers(
     limits = _pool_limits(settings, plan)
     async with contextlib.AsyncExitStack() as stack:
         if not plan.staged:
-            limits = replace(limits, reserved=settings.interactive_workers)
+            limits = replace(limits, reserved=plan.interactive)
             pool = await stack.enter_async_context(WorkerPool(orders, environment, limits, metrics))
             yield Workers(pool, pool, FusedInference(metrics))
             return

@@ -45,8 +45,9 @@ class EmbedderSettings(RpcServerSettings):
 
     workers: Annotated[int, Field(ge=0)] = 0
     """Number of worker processes. 0: chosen for the number of cores."""
-    interactive_workers: Annotated[int, Field(ge=0)] = 1
-    """Additional workers of the fused pipeline that serve searches only. 0: searches share the others, and go first."""
+    interactive_workers: Annotated[int, Field(ge=0)] | None = None
+    """Additional workers of the fused pipeline that serve searches only. 0: searches share the others, and go first.
+    Default: one for each core, at most 2."""
     threads: Annotated[int, Field(ge=0)] = 0
     """Threads of the engine in each process. 0: chosen for the number of cores."""
     max_batch: Annotated[int, Field(ge=0)] = 0

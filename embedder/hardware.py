@@ -12,6 +12,8 @@ from embedder.config import EmbedderSettings
 CGROUP = Path("/sys/fs/cgroup")
 # Every worker of the fused pipeline holds the model in memory. Beyond this number, cores become threads of the workers.
 MAX_FUSED_WORKERS = 8
+# As many searches as this have cores of their own beside a finetune. Each of these workers takes some 130 MB.
+INTERACTIVE_WORKERS = 2
 MAX_DECODERS = 32
 IN_FLIGHT_PER_WORKER = 8
 STAGED_BATCH = 64
@@ -28,7 +30,8 @@ class HardwarePlan:
     """How the embedder uses the machine.
 
     staged: whether decoding and inference run in different processes, which exchange batches of up to `max_batch`
-    inputs through `slots` inputs of shared memory. workers: processes that decode. threads: of the engine in each
+    inputs through `slots` inputs of shared memory. workers: processes that decode. interactive: additional ones for searches
+    only. threads: of the engine in each
     process. cores: all that the embedder may use. stream_in_flight: unanswered images of one stream.
     """
 
@@ -36,6 +39,7 @@ class HardwarePlan:
     engine: str
     staged: bool
     workers: int
+    interactive: int
     threads: int
     cores: int
     max_batch: int
@@ -76,6 +80,9 @@ def plan_hardware(settings: EmbedderSettings, *, cuda: bool, cores: int | None =
     staged = on_gpu or settings.pipeline == "staged"
     default_workers = min(max(1, cores - 1), MAX_DECODERS) if staged else min(cores, MAX_FUSED_WORKERS)
     workers = settings.workers or default_workers
+    interactive = settings.interactive_workers
+    if interactive is None:
+        interactive = min(cores, INTERACTIVE_WORKERS)
     threads = settings.threads or (cores if staged else max(1, cores // workers))
     engine = settings.engine if settings.engine != "auto" else "torch" if on_gpu else "openvino"
     # An image and all of its views belong to one batch.
@@ -85,6 +92,7 @@ def plan_hardware(settings: EmbedderSettings, *, cuda: bool, cores: int | None =
         engine=engine,
         staged=staged,
         workers=workers,
+        interactive=0 if staged else interactive,
         threads=threads,
         cores=cores,
         max_batch=max_batch,

@@ -34,7 +34,11 @@ class Dispatcher:
         interactive: ImageQueue,
         bulk: ImageQueue,
         metrics: EmbedderMetrics,
+        *,
+        cores: int,
     ) -> None:
+        """cores: how many workers can run at a time without slowing each other down."""
+        self._cores = cores
         self._pool = pool
         self._inference = inference
         self._interactive = interactive
@@ -128,6 +132,9 @@ class Dispatcher:
 
     def _worker_for_search(self) -> WorkerProcess | None:
         free = [worker for worker in self._unsuspected() if worker.urgent < IMAGES_PER_WORKER]
+        if sum(worker.urgent > 0 for worker in self._pool.usable) >= self._cores:
+            # A further worker would slow down the others, or starve if it has a low priority.
+            free = [worker for worker in free if worker.urgent]
         # Among equally busy workers, the one that has worked longest on its image is likely to finish first.
         return min(free, key=lambda worker: (_delay(worker), not worker.reserved, worker.progressed_at), default=None)
 

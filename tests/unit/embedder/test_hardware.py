@@ -22,6 +22,11 @@ def test_a_cpu_is_used_by_workers_that_decode_and_infer() -> None:
     assert (plan.workers, plan.threads) == (8, 2)
 
 
+def test_searches_have_workers_of_their_own_for_two_cores_at_most() -> None:
+    assert [plan_hardware(EmbedderSettings(), cuda=False, cores=cores).interactive for cores in (1, 2, 16)] == [1, 2, 2]
+    assert plan_hardware(EmbedderSettings(interactive_workers=0), cuda=False, cores=2).interactive == 0
+
+
 def test_cuda_without_a_gpu_is_refused() -> None:
     with pytest.raises(HardwareError, match="SIMILIS_DEVICE"):
         plan_hardware(EmbedderSettings(device="cuda"), cuda=False)

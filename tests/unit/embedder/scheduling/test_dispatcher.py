@@ -24,11 +24,11 @@ Embedding = asyncio.Task[WorkResult]
 class Scene:
     """A dispatcher in front of played workers."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, cores: int = 8) -> None:
         metrics = EmbedderMetrics(CollectorRegistry())
         self.pool = played_pool(metrics)
         queues = (ImageQueue("interactive", 30, 1000, metrics), ImageQueue("bulk", 10, 1000, metrics))
-        self.dispatcher = Dispatcher(self.pool, FusedInference(metrics), *queues, metrics)
+        self.dispatcher = Dispatcher(self.pool, FusedInference(metrics), *queues, metrics, cores=cores)
 
     def bulk(self, image: bytes) -> Embedding:
         """Send an image of a finetune."""
@@ -119,6 +119,37 @@ async def test_bulk_images_do_not_use_the_worker_that_is_reserved_for_searches()
         for embedding in bulk:
             embedding.cancel()
         await asyncio.gather(*bulk, return_exceptions=True)
+
+
+async def test_no_more_workers_have_searches_than_there_are_cores() -> None:
+    scene = Scene(cores=2)
+    async with (
+        played_worker(scene.pool, reserved=True) as first,
+        played_worker(scene.pool, reserved=True) as second,
+        played_worker(scene.pool) as other,
+    ):
+        searches = [scene.search(bytes([number])) for number in range(5)]
+        await run_ready_tasks()
+        assert [worker.worker.urgent for worker in (first, second, other)] == [2, 2, 0]
+        # The last one gets the first place that becomes free.
+        second.answer(await second.request())
+        assert (await second.request()).image == bytes([3])
+        assert (await second.request()).image == bytes([4])
+        assert other.worker.urgent == 0
+        for search in searches:
+            search.cancel()
+        await asyncio.gather(*searches, return_exceptions=True)
+
+
+async def test_searches_use_workers_of_finetunes_on_free_cores() -> None:
+    scene = Scene(cores=2)
+    async with played_worker(scene.pool, reserved=True) as reserved, played_worker(scene.pool) as other:
+        searches = [scene.search(bytes([number])) for number in range(2)]
+        await run_ready_tasks()
+        assert [worker.worker.urgent for worker in (reserved, other)] == [1, 1]
+        for search in searches:
+            search.cancel()
+        await asyncio.gather(*searches, return_exceptions=True)
 
 
 async def test_an_image_whose_caller_has_left_is_not_submitted() -> None:
