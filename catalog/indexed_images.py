@@ -8,7 +8,7 @@ import asyncpg
 from catalog.images import AT_REVISION, Image, Images
 from catalog.indexes import Index
 from catalog.jobs import LeaseLost
-from catalog.postgres.database import Database
+from catalog.postgres.database import Connection, Database
 
 ADD = """
 INSERT INTO equal_images (index_id, first_image_id, ordinal, image_id)
@@ -16,17 +16,22 @@ SELECT $1, * FROM unnest($2::bigint[], $3::bigint[], $4::bigint[])
 ON CONFLICT DO NOTHING
 """
 
-# The images that have a point, and how many others each point stands for. The subquery is one probe of the primary key,
-# however many there are. (The planner may turn EXISTS into a scan of all equal images of the index.)
+# The images that have a point, and how many others each point stands for; and which index of each collection is live.
+# The subquery is one probe of the primary key, however many there are. (The planner may turn EXISTS into a scan of all
+# equal images of the index.)
 FIRST_IMAGES = """
-SELECT i.id, i.image_url, i.repo_url, i.first_revision, coalesce(last.ordinal, 0) AS others
-FROM images i LEFT JOIN LATERAL (
+SELECT p.index_id, c.live_index, i.id, i.image_url, i.repo_url, i.first_revision, coalesce(last.ordinal, 0) AS others
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS p (collection_id, revision, index_id, id)
+JOIN collections c ON c.id = p.collection_id AND c.deleting_at IS NULL
+LEFT JOIN images i ON i.collection_id = p.collection_id AND i.id = p.id AND i.first_revision <= p.revision
+     AND (i.last_revision IS NULL OR i.last_revision >= p.revision)
+LEFT JOIN LATERAL (
     SELECT e.ordinal FROM equal_images e
-    WHERE e.index_id = $3 AND e.first_image_id = i.id ORDER BY e.ordinal DESC LIMIT 1
+    WHERE e.index_id = p.index_id AND e.first_image_id = i.id ORDER BY e.ordinal DESC LIMIT 1
 ) last ON true
-WHERE i.collection_id = $1 AND i.first_revision <= $2 AND (i.last_revision IS NULL OR i.last_revision >= $2)
-      AND i.id = ANY($4)
 """
+# No image has this id.
+NO_IMAGE = 0
 
 # The next `wanted` images of each point.
 OTHER_IMAGES = """
@@ -104,6 +109,29 @@ class PointImage:
     image: Image
 
 
+@dataclass(frozen=True)
+class Points:
+    """Points of an index. ids: of the images in the hits of a query. limit: how many images they should stand for."""
+
+    index: Index
+    ids: Sequence[int]
+    limit: int
+
+
+@dataclass(frozen=True)
+class PointRows:
+    """The rows of points of an index.
+
+    images: the first ones that the points stand for, in the order of the points, then by id. An image that is not in
+    the index's revision is left out. first: the first image of each of the points, by its id; also others that were
+    read. is_live: whether searches of the collection should use this index now.
+    """
+
+    images: list[PointImage]
+    first: Mapping[int, Image]
+    is_live: bool
+
+
 class IndexedImages:
     """The images of indexes in the database. Every method raises as `Database.connection` does."""
 
@@ -128,25 +156,46 @@ class IndexedImages:
 
         points: the image ids in the hits of a query. An image that is not in the index's revision is left out.
         """
-        return (await self.with_first(index, points, limit))[0]
+        [rows] = await self.of_indexes([Points(index, points, limit)])
+        return rows.images
 
-    async def with_first(
-        self, index: Index, points: Sequence[int], limit: int
-    ) -> tuple[list[PointImage], dict[int, Image]]:
-        """Return what `of_points` returns, and the first image of each of the points, by its id."""
+    async def of_indexes(self, wanted: Sequence[Points]) -> list[PointRows]:
+        """Return the rows of points of several indexes, with one statement unless there are equal images."""
+        if not wanted:
+            return []
+        # An index without points gets one that does not exist, to learn whether it is live.
+        pairs = [(points.index, identifier) for points in wanted for identifier in (points.ids or (NO_IMAGE,))]
+        columns = [(index.collection_id, index.revision, index.id, identifier) for index, identifier in pairs]
         async with self._database.connection() as connection:
-            rows = await connection.fetch(FIRST_IMAGES, index.collection_id, index.revision, index.id, points)
-            wanted = _wanted_others({row["id"]: row["others"] for row in rows}, points, limit)
-            pairs = await connection.fetch(OTHER_IMAGES, index.id, *zip(*wanted, strict=True)) if wanted else []
-        images = {row["id"]: _image(row) for row in rows}
+            rows = await connection.fetch(FIRST_IMAGES, *zip(*columns, strict=True))
+            live = {row["index_id"] for row in rows if row["index_id"] == row["live_index"]}
+            found: dict[int, list[asyncpg.Record]] = {points.index.id: [] for points in wanted}
+            for row in rows:
+                if row["id"] is not None:
+                    found[row["index_id"]].append(row)
+            others = {
+                points.index.id: await self._others(connection, points, found[points.index.id]) for points in wanted
+            }
+        answers = []
+        for points in wanted:
+            images = {row["id"]: _image(row) for row in found[points.index.id]}
+            more = others[points.index.id]
+            if more:
+                named = [other for several in more.values() for other in several]
+                images |= await self._images.by_id(points.index.collection_id, points.index.revision, named)
+            answers.append(PointRows(_expanded(points, images, more), images, points.index.id in live))
+        return answers
+
+    async def _others(
+        self, connection: Connection, points: Points, rows: Sequence[asyncpg.Record]
+    ) -> dict[int, list[int]]:
+        """Return the ids of the other images that belong to the first ones, by the id of the first image."""
+        wanted = _wanted_others({row["id"]: row["others"] for row in rows}, points.ids, points.limit)
         others: dict[int, list[int]] = {}
-        for first, other in pairs:
-            others.setdefault(first, []).append(other)
-        if pairs:
-            images |= await self._images.by_id(index.collection_id, index.revision, [other for _, other in pairs])
-        found = [(place, image) for place, first in enumerate(points) for image in (first, *others.get(first, ()))]
-        expanded = [PointImage(place, images[image]) for place, image in found if image in images]
-        return expanded[:limit], images
+        if wanted:
+            for first, other in await connection.fetch(OTHER_IMAGES, points.index.id, *zip(*wanted, strict=True)):
+                others.setdefault(first, []).append(other)
+        return others
 
     async def points_of_equal(self, index: Index, image_ids: Sequence[int]) -> dict[int, int]:
         """Return the point that stands for each of the images that have no point of their own."""
@@ -203,6 +252,12 @@ def _wanted_others(others: Mapping[int, int], points: Sequence[int], limit: int)
             if taken:
                 wanted.append((first, taken))
     return wanted
+
+
+def _expanded(points: Points, images: Mapping[int, Image], others: Mapping[int, Sequence[int]]) -> list[PointImage]:
+    """Return the first images that points stand for. others: of each first image."""
+    found = [(place, image) for place, first in enumerate(points.ids) for image in (first, *others.get(first, ()))]
+    return [PointImage(place, images[image]) for place, image in found if image in images][: points.limit]
 
 
 def _image(row: asyncpg.Record) -> Image:

@@ -53,6 +53,11 @@ FROM collections c LEFT JOIN indexes i ON i.id = c.live_index
 WHERE ($1::bigint[] IS NULL OR c.id = ANY($1)) AND c.deleting_at IS NULL ORDER BY c.id LIMIT $2
 """
 
+LIVE_IDS = """
+SELECT id, live_index FROM collections
+WHERE ($1::bigint[] IS NULL OR id = ANY($1)) AND deleting_at IS NULL ORDER BY id LIMIT $2
+"""
+
 NEWEST_FAILURES = """
 SELECT i.id, (SELECT count(*) FROM image_failures f WHERE f.index_id = i.id) AS number
 FROM indexes i WHERE i.collection_id = $1 ORDER BY i.id DESC LIMIT 1
@@ -330,6 +335,13 @@ class Indexes:
         """Record that the lost vectors of an index are back."""
         async with self._database.connection() as connection:
             await connection.execute(MARK_FOUND, index_id)
+
+    async def live_ids(self, collection_ids: Collection[int] | None, *, limit: int) -> dict[int, int | None]:
+        """Return the ids of the indexes that `live_of` returns."""
+        wanted = None if collection_ids is None else list(collection_ids)
+        async with self._database.connection() as connection:
+            rows = await connection.fetch(LIVE_IDS, wanted, limit)
+        return {row["id"]: row["live_index"] for row in rows}
 
     async def droppable(self, grace_seconds: float) -> list[Index]:
         """List indexes that can be dropped: replaced longer ago than the grace period, or left by a job that ended.

@@ -58,6 +58,8 @@ from gateway.search.costly_images import CostlyImages
 from gateway.search.example_downloads import ExampleDownloads
 from gateway.search.handlers import SearchHandlers
 from gateway.search.image_urls import ImageUrls
+from gateway.search.index.live_indexes import LiveIndexes
+from gateway.search.index.nearest import Nearest
 from gateway.search.query_vectors import QueryVectors
 from gateway.search.question_fields import MAX_RESULTS
 from gateway.search.service import SearchService
@@ -197,7 +199,8 @@ def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics,
     disk = DiskSpace(settings.data_directory, settings.min_free_disk_bytes)
     uploads = _uploads(parts, contents, disk, settings, metrics)
     indexes = Indexes(parts.database, settings.vector_prefix)
-    searches = _search_service(parts, settings, metrics)
+    live = LiveIndexes(indexes, metrics)
+    searches = _search_service(parts, live, settings, metrics)
     readiness = GatewayReadiness(
         drain.check,
         {
@@ -231,7 +234,7 @@ def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics,
         indexes=IndexHandlers(collections=collections, history=IndexHistory(parts.database)),
         searches=SearchHandlers(
             searches=searches,
-            across=CollectionsSearch(searches, indexes, metrics),
+            across=CollectionsSearch(searches, live),
             bodies=SearchBodies(memory_bytes=settings.body_memory_bytes, max_image_bytes=settings.max_image_bytes),
             costly=CostlyImages(),
         ),
@@ -261,10 +264,12 @@ def _about(parts: _Parts, settings: GatewaySettings) -> AboutHandlers:
     )
 
 
-def _search_service(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics) -> SearchService:
+def _search_service(
+    parts: _Parts, live: LiveIndexes, settings: GatewaySettings, metrics: GatewayMetrics
+) -> SearchService:
     images = IndexedImages(parts.database)
     return SearchService(
-        indexes=Indexes(parts.database, settings.vector_prefix),
+        indexes=live,
         query_vectors=QueryVectors(
             embedder=parts.embedder,
             adapters=AdapterCache(Adapters(parts.database), max_bytes=settings.adapter_cache_bytes),
@@ -273,7 +278,7 @@ def _search_service(parts: _Parts, settings: GatewaySettings, metrics: GatewayMe
             downloads=ExampleDownloads(parts.image_urls),
             metrics=metrics,
         ),
-        vectors=parts.vectors,
+        nearest=Nearest(parts.vectors, images, metrics),
         images=images,
         concurrency=ConcurrencyLimit(
             "searches",

@@ -1,13 +1,13 @@
 """Generations: one Qdrant collection for each index, holding the vectors that search ranks by."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from catalog.vectors.client import Qdrant, VectorsDamaged, VectorsMissing, qdrant_errors, traced, vector_of
-from catalog.vectors.point_ids import image_id, point_id
+from catalog.vectors.point_ids import image_id, image_ids, point_id
 from catalog.vectors.settling import wait_until_settled
 from servicekit.errors import ServiceError
 from servicekit.qdrant_api import collections_pb2, points_pb2
@@ -27,8 +27,7 @@ class GenerationIncomplete(ServiceError):
     default_code = "index_incomplete"
 
 
-@dataclass(frozen=True)
-class Hit:
+class Hit(NamedTuple):
     """A point that was found. score: cosine similarity, at most 1.
 
     image_id: of the first image that the point stands for. `IndexedImages.of_points` returns all of them.
@@ -103,7 +102,8 @@ class Generations:
         )
         with traced("query_points"), qdrant_errors():
             points = await self._client.query_points(request)
-        return [Hit(image_id(point.id.num), min(point.score, 1.0)) for point in points]
+        ids = image_ids([point.id.num for point in points])
+        return [Hit(identifier, min(point.score, 1.0)) for identifier, point in zip(ids, points, strict=True)]
 
     async def read(self, name: str, ids: Sequence[int]) -> dict[int, Vector]:
         """Return the vectors [dim] of points, by the ids of their images. Images without a point are left out."""

@@ -5,6 +5,10 @@ and often show nearly the same. If points are added in that order, such groups l
 graph, and a search never reaches them. Scattered ids mix all images.
 """
 
+from collections.abc import Sequence
+
+import numpy as np
+
 # Image ids have 63 bits. The 64th marks a scattered id: the points of older generations have the image ids themselves.
 SCATTERED = 1 << 63
 MASK = SCATTERED - 1
@@ -23,6 +27,18 @@ def point_id(image_id: int) -> int:
 def image_id(point: int) -> int:
     """Return the id of the image that a point stands for."""
     return point if point < SCATTERED else _mixed(point & MASK, INVERSES)
+
+
+def image_ids(points: Sequence[int]) -> list[int]:
+    """Return what `image_id` returns for each of the points."""
+    numbers = np.array(points, dtype=np.uint64)
+    mixed = numbers & np.uint64(MASK)
+    mixed ^= mixed >> np.uint64(SHIFT)
+    for factor in INVERSES:
+        mixed = mixed * np.uint64(factor) & np.uint64(MASK)
+        mixed ^= mixed >> np.uint64(SHIFT)
+    found: list[int] = np.where(numbers < np.uint64(SCATTERED), numbers, mixed).tolist()
+    return found
 
 
 def _mixed(number: int, factors: tuple[int, ...]) -> int:

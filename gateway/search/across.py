@@ -2,23 +2,19 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from heapq import merge
 from itertools import islice
 
 from catalog.collections import not_found
-from catalog.indexes import Index, Indexes
-from gateway.metrics import GatewayMetrics
-from gateway.search.concurrency import concurrently
+from catalog.indexes import Index
+from gateway.search.index.live_indexes import LiveIndexes, not_finetuned
+from gateway.search.index.nearest import SearchResult
 from gateway.search.query_vectors import BaseVectors
 from gateway.search.question import MAX_DEPTH, Question
-from gateway.search.service import Ranking, SearchResult, SearchService, not_calibrated, not_finetuned
+from gateway.search.service import Ranking, SearchService, not_calibrated
 from gateway.search.several_fields import MAX_COLLECTIONS
-from servicekit.errors import FailedPrecondition, Forbidden, InvalidRequest, Overloaded, ServiceError
+from servicekit.errors import FailedPrecondition, Forbidden, InvalidRequest, ServiceError
 from servicekit.limits import ByteAccount
-
-# How many collections of one request are searched at a time. Each of them needs a place among all searches.
-SEARCHED_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -69,10 +65,9 @@ class Merging:
 class CollectionsSearch:
     """Searches several collections. Every method also raises the errors of the parts that it calls."""
 
-    def __init__(self, searches: SearchService, indexes: Indexes, metrics: GatewayMetrics) -> None:
+    def __init__(self, searches: SearchService, indexes: LiveIndexes) -> None:
         self._searches = searches
         self._indexes = indexes
-        self._metrics = metrics
 
     async def search(
         self,
@@ -97,8 +92,11 @@ class CollectionsSearch:
         end = question.offset + question.num_results
         # One more than is wanted shows whether there is more.
         merging = Merging(end + 1)
-        calls = (partial(self._search_one, index, question, base, merging) for index in indexes)
-        await concurrently(calls, at_once=SEARCHED_AT_ONCE)
+        for index, ranking in zip(indexes, await self._searches.rank_all(indexes, question, base), strict=True):
+            if isinstance(ranking, ServiceError):
+                merging.failed[index.collection_id] = ranking
+            else:
+                merging.add(ranking)
         if merging.failed and len(merging.failed) == len(indexes):
             raise merging.failed[indexes[0].collection_id]
         page = merging.best[question.offset : end]
@@ -113,8 +111,7 @@ class CollectionsSearch:
     ) -> tuple[list[Index], dict[int, ServiceError]]:
         """Return the indexes of the collections that can be searched, and why the others cannot."""
         allowed = readable if collections is None else _intersection(collections, readable)
-        with self._metrics.search_stage("index"):
-            live = await self._indexes.live_of(allowed, limit=MAX_COLLECTIONS + 1)
+        live = await self._indexes.of(allowed, limit=MAX_COLLECTIONS + 1)
         if len(live) > MAX_COLLECTIONS:
             message = f"There are more than {MAX_COLLECTIONS} collections. Name those to search, as collections."
             raise InvalidRequest(message, code="too_many_collections")
@@ -156,14 +153,6 @@ class CollectionsSearch:
                     raise
                 changed[backbone] = error
         return changed
-
-    async def _search_one(self, index: Index, question: Question, base: BaseVectors, merging: Merging) -> None:
-        try:
-            merging.add(await self._searches.rank(index, question, base))
-        except Overloaded:
-            raise
-        except ServiceError as error:
-            merging.failed[index.collection_id] = error
 
     async def _with_views(self, page: Sequence[Found]) -> list[Found]:
         indexes = {found.index.id: found.index for found in page}

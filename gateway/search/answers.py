@@ -2,7 +2,8 @@
 
 from gateway.http.json_object import JsonObject
 from gateway.search.across import MergedAnswer
-from gateway.search.service import SearchAnswer, SearchResult
+from gateway.search.index.nearest import SearchResult
+from gateway.search.service import SearchAnswer
 
 
 def described(result: SearchResult) -> JsonObject:

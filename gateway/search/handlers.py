@@ -21,7 +21,7 @@ from gateway.search.bodies import SearchBodies, Sent, SentObject
 from gateway.search.concurrency import concurrently
 from gateway.search.costly_images import CostlyImages
 from gateway.search.question import Question
-from gateway.search.service import SearchService
+from gateway.search.service import SearchAnswer, SearchService
 from gateway.search.similar import read_similar, similar_warnings
 from servicekit.errors import ServiceError
 from servicekit.limits import ByteAccount
@@ -50,10 +50,16 @@ class SearchHandlers:
         """`POST /api/collection/{id}/search`. A JSON object gets an object as the answer, other bodies a bare list."""
         client = _client(request)
         self._costly.check(client)
-        index = await self._searches.find_index(parameters.collection_id(request.match_info["id"]))
+        identifier = parameters.collection_id(request.match_info["id"])
+        await self._searches.require_index(identifier)
         with self._bodies.memory() as account, self._costly.charging(client):
             sent = await self._bodies.read(request, account, question_fields.IMAGE_PATHS)
-            answer = await self._searches.search(index, _question(request, sent), account)
+            question = _question(request, sent)
+
+            async def search(index: Index) -> SearchAnswer:
+                return await self._searches.search(index, question, account)
+
+            answer = await self._searches.on_live_index(identifier, search)
         if sent.fields is None:
             return data([described(result) for result in answer.results])
         warnings = question_fields.search_warnings(sent.fields, request.query)
@@ -64,20 +70,19 @@ class SearchHandlers:
         """`GET /api/collection/{id}/similar`. The answer can be cached: it stays the same until the next index."""
         identifier = parameters.collection_id(request.match_info["id"])
         wanted = read_similar(request.query)
-        index = await self._searches.find_index(identifier)
-        tag = _entity_tag(request, index.id)
-        if any(tag == known.value for known in request.if_none_match or ()):
-            response = web.Response(status=304)
-        else:
-            question = wanted.question(await self._searches.named(index, wanted.source))
-            with self._bodies.memory() as account:
-                answer = await self._searches.search(index, question, account)
-            response = data(answered(answer), warnings=[*similar_warnings(request.query), *answer.warnings])
-        response.etag = tag
-        response.headers["Cache-Control"] = f"max-age={SIMILAR_SECONDS}"
-        # Without a key, credentials in URLs are left out.
-        response.headers["Vary"] = "API-Key"
-        return response
+        if request.if_none_match:
+            tag = _entity_tag(request, (await self._searches.find_index(identifier)).id)
+            if any(tag == known.value for known in request.if_none_match):
+                return _cacheable(web.Response(status=304), tag)
+        with self._bodies.memory() as account:
+
+            async def search(index: Index) -> SearchAnswer:
+                question = wanted.question(await self._searches.named(index, wanted.source))
+                return await self._searches.search(index, question, account)
+
+            answer = await self._searches.on_live_index(identifier, search)
+        response = data(answered(answer), warnings=[*similar_warnings(request.query), *answer.warnings])
+        return _cacheable(response, _entity_tag(request, answer.index_id))
 
     async def search_collections(self, request: web.Request) -> web.Response:
         """`POST /api/search`: several collections, or all of them."""
@@ -123,7 +128,7 @@ class SearchHandlers:
             question, warnings = several_fields.query_of_batch(query, place, sent.images, sent.errors)
             self._costly.check(client)
             with self._costly.charging(client):
-                answer = await self._searches.search(index, question, memory)
+                answer = await self._searches.search(index, question, memory, pinned=True)
         except ServiceError as error:
             return problem_fields(error)
         fields = answered(answer)
@@ -142,6 +147,14 @@ def _question(request: web.Request, sent: Sent) -> Question:
     if sent.fields is None:
         return question_fields.image_question(sent.images[0], {**request.query, **sent.form})
     return question_fields.question(sent.fields, sent.images, request.query)
+
+
+def _cacheable(response: web.Response, tag: str) -> web.Response:
+    response.etag = tag
+    response.headers["Cache-Control"] = f"max-age={SIMILAR_SECONDS}"
+    # Without a key, credentials in URLs are left out.
+    response.headers["Vary"] = "API-Key"
+    return response
 
 
 def _entity_tag(request: web.Request, index_id: int) -> str:

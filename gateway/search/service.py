@@ -1,25 +1,28 @@
 """Search: which indexed images are like the examples of a question."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
-from itertools import takewhile
+from functools import partial
+from typing import TypeVar
 
-from catalog.collections import not_found
 from catalog.images import Image
 from catalog.indexed_images import IndexedImages, RowUrl
-from catalog.indexes import Index, Indexes
+from catalog.indexes import Index
 from catalog.vectors.client import VectorsDamaged, VectorsMissing
-from catalog.vectors.false_matches import RUNNER_UPS
-from catalog.vectors.generations import Generations, Hit, at_least
 from gateway.metrics import GatewayMetrics
+from gateway.search.concurrency import concurrently
+from gateway.search.index.live_indexes import LiveIndexes
+from gateway.search.index.nearest import Found, IndexReplaced, Near, Nearest, SearchResult
 from gateway.search.query_vectors import BaseVectors, QueryVector, QueryVectors, not_indexed
 from gateway.search.question import MAX_DEPTH, Question
-from servicekit.errors import FailedPrecondition, InvalidRequest
+from servicekit.errors import FailedPrecondition, InvalidRequest, Overloaded, ServiceError
 from servicekit.limits import ByteAccount, ConcurrencyLimit
 
-# The nearest images that are looked at for runner-ups, even if fewer results are wanted.
-SURROUNDINGS = 50
+T = TypeVar("T")
+
+# How many collections of one request are searched at a time. Each of them needs a place among all searches.
+SEARCHED_AT_ONCE = 8
 # The most images that one URL can name as examples.
 MAX_NAMED = 1000
 # A search for entries first reads as many images as this for each entry, and each time it needs more, so many times as
@@ -31,24 +34,6 @@ CUT_OFF = (
     f"Only the {MAX_IMAGES_IN_ENTRIES} most similar images were grouped by repo_url. Entries without an image among "
     "them are not found."
 )
-
-
-@dataclass(frozen=True)
-class SearchResult:
-    """One hit. score: cosine similarity. percentile: percentage of unrelated pairs of images that score lower.
-
-    false_match_rate: the share, 0 to 1, of queries for something that is not in the collection whose best result would
-    score at least this much. Both are None if the index was not calibrated.
-    views: the number of images of the entry whose best image this is; None unless entries were asked for.
-    """
-
-    image_id: int
-    image_url: str
-    repo_url: str
-    score: float
-    percentile: float | None
-    false_match_rate: float | None
-    views: int | None = None
 
 
 @dataclass(frozen=True)
@@ -76,38 +61,6 @@ class SearchAnswer:
     warnings: list[str] = field(default_factory=list)
 
 
-@dataclass(frozen=True)
-class _Near:
-    """The images that are nearest to a query, with their scores, best first."""
-
-    index: Index
-    query: QueryVector
-    question: Question
-    runner_ups: Sequence[float]
-    images: Sequence[tuple[Image, float]]
-
-    def results(self) -> list[SearchResult]:
-        """Return those within the limits of the question. Percentiles and rates get no better along the images."""
-        results = (self._result(image, score) for image, score in self.images)
-        return list(takewhile(self._is_wanted, results))
-
-    @property
-    def reaches_limits(self) -> bool:
-        """Whether no further image can be within the limits."""
-        return bool(self.images) and not self._is_wanted(self._result(*self.images[-1]))
-
-    def _result(self, image: Image, score: float) -> SearchResult:
-        rate = self.index.false_matches.rate(score, self.runner_ups, self.query.typicality)
-        percentile = self.index.percentile(score)
-        return SearchResult(image.id, image.image_url, image.repo_url, score, percentile, rate)
-
-    def _is_wanted(self, result: SearchResult) -> bool:
-        low, high = self.question.min_percentile, self.question.max_false_match_rate
-        return (low is None or result.percentile is None or result.percentile >= low) and (
-            high is None or result.false_match_rate is None or result.false_match_rate <= high
-        )
-
-
 class SearchService:
     """Search a collection: make the query vector, find the nearest vectors, read their rows.
 
@@ -117,43 +70,62 @@ class SearchService:
     def __init__(
         self,
         *,
-        indexes: Indexes,
+        indexes: LiveIndexes,
         query_vectors: QueryVectors,
-        vectors: Generations,
+        nearest: Nearest,
         images: IndexedImages,
         concurrency: ConcurrencyLimit,
         metrics: GatewayMetrics,
     ) -> None:
         self._indexes = indexes
         self._query_vectors = query_vectors
-        self._vectors = vectors
+        self._vectors = nearest
         self._images = images
         self._concurrency = concurrency
         self._metrics = metrics
+
+    async def require_index(self, collection_id: int) -> None:
+        """Raise as `find_index` if the collection is not known to have had an index."""
+        if self._indexes.known(collection_id) is None:
+            await self.find_index(collection_id)
 
     async def find_index(self, collection_id: int) -> Index:
         """Return the live index of a collection.
 
         Raises InvalidRequest, collection_not_found, and FailedPrecondition, not_finetuned.
         """
-        with self._metrics.search_stage("index"):
-            exists, index = await self._indexes.live(collection_id)
-        if not exists:
-            raise not_found(collection_id)
-        if index is None:
-            raise not_finetuned()
-        return index
+        return await self._indexes.current(collection_id)
 
-    async def search(self, index: Index, question: Question, memory: ByteAccount) -> SearchAnswer:
-        """Return the images that answer a question, all from one index.
+    async def on_live_index(self, collection_id: int, work: Callable[[Index], Awaitable[T]]) -> T:
+        """Return the result of work on the live index of a collection. Raises as `find_index`, and what it raises.
 
-        memory: takes the images that are downloaded for the question. Raises FailedPrecondition (backbone_changed,
-        not_calibrated, image_not_indexed, text_not_supported), InvalidRequest (image_not_found, examples_cancel_out,
-        and why a download failed), TooLarge, and Overloaded when too many searches are waiting.
+        The work may begin with an index that was live before. If it fails, it is done again on the live one.
+        """
+        known = self._indexes.known(collection_id)
+        if known is None:
+            return await work(await self.find_index(collection_id))
+        try:
+            return await work(known)
+        except (InvalidRequest, FailedPrecondition):
+            index = await self.find_index(collection_id)
+            if index.id == known.id:
+                raise
+        return await work(index)
+
+    async def search(
+        self, index: Index, question: Question, memory: ByteAccount, *, pinned: bool = False
+    ) -> SearchAnswer:
+        """Return the images that answer a question, all from one index: this one, or a newer one that replaced it.
+
+        memory: takes the images that are downloaded for the question. pinned: use this index, even if it has been
+        replaced, as long as its vectors exist. Raises FailedPrecondition (backbone_changed, not_calibrated,
+        image_not_indexed, text_not_supported), InvalidRequest (image_not_found, examples_cancel_out, and why a download
+        failed), TooLarge, and Overloaded when too many searches are waiting.
         """
         _require_calibration(index, question)
         # A slow image host holds no place of other searches.
-        ranking = await self.rank(index, question, await self.base_vectors(index, question, memory))
+        base = await self.base_vectors(index, question, memory)
+        ranking = await self.rank(index, question, base, pinned=pinned)
         end = question.offset + question.num_results
         page = ranking.results[question.offset : end]
         if question.by_entry:
@@ -172,27 +144,61 @@ class SearchService:
 
     async def embed(self, base: BaseVectors, backbone: str) -> None:
         """Compute the vectors of one backbone. Raises as `search`."""
-        async with AsyncExitStack() as stack:
-            with self._metrics.search_stage("queue"):
-                await stack.enter_async_context(self._concurrency.slot())
+        async with self._place():
             await base.of(backbone)
 
-    async def rank(self, index: Index, question: Question, base: BaseVectors) -> Ranking:
+    async def rank(self, index: Index, question: Question, base: BaseVectors, *, pinned: bool = False) -> Ranking:
         """Return the best results of a question, to the end of its page, and one more if there is one.
 
-        base: of the question. Raises as `search`.
+        base: of the question. pinned: as for `search`, which tells what is raised.
         """
         _require_calibration(index, question)
+        async with self._place():
+            try:
+                return await self._nearest(index, question, base, pinned=pinned)
+            except VectorsDamaged:
+                await self._indexes.mark_lost(index)
+                raise
+            except (VectorsMissing, IndexReplaced):
+                successor = await self._successor(index, question)
+            return await self._nearest(successor, question, base, pinned=True)
+
+    async def rank_all(
+        self, indexes: Sequence[Index], question: Question, base: BaseVectors
+    ) -> list[Ranking | ServiceError]:
+        """Return what `rank` returns for each index, or the error that it raises, with few calls of the databases.
+
+        Raises Overloaded.
+        """
+        if question.by_entry:
+            return await _each(partial(self.rank, index, question, base, pinned=True) for index in indexes)
+        found = await _each(partial(self._found, index, question, base) for index in indexes)
+        near = await self._vectors.read_all([each for each in found if isinstance(each, Found)])
+        rankings = iter([Ranking(each.index, each.results()) for each in near])
+        return [next(rankings) if isinstance(each, Found) else each for each in found]
+
+    async def _found(self, index: Index, question: Question, base: BaseVectors) -> Found:
+        _require_calibration(index, question)
+        async with self._place():
+            try:
+                return await self._find(index, question, base)
+            except VectorsDamaged:
+                await self._indexes.mark_lost(index)
+                raise
+            except VectorsMissing:
+                return await self._find(await self._successor(index, question), question, base)
+
+    async def _find(self, index: Index, question: Question, base: BaseVectors) -> Found:
+        query = await self._query_vectors.combined(index, question.examples, base)
+        return await self._vectors.found(index, query, question, _count(question))
+
+    @asynccontextmanager
+    async def _place(self) -> AsyncIterator[None]:
+        """Hold a place among all searches. Raises Overloaded."""
         async with AsyncExitStack() as stack:
             with self._metrics.search_stage("queue"):
                 await stack.enter_async_context(self._concurrency.slot())
-            try:
-                return await self._nearest(index, question, base)
-            except VectorsDamaged:
-                await self._indexes.mark_lost(index.id)
-                raise
-            except VectorsMissing:
-                return await self._search_successor(index, question, base)
+            yield
 
     async def named(self, index: Index, source: int | RowUrl) -> list[int]:
         """Return the ids of the indexed images that a source names: itself, or all that have the URL.
@@ -214,50 +220,32 @@ class SearchService:
             raise InvalidRequest(message, code="too_many_images")
         return found
 
-    async def _search_successor(self, old: Index, question: Question, base: BaseVectors) -> Ranking:
-        """Search the index that was published since `old` was looked up, whose vectors have been dropped meanwhile."""
+    async def _successor(self, old: Index, question: Question) -> Index:
+        """Return the index that was published since `old` was looked up."""
         index = await self.find_index(old.collection_id)
         if index.id == old.id:
-            await self._indexes.mark_lost(index.id)
+            await self._indexes.mark_lost(index)
             raise VectorsMissing("The index has lost its vectors. Finetune the collection again.")
         _require_calibration(index, question)
         self._metrics.search_retries.inc()
-        return await self._nearest(index, question, base)
+        return index
 
-    async def _nearest(self, index: Index, question: Question, base: BaseVectors) -> Ranking:
+    async def _nearest(self, index: Index, question: Question, base: BaseVectors, *, pinned: bool) -> Ranking:
         query = await self._query_vectors.combined(index, question.examples, base)
-        # One more than is wanted shows whether there is more.
-        count = question.offset + question.num_results + 1
+        count = _count(question)
         if not question.by_entry:
-            return Ranking(index, (await self._near(index, question, query, count)).results())
-        near, cut_off = await self._entries(index, question, query, count)
+            found = await self._vectors.found(index, query, question, count)
+            return Ranking(index, (await self._vectors.read(found, pinned=pinned)).results())
+        near, cut_off = await self._entries(index, question, query, count, pinned=pinned)
         return Ranking(index, near.results(), CUT_OFF if cut_off else None)
 
-    async def _near(self, index: Index, question: Question, query: QueryVector, count: int) -> _Near:
-        """Return the `count` best images within the limits of a question, whatever its page is."""
-        left_out = question.left_out
-        depth = count + len(left_out)
-        surroundings = SURROUNDINGS + len(left_out)
-        with self._metrics.search_stage("query"):
-            hits = await self._vectors.query(index.qdrant_collection, query.tuned, max(depth, surroundings), None)
-        allowed = at_least(hits, question.threshold)[:depth]
-        read = max(len(allowed), surroundings) if index.false_matches.knows_prominences else len(allowed)
-        with self._metrics.search_stage("rows"):
-            ids = [hit.image_id for hit in hits[:read]]
-            rows, first = await self._images.with_first(index, ids, depth)
-        runner_ups = _runner_ups(index, [hit for hit in hits if hit.image_id not in left_out], first)
-        images = [
-            (row.image, allowed[row.place].score)
-            for row in rows
-            if row.place < len(allowed) and row.image.id not in left_out
-        ]
-        return _Near(index, query, question, runner_ups, images[:count])
-
-    async def _entries(self, index: Index, question: Question, query: QueryVector, count: int) -> tuple[_Near, bool]:
+    async def _entries(
+        self, index: Index, question: Question, query: QueryVector, count: int, *, pinned: bool
+    ) -> tuple[Near, bool]:
         """Return the best image of each of the `count` best entries, and whether more images would have to be read."""
         depth = min(count * IMAGES_PER_ENTRY, MAX_IMAGES_IN_ENTRIES)
         while True:
-            near = await self._near(index, question, query, depth)
+            near = await self._vectors.read(await self._vectors.found(index, query, question, depth), pinned=pinned)
             entries = replace(near, images=best_of_entries(near.images)[:count])
             if len(entries.images) == count or len(near.images) < depth or near.reaches_limits:
                 return entries, False
@@ -273,22 +261,23 @@ class SearchService:
         return [replace(result, views=views.get(result.repo_url, 1)) for result in results]
 
 
-def _runner_ups(index: Index, near: Sequence[Hit], first: Mapping[int, Image]) -> list[float]:
-    """Return the scores of a query's runner-ups. near: its hits. first: the first images of the best of them."""
-    near = near[:SURROUNDINGS]
-    if not index.false_matches.knows_prominences:
-        return []
-    found = [(hit.score, first[hit.image_id]) for hit in near if hit.image_id in first]
-    scores = index.false_matches.runner_ups(found)
-    # Where one object fills the surroundings, the others score at most as much as the last of them.
-    missing = RUNNER_UPS - len(scores) if len(near) == SURROUNDINGS else 0
-    return [*scores, *[near[-1].score] * missing]
+def _count(question: Question) -> int:
+    """Return how many results to read. One more than is wanted shows whether there is more."""
+    return question.offset + question.num_results + 1
 
 
-def not_finetuned() -> FailedPrecondition:
-    """Return the error for a collection without an index."""
-    message = "The collection has not been finetuned yet. Finetune it before searching."
-    return FailedPrecondition(message, code="not_finetuned")
+async def _each(calls: Iterable[Callable[[], Awaitable[T]]]) -> list[T | ServiceError]:
+    """Return the result or the error of each call, some at a time. Raises Overloaded."""
+    return await concurrently((partial(_result_or_error, call) for call in calls), at_once=SEARCHED_AT_ONCE)
+
+
+async def _result_or_error(call: Callable[[], Awaitable[T]]) -> T | ServiceError:
+    try:
+        return await call()
+    except Overloaded:
+        raise
+    except ServiceError as error:
+        return error
 
 
 def not_calibrated(what: str) -> FailedPrecondition:

@@ -4,7 +4,8 @@ from typing import Any
 
 from catalog.indexes import Index
 from gateway.search.across import Merging
-from gateway.search.service import Ranking, SearchResult
+from gateway.search.index.nearest import SearchResult
+from gateway.search.service import Ranking
 
 COLLECTIONS = {number: Index(number + 100, number, 1, "", None, "", 64) for number in (1, 2, 3)}
 

@@ -1,0 +1,176 @@
+"""The images of an index that are nearest to a query, read from Qdrant and from the database."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+
+from catalog.images import Image
+from catalog.indexed_images import IndexedImages, PointRows, Points
+from catalog.indexes import Index
+from catalog.vectors.false_matches import RUNNER_UPS
+from catalog.vectors.generations import Generations, Hit, at_least
+from gateway.metrics import GatewayMetrics
+from gateway.search.query_vectors import QueryVector
+from gateway.search.question import Question
+
+# The nearest images that are looked at for runner-ups, even if fewer results are wanted.
+SURROUNDINGS = 50
+# As many of them nearly always show the runner-ups. The others are read only if they do not.
+FIRST_SURROUNDINGS = 12
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """One hit. score: cosine similarity. percentile: percentage of unrelated pairs of images that score lower.
+
+    false_match_rate: the share, 0 to 1, of queries for something that is not in the collection whose best result would
+    score at least this much. Both are None if the index was not calibrated.
+    views: the number of images of the entry whose best image this is; None unless entries were asked for.
+    """
+
+    image_id: int
+    image_url: str
+    repo_url: str
+    score: float
+    percentile: float | None
+    false_match_rate: float | None
+    views: int | None = None
+
+
+@dataclass(frozen=True)
+class Found:
+    """The points of an index that are nearest to a query. count: how many images are wanted."""
+
+    index: Index
+    query: QueryVector
+    question: Question
+    count: int
+    hits: Sequence[Hit]
+
+    @property
+    def depth(self) -> int:
+        """How many images to read, so that enough remain when some are left out."""
+        return self.count + len(self.question.left_out)
+
+    @property
+    def allowed(self) -> Sequence[Hit]:
+        """The hits that can be results."""
+        return at_least(self.hits, self.question.threshold)[: self.depth]
+
+    @property
+    def first_read(self) -> int:
+        """How many hits to read at first."""
+        allowed = len(self.allowed)
+        if not self.index.false_matches.knows_prominences:
+            return allowed
+        return max(allowed, FIRST_SURROUNDINGS + len(self.question.left_out))
+
+    def last_read(self, rows: PointRows) -> int:
+        """Return how many hits have to be read in all. rows: of those that were read first."""
+        index = self.index
+        if not index.false_matches.knows_prominences or len(self._runner_ups(rows.first)) == RUNNER_UPS:
+            return self.first_read
+        return max(self.first_read, SURROUNDINGS + len(self.question.left_out))
+
+    def near(self, rows: PointRows, first: Mapping[int, Image]) -> "Near":
+        """Return the nearest images. rows: of the hits that were read first. first: the first images of all."""
+        left_out, allowed = self.question.left_out, self.allowed
+        images = [
+            (row.image, allowed[row.place].score)
+            for row in rows.images
+            if row.place < len(allowed) and row.image.id not in left_out
+        ]
+        scores = self._runner_ups(first) if self.index.false_matches.knows_prominences else []
+        surrounding = self._surrounding()
+        if self.index.false_matches.knows_prominences and len(surrounding) == SURROUNDINGS:
+            # Where one object fills the surroundings, the others score at most as much as the last of them.
+            scores += [surrounding[-1].score] * (RUNNER_UPS - len(scores))
+        return Near(self.index, self.query, self.question, scores, images[: self.count])
+
+    def _runner_ups(self, first: Mapping[int, Image]) -> list[float]:
+        found = [(hit.score, first[hit.image_id]) for hit in self._surrounding() if hit.image_id in first]
+        return self.index.false_matches.runner_ups(found)
+
+    def _surrounding(self) -> Sequence[Hit]:
+        left_out = self.question.left_out
+        return [hit for hit in self.hits if hit.image_id not in left_out][:SURROUNDINGS]
+
+
+@dataclass(frozen=True)
+class Near:
+    """The images that are nearest to a query, with their scores, best first."""
+
+    index: Index
+    query: QueryVector
+    question: Question
+    runner_ups: Sequence[float]
+    images: Sequence[tuple[Image, float]]
+
+    def results(self) -> list[SearchResult]:
+        """Return those within the limits of the question. Percentiles and rates get no better along the images."""
+        results = (self._result(image, score) for image, score in self.images)
+        return list(takewhile(self._is_wanted, results))
+
+    @property
+    def reaches_limits(self) -> bool:
+        """Whether no further image can be within the limits."""
+        return bool(self.images) and not self._is_wanted(self._result(*self.images[-1]))
+
+    def _result(self, image: Image, score: float) -> SearchResult:
+        rate = self.index.false_matches.rate(score, self.runner_ups, self.query.typicality)
+        percentile = self.index.percentile(score)
+        return SearchResult(image.id, image.image_url, image.repo_url, score, percentile, rate)
+
+    def _is_wanted(self, result: SearchResult) -> bool:
+        low, high = self.question.min_percentile, self.question.max_false_match_rate
+        return (low is None or result.percentile is None or result.percentile >= low) and (
+            high is None or result.false_match_rate is None or result.false_match_rate <= high
+        )
+
+
+class IndexReplaced(Exception):
+    """Another index has become live since this one was looked up."""
+
+
+class Nearest:
+    """Finds the nearest points, and reads their rows. Every method also raises the errors of the databases."""
+
+    def __init__(self, vectors: Generations, images: IndexedImages, metrics: GatewayMetrics) -> None:
+        self._vectors = vectors
+        self._images = images
+        self._metrics = metrics
+
+    async def found(self, index: Index, query: QueryVector, question: Question, count: int) -> Found:
+        """Find the points for the `count` best images within the limits of a question, whatever its page is."""
+        left_out = len(question.left_out)
+        limit = max(count, SURROUNDINGS) + left_out
+        with self._metrics.search_stage("query"):
+            hits = await self._vectors.query(index.qdrant_collection, query.tuned, limit, None)
+        return Found(index, query, question, count, hits)
+
+    async def read(self, found: Found, *, pinned: bool) -> Near:
+        """Return the images of what was found. Raises IndexReplaced unless the index is live or `pinned`."""
+        [rows] = await self._rows([found])
+        if not pinned and not rows.is_live:
+            raise IndexReplaced
+        return await self._near(found, rows)
+
+    async def read_all(self, found: Sequence[Found]) -> list[Near]:
+        """Return the images of what was found in several indexes, whether they are still live or not."""
+        return [await self._near(each, rows) for each, rows in zip(found, await self._rows(found), strict=True)]
+
+    async def _rows(self, found: Sequence[Found]) -> list[PointRows]:
+        points = [
+            Points(each.index, [hit.image_id for hit in each.hits[: each.first_read]], each.depth) for each in found
+        ]
+        with self._metrics.search_stage("rows"):
+            return await self._images.of_indexes(points)
+
+    async def _near(self, found: Found, rows: PointRows) -> Near:
+        first = rows.first
+        rest = [hit.image_id for hit in found.hits[found.first_read : found.last_read(rows)]]
+        if rest:
+            with self._metrics.search_stage("rows"):
+                [more] = await self._images.of_indexes([Points(found.index, rest, 0)])
+            first = {**first, **more.first}
+        return found.near(rows, first)
