@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bench.parts.measuring_process import Answer, MeasuringProcess, quantile
+from bench.parts.rounds import Rounds
 from embedder.backbones.resolve import resolve_backbone
 from embedder.config import EmbedderSettings, worker_environment
 from embedder.engines.model_cache import converted_model
@@ -43,21 +44,6 @@ AT_MOST = {
     "interactive_p99_under_bulk_vs_idle": 3.0,
     "memory_10000_vs_1000": 1.05,
 }
-
-
-class Rounds:
-    """The figures of all rounds, by name."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, list[float]] = {}
-
-    def add(self, name: str, value: float) -> None:
-        """Add the figure of a round."""
-        self.values.setdefault(name, []).append(value)
-
-    def median(self, name: str) -> float:
-        """Return the median over all rounds."""
-        return statistics.median(self.values[name])
 
 
 def rate(answer: Answer) -> float:
