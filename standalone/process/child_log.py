@@ -19,6 +19,8 @@ MAX_FILE_BYTES = 8 * 1024 * 1024
 OLD_FILES = 2
 MAX_LINE_BYTES = 64 * 1024
 POSTGRES_LINE = re.compile(r"^\S+ \S+ \S+ \[\d+\] ([A-Z]+\d?): +(.*)$")
+# A line without it is no event that is shown. Most events are not, and need not be parsed.
+SHOWN_LEVEL = re.compile(r'"level": *"(?:warning|error|critical)"', re.IGNORECASE)
 # Fields that are of use in the file only.
 HIDDEN = frozenset({"time", "service", "exception", "stack"})
 # Postgres logs a refused connection as FATAL. That does not explain why the server ended.
@@ -72,7 +74,7 @@ class ChildLog:
         if not line:
             return
         self._last.append(line)
-        event = _json_event(line)
+        event = _json_event(line) if SHOWN_LEVEL.search(line) else None
         if event is not None:
             self._show(event)
 
