@@ -30,9 +30,9 @@ class HardwarePlan:
     """How the embedder uses the machine.
 
     staged: whether decoding and inference run in different processes, which exchange batches of up to `max_batch`
-    inputs through `slots` inputs of shared memory. workers: processes that decode. interactive: additional ones for searches
-    only. threads: of the engine in each
-    process. cores: all that the embedder may use. stream_in_flight: unanswered images of one stream.
+    inputs through `slots` inputs of shared memory. workers: processes that decode. interactive: additional ones that
+    serve searches only. threads: of the engine in each process. cores: all that the embedder may use.
+    stream_in_flight: unanswered images of one stream.
     """
 
     device: str
