@@ -53,21 +53,39 @@ WHERE collection_id = $1 AND {AT_REVISION} AND id = ANY($4)
 
 IN_NEWEST_CONTENT = "SELECT id FROM images WHERE collection_id = $1 AND id = ANY($2) AND last_revision IS NULL"
 
-# These read all rows of the collection once: an index on URLs would make storing an upload three times as slow.
-OF_URL = f"""
-SELECT id FROM images
-WHERE collection_id = $1 AND {AT_REVISION} AND {{column}} = $4
-      AND NOT EXISTS (SELECT FROM image_failures f WHERE f.index_id = $3 AND f.image_id = images.id)
+# How the rows of the newest content with a URL ($4, or u.url) are found in an index, which has digests because a URL can
+# be longer than an entry of an index. The rows of an earlier revision ($2) are those of the newest content that are old
+# enough, and those that have ended since.
+BY_COLUMN = {
+    "image_url": "md5(i.image_url) = md5({url}) AND i.image_url = {url}",
+    "repo_url": "hashtextextended(i.repo_url, 0) = hashtextextended({url}, 0) AND i.repo_url = {url}",
+}
+OF_URL = """
+SELECT id FROM (
+    SELECT i.id FROM images i
+    WHERE i.collection_id = $1 AND i.last_revision IS NULL AND i.first_revision <= $2 AND {by_column}
+    UNION ALL
+    SELECT i.id FROM images i
+    WHERE i.collection_id = $1 AND i.last_revision >= $2 AND i.first_revision <= $2 AND i.{column} = $4
+) named
+WHERE NOT EXISTS (SELECT FROM image_failures f WHERE f.index_id = $3 AND f.image_id = named.id)
 ORDER BY id LIMIT $5
-"""  # noqa: S608 (a constant)
+"""
 
 HAS_URL = """
-SELECT EXISTS (SELECT FROM images WHERE collection_id = $1 AND last_revision IS NULL AND {column} = $2)
+SELECT EXISTS (SELECT FROM images i WHERE i.collection_id = $1 AND i.last_revision IS NULL AND {by_column})
 """
 
 VIEWS = f"""
-SELECT repo_url, count(*) AS number FROM images
-WHERE collection_id = $1 AND {AT_REVISION} AND repo_url = ANY($3) GROUP BY repo_url
+SELECT repo_url, count(*) AS number FROM (
+    SELECT i.repo_url FROM unnest($3::text[]) AS u (url) JOIN images i
+    ON i.collection_id = $1 AND i.last_revision IS NULL AND i.first_revision <= $2
+       AND {BY_COLUMN["repo_url"].format(url="u.url")}
+    UNION ALL
+    SELECT i.repo_url FROM images i
+    WHERE i.collection_id = $1 AND i.last_revision >= $2 AND i.first_revision <= $2 AND i.repo_url = ANY($3)
+) named
+GROUP BY repo_url
 """  # noqa: S608 (a constant)
 
 
@@ -219,7 +237,7 @@ class IndexedImages:
         """Return the ids of the first `limit` images of an index whose rows have a URL. Failed images are left out."""
         if not url.is_storable:
             return []
-        statement = OF_URL.format(column=url.column)
+        statement = OF_URL.format(column=url.column, by_column=BY_COLUMN[url.column].format(url="$4"))
         async with self._database.connection() as connection:
             rows = await connection.fetch(statement, index.collection_id, index.revision, index.id, url.text, limit)
         return [row["id"] for row in rows]
@@ -228,7 +246,7 @@ class IndexedImages:
         """Return whether a row of a collection's newest content has a URL, indexed or not."""
         if not url.is_storable:
             return False
-        statement = HAS_URL.format(column=url.column)
+        statement = HAS_URL.format(by_column=BY_COLUMN[url.column].format(url="$2"))
         async with self._database.connection() as connection:
             found: bool = await connection.fetchval(statement, collection_id, url.text)
         return found

@@ -116,7 +116,8 @@ class Database:
     async def _acquired(self) -> Connection:
         seconds = remaining(ACQUIRE_SECONDS)
         try:
-            return await self._pool.acquire(timeout=seconds)
+            # Without a wait there is nothing to time.
+            return await self._pool.acquire(timeout=None if self._pool.get_idle_size() else seconds)
         except TimeoutError:
             all_taken = not self._pool.get_idle_size() and self._pool.get_size() == self._pool.get_max_size()
             if seconds < ACQUIRE_SECONDS or not all_taken:

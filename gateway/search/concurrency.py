@@ -9,6 +9,9 @@ Result = TypeVar("Result")
 
 async def concurrently(calls: Iterable[Callable[[], Awaitable[Result]]], *, at_once: int) -> list[Result]:
     """Return the results of the calls in their order. The first error cancels the other calls, and is raised."""
+    calls = list(calls)
+    if len(calls) == 1:
+        return [await calls[0]()]
     places = asyncio.Semaphore(at_once)
 
     async def run(call: Callable[[], Awaitable[Result]]) -> Result:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TypeVar
 
 from catalog.images import Image
-from catalog.indexed_images import IndexedImages, RowUrl
+from catalog.indexed_images import IndexedImages, PointRows, RowUrl
 from catalog.indexes import Index
 from catalog.vectors.client import VectorsDamaged, VectorsMissing
 from gateway.metrics import GatewayMetrics
@@ -172,10 +172,16 @@ class SearchService:
         """
         if question.by_entry:
             return await _each(partial(self.rank, index, question, base, pinned=True) for index in indexes)
-        found = await _each(partial(self._found, index, question, base) for index in indexes)
-        near = await self._vectors.read_all([each for each in found if isinstance(each, Found)])
-        rankings = iter([Ranking(each.index, each.results()) for each in near])
-        return [next(rankings) if isinstance(each, Found) else each for each in found]
+        asked = await _each(partial(self._found, index, question, base) for index in indexes)
+        found = [each for each in asked if isinstance(each, Found)]
+        rows = await self._vectors.rows(found)
+        rankings = iter(
+            [await _result_or_error(partial(self._ranking, *each)) for each in zip(found, rows, strict=True)]
+        )
+        return [next(rankings) if isinstance(each, Found) else each for each in asked]
+
+    async def _ranking(self, found: Found, rows: PointRows) -> Ranking:
+        return Ranking(found.index, (await self._vectors.near(found, rows)).results())
 
     async def _found(self, index: Index, question: Question, base: BaseVectors) -> Found:
         _require_calibration(index, question)

@@ -15,7 +15,7 @@ from gateway.search.question import Question
 
 # The nearest images that are looked at for runner-ups, even if fewer results are wanted.
 SURROUNDINGS = 50
-# As many of them nearly always show the runner-ups. The others are read only if they do not.
+# As many of them nearly always show the runner-ups. The others are looked for only if they do not.
 FIRST_SURROUNDINGS = 12
 
 
@@ -39,57 +39,62 @@ class SearchResult:
 
 @dataclass(frozen=True)
 class Found:
-    """The points of an index that are nearest to a query. count: how many images are wanted."""
+    """The points of an index that are nearest to a query.
+
+    count: how many images are wanted. hits: of the nearest points. are_all: whether there are no further points.
+    """
 
     index: Index
     query: QueryVector
     question: Question
     count: int
     hits: Sequence[Hit]
+    are_all: bool
 
     @property
     def depth(self) -> int:
         """How many images to read, so that enough remain when some are left out."""
         return self.count + len(self.question.left_out)
 
-    @property
-    def allowed(self) -> Sequence[Hit]:
-        """The hits that can be results."""
-        return at_least(self.hits, self.question.threshold)[: self.depth]
+    def points(self) -> Points:
+        """Return the points whose rows are needed."""
+        hits = self.hits if self.index.false_matches.knows_prominences else self._allowed()
+        return Points(self.index, [hit.image_id for hit in hits], self.depth)
 
-    @property
-    def first_read(self) -> int:
-        """How many hits to read at first."""
-        allowed = len(self.allowed)
+    def shows_runner_ups(self, first: Mapping[int, Image]) -> bool:
+        """Return whether further points could not change the runner-ups. first: the first images of the points."""
+        return (
+            not self.index.false_matches.knows_prominences
+            or self.are_all
+            or len(self.runner_ups(first)) == RUNNER_UPS
+            or len(self._surrounding()) == SURROUNDINGS
+        )
+
+    def runner_ups(self, first: Mapping[int, Image]) -> list[float]:
+        """Return the scores of the query's runner-ups among these points. first: the first images of the points."""
         if not self.index.false_matches.knows_prominences:
-            return allowed
-        return max(allowed, FIRST_SURROUNDINGS + len(self.question.left_out))
+            return []
+        surrounding = self._surrounding()
+        scores = self.index.false_matches.runner_ups(
+            [(hit.score, first[hit.image_id]) for hit in surrounding if hit.image_id in first]
+        )
+        # Where one object fills the surroundings, the others score at most as much as the last of them.
+        missing = RUNNER_UPS - len(scores) if len(surrounding) == SURROUNDINGS else 0
+        return [*scores, *[surrounding[-1].score] * missing]
 
-    def last_read(self, rows: PointRows) -> int:
-        """Return how many hits have to be read in all. rows: of those that were read first."""
-        index = self.index
-        if not index.false_matches.knows_prominences or len(self._runner_ups(rows.first)) == RUNNER_UPS:
-            return self.first_read
-        return max(self.first_read, SURROUNDINGS + len(self.question.left_out))
-
-    def near(self, rows: PointRows, first: Mapping[int, Image]) -> "Near":
-        """Return the nearest images. rows: of the hits that were read first. first: the first images of all."""
-        left_out, allowed = self.question.left_out, self.allowed
+    def near(self, rows: PointRows, runner_ups: Sequence[float]) -> "Near":
+        """Return the nearest images. rows: of the points."""
+        left_out, allowed = self.question.left_out, self._allowed()
         images = [
             (row.image, allowed[row.place].score)
             for row in rows.images
             if row.place < len(allowed) and row.image.id not in left_out
         ]
-        scores = self._runner_ups(first) if self.index.false_matches.knows_prominences else []
-        surrounding = self._surrounding()
-        if self.index.false_matches.knows_prominences and len(surrounding) == SURROUNDINGS:
-            # Where one object fills the surroundings, the others score at most as much as the last of them.
-            scores += [surrounding[-1].score] * (RUNNER_UPS - len(scores))
-        return Near(self.index, self.query, self.question, scores, images[: self.count])
+        return Near(self.index, self.query, self.question, runner_ups, images[: self.count])
 
-    def _runner_ups(self, first: Mapping[int, Image]) -> list[float]:
-        found = [(hit.score, first[hit.image_id]) for hit in self._surrounding() if hit.image_id in first]
-        return self.index.false_matches.runner_ups(found)
+    def _allowed(self) -> Sequence[Hit]:
+        """Return the hits that can be results."""
+        return at_least(self.hits, self.question.threshold)[: self.depth]
 
     def _surrounding(self) -> Sequence[Hit]:
         left_out = self.question.left_out
@@ -142,35 +147,34 @@ class Nearest:
 
     async def found(self, index: Index, query: QueryVector, question: Question, count: int) -> Found:
         """Find the points for the `count` best images within the limits of a question, whatever its page is."""
-        left_out = len(question.left_out)
-        limit = max(count, SURROUNDINGS) + left_out
+        return await self._found(index, query, question, count, FIRST_SURROUNDINGS)
+
+    async def _found(
+        self, index: Index, query: QueryVector, question: Question, count: int, surroundings: int
+    ) -> Found:
+        limit = max(count, surroundings) + len(question.left_out)
         with self._metrics.search_stage("query"):
             hits = await self._vectors.query(index.qdrant_collection, query.tuned, limit, None)
-        return Found(index, query, question, count, hits)
+        return Found(index, query, question, count, hits, len(hits) < limit)
 
     async def read(self, found: Found, *, pinned: bool) -> Near:
         """Return the images of what was found. Raises IndexReplaced unless the index is live or `pinned`."""
-        [rows] = await self._rows([found])
+        [rows] = await self.rows([found])
         if not pinned and not rows.is_live:
             raise IndexReplaced
-        return await self._near(found, rows)
+        return await self.near(found, rows)
 
-    async def read_all(self, found: Sequence[Found]) -> list[Near]:
-        """Return the images of what was found in several indexes, whether they are still live or not."""
-        return [await self._near(each, rows) for each, rows in zip(found, await self._rows(found), strict=True)]
-
-    async def _rows(self, found: Sequence[Found]) -> list[PointRows]:
-        points = [
-            Points(each.index, [hit.image_id for hit in each.hits[: each.first_read]], each.depth) for each in found
-        ]
+    async def rows(self, found: Sequence[Found]) -> list[PointRows]:
+        """Return the rows of what was found in several indexes."""
         with self._metrics.search_stage("rows"):
-            return await self._images.of_indexes(points)
+            return await self._images.of_indexes([each.points() for each in found])
 
-    async def _near(self, found: Found, rows: PointRows) -> Near:
-        first = rows.first
-        rest = [hit.image_id for hit in found.hits[found.first_read : found.last_read(rows)]]
-        if rest:
-            with self._metrics.search_stage("rows"):
-                [more] = await self._images.of_indexes([Points(found.index, rest, 0)])
-            first = {**first, **more.first}
-        return found.near(rows, first)
+    async def near(self, found: Found, rows: PointRows) -> Near:
+        """Return the images of what was found, given its rows."""
+        if found.shows_runner_ups(rows.first):
+            return found.near(rows, found.runner_ups(rows.first))
+        more = await self._found(found.index, found.query, found.question, found.count, SURROUNDINGS)
+        unread = [hit.image_id for hit in more.hits if hit.image_id not in rows.first]
+        with self._metrics.search_stage("rows"):
+            [others] = await self._images.of_indexes([Points(found.index, unread, 0)])
+        return found.near(rows, more.runner_ups({**rows.first, **others.first}))

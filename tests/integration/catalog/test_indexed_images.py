@@ -2,7 +2,7 @@
 
 import pytest
 
-from catalog.indexed_images import EqualImage, IndexedImages
+from catalog.indexed_images import EqualImage, IndexedImages, Points, RowUrl
 from catalog.indexes import Index
 from catalog.jobs import LeaseLost
 from tests.integration.workplace import Workplace
@@ -70,3 +70,46 @@ async def test_equal_images_go_with_their_index(workplace: Workplace) -> None:
     assert await workplace.rows("SELECT count(*) FROM equal_images") == [(0,)]
     with pytest.raises(LeaseLost):
         await images.add_equal(index, [EqualImage(ids[0], 1, ids[1])])
+
+
+async def test_the_rows_of_a_url_are_those_of_the_revision_of_the_index(workplace: Workplace) -> None:
+    place, entry = workplace, "https://example.org/entry"
+    urls = [f"https://example.org/{number}.jpg" for number in range(4)]
+    collection = await place.collections.create("coins")
+    await place.contents.replace(
+        collection, place.staged([(urls[0], entry), (urls[0], entry), (urls[1], ""), (urls[2], entry)])
+    )
+    await place.finetune(collection)
+    job = await place.jobs.claim("worker")
+    assert job is not None
+    index = await place.indexes.begin(job, "b")
+    ids = [image.id for image in await place.images.page(collection, 1, after=0, limit=10)]
+    images = IndexedImages(place.database)
+
+    async def named() -> list[list[int]]:
+        asked = [RowUrl(url, is_entry=False) for url in urls] + [RowUrl(entry, is_entry=True)]
+        return [await images.with_url(index, url, 10) for url in asked]
+
+    expected = [ids[:2], [ids[2]], [ids[3]], [], [ids[0], ids[1], ids[3]]]
+    assert await named() == expected
+    assert await images.views(index, [entry, "https://example.org/none"]) == {entry: 3}
+    # One row ends, one begins, and one changes its entry. The index keeps the rows of its own revision.
+    await place.contents.replace(collection, place.staged([(urls[0], entry), (urls[1], entry), (urls[3], entry)]))
+    assert await named() == expected
+    assert await images.views(index, [entry]) == {entry: 3}
+    newest = [await images.newest_content_has(collection, RowUrl(url, is_entry=False)) for url in urls]
+    assert newest == [True, True, False, True]
+    assert await images.newest_content_has(collection, RowUrl(entry, is_entry=True))
+
+
+async def test_points_tell_whether_their_index_is_live(workplace: Workplace) -> None:
+    first, ids = await begun(workplace, 2)
+    second, others = await begun(workplace, 1)
+    images = IndexedImages(workplace.database)
+    job = await workplace.jobs.get(1)
+    await workplace.jobs.publish(job, first.id, 2)
+    rows = await images.of_indexes([Points(second, others, 5), Points(first, ids[::-1], 1), Points(first, [], 5)])
+    assert [each.is_live for each in rows] == [False, True, True]
+    assert [[row.image.id for row in each.images] for each in rows] == [others, [ids[1]], []]
+    await workplace.collections.mark_deleting(first.collection_id)
+    assert not (await images.of_indexes([Points(first, ids, 5)]))[0].is_live

@@ -209,6 +209,25 @@ async def three(serving: Api, indexer: Indexer) -> list[Index]:
     return [await indexed(serving, indexer, some, seed=number) for number, some in enumerate(rows)]
 
 
+async def test_a_new_index_is_used_at_once(serving: Api, indexer: Indexer, database: Database) -> None:
+    first = await indexed(serving, indexer, ROWS[:6])
+    assert (await similar(serving, first, image_url=image_url(0))).json["index_id"] == first.id
+    await serving.upload(first.collection_id, csv(ROWS[:8]))
+    second = await indexer.index(first.collection_id)
+    # Only the new index has this image.
+    added = (await Images(database).page(first.collection_id, second.revision, after=0, limit=10))[-1].id
+    assert (await similar(serving, first, image_id=added)).json["index_id"] == second.id
+    third = await indexer.index(first.collection_id)
+    assert (await search(serving, first, image=encoded(0))).json["index_id"] == third.id
+
+
+async def test_a_deleted_collection_is_not_found_any_more(serving: Api, indexer: Indexer) -> None:
+    index = await indexed(serving, indexer, ROWS[:6])
+    assert (await search(serving, index, image=encoded(0))).status == 200
+    (await serving.post(f"/api/collection/{index.collection_id}/delete")).pushed()
+    (await search(serving, index, image=encoded(0))).refused(400, "collection_not_found")
+
+
 async def test_results_of_several_collections_are_merged_by_percentile(serving: Api, three: list[Index]) -> None:
     collections = [index.collection_id for index in three]
     everything: list[dict[str, Any]] = []
