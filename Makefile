@@ -14,7 +14,7 @@ PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup up demo test check check-style check-types check-generated check-fast tools helm-check kube-check
+.PHONY: help setup up bench demo test check check-style check-types check-generated check-fast tools helm-check kube-check
 .PHONY: chart docker-check dashboard docs proto constraints clean
 
 help: ## list the targets
@@ -34,6 +34,9 @@ $(STAMP): pyproject.toml client/pyproject.toml constraints.txt
 
 up: $(STAMP) ## run Similis on this machine; pass options in ARGS
 	@similis up $(ARGS)
+
+bench: $(STAMP) ## measure searches beside a plain alternative and the bound (docs/performance.md); options in ARGS
+	@python bench/searches.py --json build/bench/searches.json $(ARGS)
 
 demo: $(STAMP) ## try it with free photographs; ARGS=--exit stops after the searches
 	@python -m demo $(ARGS)

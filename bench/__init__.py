@@ -1,5 +1,6 @@
 """Benchmarks. Each file is a command, and `python bench/NAME.py --help` explains its options.
 
+searches                 searches from HTTP to the answer, beside a plain alternative and the bound: `make bench`
 embedder                 throughput and latency of the embedder, against the same engine without the service
 quality                  what fine-tuning gains, from upload to search
 false_matches            whether false match rates are what they claim to be

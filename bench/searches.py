@@ -38,6 +38,8 @@ from embedder.config import worker_environment
 from embedder.engines.model_cache import converted_model
 from embedder.hardware import usable_cores
 
+# JPEGs of about 100 kB.
+SIZE = (960, 692)
 CLIENTS = (1, 4, 16, 64)
 OTHER_CLIENTS = (1, 16)
 SMALL_COLLECTIONS, SMALL_ROWS = 20, 500
@@ -171,7 +173,11 @@ def _post(host: str, path: str, kind: str, body: bytes) -> bytes:
 @contextmanager
 def started(options: argparse.Namespace, data: Path, scratch: Path) -> Iterator[tuple[Sides, StageTimes]]:
     """Run all sides while entered, with filled collections."""
-    images = sample_images(str(options.images or ""))
+    images = sample_images(str(options.images or ""), tuple(options.size))
+    folder = scratch / "images"
+    folder.mkdir()
+    for number, image in enumerate(images):
+        (folder / f"{number:04}.jpg").write_bytes(image)
     with ExitStack() as stack:
         address = stack.enter_context(instance(data, 0))
         key = (data / "admin-key").read_text(encoding="ascii").strip()
@@ -184,10 +190,9 @@ def started(options: argparse.Namespace, data: Path, scratch: Path) -> Iterator[
         model = str(asyncio.run(converted_model(source, data / "models", worker_environment())).model)
         plain = PlainProcess(source.to_json(), model, str(vectors))
         stack.callback(plain.close)
-        folder = str(options.images or "")
         environment = worker_environment()
         bare = [
-            MeasuringProcess("bare_loop", "openvino", source.to_json(), model, "1", folder, env=environment)
+            MeasuringProcess("bare_loop", "openvino", source.to_json(), model, "1", str(folder), env=environment)
             for _ in range(usable_cores())
         ]
         load = MeasuringProcess("search.http_load")
@@ -262,13 +267,22 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=3.0, help="of each measurement (default: %(default)s)")
     parser.add_argument("--clients", type=int, nargs="+", default=CLIENTS, help="default: 1 4 16 64")
     parser.add_argument("--quick", action="store_true", help="measure only searches by an image in JSON")
-    parser.add_argument("--images", type=Path, metavar="DIR", help="search by the images of DIR")
+    parser.add_argument(
+        "--size",
+        type=int,
+        nargs=2,
+        default=SIZE,
+        metavar=("WIDTH", "HEIGHT"),
+        help="of the images that are searched by",
+    )
+    parser.add_argument("--images", type=Path, metavar="DIR", help="search by the images of DIR, as they are")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="keep the instance in FOLDER, and use it again")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
     options = parser.parse_args()
     rounds, stages = measure(options)
     show(rounds, stages)
     if options.json:
+        options.json.parent.mkdir(parents=True, exist_ok=True)
         medians = {name: round(rounds.median(name), 4) for name in rounds.values}
         result = {"medians": medians, "rounds": rounds.values, "stages": stages.means(), "rows": options.rows}
         options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")

@@ -53,9 +53,9 @@ WHERE collection_id = $1 AND {AT_REVISION} AND id = ANY($4)
 
 IN_NEWEST_CONTENT = "SELECT id FROM images WHERE collection_id = $1 AND id = ANY($2) AND last_revision IS NULL"
 
-# How the rows of the newest content with a URL ($4, or u.url) are found in an index, which has digests because a URL can
-# be longer than an entry of an index. The rows of an earlier revision ($2) are those of the newest content that are old
-# enough, and those that have ended since.
+# How rows of the newest content are found by a URL. Indexes have digests: a URL can be longer than one of their entries.
+# The rows of an earlier revision ($2) are those of the newest content that are old enough, and those that have ended
+# since.
 BY_COLUMN = {
     "image_url": "md5(i.image_url) = md5({url}) AND i.image_url = {url}",
     "repo_url": "hashtextextended(i.repo_url, 0) = hashtextextended({url}, 0) AND i.repo_url = {url}",

@@ -13,12 +13,12 @@ CROPS = 4
 MAX_IMAGES = 1000
 
 
-def sample_images(folder: str) -> list[bytes]:
+def sample_images(folder: str, size: tuple[int, int] = (WIDTH, HEIGHT)) -> list[bytes]:
     """Return the encoded images of a folder, or if it is "", crops of photographs in scikit-image and scikit-learn.
 
-    Raises SystemExit if there are none.
+    size: of the crops. Raises SystemExit if there are no images.
     """
-    images = _own(Path(folder)) if folder else _shipped()
+    images = _own(Path(folder)) if folder else _shipped(size)
     if not images:
         raise SystemExit(f"no images in {folder or 'scikit-image: pip install scikit-image'}")
     return images
@@ -29,7 +29,7 @@ def _own(folder: Path) -> list[bytes]:
     return [path.read_bytes() for path in files[:MAX_IMAGES]]
 
 
-def _shipped() -> list[bytes]:
+def _shipped(size: tuple[int, int]) -> list[bytes]:
     import skimage
     import sklearn
 
@@ -38,11 +38,11 @@ def _shipped() -> list[bytes]:
     for path in sorted(path for folder in folders for path in folder.iterdir()):
         if path.suffix.lower() in SUFFIXES:
             with Image.open(path) as photograph:
-                images += _crops(photograph.convert("RGB"))
+                images += _crops(photograph.convert("RGB"), size)
     return images
 
 
-def _crops(photograph: Image.Image) -> list[bytes]:
+def _crops(photograph: Image.Image, size: tuple[int, int]) -> list[bytes]:
     """Return overlapping crops, scaled to one size and encoded as JPEGs of quality 90."""
     encoded = []
     for index in range(CROPS):
@@ -50,6 +50,6 @@ def _crops(photograph: Image.Image) -> list[bytes]:
         width, height = int(photograph.width * share), int(photograph.height * share)
         crop = photograph.crop((photograph.width - width, 0, photograph.width, height))
         file = io.BytesIO()
-        crop.resize((WIDTH, HEIGHT)).save(file, "JPEG", quality=90)
+        crop.resize(size).save(file, "JPEG", quality=90)
         encoded.append(file.getvalue())
     return encoded
