@@ -53,7 +53,7 @@ WHERE collection_id = $1 AND {AT_REVISION} AND id = ANY($4)
 
 IN_NEWEST_CONTENT = "SELECT id FROM images WHERE collection_id = $1 AND id = ANY($2) AND last_revision IS NULL"
 
-# How rows of the newest content are found by a URL. Indexes have digests: a URL can be longer than one of their entries.
+# How rows of the newest content are found by a URL. Indexes have digests, because a URL can be too long for an entry.
 # The rows of an earlier revision ($2) are those of the newest content that are old enough, and those that have ended
 # since.
 BY_COLUMN = {
