@@ -77,7 +77,7 @@ async def test_the_rows_of_a_url_are_those_of_the_revision_of_the_index(workplac
     urls = [f"https://example.org/{number}.jpg" for number in range(4)]
     collection = await place.collections.create("coins")
     await place.contents.replace(
-        collection, place.staged([(urls[0], entry), (urls[0], entry), (urls[1], ""), (urls[2], entry)])
+        collection, place.staged([(urls[0], entry), (urls[0], entry), (urls[1], f"{entry}/2"), (urls[2], entry)])
     )
     await place.finetune(collection)
     job = await place.jobs.claim("worker")
