@@ -27,6 +27,7 @@ from bench.embedder import bare_rate
 from bench.parts.measuring_process import Answer, MeasuringProcess, quantile
 from bench.parts.rounds import Rounds
 from bench.parts.sample_images import sample_images
+from bench.parts.search.chart import chart
 from bench.parts.search.cpu_times import cpu_times, instance_process, milliseconds_for_each
 from bench.parts.search.filled_instance import Filled, filled_collections
 from bench.parts.search.http_load import save_requests
@@ -278,12 +279,15 @@ def main() -> None:
     parser.add_argument("--images", type=Path, metavar="DIR", help="search by the images of DIR, as they are")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="keep the instance in FOLDER, and use it again")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the figures to FILE")
+    parser.add_argument("--chart", type=Path, metavar="FILE", help="also draw the figures as an SVG")
     options = parser.parse_args()
     rounds, stages = measure(options)
     show(rounds, stages)
+    medians = {name: round(rounds.median(name), 4) for name in rounds.values}
+    if options.chart:
+        options.chart.write_text(chart(medians, options.clients), encoding="utf-8")
     if options.json:
         options.json.parent.mkdir(parents=True, exist_ok=True)
-        medians = {name: round(rounds.median(name), 4) for name in rounds.values}
         result = {"medians": medians, "rounds": rounds.values, "stages": stages.means(), "rows": options.rows}
         options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
