@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import asyncpg
 
@@ -17,21 +18,22 @@ ON CONFLICT DO NOTHING
 """
 
 # The images that have a point, and how many others each point stands for; and which index of each collection is live.
+# The points of each index are a part of the last argument, from its `first` to its `last`, counted from 1.
 # The subquery is one probe of the primary key, however many there are. (The planner may turn EXISTS into a scan of all
 # equal images of the index.)
 FIRST_IMAGES = """
 SELECT p.index_id, c.live_index, i.id, i.image_url, i.repo_url, i.first_revision, coalesce(last.ordinal, 0) AS others
-FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]) AS p (collection_id, revision, index_id, id)
+FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::int[], $5::int[])
+    AS p (collection_id, revision, index_id, first, last)
 JOIN collections c ON c.id = p.collection_id AND c.deleting_at IS NULL
-LEFT JOIN images i ON i.collection_id = p.collection_id AND i.id = p.id AND i.first_revision <= p.revision
+LEFT JOIN LATERAL unnest(($6::bigint[])[p.first:p.last]) AS point (id) ON true
+LEFT JOIN images i ON i.collection_id = p.collection_id AND i.id = point.id AND i.first_revision <= p.revision
      AND (i.last_revision IS NULL OR i.last_revision >= p.revision)
 LEFT JOIN LATERAL (
     SELECT e.ordinal FROM equal_images e
     WHERE e.index_id = p.index_id AND e.first_image_id = i.id ORDER BY e.ordinal DESC LIMIT 1
 ) last ON true
 """
-# No image has this id.
-NO_IMAGE = 0
 
 # The next `wanted` images of each point.
 OTHER_IMAGES = """
@@ -181,11 +183,12 @@ class IndexedImages:
         """Return the rows of points of several indexes, with one statement unless there are equal images."""
         if not wanted:
             return []
-        # An index without points gets one that does not exist, to learn whether it is live.
-        pairs = [(points.index, identifier) for points in wanted for identifier in (points.ids or (NO_IMAGE,))]
-        columns = [(index.collection_id, index.revision, index.id, identifier) for index, identifier in pairs]
+        ids = [identifier for points in wanted for identifier in points.ids]
+        last = list(accumulate(len(points.ids) for points in wanted))
+        first = [end - len(points.ids) + 1 for end, points in zip(last, wanted, strict=True)]
+        indexes = [(each.index.collection_id, each.index.revision, each.index.id) for each in wanted]
         async with self._database.connection() as connection:
-            rows = await connection.fetch(FIRST_IMAGES, *zip(*columns, strict=True))
+            rows = await connection.fetch(FIRST_IMAGES, *zip(*indexes, strict=True), first, last, ids)
             live = {row["index_id"] for row in rows if row["index_id"] == row["live_index"]}
             found: dict[int, list[asyncpg.Record]] = {points.index.id: [] for points in wanted}
             for row in rows:
@@ -260,7 +263,9 @@ class IndexedImages:
 
 def _wanted_others(others: Mapping[int, int], points: Sequence[int], limit: int) -> list[tuple[int, int]]:
     """Return how many others of which points belong to the first `limit` images. others: the number by first image."""
-    wanted = []
+    wanted: list[tuple[int, int]] = []
+    if not any(others.values()):
+        return wanted
     for first in points:
         if limit <= 0:
             break

@@ -1,7 +1,7 @@
 """The gateway's metrics."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
@@ -35,7 +35,7 @@ class GatewayMetrics:
         for status in SEARCH_STATUSES:
             self.requests.labels("POST", SEARCH_ROUTE, status)
         self.active = Gauge("http_server_active_requests", "HTTP requests in progress.", registry=registry)
-        self._search_stage = Histogram(
+        search_stage = Histogram(
             "similis_search_stage_duration_seconds",
             "Duration of a stage of a search: index, download, queue, embed, vectors, query or rows.",
             ["stage"],
@@ -49,8 +49,7 @@ class GatewayMetrics:
             buckets=LATENCY_BUCKETS,
             registry=registry,
         )
-        for stage in SEARCH_STAGES:
-            self._search_stage.labels(stage)
+        self._search_stages = {stage: search_stage.labels(stage) for stage in SEARCH_STAGES}
         for stage in UPLOAD_STAGES:
             self._upload_stage.labels(stage)
         self.upload_bytes = Histogram(
@@ -74,11 +73,9 @@ class GatewayMetrics:
         for outcome in THUMBNAIL_OUTCOMES:
             self.thumbnails.labels(outcome)
 
-    @contextmanager
-    def search_stage(self, stage: str) -> Iterator[None]:
-        """Measure one stage of a search."""
-        with self._search_stage.labels(stage).time():
-            yield
+    def search_stage(self, stage: str) -> AbstractContextManager[object]:
+        """Measure one stage of a search while entered."""
+        return self._search_stages[stage].time()
 
     @contextmanager
     def upload_stage(self, stage: str) -> Iterator[None]:

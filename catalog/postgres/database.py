@@ -2,8 +2,8 @@
 
 import re
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import TypeAlias
@@ -66,8 +66,11 @@ _TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE|TABLE|JOIN)\s+([a-z_]+)")
 class Database:
     """A pool of connections. After any failure except a rejected statement, a connection is dropped, not reused."""
 
-    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]") -> None:
+    def __init__(self, pool: "asyncpg.Pool[asyncpg.Record]", max_connections: int) -> None:
         self._pool = pool
+        self._max_connections = max_connections
+        # How many callers have a connection or wait for one.
+        self._borrowed = 0
 
     @classmethod
     @asynccontextmanager
@@ -86,7 +89,7 @@ class Database:
         )
         await pool
         try:
-            yield cls(pool)
+            yield cls(pool, max_connections)
         finally:
             pool.terminate()
 
@@ -98,7 +101,12 @@ class Database:
         when the request's time is over, and NoSpace when the database's disk is full.
         """
         with _postgres_errors():
-            connection = await self._acquired()
+            self._borrowed += 1
+            try:
+                connection = await self._acquired()
+            except BaseException:
+                self._borrowed -= 1
+                raise
             try:
                 yield connection
             except asyncpg.ReadOnlySQLTransactionError:
@@ -111,13 +119,23 @@ class Database:
                 _drop(connection)
                 raise
             finally:
+                self._borrowed -= 1
                 await self._pool.release(connection, timeout=ACQUIRE_SECONDS)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        self._borrowed += 1
+        try:
+            yield
+        finally:
+            self._borrowed -= 1
 
     async def _acquired(self) -> Connection:
         seconds = remaining(ACQUIRE_SECONDS)
+        # If one is free, only connecting takes time, for which the pool has the same limit. A second one costs a task.
+        is_limited = seconds < ACQUIRE_SECONDS or self._borrowed > self._max_connections
         try:
-            # Without a wait there is nothing to time.
-            return await self._pool.acquire(timeout=None if self._pool.get_idle_size() else seconds)
+            return await self._pool.acquire(timeout=seconds if is_limited else None)
         except TimeoutError:
             all_taken = not self._pool.get_idle_size() and self._pool.get_size() == self._pool.get_max_size()
             if seconds < ACQUIRE_SECONDS or not all_taken:

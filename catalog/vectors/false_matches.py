@@ -10,6 +10,7 @@ normalisation by the other results of the same query is known as T-norm in biome
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from math import atanh
 
 from catalog.images import Image
@@ -94,8 +95,13 @@ NOT_CALIBRATED = FalseMatches()
 
 def prominence(score: float, runner_ups: Sequence[float]) -> float:
     """Return what a score exceeds the query's runner-ups by, on the scale of Fisher's transform."""
-    level = sum(fisher(each) for each in runner_ups) / len(runner_ups)
-    return fisher(score) - RUNNER_UP_WEIGHT * level
+    return fisher(score) - RUNNER_UP_WEIGHT * _level(tuple(runner_ups))
+
+
+@lru_cache(maxsize=256)
+def _level(runner_ups: tuple[float, ...]) -> float:
+    """Return the mean of runner-ups on Fisher's scale. All results of a query ask for the same one."""
+    return sum(map(fisher, runner_ups)) / len(runner_ups)
 
 
 def fisher(score: float) -> float:

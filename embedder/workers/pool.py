@@ -139,7 +139,10 @@ class WorkerPool:
     async def _start(self, *, reserved: bool) -> WorkerProcess | None:
         """Start a worker. Return None if that fails; if it is the first one, entering the pool fails too."""
         low_priority = self._limits.reserved and not reserved
-        orders = replace(self._orders, niceness=BULK_NICENESS if low_priority else 0)
+        orders = self._orders
+        if low_priority:
+            # It is never the only one that runs, so it does not need the second form of the model.
+            orders = replace(orders, niceness=BULK_NICENESS, all_threads=orders.threads)
         try:
             worker = await WorkerProcess.start(orders, self._environment, self._limits.start_seconds, self._arena)
         except (WorkerUnfit, WorkerGone, OSError) as error:

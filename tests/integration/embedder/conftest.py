@@ -11,7 +11,7 @@ from tests.integration.embedder_process import RunningEmbedder, running_embedder
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def embedder() -> AsyncIterator[RunningEmbedder]:
-    async with running_embedder(workers="2") as running:
+    async with running_embedder(workers="2", interactive_workers="1") as running:
         await running.all_ready(3)
         yield running
 
