@@ -6,7 +6,7 @@ gRPC can repeat calls, too, but only on the channel that they began on.
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
@@ -113,7 +113,7 @@ class RenewingChannel(grpc.aio.Channel, Generic[T]):
         await self._opened.channel.channel_ready()
 
     def unary_unary(self, *arguments: Any, **named: Any) -> Any:
-        """Return a callable for a unary method, like `grpc.aio.Channel.unary_unary`. Its calls begin when awaited."""
+        """Return a callable for a unary method, like `grpc.aio.Channel.unary_unary`. Its calls are tasks."""
         pauses = self.retry.pauses_of(arguments[0])
         return _UnaryMethod(self, lambda channel: channel.unary_unary(*arguments, **named), pauses)
 
@@ -199,8 +199,9 @@ class _UnaryMethod(_Method):
         super().__init__(renewing, of)
         self._pauses = pauses
 
-    def __call__(self, *arguments: Any, **named: Any) -> Coroutine[Any, Any, Any]:
-        return self._repeated(*arguments, **named)
+    def __call__(self, *arguments: Any, **named: Any) -> "asyncio.Task[Any]":
+        # Like a call of gRPC, it begins before it is awaited.
+        return asyncio.create_task(self._repeated(*arguments, **named))
 
     async def _repeated(self, *arguments: Any, timeout: float | None = None, **named: Any) -> Any:
         deadline = None if timeout is None else time.monotonic() + timeout
