@@ -33,6 +33,11 @@ UPDATE jobs SET state = 'cancelled', token = token + 1, finished_at = now()
 WHERE collection_id = $1 AND state IN ('queued', 'running')
 """
 
+CANCEL_READINGS = CANCEL_JOBS.replace("jobs", "source_readings", 1)
+
+# The tables of a collection that can have millions of rows.
+LARGE_TABLES = ("images", "image_versions", "source_images", "source_records")
+
 
 @dataclass(frozen=True)
 class NewestJob:
@@ -137,6 +142,7 @@ class Collections:
                 raise not_found(collection_id)
             # A separate statement, so that it sees a job that was queued while the first one waited.
             await connection.execute(CANCEL_JOBS, collection_id)
+            await connection.execute(CANCEL_READINGS, collection_id)
             await notify(connection)
         return name
 
@@ -147,11 +153,11 @@ class Collections:
         return [row["id"] for row in rows]
 
     async def remove(self, collection_id: int, *, batch: int = 20_000) -> None:
-        """Remove a marked collection and all its rows. Images go in batches, to keep transactions short."""
-        for table in ("images", "image_versions"):
+        """Remove a marked collection and all its rows. Large tables go in batches, to keep transactions short."""
+        for table in LARGE_TABLES:
             delete = f"""
             DELETE FROM {table} WHERE ctid = ANY (ARRAY(SELECT ctid FROM {table} WHERE collection_id = $1 LIMIT $2))
-            """  # noqa: S608 (the table is one of two constants)
+            """  # noqa: S608 (the table is a constant)
             status = ""
             while status != "DELETE 0":
                 async with self._database.connection() as connection:

@@ -125,13 +125,13 @@ class Contents:
         Raises InvalidRequest, collection_not_found.
         """
         async with self._database.transaction() as connection:
-            return await _replace(connection, collection_id, staged)
+            return await replace(connection, collection_id, staged)
 
     async def create_collection(self, name: str, heidicon_tag: str, staged: StagedContent) -> int:
         """Create a collection together with its first content, and return its id."""
         async with self._database.transaction() as connection:
             identifier = await collections.insert(connection, name, heidicon_tag)
-            await _replace(connection, identifier, staged)
+            await replace(connection, identifier, staged)
         return identifier
 
     async def read(self, collection_id: int, revision: int) -> AsyncIterator[bytes]:
@@ -191,7 +191,13 @@ async def finish_revision(connection: Connection, collection_id: int, revision: 
     await connection.execute(MAKE_NEWEST, collection_id, revision)
 
 
-async def _replace(connection: Connection, collection_id: int, staged: StagedContent) -> Revision:
+async def replace(
+    connection: Connection, collection_id: int, staged: StagedContent, *, seconds: float = REPLACE_SECONDS
+) -> Revision:
+    """Make a staged content the newest one of its collection, unless that has the same bytes.
+
+    seconds: the most that a statement may take. Raises InvalidRequest, collection_not_found.
+    """
     current = await collections.lock(connection, collection_id)
     if await _is_same(connection, collection_id, current, staged):
         return Revision(current, staged.row_count, changed=False)
@@ -199,7 +205,7 @@ async def _replace(connection: Connection, collection_id: int, staged: StagedCon
     new = NewContent(staged.digest, staged.row_count, staged.key_name)
     await begin_revision(connection, collection_id, revision, new)
     await chunks.store(connection, collection_id, revision, staged.csv)
-    await merge_staged(connection, collection_id, revision, staged.rows, timeout=remaining(REPLACE_SECONDS))
+    await merge_staged(connection, collection_id, revision, staged.rows, timeout=remaining(seconds))
     await finish_revision(connection, collection_id, revision)
     return Revision(revision, staged.row_count, changed=True)
 

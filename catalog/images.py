@@ -48,24 +48,30 @@ FROM (
 ) s
 """
 
+# Pages of a book have one repository URL and are not views of one object. Those who learn from views get none for them.
+ENTRY = """
+CASE WHEN EXISTS (SELECT FROM sources WHERE sources.collection_id = $1 AND NOT sources.views)
+THEN '' ELSE repo_url END AS repo_url
+"""
+
 AT_REVISION = "first_revision <= $2 AND (last_revision IS NULL OR last_revision >= $2)"
 
 PAGE = f"""
-SELECT id, image_url, repo_url, first_revision FROM images
+SELECT id, image_url, {ENTRY}, first_revision FROM images
 WHERE collection_id = $1 AND {AT_REVISION} AND id > $3 ORDER BY id LIMIT $4
 """  # noqa: S608 (a constant)
 
 COUNT = f"SELECT count(*) FROM images WHERE collection_id = $1 AND {AT_REVISION}"  # noqa: S608 (a constant)
 
 BY_ID = f"""
-SELECT id, image_url, repo_url, first_revision FROM images WHERE collection_id = $1 AND {AT_REVISION} AND id = ANY($3)
+SELECT id, image_url, {ENTRY}, first_revision FROM images WHERE collection_id = $1 AND {AT_REVISION} AND id = ANY($3)
 """  # noqa: S608 (a constant)
 
 URL = "SELECT image_url FROM images WHERE collection_id = $1 AND id = $2 LIMIT 1"
 
 # Ordered by a hash of the ids, which is unrelated to what the images show.
 SAMPLE = f"""
-SELECT id, image_url, repo_url, first_revision FROM images i
+SELECT id, image_url, {ENTRY}, first_revision FROM images i
 WHERE collection_id = $1 AND {AT_REVISION}
       AND NOT EXISTS (SELECT FROM image_failures f WHERE f.index_id = $3 AND f.image_id = i.id)
 ORDER BY hashint8extended(id, 0), id LIMIT $4
@@ -77,7 +83,7 @@ SELECT avg((first_revision > $3)::int)::float8 FROM images WHERE collection_id =
 
 # Ordered like SAMPLE.
 CHANGED_IMAGES = f"""
-SELECT id, image_url, repo_url, first_revision FROM images
+SELECT id, image_url, {ENTRY}, first_revision FROM images
 WHERE collection_id = $1 AND {AT_REVISION} AND first_revision > $3
 ORDER BY hashint8extended(id, 0), id LIMIT $4
 """  # noqa: S608 (a constant)
@@ -109,9 +115,10 @@ LIMIT $2
 
 @dataclass(frozen=True)
 class Image:
-    """A row of a content.
+    """A row of a content, for those who learn from it.
 
-    id: positive, also the id of the point in Qdrant. since: the revision in which the row last changed.
+    id: positive, also the id of the point in Qdrant. repo_url: empty if the collection's source says that images with
+    one URL are not views of one object. since: the revision in which the row last changed.
     """
 
     id: int

@@ -1,47 +1,32 @@
 """Finetune jobs: a queue in Postgres with leases. Fencing tokens stop a worker that has lost its lease."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
-from json import dumps
 
 import asyncpg
 
 from catalog import collections
-from catalog.postgres.database import Connection, Database
+from catalog.postgres.database import Connection
+from catalog.postgres.leased_queue import (
+    MAX_ATTEMPTS,
+    JobState,
+    LeasedQueue,
+    LeaseLost,
+    PacingHost,
+    PhaseCounts,
+    lease_lost,
+)
 from catalog.postgres.notifications import notify
-from servicekit.errors import InvalidRequest, NotFound, ServiceError
+from servicekit.errors import InvalidRequest
 
-LEASE_SECONDS = 30.0
-# A job fails after this many attempts without progress: something in it kills its workers.
-MAX_ATTEMPTS = 10
+__all__ = ["MAX_ATTEMPTS", "Job", "JobState", "Jobs", "LeaseLost", "PacingHost", "PhaseCounts", "lease_lost"]
 
 ACTIVE = "SELECT * FROM jobs WHERE collection_id = $1 AND state IN ('queued', 'running')"
 
 ROW_COUNT = "SELECT row_count FROM contents WHERE collection_id = $1 AND revision = $2"
 
 INSERT = "INSERT INTO jobs (collection_id, revision, force, refresh) VALUES ($1, $2, $3, $4) RETURNING *"
-
-CLAIM = """
-UPDATE jobs SET state = 'running', token = token + 1, attempts = attempts + 1, worker = $1,
-    lease_until = now() + make_interval(secs => $2), started_at = coalesce(started_at, now()), progressed_at = now()
-WHERE id = (
-    SELECT id FROM jobs
-    WHERE state = 'queued' OR (state = 'running' AND lease_until < now())
-    ORDER BY id FOR UPDATE SKIP LOCKED LIMIT 1)
-RETURNING *
-"""
-
-HEARTBEAT = """
-UPDATE jobs SET lease_until = now() + make_interval(secs => $3), phase = $4, progress = greatest(progress, $5),
-    phase_done = $6, phase_total = $7, seconds_left = $8, paced_by = $9,
-    -- Only attempts without progress count towards the limit.
-    attempts = CASE WHEN $5 >= progress + 1 THEN 1 ELSE attempts END,
-    progressed_at = CASE WHEN phase <> $4 OR $5 > progress THEN now() ELSE progressed_at END
-WHERE id = $1 AND token = $2 AND state = 'running'
-RETURNING cancel_requested
-"""
 
 # Compares bytes, not revisions: a content that is uploaded again has a new revision but nothing new to learn. An index
 # without its vectors serves no content.
@@ -77,42 +62,6 @@ WITH job AS (
 SELECT count(*) FROM live
 """
 
-WARN = "UPDATE jobs SET warnings = $3 WHERE id = $1 AND token = $2 AND state = 'running' RETURNING id"
-
-END = """
-UPDATE jobs SET state = $3, error_code = $4, error_message = $5, finished_at = now(), lease_until = NULL
-WHERE id = $1 AND token = $2 AND state = 'running' RETURNING id
-"""
-
-RELEASE = """
-UPDATE jobs SET state = 'queued', lease_until = NULL, worker = NULL, attempts = greatest(attempts - 1, 0)
-WHERE id = $1 AND token = $2 AND state = 'running'
-"""
-
-# A queued job ends at once, a running one when its worker notices the request.
-CANCEL_ACTIVE = """
-UPDATE jobs SET cancel_requested = true,
-    state = CASE WHEN state = 'queued' THEN 'cancelled' ELSE state END,
-    finished_at = CASE WHEN state = 'queued' THEN now() ELSE finished_at END
-WHERE collection_id = $1 AND state IN ('queued', 'running')
-RETURNING *
-"""
-
-
-class JobState(Enum):
-    """The state of a job."""
-
-    QUEUED = "queued"
-    RUNNING = "running"
-    DONE = "done"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-    @property
-    def ended(self) -> bool:
-        """Whether the job is done, failed or cancelled, and will not change any more."""
-        return self not in (JobState.QUEUED, JobState.RUNNING)
-
 
 @dataclass(frozen=True)
 class Job:
@@ -133,37 +82,20 @@ class Job:
     error_message: str | None
     created_at: datetime
 
-
-@dataclass(frozen=True)
-class PacingHost:
-    """A host of images that sets the pace of a job. reason: `rate_limited`, `slow` or `silent`."""
-
-    host: str
-    reason: str
+    @property
+    def log_fields(self) -> Mapping[str, object]:
+        """What log events about the job say besides its id."""
+        return {"revision": self.revision}
 
 
-@dataclass(frozen=True)
-class PhaseCounts:
-    """The progress of a phase in images. seconds_left: estimated time until the job ends; None if unknown."""
-
-    done: int
-    total: int
-    seconds_left: float | None
-    paced_by: Sequence[PacingHost] = ()
-
-
-class LeaseLost(ServiceError):
-    """The worker has lost its job. It must stop at once and write nothing more."""
-
-    default_code = "lease_lost"
-
-
-class Jobs:
+class Jobs(LeasedQueue[Job]):
     """The queue. Every method raises as `Database.connection` does."""
 
-    def __init__(self, database: Database, *, lease_seconds: float = LEASE_SECONDS) -> None:
-        self._database = database
-        self._lease_seconds = lease_seconds
+    table = "jobs"
+
+    def job(self, row: asyncpg.Record) -> Job:
+        """Return the job in a row of the table."""
+        return _job(row)
 
     async def enqueue(
         self, collection_id: int, *, backbone: str | None, force: bool, refresh: bool = False
@@ -182,27 +114,7 @@ class Jobs:
             await _require_images(connection, collection_id, revision)
             if not (force or refresh) and await _is_up_to_date(connection, collection_id, backbone):
                 return None, False
-            row = await connection.fetchrow(INSERT, collection_id, revision, force, refresh)
-            assert row is not None, "an INSERT returns its row"  # noqa: S101
-            await notify(connection)
-            return _job(row), True
-
-    async def claim(self, worker: str) -> Job | None:
-        """Lease the oldest waiting job to a worker: queued, or with an expired lease. Returns None if there is none."""
-        async with self._database.connection() as connection:
-            row = await connection.fetchrow(CLAIM, worker, self._lease_seconds)
-        return None if row is None else _job(row)
-
-    async def heartbeat(self, job: Job, phase: str, progress: float, counts: PhaseCounts | None = None) -> bool:
-        """Renew the lease, record progress, and return whether a cancel was requested. Raises LeaseLost."""
-        phase_counts = (None,) * 4 if counts is None else _columns(counts)
-        async with self._database.connection() as connection:
-            cancel: bool | None = await connection.fetchval(
-                HEARTBEAT, job.id, job.token, self._lease_seconds, phase, progress, *phase_counts
-            )
-        if cancel is None:
-            raise lease_lost(job)
-        return cancel
+            return await insert(connection, collection_id, revision, force=force, refresh=refresh), True
 
     async def publish(self, job: Job, index_id: int, image_count: int) -> None:
         """Make the index live and end the job, in one statement. Raises LeaseLost."""
@@ -214,59 +126,21 @@ class Jobs:
             if await connection.fetchval(PUBLISH, job.id, job.token, index_id, image_count) != 1:
                 raise lease_lost(job)
 
-    async def warn(self, job: Job, warnings: Sequence[str]) -> None:
-        """Record what users should know about the job. Replaces earlier warnings. Raises LeaseLost."""
-        async with self._database.connection() as connection:
-            if await connection.fetchval(WARN, job.id, job.token, warnings) is None:
-                raise lease_lost(job)
 
-    async def fail(self, job: Job, code: str, message: str) -> None:
-        """End the job as failed. The live index stays. Raises LeaseLost."""
-        await self._end(job, JobState.FAILED, code, message)
-
-    async def mark_cancelled(self, job: Job) -> None:
-        """End the job as cancelled. Raises LeaseLost."""
-        await self._end(job, JobState.CANCELLED, None, None)
-
-    async def release(self, job: Job) -> None:
-        """Return the job to the queue, so that another worker continues it without waiting for the lease."""
-        async with self._database.connection() as connection:
-            await connection.execute(RELEASE, job.id, job.token)
-            await notify(connection)
-
-    async def cancel_active(self, collection_id: int) -> Job | None:
-        """Cancel a collection's active job and notify its worker. Returns the job, or None if none is active.
-
-        A queued job is cancelled at once. A running one only gets `cancel_requested`, which its worker reads at the
-        next heartbeat.
-        """
-        async with self._database.connection() as connection:
-            row = await connection.fetchrow(CANCEL_ACTIVE, collection_id)
-            await notify(connection)
-        return None if row is None else _job(row)
-
-    async def get(self, job_id: int) -> Job:
-        """Return a job. Raises NotFound, job_not_found."""
-        async with self._database.connection() as connection:
-            row = await connection.fetchrow("SELECT * FROM jobs WHERE id = $1", job_id)
-        if row is None:
-            raise NotFound(f"There is no job {job_id}.", code="job_not_found")
-        return _job(row)
-
-    async def _end(self, job: Job, state: JobState, code: str | None, message: str | None) -> None:
-        async with self._database.connection() as connection:
-            if await connection.fetchval(END, job.id, job.token, state.value, code, message) is None:
-                raise lease_lost(job)
+async def enqueue_changed(connection: Connection, collection_id: int, revision: int) -> None:
+    """Queue a finetune of a new content unless one is active. The caller has locked the collection."""
+    if await connection.fetchrow(ACTIVE, collection_id) is None:
+        await insert(connection, collection_id, revision)
 
 
-def lease_lost(job: Job) -> LeaseLost:
-    """Return the error for a job that another worker has now, or that has ended."""
-    return LeaseLost(f"Job {job.id} is no longer leased to this worker.")
-
-
-def _columns(counts: PhaseCounts) -> tuple[object, ...]:
-    hosts = [{"host": each.host, "reason": each.reason} for each in counts.paced_by]
-    return counts.done, counts.total, counts.seconds_left, dumps(hosts) if hosts else None
+async def insert(
+    connection: Connection, collection_id: int, revision: int, *, force: bool = False, refresh: bool = False
+) -> Job:
+    """Insert a job and notify the trainers. The caller has locked the collection and found no active job."""
+    row = await connection.fetchrow(INSERT, collection_id, revision, force, refresh)
+    assert row is not None, "an INSERT returns its row"  # noqa: S101
+    await notify(connection)
+    return _job(row)
 
 
 async def _require_images(connection: Connection, collection_id: int, revision: int) -> None:

@@ -6,9 +6,10 @@ import socket
 import tempfile
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import Executor
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from catalog.adapters import Adapters
 from catalog.collections import Collections
@@ -18,16 +19,20 @@ from catalog.image_versions import ImageVersions
 from catalog.images import Images
 from catalog.indexed_images import IndexedImages
 from catalog.indexes import Indexes
-from catalog.jobs import Jobs
+from catalog.jobs import Job, Jobs
 from catalog.postgres.database import Database, database_url
 from catalog.postgres.migrate import wait_for_schema
 from catalog.postgres.notifications import JobListener
+from catalog.sources.readings import Reading, Readings
+from catalog.sources.records import Records
+from catalog.sources.sources import Sources, SourceType
 from catalog.statistics import Statistics
 from catalog.vectors.base_store import BaseStores
 from catalog.vectors.client import QdrantAddress, open_qdrant
 from catalog.vectors.generations import Generations
 from catalog.vectors.names import VectorCollections
 from servicekit.download.client import Downloader
+from servicekit.download.content_kind import DOCUMENTS, IMAGES, Accepted
 from servicekit.download.limits import DownloadLimits
 from servicekit.grpc.channel import open_channel
 from servicekit.grpc.server import RunningServer, ServerPlan, grpc_server
@@ -47,13 +52,31 @@ from trainer.embed.client import IDEMPOTENT, BulkEmbedder
 from trainer.embed.client import SERVICE as EMBEDDER
 from trainer.fetch.pipeline import FetchPipeline
 from trainer.index.build import IndexBuilder
+from trainer.jobs import finetune
 from trainer.jobs.finetune import Finetune, FinetuneSteps, FinetuneStores, Tolerance
+from trainer.jobs.progress import Progress
 from trainer.jobs.retry import Retry
 from trainer.jobs.worker import Worker
 from trainer.metrics import TrainerMetrics
 from trainer.servicer import SERVICE, TrainerServicer
+from trainer.sources import source_reading
+from trainer.sources.documents import Documents
+from trainer.sources.iiif.reader import IiifReader
+from trainer.sources.oai.reader import OaiReader
+from trainer.sources.reader import Reader
+from trainer.sources.reading_progress import ReadingProgress
+from trainer.sources.schedule import Schedule
+from trainer.sources.source_reading import SourceReading, SourceStores
 
 log = get_logger(__name__)
+
+
+class _Nudged(Protocol):
+    """A part that looks for work, and can be told to do so now."""
+
+    def nudge(self) -> None: ...
+
+    def running(self) -> AbstractAsyncContextManager[None]: ...
 
 
 @dataclass(frozen=True)
@@ -70,6 +93,8 @@ class _Parts:
 
     database: Database
     jobs: Jobs
+    sources: Sources
+    readings: Readings
     images: Images
     indexes: Indexes
     adapters: Adapters
@@ -78,6 +103,7 @@ class _Parts:
     vectors: VectorCollections
     embedder: BulkEmbedder
     downloader: Downloader
+    documents: Documents
     numerics: Executor
     metrics: TrainerMetrics
 
@@ -88,7 +114,8 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[RunningTrainer]:
     async with AsyncExitStack() as stack:
         parts = await _connect(stack, settings)
         workers = [_worker(number, parts, settings) for number in range(settings.concurrent_jobs)]
-        nudged: list[Worker | Janitor] = [*workers, _janitor(parts, settings)]
+        readers = [_reader(number, parts, settings) for number in range(settings.concurrent_readings)]
+        nudged: list[_Nudged] = [*workers, *readers, _janitor(parts, settings)]
 
         def nudge() -> None:
             for part in nudged:
@@ -116,6 +143,8 @@ async def _connect(stack: AsyncExitStack, settings: TrainerSettings) -> _Parts:
     return _Parts(
         database=database,
         jobs=Jobs(database, lease_seconds=settings.lease_seconds),
+        sources=Sources(database),
+        readings=Readings(database, lease_seconds=settings.lease_seconds),
         images=Images(database),
         indexes=Indexes(database, settings.vector_prefix),
         adapters=Adapters(database),
@@ -123,15 +152,21 @@ async def _connect(stack: AsyncExitStack, settings: TrainerSettings) -> _Parts:
         base_stores=BaseStores(qdrant, settings.vector_prefix),
         vectors=VectorCollections(qdrant, settings.vector_prefix),
         embedder=BulkEmbedder(channel, metrics.rpc_client, patience_seconds=settings.patience_seconds),
-        downloader=await _open_downloader(stack, settings),
+        downloader=await _open_downloader(stack, settings, settings.max_image_bytes, IMAGES),
+        documents=Documents(
+            await _open_downloader(stack, settings, settings.max_document_bytes, DOCUMENTS),
+            patience_seconds=settings.patience_seconds,
+        ),
         numerics=stack.enter_context(numerics_executor()),
         metrics=metrics,
     )
 
 
-async def _open_downloader(stack: AsyncExitStack, settings: TrainerSettings) -> Downloader:
+async def _open_downloader(
+    stack: AsyncExitStack, settings: TrainerSettings, max_bytes: int, accepted: Accepted
+) -> Downloader:
     limits = DownloadLimits(
-        max_bytes=settings.max_image_bytes,
+        max_bytes=max_bytes,
         concurrency=settings.download_concurrency,
         per_host=settings.downloads_per_host,
         attempts=settings.download_attempts,
@@ -142,18 +177,46 @@ async def _open_downloader(stack: AsyncExitStack, settings: TrainerSettings) -> 
         read_seconds=settings.download_read_seconds,
         patience_seconds=settings.download_patience_seconds,
     )
-    return await stack.enter_async_context(Downloader.open(limits, settings.download_route()))
+    return await stack.enter_async_context(Downloader.open(limits, settings.download_route(), accepted))
 
 
-def _worker(number: int, parts: _Parts, settings: TrainerSettings) -> Worker:
+def _worker(number: int, parts: _Parts, settings: TrainerSettings) -> Worker[Job, Progress]:
     return Worker(
-        f"{socket.gethostname()}-{os.getpid()}-{number}",
+        _name(f"{number}"),
         parts.jobs,
         _finetune(parts, settings),
-        parts.metrics,
+        parts.metrics.finetunes,
+        finetune.KIND,
         poll=settings.poll_seconds,
         lease=settings.lease_seconds,
     )
+
+
+def _reader(number: int, parts: _Parts, settings: TrainerSettings) -> Worker[Reading, ReadingProgress]:
+    return Worker(
+        _name(f"reading-{number}"),
+        parts.readings,
+        _source_reading(parts, settings),
+        parts.metrics.readings,
+        source_reading.KIND,
+        poll=settings.poll_seconds,
+        lease=settings.lease_seconds,
+    )
+
+
+def _name(worker: str) -> str:
+    return f"{socket.gethostname()}-{os.getpid()}-{worker}"
+
+
+def _source_reading(parts: _Parts, settings: TrainerSettings) -> SourceReading:
+    retry = Retry(settings.patience_seconds)
+    records = retry.wrap(Records(parts.database))
+    stores = SourceStores(retry.wrap(parts.sources), retry.wrap(parts.readings), records)
+    readers: dict[SourceType, Reader] = {
+        SourceType.IIIF: IiifReader(parts.documents, records, parts.metrics),
+        SourceType.OAI: OaiReader(parts.documents, records, parts.metrics),
+    }
+    return SourceReading(stores, readers, retry, max_images=settings.max_source_images)
 
 
 def _finetune(parts: _Parts, settings: TrainerSettings) -> Finetune:
@@ -216,7 +279,9 @@ def _janitor(parts: _Parts, settings: TrainerSettings) -> Janitor:
         index_grace=settings.index_grace_seconds,
         content_grace=settings.content_grace_seconds,
     )
-    return Janitor(parts.database, sweeps.by_name(), seconds=settings.janitor_seconds)
+    # One trainer at a time is the janitor, so one queues the readings that are due.
+    rounds = {"readings": Schedule(parts.sources).queue_due, **sweeps.by_name()}
+    return Janitor(parts.database, rounds, seconds=settings.janitor_seconds)
 
 
 async def _listen(
@@ -251,7 +316,7 @@ async def _watch(stack: AsyncExitStack, parts: _Parts) -> None:
 
 @asynccontextmanager
 async def _working(
-    database: Database, parts: Sequence[Worker | Janitor | JobListener], server: RunningServer
+    database: Database, parts: Sequence[_Nudged | JobListener], server: RunningServer
 ) -> AsyncIterator[None]:
     """Work while entered, as soon as the database has the schema that this release writes."""
 

@@ -37,6 +37,8 @@ class TrainerSettings(RpcServerSettings, StoreSettings, DownloadSettings):
 
     concurrent_jobs: Count = 1
     """How many finetunes run at a time."""
+    concurrent_readings: Count = 1
+    """How many sources of collections are read at a time."""
     poll_seconds: PositiveFloat = 5.0
     """How often an idle trainer looks for jobs that it was not notified of."""
     lease_seconds: Annotated[float, Field(ge=1.0)] = 30.0
@@ -64,6 +66,11 @@ class TrainerSettings(RpcServerSettings, StoreSettings, DownloadSettings):
     """How long one attempt at an image may take, without the time that it waits for its host's turn."""
     download_patience_seconds: PositiveFloat = 300.0
     """How long a host may keep asking us to wait until its images fail, and the longest pause that it gets."""
+
+    max_document_bytes: Count = 32 * MIB
+    """The largest manifest, or page of records, that is read from a source."""
+    max_source_images: Count = 2_000_000
+    """The most images that a source may have."""
 
     index_grace_seconds: Annotated[float, Field(ge=0.0)] = 60.0
     """How long a replaced index stays for searches that began before."""

@@ -8,9 +8,24 @@ from servicekit.telemetry.metrics import RpcClientMetrics, RpcServerMetrics, Ups
 # Each of these series exists before its first event: a counter that appears with it has not increased, for Prometheus.
 IMAGE_OUTCOMES = ("embedded", "known", "unchanged", "failed")
 JOB_OUTCOMES = ("done", "failed", "cancelled", "released", "lost", "abandoned")
+RECORD_OUTCOMES = ("read", "unchanged", "deleted", "failed")
 PHASES = ("fetching", "fitting", "checking", "indexing", "publishing")
 REMOVED_KINDS = ("images", "collection", "index", "vectors")
 PHASE_BUCKETS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400, 43200)
+
+
+class JobMetrics:
+    """The metrics of one kind of job. name: its plural, as in the metrics' names; what: the same in their texts."""
+
+    def __init__(self, registry: CollectorRegistry, name: str, what: str) -> None:
+        self.outcomes = Counter(
+            f"similis_trainer_{name}_total", f"{what} run by this process, by outcome.", ["outcome"], registry=registry
+        )
+        self.running = Gauge(
+            f"similis_trainer_{name}_running", f"{what} in progress in this process.", registry=registry
+        )
+        for outcome in JOB_OUTCOMES:
+            self.outcomes.labels(outcome)
 
 
 class TrainerMetrics:
@@ -40,10 +55,11 @@ class TrainerMetrics:
         self.downloaded_bytes = Counter(
             "similis_trainer_downloaded_bytes_total", "Bytes of downloaded images.", registry=registry
         )
-        self.jobs = Counter(
-            "similis_trainer_jobs_total", "Jobs run by this process, by outcome.", ["outcome"], registry=registry
+        self.finetunes = JobMetrics(registry, "jobs", "Jobs")
+        self.readings = JobMetrics(registry, "readings", "Readings of sources")
+        self.records = Counter(
+            "similis_trainer_records_total", "Records read from sources, by outcome.", ["outcome"], registry=registry
         )
-        self.running = Gauge("similis_trainer_jobs_running", "Jobs in progress in this process.", registry=registry)
         self.phases = Histogram(
             "similis_trainer_phase_duration_seconds",
             "Duration of job phases, by phase.",
@@ -59,7 +75,7 @@ class TrainerMetrics:
         )
         for counter, values in (
             (self.images, IMAGE_OUTCOMES),
-            (self.jobs, JOB_OUTCOMES),
+            (self.records, RECORD_OUTCOMES),
             (self.dropped, REMOVED_KINDS),
         ):
             for value in values:

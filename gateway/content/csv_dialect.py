@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from gateway.content.cell_text import BLANK, URL, tidy
+from catalog.content.cell_text import BLANK, URL, tidy
 from gateway.content.csv_records import BOM, Record, invalid_csv, lenient_records
 from servicekit.errors import InvalidRequest
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from gateway.content.cell_text import PLAIN_ENTRY, PLAIN_URL, URL, excerpt, foreign_scheme, removed_characters, tidy
+from catalog.content.cell_text import PLAIN_ENTRY, PLAIN_URL, URL, excerpt, foreign_scheme, removed_characters, tidy
 from gateway.content.csv_dialect import COLUMNS, Dialect, find_dialect, is_blank
 from gateway.content.csv_records import Record, invalid_csv, lenient_records, strict_records
 from gateway.content.csv_warnings import CsvWarnings, looks_like_image

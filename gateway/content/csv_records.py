@@ -11,7 +11,7 @@ from io import StringIO
 from itertools import chain
 from typing import BinaryIO
 
-from gateway.content.cell_text import INVISIBLE, JOINERS, MAX_FIELD_CHARACTERS
+from catalog.content.cell_text import INVISIBLE, JOINERS, MAX_FIELD_CHARACTERS
 from servicekit.errors import InvalidRequest
 
 BLOCK_BYTES = 256 * 1024

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gateway.content.cell_text import URL, character_name, excerpt
+from catalog.content.cell_text import URL, character_name, excerpt
 from gateway.content.header_row import names_entry_first
 
 IMAGE_FILE = re.compile(r"\.(jpe?g|jp2|jpx|j2k|png|tiff?|gif|webp|bmp|heic|heif|avif)(?![a-z0-9])", re.IGNORECASE)

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
-from gateway.content.cell_text import foreign_scheme
+from catalog.content.cell_text import foreign_scheme
 
 
 def _listed(words: str) -> frozenset[str]:

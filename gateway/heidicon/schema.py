@@ -7,7 +7,7 @@ from typing import TypeVar
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from gateway.content.cell_text import is_image_url
+from catalog.content.cell_text import is_image_url
 from servicekit.errors import InvalidRequest, UpstreamFailed
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ from io import BytesIO, StringIO
 from itertools import pairwise
 from pathlib import Path
 
-from gateway.content.cell_text import is_image_url, tidy
+from catalog.content.cell_text import is_image_url, tidy
 from gateway.content.csv_dialect import DELIMITERS, SAMPLE_ROWS, find_dialect, is_blank
 from gateway.content.csv_records import BOM, lenient_records
 from servicekit.errors import InvalidRequest

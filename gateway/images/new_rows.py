@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from gateway.content.cell_text import (
+from catalog.content.cell_text import (
     MAX_FIELD_CHARACTERS,
     character_name,
     excerpt,

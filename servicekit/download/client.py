@@ -1,4 +1,7 @@
-"""The downloader: one image from its URL, with limits on size, time, redirects and attempts, and a network guard."""
+"""The downloader: one image or document from its URL.
+
+It limits size, time, redirects and attempts, and connects only where the network guard allows it.
+"""
 
 import asyncio
 import hashlib
@@ -13,7 +16,7 @@ from yarl import URL
 from servicekit.download.attempts import Attempt, Attempts
 from servicekit.download.conditional import conditions, version_of
 from servicekit.download.connections import KeptConnections
-from servicekit.download.content_kind import other_content
+from servicekit.download.content_kind import IMAGES, Accepted
 from servicekit.download.encoded_body import decoded
 from servicekit.download.failures import (
     NO_RESPONSE,
@@ -45,11 +48,6 @@ NOT_MODIFIED, TOO_MANY_REQUESTS, UNAVAILABLE = 304, 429, 503
 # A proxy that changed the image answers with 203 (RFC 9110, 15.3.4).
 COMPLETE = frozenset({200, 203})
 REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
-HEADERS = {
-    "Accept": "image/*, */*;q=0.1",
-    # Images are compressed already, and a second compression only makes their size harder to limit.
-    "Accept-Encoding": "identity",
-}
 
 
 @dataclass(frozen=True)
@@ -65,10 +63,13 @@ class Download:
 
 
 class Downloader:
-    """Downloads images over one HTTP session."""
+    """Downloads images, or documents, over one HTTP session."""
 
-    def __init__(self, session: aiohttp.ClientSession, limits: DownloadLimits, route: DownloadRoute) -> None:
+    def __init__(
+        self, session: aiohttp.ClientSession, limits: DownloadLimits, route: DownloadRoute, accepted: Accepted = IMAGES
+    ) -> None:
         self._session = session
+        self._accepted = accepted
         self._limits = limits
         self._route = route
         self._turns = HostTurns(per_host=limits.per_host, patience=limits.patience_seconds)
@@ -78,7 +79,9 @@ class Downloader:
 
     @classmethod
     @asynccontextmanager
-    async def open(cls, limits: DownloadLimits, route: DownloadRoute) -> AsyncIterator["Downloader"]:
+    async def open(
+        cls, limits: DownloadLimits, route: DownloadRoute, accepted: Accepted = IMAGES
+    ) -> AsyncIterator["Downloader"]:
         """Open a downloader while entered."""
         async with AsyncExitStack() as stack:
             connector = open_connector(
@@ -89,8 +92,8 @@ class Downloader:
                 resolver=stack.enter_context(open_resolver(limits.concurrency)),
             )
             accept_lenient_responses(connector)
-            session = _session(connector, route)
-            yield cls(await stack.enter_async_context(session), limits, route)
+            session = _session(connector, route, accepted)
+            yield cls(await stack.enter_async_context(session), limits, route, accepted)
 
     def places(self, origin: str) -> int:
         """Return how many downloads of a host to begin at a time. origin: `scheme://host:port`."""
@@ -236,7 +239,7 @@ class Downloader:
             raise self._too_large()
         if not body:
             raise ImageFailed(Reason.HTTP_ERROR, "The response is empty.")
-        failure = other_content(body)
+        failure = self._accepted.refusal(body)
         if failure is not None:
             raise failure
         digest = hashlib.blake2b(body, digest_size=16).digest()
@@ -303,12 +306,12 @@ def _target(response: aiohttp.ClientResponse) -> URL:
     return checked_url(location, base=response.url)
 
 
-def _session(connector: aiohttp.BaseConnector, route: DownloadRoute) -> aiohttp.ClientSession:
+def _session(connector: aiohttp.BaseConnector, route: DownloadRoute, accepted: Accepted) -> aiohttp.ClientSession:
     return aiohttp.ClientSession(
         connector=connector,
         # Each download keeps its own cookies.
         cookie_jar=aiohttp.DummyCookieJar(),
-        headers=HEADERS | {"User-Agent": route.user_agent},
+        headers={**accepted.headers, "User-Agent": route.user_agent},
         # A body that is not compressed as its header says is still an image.
         auto_decompress=False,
         max_line_size=MAX_HEAD_BYTES,

@@ -1,7 +1,9 @@
-"""What came instead of an image: web pages, IIIF documents and the like, so that a failure says what the row holds."""
+"""What a download asks for, and what came instead: web pages, IIIF documents and the like."""
 
 import json
 import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import cast
 
 from servicekit.download.failures import ImageFailed, Reason
@@ -23,6 +25,14 @@ JSON = re.compile(rb"\s*[{\[]")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 IIIF_IMAGE, IIIF_PRESENTATION = "iiif.io/api/image", "iiif.io/api/presentation"
 PRESENTATION_TYPES = frozenset({"sc:Manifest", "sc:Collection", "Manifest", "Collection"})
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A kind of content. headers: of each request. refusal: returns the failure for a body of another kind."""
+
+    headers: Mapping[str, str]
+    refusal: Callable[[bytes], ImageFailed | None]
 
 
 def other_content(body: bytes) -> ImageFailed | None:
@@ -66,3 +76,21 @@ def _image_url(document: dict[str, object]) -> str:
     if not isinstance(identifier, str) or not re.match(r"https?://", identifier) or len(identifier) > LONGEST_ID:
         identifier = "…"
     return f"{identifier.rstrip('/')}/full/!1000,1000/0/default.jpg"
+
+
+IMAGES = Accepted(
+    {
+        "Accept": "image/*, */*;q=0.1",
+        # Images are compressed already, and a second compression only makes their size harder to limit.
+        "Accept-Encoding": "identity",
+    },
+    other_content,
+)
+# JSON and XML. Those who parse them say what is wrong with a body.
+DOCUMENTS = Accepted(
+    {
+        "Accept": "application/ld+json, application/json, text/xml, application/xml, */*;q=0.1",
+        "Accept-Encoding": "gzip",
+    },
+    lambda _: None,
+)

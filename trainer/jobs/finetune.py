@@ -36,10 +36,16 @@ from trainer.jobs.attempt import Attempt
 from trainer.jobs.progress import Phase, Progress
 from trainer.jobs.retry import Retry
 from trainer.learning.retrieval import score_histogram
+from trainer.jobs.worker import JobKind
 from trainer.metrics import TrainerMetrics
 
 log = get_logger(__name__)
 
+KIND = JobKind(
+    name="finetune",
+    failed="The finetune failed.",
+    retry_later="Start it again later. Images that were already fetched are kept.",
+)
 # How often a job starts over because the backbone changed or vectors disappeared while it ran.
 RESTARTS = 5
 RESTART_SECONDS = 1.0
@@ -100,6 +106,10 @@ class Finetune:
         self._retry = retry
         self._metrics = metrics
         self._tolerance = tolerance
+
+    def progress_of(self, job: Job) -> Progress:
+        """Return the progress of an attempt that begins."""
+        return Progress(job.progress)
 
     async def run(self, job: Job, progress: Progress) -> None:
         """Return once the job's index is live. Raises LeaseLost, or the ServiceError that failed the finetune."""

@@ -3,11 +3,12 @@
 import asyncio
 import time
 from collections.abc import Coroutine
+from enum import Enum
+from typing import Generic, Protocol
 
-from catalog.jobs import Job, Jobs, LeaseLost
+from catalog.postgres.leased_queue import JobT, LeasedQueue, LeaseLost, PhaseCounts
 from servicekit.errors import ServiceError
 from servicekit.telemetry.logs import get_logger
-from trainer.jobs.progress import Progress
 
 log = get_logger(__name__)
 
@@ -20,10 +21,27 @@ class CancelRequested(Exception):
     """A user asked to cancel the job."""
 
 
-class Lease:
+class JobProgress(Protocol):
+    """The progress of a job. percent: never falls. changed: set at every change; the reader clears it."""
+
+    percent: float
+    changed: asyncio.Event
+
+    @property
+    def phase(self) -> Enum:
+        """What the job is doing. The value is a name for clients."""
+        ...
+
+    @property
+    def counts(self) -> PhaseCounts:
+        """How much of the phase is done."""
+        ...
+
+
+class Lease(Generic[JobT]):
     """The lease of one claimed job."""
 
-    def __init__(self, jobs: Jobs, job: Job, progress: Progress, *, lease_seconds: float) -> None:
+    def __init__(self, jobs: LeasedQueue[JobT], job: JobT, progress: JobProgress, *, lease_seconds: float) -> None:
         """jobs: without retries, since a heartbeat that is late is worth nothing."""
         self._jobs = jobs
         self._job = job
@@ -93,4 +111,5 @@ class Lease:
             pass
 
     def _state(self) -> tuple[str, int]:
-        return self._progress.phase.value, int(self._progress.percent)
+        phase: str = self._progress.phase.value
+        return phase, int(self._progress.percent)

@@ -3,30 +3,28 @@
 import asyncio
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
 from enum import Enum
+from typing import Generic, Protocol, TypeVar
 
 from structlog.contextvars import bound_contextvars
 
-from catalog.jobs import MAX_ATTEMPTS, Job, Jobs, LeaseLost
+from catalog.postgres.leased_queue import MAX_ATTEMPTS, JobT, LeasedJob, LeasedQueue, LeaseLost
 from servicekit.errors import ServiceError
 from servicekit.process.background import in_background
 from servicekit.telemetry.logs import get_logger
 from servicekit.telemetry.state_log import StateLog
 from servicekit.telemetry.tracing import root_span, without_databases
-from trainer.jobs.finetune import Finetune
-from trainer.jobs.lease import CancelRequested, Lease
-from trainer.jobs.progress import Progress
+from trainer.jobs.lease import CancelRequested, JobProgress, Lease
 from trainer.jobs.retry import TRANSIENT, Retry
-from trainer.metrics import TrainerMetrics
+from trainer.metrics import JobMetrics
 
 log = get_logger(__name__)
 
 # How long the worker tries to record the end of a job, and to give one back. After that the lease expires.
 RECORD_SECONDS = 30.0
 RELEASE_SECONDS = 5.0
-FAILED = "The finetune failed."
 INTERNAL_ERROR = "An unexpected error occurred. Ask the operator to check the trainer's log."
-RETRY_LATER = "Start it again later. Images that were already fetched are kept."
 
 
 class Outcome(Enum):
@@ -49,23 +47,60 @@ class TooManyAttempts(ServiceError):
     default_code = "too_many_attempts"
 
 
-class Worker:
+@dataclass(frozen=True)
+class JobKind:
+    """What messages, log events and traces say about a kind of job.
+
+    failed: a sentence about a job that failed. retry_later: advice for one whose reason may pass.
+    """
+
+    name: str
+    failed: str
+    retry_later: str
+
+
+WorkedT = TypeVar("WorkedT", bound=LeasedJob, contravariant=True)
+ProgressT = TypeVar("ProgressT", bound=JobProgress)
+
+
+class Work(Protocol[WorkedT, ProgressT]):
+    """The work of one kind of job."""
+
+    def progress_of(self, job: WorkedT) -> ProgressT:
+        """Return the progress of an attempt that begins."""
+        ...
+
+    async def run(self, job: WorkedT, progress: ProgressT) -> None:
+        """Do the job, and record its success."""
+        ...
+
+
+class Worker(Generic[JobT, ProgressT]):
     """Runs one job at a time."""
 
     def __init__(
-        self, name: str, jobs: Jobs, finetune: Finetune, metrics: TrainerMetrics, *, poll: float, lease: float
+        self,
+        name: str,
+        jobs: LeasedQueue[JobT],
+        work: Work[JobT, ProgressT],
+        metrics: JobMetrics,
+        kind: JobKind,
+        *,
+        poll: float,
+        lease: float,
     ) -> None:
         """poll: seconds between looks at the queue. lease: seconds of the leases that `jobs` grants."""
         self._name = name
         self._jobs = jobs
         self._retried_jobs = Retry(RECORD_SECONDS).wrap(jobs)
         self._claims = StateLog(log, "claim_failed", "claims_again", worker=name)
-        self._finetune = finetune
+        self._work = work
         self._metrics = metrics
+        self._kind = kind
         self._poll_seconds = poll
         self._lease_seconds = lease
         self._nudged = asyncio.Event()
-        self._lease: Lease | None = None
+        self._lease: Lease[JobT] | None = None
 
     def nudge(self) -> None:
         """Look for a job now, and find out whether the running one was cancelled."""
@@ -90,7 +125,7 @@ class Worker:
                 async with asyncio.timeout(self._poll_seconds):
                     await self._nudged.wait()
 
-    async def _claim(self) -> Job | None:
+    async def _claim(self) -> JobT | None:
         try:
             job = await self._jobs.claim(self._name)
         except Exception as error:
@@ -100,12 +135,12 @@ class Worker:
         self._claims.success()
         return job
 
-    async def _run_job(self, job: Job) -> None:
+    async def _run_job(self, job: JobT) -> None:
         """Run a job in a trace of its own, with metrics and log events around it."""
         attributes = {"similis.job": job.id, "similis.collection": job.collection_id, "similis.attempt": job.attempts}
         with (
-            bound_contextvars(job=job.id, collection=job.collection_id, revision=job.revision, token=job.token),
-            root_span("finetune", attributes) as span,
+            bound_contextvars(job=job.id, collection=job.collection_id, token=job.token, **job.log_fields),
+            root_span(self._kind.name, attributes) as span,
             without_databases(),
         ):
             log.info("job_claimed", attempt=job.attempts)
@@ -118,11 +153,11 @@ class Worker:
                 raise
             finally:
                 self._metrics.running.dec()
-                self._metrics.jobs.labels(outcome.value).inc()
+                self._metrics.outcomes.labels(outcome.value).inc()
                 span.set_attribute("similis.outcome", outcome.value)
                 log.info("attempt_ended", outcome=outcome.value)
 
-    async def _execute(self, job: Job) -> Outcome:
+    async def _execute(self, job: JobT) -> Outcome:
         """Run a job to its end and record that end in the database."""
         try:
             await self._run_leased(job)
@@ -132,29 +167,29 @@ class Worker:
         except CancelRequested:
             return await self._record(Outcome.CANCELLED, self._retried_jobs.mark_cancelled(job))
         except ServiceError as error:
-            advice = f" {RETRY_LATER}" if isinstance(error, TRANSIENT) else ""
+            advice = f" {self._kind.retry_later}" if isinstance(error, TRANSIENT) else ""
             return await self._fail(job, error.code, f"{error.message}{advice}")
         except Exception as error:
-            log.error("finetune_failed", exc_info=error)
+            log.error(f"{self._kind.name}_failed", exc_info=error)
             return await self._fail(job, "internal", INTERNAL_ERROR)
         return Outcome.DONE
 
-    async def _run_leased(self, job: Job) -> None:
+    async def _run_leased(self, job: JobT) -> None:
         if job.attempts > MAX_ATTEMPTS:
             raise TooManyAttempts(
                 f"It was started {MAX_ATTEMPTS} times without making progress. Ask the operator to check the trainer's "
                 "log and memory."
             )
-        progress = Progress(job.progress)
+        progress = self._work.progress_of(job)
         self._lease = Lease(self._jobs, job, progress, lease_seconds=self._lease_seconds)
         try:
-            await self._lease.hold(self._finetune.run(job, progress))
+            await self._lease.hold(self._work.run(job, progress))
         finally:
             self._lease = None
 
-    async def _fail(self, job: Job, code: str, reason: str) -> Outcome:
+    async def _fail(self, job: JobT, code: str, reason: str) -> Outcome:
         log.warning("job_failed", code=code, reason=reason)
-        return await self._record(Outcome.FAILED, self._retried_jobs.fail(job, code, f"{FAILED} {reason}"))
+        return await self._record(Outcome.FAILED, self._retried_jobs.fail(job, code, f"{self._kind.failed} {reason}"))
 
     async def _record(self, outcome: Outcome, recording: Awaitable[None]) -> Outcome:
         """Return `outcome` once it is recorded, or what became of the job instead."""
@@ -168,7 +203,7 @@ class Worker:
             return Outcome.ABANDONED
         return outcome
 
-    async def _release(self, job: Job) -> None:
+    async def _release(self, job: JobT) -> None:
         try:
             async with asyncio.timeout(RELEASE_SECONDS):
                 await self._jobs.release(job)

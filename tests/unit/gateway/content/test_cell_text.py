@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.content.cell_text import foreign_scheme
+from catalog.content.cell_text import foreign_scheme
 
 
 @pytest.mark.parametrize(

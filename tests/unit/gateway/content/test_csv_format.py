@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gateway.content.cell_text import BLANK, MAX_FIELD_CHARACTERS
+from catalog.content.cell_text import BLANK, MAX_FIELD_CHARACTERS
 from gateway.content.csv_dialect import find_dialect
 from gateway.content.csv_format import copy_rows
 from servicekit.errors import InvalidRequest, TooLarge

@@ -2,7 +2,7 @@
 
 import pytest
 
-from gateway.content.cell_text import MAX_FIELD_CHARACTERS
+from catalog.content.cell_text import MAX_FIELD_CHARACTERS
 from gateway.images.new_rows import MAX_ROWS, check_rows
 from servicekit.errors import InvalidRequest
 

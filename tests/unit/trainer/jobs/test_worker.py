@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry
 from catalog.jobs import MAX_ATTEMPTS, Job, Jobs, LeaseLost
 from servicekit.errors import NoSpace, Unavailable
 from tests.unit.trainer.jobs.fake_queue import JOB, FakeQueue
-from trainer.jobs.finetune import Finetune
+from trainer.jobs.finetune import KIND, Finetune
 from trainer.jobs.progress import Progress
 from trainer.jobs.worker import Outcome, Worker
 from trainer.metrics import TrainerMetrics
@@ -22,6 +22,9 @@ class FakeFinetune:
 
     def __init__(self, work: Callable[[], Awaitable[None]]) -> None:
         self._work = work
+
+    def progress_of(self, job: Job) -> Progress:
+        return Progress(job.progress)
 
     async def run(self, job: Job, progress: Progress) -> None:  # noqa: ARG002
         await self._work()
@@ -38,10 +41,10 @@ async def forever() -> None:
     await asyncio.Event().wait()
 
 
-def worker(queue: FakeQueue, work: Callable[[], Awaitable[None]]) -> tuple[Worker, TrainerMetrics]:
+def worker(queue: FakeQueue, work: Callable[[], Awaitable[None]]) -> tuple[Worker[Job, Progress], TrainerMetrics]:
     metrics = TrainerMetrics(CollectorRegistry())
     finetune = cast("Finetune", FakeFinetune(work))
-    return Worker("worker", cast("Jobs", queue), finetune, metrics, poll=60.0, lease=0.3), metrics
+    return Worker("worker", cast("Jobs", queue), finetune, metrics.finetunes, KIND, poll=60.0, lease=0.3), metrics
 
 
 def counted(metrics: TrainerMetrics) -> dict[str, float]:
@@ -135,7 +138,7 @@ async def test_a_nudge_notices_a_cancelled_job_before_the_next_heartbeat_is_due(
 
     metrics = TrainerMetrics(CollectorRegistry())
     finetune = cast("Finetune", FakeFinetune(work))
-    subject = Worker("worker", cast("Jobs", queue), finetune, metrics, poll=60.0, lease=3600.0)
+    subject = Worker("worker", cast("Jobs", queue), finetune, metrics.finetunes, KIND, poll=60.0, lease=3600.0)
     async with asyncio.timeout(20), subject.running():
         await started.wait()
         queue.beats = [True]

@@ -1,0 +1,146 @@
+"""The URL of an image at a useful size, from its Image API service (versions 1 to 3, levels 0 to 2)."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from trainer.sources.iiif.json_values import Resource, identifier, items, kind, number, resource, resources, string
+
+# Longer than what any backbone looks at, and small enough to be sent quickly.
+EDGE = 1024
+LEVEL = re.compile(r"level-?([012])\b", re.IGNORECASE)
+VERSION = re.compile(r"iiif\.io/api/image/([123])\b")
+VERSION_1 = re.compile(r"iiif/image-api/|iiif\.io/api/image/1")
+# The names of "!w,h": in version 2.0, and since 2.1.
+CONFINED = frozenset({"sizeByConfinedWh"})
+CONFINED_2_0 = "sizeByWh"
+
+
+@dataclass(frozen=True)
+class ImageService:
+    """An Image API service. version: 1 to 3. level: None if it is not known. width, height: of the image."""
+
+    address: str
+    version: int
+    level: int | None
+    features: frozenset[str]
+    width: int | None
+    height: int | None
+    sizes: tuple[tuple[int, int], ...]
+    most: int
+
+    def image_url(self) -> str | None:
+        """Return the URL of the image with edges of at most `EDGE` pixels; None if no size is known to be served."""
+        size = self._size()
+        quality = "native" if self.version == 1 else "default"
+        return None if size is None else f"{self.address}/full/{size}/0/{quality}.jpg"
+
+    def _size(self) -> str | None:
+        edge = min(EDGE, self.most)
+        if self.level == 2 or self.features & CONFINED or (self.version == 2 and CONFINED_2_0 in self.features):
+            return f"!{edge},{edge}"
+        if self.level == 1:
+            return self._by_one_side(edge)
+        return self._listed(edge)
+
+    def _by_one_side(self, edge: int) -> str | None:
+        if self.width is None or self.height is None:
+            return self._listed(edge)
+        if max(self.width, self.height) <= edge:
+            return "max" if self.version == 3 else "full"
+        return f"{edge}," if self.width >= self.height else f",{edge}"
+
+    def _listed(self, edge: int) -> str | None:
+        """Return the smallest listed size that is large enough, or else the largest."""
+        if not self.sizes:
+            return None
+        large = [size for size in self.sizes if max(size) >= edge]
+        width, height = min(large, key=max) if large else max(self.sizes, key=max)
+        return f"{width},{height}" if self.version == 3 else f"{width},"
+
+
+def image_url(content: Resource, canvas: Resource) -> str | None:
+    """Return the URL of the image that a canvas shows. content: the image resource of an annotation."""
+    for service in _services(content, canvas):
+        url = service.image_url()
+        if url is not None:
+            return url
+    return identifier(content)
+
+
+def _services(content: Resource, canvas: Resource) -> Iterator[ImageService]:
+    for found in resources(content.get("service")):
+        service = _service(found, content, canvas)
+        if service is not None:
+            yield service
+
+
+def _service(found: Resource, content: Resource, canvas: Resource) -> ImageService | None:
+    address = identifier(found)
+    profiles = list(items(found.get("profile")))
+    names = [name for name in profiles if isinstance(name, str)]
+    version = _version(found, names)
+    if address is None or version is None:
+        return None
+    described = [found, *(resource(profile) for profile in profiles)]
+    return ImageService(
+        address=address.rstrip("/").removesuffix("/info.json"),
+        version=version,
+        level=_level(names),
+        features=frozenset(_features(described)),
+        width=number(found.get("width")) or number(content.get("width")) or number(canvas.get("width")),
+        height=number(found.get("height")) or number(content.get("height")) or number(canvas.get("height")),
+        sizes=tuple(_sizes(found)),
+        most=_most(described),
+    )
+
+
+def _version(found: Resource, profiles: list[str]) -> int | None:
+    name = kind(found)
+    if name.startswith("ImageService") and name[-1:] in ("1", "2", "3"):
+        return int(name[-1])
+    texts = [text for text in (*items(found.get("@context")), *profiles) if isinstance(text, str)]
+    for text in texts:
+        matched = VERSION.search(text)
+        if matched:
+            return int(matched[1])
+    if any(VERSION_1.search(text) for text in texts):
+        return 1
+    # Version 3 names its levels without an address.
+    return 3 if any(LEVEL.fullmatch(profile) for profile in profiles) else None
+
+
+def _level(profiles: list[str]) -> int | None:
+    levels = [int(matched[1]) for profile in profiles if (matched := LEVEL.search(profile))]
+    return max(levels, default=None)
+
+
+def _features(described: list[Resource]) -> Iterator[str]:
+    for part in described:
+        for name in ("supports", "extraFeatures"):
+            yield from (text for text in items(part.get(name)) if isinstance(text, str))
+
+
+def _sizes(found: Resource) -> Iterator[tuple[int, int]]:
+    for size in resources(found.get("sizes")):
+        width, height = number(size.get("width")), number(size.get("height"))
+        if width and height:
+            yield width, height
+
+
+def _most(described: list[Resource]) -> int:
+    """Return the longest edge that the service sends (Image API 3, 5.3; Image API 2.1, 5.3)."""
+    limits: list[int] = []
+    for part in described:
+        width, height, area = (number(part.get(name)) for name in ("maxWidth", "maxHeight", "maxArea"))
+        if width:
+            limits.append(min(width, height or width))
+        if area:
+            limits.append(max(int(area**0.5), 1))
+    return min(limits, default=EDGE)
+
+
+def is_image(content: Resource) -> bool:
+    """Return whether a resource is an image. Some lack a type."""
+    media = string(content.get("format")) or ""
+    return kind(content) in ("Image", "") and (not media or media.lower().startswith("image/"))

@@ -1,0 +1,31 @@
+"""The metadata formats that we read. The root element says which one a record has, whatever its prefix is called."""
+
+from collections.abc import Callable, Mapping
+from xml.etree.ElementTree import Element
+
+from catalog.sources.records import SourceImage
+from servicekit.errors import InvalidRequest, ServiceError
+from trainer.sources.oai import dublin_core, edm, lido, mets
+
+FORMATS: Mapping[str, Callable[[Element], list[SourceImage]]] = {
+    f"{edm.RDF}RDF": edm.images,
+    f"{lido.LIDO}lido": lido.images,
+    f"{lido.LIDO}lidoWrap": lido.images,
+    f"{mets.METS}mets": mets.images,
+    f"{dublin_core.OAI_DC}dc": dublin_core.images,
+}
+
+
+def images_of(metadata: Element) -> list[SourceImage]:
+    """Return the images that a record names. Raises ServiceError, unknown_format."""
+    read = FORMATS.get(metadata.tag)
+    if read is None:
+        raise unknown_format(metadata.tag)
+    return read(metadata)
+
+
+def unknown_format(name: str) -> ServiceError:
+    """Return the error for a record in another format."""
+    shown = name.rpartition("}")[2][:60]
+    message = f"The record's format “{shown}” is not supported. Supported: EDM, LIDO, METS and oai_dc."
+    return InvalidRequest(message, code="unknown_format")
