@@ -11,7 +11,7 @@ from catalog.postgres.notifications import notify
 from servicekit.errors import InvalidRequest
 
 SELECT = """
-SELECT c.id, c.name, c.heidicon_tag, c.content_revision, c.last_modified, c.last_finetuned,
+SELECT c.id, c.name, c.heidicon_tag, s.type AS source_type, c.content_revision, c.last_modified, c.last_finetuned,
        coalesce(t.row_count, 0) AS row_count,
        i.backbone AS live_backbone, i.quality AS live_quality, coalesce(i.image_count, 0) AS live_images,
        coalesce(l.digest = t.digest AND i.lost_at IS NULL, false) AS live_is_newest,
@@ -19,6 +19,7 @@ SELECT c.id, c.name, c.heidicon_tag, c.content_revision, c.last_modified, c.last
        j.phase_done, j.phase_total, j.seconds_left, j.paced_by, j.warnings,
        j.error_code, j.error_message
 FROM collections c
+LEFT JOIN sources s ON s.collection_id = c.id
 LEFT JOIN contents t ON t.collection_id = c.id AND t.revision = c.content_revision
 LEFT JOIN indexes i ON i.id = c.live_index
 LEFT JOIN contents l ON l.collection_id = c.id AND l.revision = i.revision
@@ -69,14 +70,15 @@ class NewestJob:
 class Collection:
     """A collection as its clients see it.
 
-    live_is_newest: the content that search serves has the same bytes as the newest content, and its index still has its
-    vectors. live_images: the number of
-    images that search finds.
+    source_type: of its IIIF or OAI-PMH source; None if it has none. live_is_newest: the content that search serves has
+    the same bytes as the newest content, and its index still has its vectors. live_images: the number of images that
+    search finds.
     """
 
     id: int
     name: str
     heidicon_tag: str | None
+    source_type: str | None
     content_revision: int
     row_count: int
     last_modified: datetime
@@ -214,6 +216,7 @@ def _collection(row: asyncpg.Record) -> Collection:
         id=row["id"],
         name=row["name"],
         heidicon_tag=row["heidicon_tag"],
+        source_type=row["source_type"],
         content_revision=row["content_revision"],
         row_count=row["row_count"],
         last_modified=row["last_modified"],

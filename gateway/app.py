@@ -20,6 +20,8 @@ from catalog.indexes import Indexes
 from catalog.jobs import Jobs
 from catalog.keys.api_keys import ApiKeys
 from catalog.postgres.database import Database, database_url
+from catalog.sources.readings import Readings
+from catalog.sources.sources import Sources
 from catalog.statistics import Statistics
 from catalog.vectors.client import QdrantAddress, open_qdrant
 from catalog.vectors.generations import Generations
@@ -63,6 +65,7 @@ from gateway.search.index.nearest import Nearest
 from gateway.search.query_vectors import QueryVectors
 from gateway.search.question_fields import MAX_RESULTS
 from gateway.search.service import SearchService
+from gateway.sources.handlers import SourceHandlers
 from gateway.thumbnails.handlers import ThumbnailHandlers
 from gateway.thumbnails.service import Thumbnails
 from gateway.upstreams.embedder import IDEMPOTENT, QueryEmbedder
@@ -210,11 +213,13 @@ def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics,
             "embedder": parts.embedder.check,
         },
     )
+    sources = Sources(parts.database)
     status = StatusHandlers(readiness=readiness, registry=metrics.registry)
     return Handlers(
         collections=CollectionHandlers(
             collections=collections,
             jobs=Jobs(parts.database),
+            sources=sources,
             indexes=indexes,
             versions=ImageVersions(parts.database),
             uploads=uploads,
@@ -229,6 +234,9 @@ def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics,
             collections=collections,
             states=ImageStates(parts.database),
             edits=ImageEdits(uploads=uploads, contents=ContentEdits(parts.database)),
+        ),
+        sources=SourceHandlers(
+            collections=collections, sources=sources, readings=Readings(parts.database), trainer=parts.trainer
         ),
         duplicates=DuplicateHandlers(collections=collections, duplicates=Duplicates(parts.database)),
         indexes=IndexHandlers(collections=collections, history=IndexHistory(parts.database)),

@@ -143,6 +143,11 @@ FINETUNES = Row(
             "Finished jobs per hour",
             [Query("sum by (outcome) (increase(similis_trainer_jobs_total{*}[1h]))", "{{outcome}}")],
         ),
+        Panel(
+            "Finished readings of sources per hour",
+            [Query("sum by (outcome) (increase(similis_trainer_readings_total{*}[1h]))", "{{outcome}}")],
+        ),
+        Panel("Records of sources by outcome", rates("similis_trainer_records_total", "outcome"), unit="cps", stacked=True),
         Panel("Phase duration (mean)", means("similis_trainer_phase_duration_seconds", "phase"), unit="s"),
         Panel("Images by outcome", rates("similis_trainer_images_total", "outcome"), unit="cps", stacked=True),
         Panel(

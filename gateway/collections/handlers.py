@@ -9,6 +9,7 @@ from catalog.collections import Collection, Collections, NewestJob
 from catalog.image_versions import ImageVersions, WarnedImage
 from catalog.indexes import Indexes
 from catalog.jobs import Job, Jobs
+from catalog.sources.sources import NewSource, Source, Sources
 from gateway.access.key_check import readable_collections
 from gateway.audit.request_record import record_of
 from gateway.content.disk_space import DiskSpace
@@ -18,6 +19,8 @@ from gateway.http.body import fields_without_meaning, read_object
 from gateway.http.draining import Drain
 from gateway.http.json_object import JsonObject
 from gateway.http.responses import data, prefers_csv, push, send_csv, table, timestamp
+from gateway.sources.source_answers import described as described_source
+from gateway.sources.source_fields import invalid_source, new_source
 from gateway.upstreams.embedder import QueryEmbedder
 from gateway.upstreams.trainer import TrainerClient
 
@@ -34,6 +37,7 @@ class CollectionHandlers:
         *,
         collections: Collections,
         jobs: Jobs,
+        sources: Sources,
         indexes: Indexes,
         versions: ImageVersions,
         uploads: Uploads,
@@ -45,6 +49,7 @@ class CollectionHandlers:
     ) -> None:
         self._collections = collections
         self._jobs = jobs
+        self._sources = sources
         self._indexes = indexes
         self._versions = versions
         self._uploads = uploads
@@ -67,7 +72,8 @@ class CollectionHandlers:
         """`GET /api/collection/{id}/info`."""
         collection = await self._collections.get(parameters.collection_id(request.match_info["id"]))
         _, failures = await self._indexes.newest_failures(collection.id)
-        described = _described(collection, await self._embedder.served_backbone(), failures)
+        source = None if collection.source_type is None else await self._sources.find(collection.id)
+        described = _described(collection, await self._embedder.served_backbone(), failures, source)
         return data(described, warnings=parameters.unknown_parameters(request.query))
 
     async def create(self, request: web.Request) -> web.Response:
@@ -75,13 +81,26 @@ class CollectionHandlers:
         body = await read_object(request)
         name = parameters.name(body, self._max_name_characters)
         tag = parameters.heidicon_tag(body)
-        warnings = _warnings(request, body, ("name", "heidicon_tag"))
-        record_of(request).note(name=name, heidicon_tag=tag)
+        source = new_source(body)
+        warnings = _warnings(request, body, ("name", "heidicon_tag", "source"))
+        record_of(request).note(name=name, heidicon_tag=tag, source=source and source.url)
+        if source is not None:
+            if tag is not None:
+                raise invalid_source("and heidicon_tag exclude each other")
+            return await self._create_from_source(request, name, source, warnings)
         if tag is not None:
             work = self._create_from_heidicon(request, name, tag, warnings)
             return await self._drain.to_the_end(request, work)
         record_of(request).collection = identifier = await self._collections.create(name)
         return push("Collection created", id=identifier, warnings=warnings)
+
+    async def _create_from_source(
+        self, request: web.Request, name: str, source: NewSource, warnings: Sequence[str]
+    ) -> web.Response:
+        created, reading = await self._sources.create_collection(name, source, record_of(request).key_name)
+        record_of(request).collection = created
+        self._trainer.nudge()
+        return push("Collection created", id=created, reading_id=reading, warnings=warnings)
 
     async def _create_from_heidicon(
         self, request: web.Request, name: str, tag: str, warnings: Sequence[str]
@@ -204,7 +223,7 @@ def _seconds_left(job: NewestJob) -> int | None:
     return None if job.seconds_left is None else round(job.seconds_left)
 
 
-def _described(collection: Collection, backbone: str | None, failures: int) -> dict[str, object]:
+def _described(collection: Collection, backbone: str | None, failures: int, source: Source | None) -> dict[str, object]:
     job = collection.job
     failed = job is not None and job.state == "failed"
     return {
@@ -219,6 +238,7 @@ def _described(collection: Collection, backbone: str | None, failures: int) -> d
         # The contract has this spelling.
         "finetuning_progess": round(job.progress, 1) if job is not None and job.active else None,
         "heidicon_tag": collection.heidicon_tag,
+        "source": described_source(source),
         "finetuning_state": "never" if job is None else job.state,
         "finetuning_phase": job.phase if job is not None and job.active else None,
         "finetuning_counts": _counts(job) if job is not None and job.active else None,

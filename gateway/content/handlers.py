@@ -11,6 +11,7 @@ from gateway.content.upload import Uploaded, UploadOptions, Uploads
 from gateway.http import body, form, parameters
 from gateway.http.draining import Drain
 from gateway.http.responses import data, push, send_csv, timestamp
+from gateway.sources.imported_content import content_is_imported
 from servicekit.errors import InvalidRequest
 from servicekit.quantities import counted
 
@@ -31,6 +32,8 @@ class ContentHandlers:
         collection = await self._collections.get(parameters.collection_id(request.match_info["id"]))
         allow_empty = parameters.boolean(request.query, "allow_empty")
         options = UploadOptions(record_of(request).key_name, allow_empty=allow_empty)
+        if collection.source_type is not None:
+            raise content_is_imported(collection)
         if collection.heidicon_tag is not None:
             work = self._import(request, collection.id, collection.heidicon_tag, options)
             return await self._drain.to_the_end(request, work)

@@ -17,6 +17,7 @@ from gateway.content.handlers import ContentHandlers
 from gateway.http.middleware import RequestPipeline, expect_later
 from gateway.images.handlers import ImageHandlers
 from gateway.search.handlers import SearchHandlers
+from gateway.sources.handlers import SourceHandlers
 from gateway.thumbnails.handlers import ThumbnailHandlers
 from gateway.web.handlers import ASSET_PATH, EMBED_PATH, PageHandlers
 
@@ -49,6 +50,7 @@ class Handlers:
     collections: CollectionHandlers
     contents: ContentHandlers
     images: ImageHandlers
+    sources: SourceHandlers
     duplicates: DuplicateHandlers
     indexes: IndexHandlers
     searches: SearchHandlers
@@ -83,6 +85,12 @@ def api_routes(handlers: Handlers, *, request_seconds: float, upload_seconds: fl
         Route("POST", f"{one}/updatecontent", contents.update, write, seconds=long, action="update_content"),
         Route("POST", f"{one}/finetune", collections.finetune, write, seconds=brief, action="start_finetune"),
         Route("POST", f"{one}/finetune/cancel", collections.cancel, write, seconds=brief, action="cancel_finetune"),
+        Route("GET", f"{one}/source", handlers.sources.one, read, seconds=brief),
+        Route("POST", f"{one}/source/read", handlers.sources.read, write, seconds=brief, action="read_source"),
+        Route("POST", f"{one}/source/cancel", handlers.sources.cancel, write, seconds=brief, action="cancel_reading"),
+        Route(
+            "POST", f"{one}/source/schedule", handlers.sources.schedule, write, seconds=brief, action="schedule_source"
+        ),
         # As CSV these two are downloads.
         Route("GET", f"{one}/failures", collections.failures, read, seconds=None),
         Route("GET", f"{one}/duplicates", handlers.duplicates.list, read, seconds=None),

@@ -8,6 +8,7 @@ from gateway.audit.request_record import record_of
 from gateway.http import body, parameters
 from gateway.http.responses import data, push
 from gateway.images.edits import ImageEdits
+from gateway.sources.imported_content import content_is_imported
 from servicekit.errors import InvalidRequest
 from servicekit.quantities import counted
 
@@ -80,6 +81,8 @@ class ImageHandlers:
     async def _editable(self, request: web.Request) -> int:
         """Return the id of a collection whose content clients may change row by row."""
         collection = await self._collections.get(parameters.collection_id(request.match_info["id"]))
+        if collection.source_type is not None:
+            raise content_is_imported(collection)
         if collection.heidicon_tag is not None:
             message = (
                 f"Collection {collection.id} is imported from HeidICON (tag “{collection.heidicon_tag}”). "

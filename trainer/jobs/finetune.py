@@ -35,8 +35,8 @@ from trainer.index.build import IndexBuilder
 from trainer.jobs.attempt import Attempt
 from trainer.jobs.progress import Phase, Progress
 from trainer.jobs.retry import Retry
-from trainer.learning.retrieval import score_histogram
 from trainer.jobs.worker import JobKind
+from trainer.learning.retrieval import score_histogram
 from trainer.metrics import TrainerMetrics
 
 log = get_logger(__name__)

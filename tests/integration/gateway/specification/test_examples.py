@@ -36,6 +36,8 @@ TABLES = ("listFailures", "listDuplicates")
 INDEXED = ("search", "searchBatch", "similar", "getIndex", "listIndexes", "listFailures")
 # This one needs an image host, which `routes/test_thumbnail_routes.py` has.
 NEEDS_A_HOST = "getThumbnail"
+# These need a collection with a source.
+SOURCED = ("getSource", "readSource", "cancelReading", "scheduleSource")
 # Of the operation `similar`, which needs one of them.
 SOURCES = {"image_id", "image_url", "repo_url"}
 IMAGE = "iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAFUlEQVR42mM8MU2DARtgYsABBqcEADVbAZZJ1mVYAAAAAElFTkSuQmCC"
@@ -161,6 +163,11 @@ def existing(value: Any, first: int) -> Any:
 async def _collection(instance: Instance, operation: Operation) -> int:
     if operation.id in INDEXED:
         return instance.collection
+    if operation.id in SOURCED:
+        source = {"type": "iiif", "url": "https://library.example.org/manifest.json"}
+        answer = await instance.api.post("/api/collection/create", {"name": "for an example", "source": source})
+        created: int = answer.json["id"]
+        return created
     identifier = await instance.api.create("for an example")
     (await instance.api.upload(identifier, content(range(3)))).pushed()
     return identifier
@@ -221,7 +228,10 @@ BAD_REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "invalid_collections": ("POST", "/api/search", {"json": {"image": IMAGE, "collections": []}}),
     "invalid_csv": ("POST", "/api/collection/{id}/updatecontent", {"data": b"http://a.example/1,b\nhttp://a.example/2,b,c"}),
     "invalid_force": ("POST", "/api/collection/{id}/finetune?force=yes", {}),
+    "invalid_full": ("POST", "/api/collection/{source}/source/read?full=yes", {}),
     "invalid_form": ("POST", "/api/collection/{id}/search", {"data": b"--x\r\n\r\na\r\n--x--\r\n", "headers": FORM}),
+    "invalid_source": ("POST", "/api/collection/create", {"json": {"name": "a", "source": {}}}),
+    "no_source": ("POST", "/api/collection/{id}/source/read", {}),
     "invalid_heidicon_tag": ("POST", "/api/collection/create", {"json": {"name": "a", "heidicon_tag": []}}),
     "conflicting_fields": ("POST", "/api/collection/{id}/search", option("image_url", "https://images.example.org/1.jpg")),
     "examples_cancel_out": (
@@ -283,7 +293,9 @@ async def test_the_example_of_a_problem_occurs(instance: Instance, code: str) ->
     if "encoding" in options:
         headers["Content-Encoding"] = options["encoding"]
     sent = {name: value for name, value in options.items() if name in ("json", "data")}
+    sourced = await _collection(instance, OPERATIONS["getSource"]) if "{source}" in path else 0
     path = path.replace("{id}", str(instance.collection)).replace("{empty}", str(empty))
+    path = path.replace("{source}", str(sourced))
     occurs(await instance.api.call(method, path, headers=headers, **sent), code)
 
 

@@ -13,7 +13,7 @@ from catalog.jobs import Jobs
 from catalog.postgres.database import Database
 from catalog.sources.readings import Readings
 from catalog.sources.records import Records
-from catalog.sources.sources import NewestReading, NewSource, Source, Sources
+from catalog.sources.sources import NewestReading, NewSource, Source, Sources, SourceType
 from servicekit.download.client import Downloader
 from servicekit.download.content_kind import DOCUMENTS
 from servicekit.download.limits import DownloadLimits, DownloadRoute
@@ -61,7 +61,10 @@ class Place:
             readings = Readings(self.database, lease_seconds=self.lease_seconds)
             self.work = SourceReading(
                 SourceStores(self.sources, readings, records),
-                {"iiif": IiifReader(documents, records, metrics), "oai": OaiReader(documents, records, metrics)},
+                {
+                    SourceType.IIIF: IiifReader(documents, records, metrics),
+                    SourceType.OAI: OaiReader(documents, records, metrics),
+                },
                 Retry(0.0),
                 max_images=self.max_images,
             )

@@ -12,8 +12,11 @@ from tests.integration.trainer.sources.oai_repository import Repository
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
-async def harvested(place: Place, repository: Repository, **more: str) -> int:
-    return await place.create(NewSource(SourceType.OAI, repository.url, metadata_prefix="oai_dc", **more))
+async def harvested(
+    place: Place, repository: Repository, *, set_spec: str | None = None, from_date: str | None = None
+) -> int:
+    source = NewSource(SourceType.OAI, repository.url, metadata_prefix="oai_dc", set_spec=set_spec, from_date=from_date)
+    return await place.create(source)
 
 
 def difference(source: Source) -> tuple[int | None, int | None, int | None]:
