@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from similis_cli.commands import collections, finetuning, images, login, searching
+from similis_cli.commands import collections, finetuning, images, login, searching, sources
 from similis_cli.problems import report
 from similis_cli.server_commands import server_command, server_commands
 
@@ -55,7 +55,7 @@ def _app() -> tuple[typer.Typer, set[str]]:
         COLLECTIONS: {
             "list": collections.list_collections,
             "status": collections.status,
-            "import": collections.import_csv,
+            "import": collections.import_content,
             "finetune": finetuning.finetune,
             "cancel": finetuning.cancel,
             "failures": finetuning.failures,
@@ -75,7 +75,12 @@ def _app() -> tuple[typer.Typer, set[str]]:
     group.command("add")(images.add_images)
     group.command("remove")(images.remove_images)
     app.add_typer(group, name="images", rich_help_panel=COLLECTIONS)
-    ours = {command.name for command in app.registered_commands if command.name} | {"images"}
+    group = typer.Typer(help="Show or read the source of a collection, or cancel a reading.", no_args_is_help=True)
+    group.command("show")(sources.show)
+    group.command("read")(sources.read)
+    group.command("cancel")(sources.cancel)
+    app.add_typer(group, name="source", rich_help_panel=COLLECTIONS)
+    ours = {command.name for command in app.registered_commands if command.name} | {"images", "source"}
     return app, ours
 
 

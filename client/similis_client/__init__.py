@@ -43,6 +43,15 @@ from similis_client.errors import (
 )
 from similis_client.finetune import Finetune
 from similis_client.queries import Example, ImageSource, NewImage, Query, Region
+from similis_client.sources import (
+    IiifSource,
+    OaiSource,
+    ReadingStarted,
+    RecordCounts,
+    RecordFailure,
+    Source,
+    SourceStatus,
+)
 from similis_client.sync import FinetuneSync, SimilisSync
 
 __all__ = [
@@ -65,6 +74,7 @@ __all__ = [
     "FinetuneFailed",
     "FinetuneSync",
     "Forbidden",
+    "IiifSource",
     "Image",
     "ImageSource",
     "Index",
@@ -74,9 +84,13 @@ __all__ = [
     "MergedAnswer",
     "NewImage",
     "NotFinetuned",
+    "OaiSource",
     "Overloaded",
     "Pace",
     "Query",
+    "ReadingStarted",
+    "RecordCounts",
+    "RecordFailure",
     "Region",
     "Result",
     "Revision",
@@ -87,6 +101,8 @@ __all__ = [
     "SimilisError",
     "SimilisSync",
     "Skipped",
+    "Source",
+    "SourceStatus",
     "TemporaryFailure",
     "TooLarge",
     "UnexpectedAnswer",

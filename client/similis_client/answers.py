@@ -17,9 +17,10 @@ class Confirmation:
 
 @dataclass(frozen=True, kw_only=True)
 class Created(Confirmation):
-    """A collection was created."""
+    """A collection was created. reading_id: of the first reading of its source; None if it has no source."""
 
     id: int
+    reading_id: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,6 +40,7 @@ from similis_client.errors import ApiError, UnexpectedAnswer, error_class
 from similis_client.finetune import INTERVAL_SECONDS, Finetune, watched
 from similis_client.pages import Cursor, pages
 from similis_client.queries import ImageSource, NewImage, Query
+from similis_client.sources import IiifSource, OaiSource, ReadingStarted, SourceStatus
 from similis_client.transport import CHUNK_BYTES, Content, Transport
 
 CSV = {"Accept": "text/csv"}
@@ -97,9 +98,18 @@ class Similis:
         """Return a collection and the state of its newest finetune."""
         return await self._http.get(_path(collection, "info"), CollectionInfo)
 
-    async def create(self, name: str, *, heidicon_tag: str | int | None = None) -> Created:
-        """Create a collection. heidicon_tag: the tag in HeidICON that its images have; they are read at once."""
-        body = {"name": name} | ({} if heidicon_tag is None else {"heidicon_tag": heidicon_tag})
+    async def create(
+        self, name: str, *, heidicon_tag: str | int | None = None, source: IiifSource | OaiSource | None = None
+    ) -> Created:
+        """Create a collection. heidicon_tag: the tag in HeidICON that its images have; they are read at once.
+
+        source: where its images are kept; the service reads it afterwards. See `source`.
+        """
+        body: dict[str, object] = {"name": name}
+        if heidicon_tag is not None:
+            body["heidicon_tag"] = heidicon_tag
+        if source is not None:
+            body["source"] = source.as_json()
         return await self._http.post("/api/collection/create", Created, body)
 
     async def rename(self, collection: int, name: str) -> Confirmation:
@@ -123,6 +133,27 @@ class Similis:
     async def reimport(self, collection: int) -> Uploaded:
         """Read the content of a collection with a HeidICON tag again."""
         return await self._http.post(_path(collection, "updatecontent"), Uploaded)
+
+    async def source(self, collection: int, *, page_size: int | None = None, after: int | None = None) -> SourceStatus:
+        """Return the source of a collection, and records that brought no image. after: `next` of the page before."""
+        parameters = {"limit": page_size, "after": after}
+        return await self._http.get(_path(collection, "source"), SourceStatus, parameters)
+
+    async def read_source(self, collection: int, *, full: bool = False) -> ReadingStarted:
+        """Queue a reading of the source. full: ask for everything, not only for what has changed."""
+        parameters = {"full": full or None}
+        return await self._http.post(_path(collection, "source/read"), ReadingStarted, parameters=parameters)
+
+    async def cancel_reading(self, collection: int) -> ReadingStarted:
+        """Cancel the queued or running reading. The content stays as it was."""
+        return await self._http.post(_path(collection, "source/cancel"), ReadingStarted)
+
+    async def schedule_source(
+        self, collection: int, *, refresh: str | None = None, then: str | None = None
+    ) -> Confirmation:
+        """Change when the source is read. refresh: `daily` or `weekly`. then: `finetune`. None switches it off."""
+        body = {"refresh": refresh, "then": then}
+        return await self._http.post(_path(collection, "source/schedule"), Confirmation, body)
 
     async def csv(self, collection: int, *, revision: int | None = None) -> bytes:
         """Return the content as it was uploaded. revision: an earlier one, as in `revisions`."""

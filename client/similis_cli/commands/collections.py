@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from similis_cli.commands.finetuning import finetune_and_report
+from similis_cli.commands.sources import follow_reading, given_source
 from similis_cli.options import AsJson, Collection, KeyFile, Url, Watch
 from similis_cli.output import say, show_fields, show_json, show_json_list, show_table
 from similis_cli.problems import Status, fail, note
@@ -18,7 +19,7 @@ from similis_cli.session import collection_id, session
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from similis_client import CollectionInfo, SimilisSync
+    from similis_client import CollectionInfo, IiifSource, OaiSource, SimilisSync
 
 PARALLEL = 8
 FOLDER = """\
@@ -30,6 +31,48 @@ FOLDER = """\
        http://127.0.0.1:8000/coin-1.jpg,https://repository.example.org/coins/1
   3. Import the CSV:
        similis import images.csv --name {name}"""
+
+SOURCE = "Source"
+Iiif = Annotated[
+    str | None,
+    typer.Option(
+        "--iiif",
+        metavar="URL",
+        help="Address of a IIIF manifest, or of a collection of manifests.",
+        rich_help_panel=SOURCE,
+    ),
+]
+Oai = Annotated[
+    str | None, typer.Option("--oai", metavar="URL", help="Base URL of an OAI-PMH repository.", rich_help_panel=SOURCE)
+]
+Prefix = Annotated[
+    str | None,
+    typer.Option(
+        "--prefix",
+        metavar="PREFIX",
+        help="Format of the records, such as lido, edm, mets or oai_dc.",
+        rich_help_panel=SOURCE,
+    ),
+]
+RecordSet = Annotated[
+    str | None, typer.Option("--set", metavar="SET", help="Only the records of this set.", rich_help_panel=SOURCE)
+]
+Views = Annotated[
+    str | None,
+    typer.Option(
+        "--views", metavar="none|manifest|record", help="Which images are views of one object.", rich_help_panel=SOURCE
+    ),
+]
+Refresh = Annotated[
+    str | None,
+    typer.Option("--refresh", metavar="daily|weekly", help="Read the source again by itself.", rich_help_panel=SOURCE),
+]
+Then = Annotated[
+    str | None,
+    typer.Option(
+        "--then", metavar="finetune", help="What follows when that has changed the content.", rich_help_panel=SOURCE
+    ),
+]
 
 
 def list_collections(url: Url = None, key_file: KeyFile = None, as_json: AsJson = False) -> None:
@@ -102,8 +145,10 @@ def status(
     )
 
 
-def import_csv(
-    file: Annotated[Path, typer.Argument(metavar="CSV", help="Two columns: image URL, URL of its entry.")],
+def import_content(
+    file: Annotated[
+        Path | None, typer.Argument(metavar="[CSV]", help="Two columns: image URL, URL of its entry.")
+    ] = None,
     name: Annotated[str | None, typer.Option("--name", "-n", help="Create a collection with this name.")] = None,
     collection: Annotated[
         str | None,
@@ -113,37 +158,29 @@ def import_csv(
     ] = None,
     finetune: Annotated[bool, typer.Option("--finetune", "-f", help="Finetune it afterwards.")] = False,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Finetune it and show the progress to the end.")] = False,
+    iiif: Iiif = None,
+    oai: Oai = None,
+    prefix: Prefix = None,
+    record_set: RecordSet = None,
+    views: Views = None,
+    refresh: Refresh = None,
+    then: Then = None,
     url: Url = None,
     key_file: KeyFile = None,
     as_json: AsJson = False,
 ) -> None:
-    """Create a collection from a CSV of image URLs, or replace the content of one."""
-    if file.is_dir():
-        fail(FOLDER.format(path=file, name=name or "NAME"), Status.USAGE)
-    if not file.is_file():
-        fail(f"{file} is not a file. A CSV with image URLs is expected.", Status.USAGE)
-    if (name is None) == (collection is None):
-        fail("Give either --name, for a new collection, or --collection, to replace the content of one.", Status.USAGE)
+    """Create a collection from a CSV of image URLs, IIIF or OAI-PMH, or replace the content of one."""
+    source = given_source(iiif, oai, prefix, record_set, views, refresh, then)
+    if source is not None:
+        if file is not None or collection is not None or name is None:
+            fail("--iiif and --oai need --name, and neither a CSV nor --collection.", Status.USAGE)
+        _import_source(name, source, url, key_file, follow=finetune or watch, watch=watch, as_json=as_json)
+        return
+    if file is None:
+        fail("Give a CSV, --iiif URL or --oai URL.", Status.USAGE)
+    _check_csv(file, name, collection)
     with session(url, key_file) as similis:
-        identifier = collection_id(similis, collection) if collection is not None else _create(similis, name or "")
-        try:
-            uploaded = similis.upload(identifier, file)
-        except BaseException:
-            if collection is None:
-                # A collection without content is of no use, and the next attempt creates another one.
-                similis.delete(identifier)
-            raise
-        for warning in uploaded.warnings:
-            note(f"warning: {warning}")
-        started = finetune or watch
-        if as_json and not started:
-            show_json({"id": identifier, "number_of_images": uploaded.number_of_images, "warnings": uploaded.warnings})
-        elif not as_json:
-            say(f"Collection {identifier} has {_images(uploaded.number_of_images)}.")
-        if started:
-            finetune_and_report(similis, identifier, watch=watch, as_json=as_json)
-        elif not as_json:
-            say(f"To make them searchable: similis finetune {identifier} --watch")
+        _import_csv(similis, file, name, collection, finetune=finetune, watch=watch, as_json=as_json)
 
 
 def export(
@@ -195,14 +232,77 @@ def delete(
         say(similis.delete(info.id).message)
 
 
-def _create(similis: SimilisSync, name: str) -> int:
+def _check_csv(file: Path, name: str | None, collection: str | None) -> None:
+    if file.is_dir():
+        fail(FOLDER.format(path=file, name=name or "NAME"), Status.USAGE)
+    if not file.is_file():
+        fail(f"{file} is not a file. A CSV with image URLs is expected.", Status.USAGE)
+    if (name is None) == (collection is None):
+        fail("Give either --name, for a new collection, or --collection, to replace the content of one.", Status.USAGE)
+
+
+def _import_csv(
+    similis: SimilisSync,
+    file: Path,
+    name: str | None,
+    collection: str | None,
+    *,
+    finetune: bool,
+    watch: bool,
+    as_json: bool,
+) -> None:
+    identifier = collection_id(similis, collection) if collection is not None else _create(similis, name or "")
+    try:
+        uploaded = similis.upload(identifier, file)
+    except BaseException:
+        if collection is None:
+            # A collection without content is of no use, and the next attempt creates another one.
+            similis.delete(identifier)
+        raise
+    for warning in uploaded.warnings:
+        note(f"warning: {warning}")
+    started = finetune or watch
+    if as_json and not started:
+        show_json({"id": identifier, "number_of_images": uploaded.number_of_images, "warnings": uploaded.warnings})
+    elif not as_json:
+        say(f"Collection {identifier} has {_images(uploaded.number_of_images)}.")
+    if started:
+        finetune_and_report(similis, identifier, watch=watch, as_json=as_json)
+    elif not as_json:
+        say(f"To make them searchable: similis finetune {identifier} --watch")
+
+
+def _import_source(
+    name: str,
+    source: IiifSource | OaiSource,
+    url: str | None,
+    key_file: Path | None,
+    *,
+    follow: bool,
+    watch: bool,
+    as_json: bool,
+) -> None:
+    """Create a collection from a source. follow: wait until it is read, and finetune it then."""
+    with session(url, key_file) as similis:
+        identifier = _create(similis, name, source)
+        if follow:
+            follow_reading(similis, identifier)
+            finetune_and_report(similis, identifier, watch=watch, as_json=as_json)
+        elif as_json:
+            show_json({"id": identifier})
+        else:
+            say(f"Collection {identifier} was created. Its source is being read.")
+            say(f"To see how it goes: similis source show {identifier}")
+
+
+def _create(similis: SimilisSync, name: str, source: IiifSource | OaiSource | None = None) -> int:
     existing = [collection.id for collection in similis.collections() if collection.name == name]
     if existing:
         fail(
             f"Collection {existing[0]} has the name {name!r} already. To replace its content, use "
             f"--collection {existing[0]} in place of --name."
         )
-    created = similis.create(name)
+    created = similis.create(name, source=source)
     for warning in created.warnings:
         note(f"warning: {warning}")
     return created.id

@@ -331,3 +331,60 @@ async def test_an_absent_file_is_said_in_one_line(commands: Commands) -> None:
     commands.service.answer(ONE)
     ended = await commands.run("search", "absent.jpg")
     assert (ended.status, ended.errors) == (1, "similis: absent.jpg: No such file or directory\n")
+
+
+SOURCE = {"type": "oai", "url": "https://repository.example.org/oai", "metadata_prefix": "lido", "refresh": "weekly"}
+READ = SOURCE | {"state": "done", "added": 2, "changed": 0, "removed": 0, "last_read": "2026-11-25T09:43:49Z"}
+
+
+async def test_import_from_a_source_sends_what_was_given(commands: Commands) -> None:
+    commands.service.answer({"names": []})
+    commands.service.answer({"id": 1, "reading_id": 1, "message": "Collection created"})
+    options = ("--oai", SOURCE["url"], "--prefix", "lido", "--refresh", "weekly", "--name", "seals")
+    ended = await commands.run("import", *options)
+    assert ended.status == 0, ended.errors
+    assert "similis source show 1" in ended.output
+    assert json.loads(commands.service.received[-1].body) == {"name": "seals", "source": SOURCE}
+
+
+async def test_import_from_a_source_follows_the_reading_and_finetunes(commands: Commands) -> None:
+    answers: list[dict[str, Any]] = [{"names": []}, {"id": 1, "message": ""}, {"source": READ}, STARTED, RUNNING, DONE]
+    for answer in answers:
+        commands.service.answer(answer)
+    ended = await commands.run("import", "--iiif", "https://library.example.org/m.json", "--name", "a", "--watch")
+    assert ended.status == 0, ended.errors
+    assert ended.output.splitlines()[0] == "The source was read: 2 images added, 0 changed, 0 removed."
+
+
+async def test_a_reading_that_failed_says_why(commands: Commands) -> None:
+    error = {"code": "source_empty", "message": "The source could not be read."}
+    commands.service.answer({"reading_id": 2, "message": ""})
+    commands.service.answer({"source": SOURCE | {"state": "failed", "error": error}})
+    ended = await commands.run("source", "read", "1", "--watch")
+    assert ended.status == 1
+    assert "The source could not be read. (source_empty)" in ended.errors
+
+
+async def test_a_source_is_shown_with_the_records_that_brought_no_image(commands: Commands) -> None:
+    failure = {"record": "oai:7", "reason": "no_image", "detail": "The record names no image."}
+    commands.service.answer({"source": READ, "failure_counts": {"no_image": 1}, "failures": [failure]})
+    ended = await commands.run("source", "show", "1")
+    assert ended.status == 0, ended.errors
+    assert "oai:7: The record names no image." in ended.output
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--iiif", "https://a.example", "--oai", "https://b.example", "--name", "a"),
+        ("--oai", "https://b.example", "--name", "a"),
+        ("--iiif", "https://a.example", "--set", "x", "--name", "a"),
+        ("--iiif", "https://a.example"),
+        ("images.csv", "--name", "a", "--refresh", "daily"),
+    ],
+)
+async def test_options_of_a_source_that_make_no_sense_are_wrong_usage(
+    commands: Commands, options: tuple[str, ...]
+) -> None:
+    assert (await commands.run("import", *options)).status == 2
+    assert commands.service.received == []
