@@ -64,7 +64,7 @@ WHERE collection_id = $1 AND {AT_REVISION} AND id > $3 ORDER BY id LIMIT $4
 COUNT = f"SELECT count(*) FROM images WHERE collection_id = $1 AND {AT_REVISION}"  # noqa: S608 (a constant)
 
 BY_ID = f"""
-SELECT id, image_url, {ENTRY}, first_revision FROM images WHERE collection_id = $1 AND {AT_REVISION} AND id = ANY($3)
+SELECT id, image_url, repo_url, first_revision FROM images WHERE collection_id = $1 AND {AT_REVISION} AND id = ANY($3)
 """  # noqa: S608 (a constant)
 
 URL = "SELECT image_url FROM images WHERE collection_id = $1 AND id = $2 LIMIT 1"
@@ -115,10 +115,10 @@ LIMIT $2
 
 @dataclass(frozen=True)
 class Image:
-    """A row of a content, for those who learn from it.
+    """A row of a content.
 
-    id: positive, also the id of the point in Qdrant. repo_url: empty if the collection's source says that images with
-    one URL are not views of one object. since: the revision in which the row last changed.
+    id: positive, also the id of the point in Qdrant. repo_url: in pages and samples, empty if the collection's source
+    says that images with one URL are not views of one object. since: the revision in which the row last changed.
     """
 
     id: int

@@ -147,7 +147,9 @@ FINETUNES = Row(
             "Finished readings of sources per hour",
             [Query("sum by (outcome) (increase(similis_trainer_readings_total{*}[1h]))", "{{outcome}}")],
         ),
-        Panel("Records of sources by outcome", rates("similis_trainer_records_total", "outcome"), unit="cps", stacked=True),
+        Panel(
+            "Records of sources by outcome", rates("similis_trainer_records_total", "outcome"), unit="cps", stacked=True
+        ),
         Panel("Phase duration (mean)", means("similis_trainer_phase_duration_seconds", "phase"), unit="s"),
         Panel("Images by outcome", rates("similis_trainer_images_total", "outcome"), unit="cps", stacked=True),
         Panel(

@@ -216,6 +216,9 @@ async def test_pages_of_a_book_are_no_views_for_those_who_learn(place: Place, ho
     images = Images(place.database)
     assert [image.repo_url for image in await images.page(pages, 1, after=0, limit=10)] == ["", ""]
     assert [image.repo_url for image in await images.page(views, 1, after=0, limit=10)] == [url, url]
+    # Results link to the book all the same.
+    first = (await images.page(pages, 1, after=0, limit=1))[0].id
+    assert (await images.by_id(pages, 1, [first]))[first].repo_url == url
 
 
 async def test_label_attribution_and_rights_are_stored(place: Place, host: IiifHost) -> None:

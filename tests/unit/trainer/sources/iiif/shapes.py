@@ -14,7 +14,7 @@ def canvas_2(resource: Json, **more: Any) -> Json:
 
 
 def manifest_2(*canvases: Json, **more: Any) -> Json:
-    return {"@context": V2, "@type": "sc:Manifest", "label": "A book", "sequences": [{"canvases": canvases}], **more}
+    return {"@context": V2, "@type": "sc:Manifest", "label": "A book", "sequences": [{"canvases": list(canvases)}], **more}
 
 
 def canvas_3(body: Any, **more: Any) -> Json:
@@ -24,7 +24,7 @@ def canvas_3(body: Any, **more: Any) -> Json:
 
 
 def manifest_3(*canvases: Json, **more: Any) -> Json:
-    return {"@context": V3, "type": "Manifest", "label": {"en": ["A book"]}, "items": canvases, **more}
+    return {"@context": V3, "type": "Manifest", "label": {"en": ["A book"]}, "items": list(canvases), **more}
 
 
 def image(service: Any = None, address: str = "https://img.example/1/full/full/0/default.jpg", **more: Any) -> Json:
