@@ -51,6 +51,7 @@ from gateway.http.routes import (
 )
 from gateway.http.server import ProblemRunner
 from gateway.images.edits import ImageEdits
+from gateway.images.embedding_handlers import EmbeddingHandlers
 from gateway.images.handlers import ImageHandlers
 from gateway.metrics import GatewayMetrics
 from gateway.search.across import CollectionsSearch
@@ -235,6 +236,7 @@ def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics,
             states=ImageStates(parts.database),
             edits=ImageEdits(uploads=uploads, contents=ContentEdits(parts.database)),
         ),
+        embeddings=EmbeddingHandlers(indexes=indexes, images=IndexedImages(parts.database), vectors=parts.vectors),
         sources=SourceHandlers(
             collections=collections, sources=sources, readings=Readings(parts.database), trainer=parts.trainer
         ),

@@ -364,3 +364,57 @@ async def test_a_batch_that_is_no_list_of_queries_is_refused(serving: Api, index
     (await serving.call("POST", path, data=picture(1))).refused(400, "invalid_json")
     full = await batch(serving, index, *[{"image_id": 1, "exclude": list(range(1, 1001))}] * 64)
     assert len(full.json["answers"]) == 64
+
+
+MANIFEST = {"Accept": 'application/ld+json;profile="http://iiif.io/api/presentation/3/context.json"'}
+
+
+async def test_similar_is_a_manifest_if_the_client_asks_for_one(serving: Api, index: Index, ids: list[int]) -> None:
+    plain = await similar(serving, index, image_id=ids[7])
+    asked = await similar(serving, index, image_id=ids[7], format="iiif")
+    accepted = await similar(serving, index, MANIFEST, image_id=ids[7])
+    for answer in (asked, accepted):
+        assert answer.headers["Content-Type"] == MANIFEST["Accept"]
+        assert answer.headers["Vary"] == "API-Key, Accept"
+        painted = [canvas["items"][0]["items"][0]["body"]["id"] for canvas in answer.json["items"]]
+        assert painted == [result["image_url"] for result in plain.json["results"]]
+        assert answer.json["seeAlso"][0]["id"].endswith(f"/api/collection/{index.collection_id}/indexes/{index.id}")
+    assert "summary" not in asked.json
+    assert plain.headers["Content-Type"] == "application/json; charset=utf-8"
+
+
+async def test_the_tag_of_a_manifest_is_its_own(serving: Api, index: Index, ids: list[int]) -> None:
+    plain = await similar(serving, index, image_id=ids[7])
+    first = await similar(serving, index, MANIFEST, image_id=ids[7])
+    assert first.headers["ETag"] != plain.headers["ETag"]
+    again = await similar(serving, index, {**MANIFEST, "If-None-Match": first.headers["ETag"]}, image_id=ids[7])
+    assert again.status == 304
+    other = await similar(serving, index, {**MANIFEST, "If-None-Match": plain.headers["ETag"]}, image_id=ids[7])
+    assert other.status == 200
+
+
+async def test_a_search_is_a_manifest_if_the_client_asks_for_one(serving: Api, index: Index, ids: list[int]) -> None:
+    path = f"/api/collection/{index.collection_id}/search"
+    answer = await serving.post(f"{path}?format=iiif", {"image_id": ids[7]})
+    assert answer.json["type"] == "Manifest"
+    assert len(answer.json["items"]) == 5
+    (await serving.post(f"{path}?format=iiif", {"image_id": 999_999_999})).refused(400, "image_not_found")
+    (await serving.post(f"{path}?format=xml", {"image_id": ids[7]})).refused(400, "invalid_format")
+
+
+async def test_the_embedding_of_an_image_is_what_search_compares(serving: Api, index: Index, ids: list[int]) -> None:
+    found = {}
+    # The last two are equal to the image 3, and have no point of their own.
+    for row in (3, 7, 20, 21):
+        answer = await serving.get(f"/api/collection/{index.collection_id}/images/{ids[row]}/embedding")
+        assert answer.json["index_id"] == index.id
+        assert answer.json["backbone"] == {"checksum": index.backbone}
+        found[row] = answer.json["vector"]
+    assert found[3] == found[20] == found[21]
+    assert sum(number * number for number in found[7]) == pytest.approx(1.0, abs=1e-4)
+    results = (await similar(serving, index, image_id=ids[7], num_results=30)).json["results"]
+    score = next(result["score"] for result in results if result["image_id"] == ids[3])
+    assert sum(a * b for a, b in zip(found[7], found[3], strict=True)) == pytest.approx(score, abs=1e-3)
+    path = f"/api/collection/{index.collection_id}/images"
+    (await serving.get(f"{path}/999999999/embedding")).refused(400, "image_not_found")
+    (await serving.get(f"{path}/x/embedding")).refused(400, "image_not_found")

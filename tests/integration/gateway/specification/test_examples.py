@@ -36,6 +36,7 @@ TABLES = ("listFailures", "listDuplicates")
 INDEXED = ("search", "searchBatch", "similar", "getIndex", "listIndexes", "listFailures")
 # This one needs an image host, which `routes/test_thumbnail_routes.py` has.
 NEEDS_A_HOST = "getThumbnail"
+INDEXED = ("search", "searchBatch", "similar", "getIndex", "getEmbedding", "listIndexes", "listFailures")
 # These need a collection with a source.
 SOURCED = ("getSource", "readSource", "cancelReading", "scheduleSource")
 # Of the operation `similar`, which needs one of them.
@@ -119,7 +120,7 @@ async def call(
     if "{id}" in path:
         collection = await _collection(instance, operation)
         path = path.replace("{id}", str(collection))
-        if operation.id in ("getImage", "deleteImages"):
+        if operation.id in ("getImage", "getEmbedding", "deleteImages"):
             listed = (await instance.api.get(f"/api/collection/{collection}/images")).json["images"]
             path = path.replace("{image_id}", str(listed[0]["image_id"]))
             body = body and (body[0], {"image_ids": [listed[0]["image_id"]]})
@@ -229,6 +230,7 @@ BAD_REQUESTS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "invalid_csv": ("POST", "/api/collection/{id}/updatecontent", {"data": b"http://a.example/1,b\nhttp://a.example/2,b,c"}),
     "invalid_force": ("POST", "/api/collection/{id}/finetune?force=yes", {}),
     "invalid_full": ("POST", "/api/collection/{source}/source/read?full=yes", {}),
+    "invalid_format": ("GET", "/api/collection/{id}/similar?image_id=1&format=xml", {}),
     "invalid_form": ("POST", "/api/collection/{id}/search", {"data": b"--x\r\n\r\na\r\n--x--\r\n", "headers": FORM}),
     "invalid_source": ("POST", "/api/collection/create", {"json": {"name": "a", "source": {}}}),
     "no_source": ("POST", "/api/collection/{id}/source/read", {}),

@@ -14,7 +14,13 @@ def canvas_2(resource: Json, **more: Any) -> Json:
 
 
 def manifest_2(*canvases: Json, **more: Any) -> Json:
-    return {"@context": V2, "@type": "sc:Manifest", "label": "A book", "sequences": [{"canvases": list(canvases)}], **more}
+    return {
+        "@context": V2,
+        "@type": "sc:Manifest",
+        "label": "A book",
+        "sequences": [{"canvases": list(canvases)}],
+        **more,
+    }
 
 
 def canvas_3(body: Any, **more: Any) -> Json:

@@ -1,0 +1,54 @@
+"""The manifest of results: canvases in order, and an annotation that says how near each result is."""
+
+import json
+from typing import Any, cast
+
+from gateway.iiif.result_manifest import Asked, Result, result_manifest
+
+ADDRESS = "https://similis.example.org/api/collection/1/similar?image_id=7&format=iiif"
+ASKED = Asked(ADDRESS, "image 7", 17, "https://similis.example.org/api/collection/1/indexes/17")
+RESULTS = [
+    Result("https://img.example/1.jpg", "https://repo.example/1", 0.9312, 12, 99.7, 0.01),
+    Result("https://img.example/2.PNG?x=1", "Inventory 2", 0.5, 13, None, None),
+]
+
+
+def made(results: list[Result], warnings: tuple[str, ...] = ()) -> dict[str, Any]:
+    return cast("dict[str, Any]", json.loads(json.dumps(result_manifest(ASKED, results, warnings))))
+
+
+def test_each_result_is_a_canvas_with_its_image() -> None:
+    manifest = made(RESULTS)
+    bodies = [canvas["items"][0]["items"][0]["body"] for canvas in manifest["items"]]
+    assert [body["id"] for body in bodies] == [result.image_url for result in RESULTS]
+    assert [body["format"] for body in bodies] == ["image/jpeg", "image/png"]
+    targets = [canvas["items"][0]["items"][0]["target"] for canvas in manifest["items"]]
+    assert targets == [canvas["id"] for canvas in manifest["items"]]
+
+
+def test_an_annotation_says_score_percentile_query_and_index() -> None:
+    annotation = made(RESULTS)["items"][0]["annotations"][0]["items"][0]
+    sentence, facts = annotation["body"]
+    assert sentence["value"] == "Score 0.931, percentile 99.7. Looked for: image 7. Index 17."
+    assert json.loads(facts["value"]) == {
+        "score": 0.9312, "percentile": 99.7, "false_match_rate": 0.01, "image_id": 12, "query": "image 7",
+        "index": ASKED.index_url,
+    }  # fmt: skip
+
+
+def test_only_entries_with_an_address_are_linked() -> None:
+    first, second = made(RESULTS)["items"]
+    assert first["homepage"][0]["id"] == "https://repo.example/1"
+    assert "homepage" not in second
+
+
+def test_all_ids_differ() -> None:
+    text = json.dumps(made(RESULTS))
+    ids = [part.partition('"')[0] for part in text.split('"id": "')[1:]]
+    assert len(ids) == len(set(ids))
+
+
+def test_no_results_are_a_canvas_that_says_so() -> None:
+    manifest = made([], ("Only 5 of 10 collections were searched.",))
+    assert [canvas["label"] for canvas in manifest["items"]] == [{"en": ["Nothing was found"]}]
+    assert manifest["summary"] == {"en": ["Only 5 of 10 collections were searched."]}
