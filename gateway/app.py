@@ -21,6 +21,7 @@ from catalog.jobs import Jobs
 from catalog.keys.api_keys import ApiKeys
 from catalog.postgres.database import Database, database_url
 from catalog.sources.readings import Readings
+from catalog.sources.records import Records
 from catalog.sources.sources import Sources
 from catalog.statistics import Statistics
 from catalog.vectors.client import QdrantAddress, open_qdrant
@@ -50,6 +51,7 @@ from gateway.http.routes import (
     api_routes,
 )
 from gateway.http.server import ProblemRunner
+from gateway.iiif.manifest_answers import ManifestAnswers
 from gateway.images.edits import ImageEdits
 from gateway.images.embedding_handlers import EmbeddingHandlers
 from gateway.images.handlers import ImageHandlers
@@ -214,7 +216,7 @@ def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics,
             "embedder": parts.embedder.check,
         },
     )
-    sources = Sources(parts.database)
+    sources, records = Sources(parts.database), Records(parts.database)
     status = StatusHandlers(readiness=readiness, registry=metrics.registry)
     return Handlers(
         collections=CollectionHandlers(
@@ -235,7 +237,9 @@ def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics,
             collections=collections,
             states=ImageStates(parts.database),
             edits=ImageEdits(uploads=uploads, contents=ContentEdits(parts.database)),
+            records=records,
         ),
+        manifests=ManifestAnswers(records),
         embeddings=EmbeddingHandlers(indexes=indexes, images=IndexedImages(parts.database), vectors=parts.vectors),
         sources=SourceHandlers(
             collections=collections, sources=sources, readings=Readings(parts.database), trainer=parts.trainer

@@ -73,6 +73,15 @@ class SourceImage:
 
 
 @dataclass(frozen=True)
+class ImageDetails:
+    """What a source says about an image. rights: an address of a licence, or text."""
+
+    label: str | None
+    attribution: str | None
+    rights: str | None
+
+
+@dataclass(frozen=True)
 class RecordFailure:
     """Why a record has no images. reason: stable, in snake case. detail: a sentence for people."""
 
@@ -125,13 +134,11 @@ class Records:
             rows = await connection.fetch(KNOWN, collection_id, identifiers)
         return {row["identifier"]: KnownRecord(row["reading_id"], row["etag"], row["last_modified"]) for row in rows}
 
-    async def details(
-        self, collection_id: int, image_urls: Sequence[str]
-    ) -> dict[str, tuple[str | None, str | None, str | None]]:
-        """Return label, attribution and rights of images, as far as a source says them, by image URL."""
+    async def details(self, collection_id: int, image_urls: Sequence[str]) -> dict[str, ImageDetails]:
+        """Return what a source says about images, by image URL. Images without a source are left out."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(DETAILS, collection_id, image_urls)
-        return {row["image_url"]: (row["label"], row["attribution"], row["rights"]) for row in rows}
+        return {row["image_url"]: ImageDetails(row["label"], row["attribution"], row["rights"]) for row in rows}
 
     async def count(self, reading: Reading) -> int:
         """Count the records that a reading has met and that are not deleted."""

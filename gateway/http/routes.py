@@ -15,7 +15,7 @@ from gateway.collections.index_handlers import IndexHandlers
 from gateway.collections.status_handlers import StatusHandlers
 from gateway.content.handlers import ContentHandlers
 from gateway.http.middleware import RequestPipeline, expect_later
-from gateway.iiif.manifest_answers import with_manifest
+from gateway.iiif.manifest_answers import ManifestAnswers
 from gateway.images.embedding_handlers import EmbeddingHandlers
 from gateway.images.handlers import ImageHandlers
 from gateway.search.handlers import SearchHandlers
@@ -52,6 +52,7 @@ class Handlers:
     collections: CollectionHandlers
     contents: ContentHandlers
     images: ImageHandlers
+    manifests: ManifestAnswers
     embeddings: EmbeddingHandlers
     sources: SourceHandlers
     duplicates: DuplicateHandlers
@@ -79,10 +80,10 @@ def api_routes(handlers: Handlers, *, request_seconds: float, upload_seconds: fl
         Route("GET", f"{one}/images/{{image_id}}/embedding", handlers.embeddings.one, read, seconds=brief),
         Route("POST", f"{one}/images", handlers.images.add, write, seconds=long, action="add_images"),
         Route("POST", f"{one}/images/delete", handlers.images.delete, write, seconds=long, action="delete_images"),
-        Route("POST", f"{one}/search", with_manifest(handlers.searches.search), read, seconds=brief),
+        Route("POST", f"{one}/search", handlers.manifests.offered(handlers.searches.search), read, seconds=brief),
         Route("POST", f"{one}/search/batch", handlers.searches.search_batch, read, seconds=brief),
         Route("POST", "/api/search", handlers.searches.search_collections, read, seconds=brief),
-        Route("GET", f"{one}/similar", with_manifest(handlers.searches.similar), read, seconds=brief),
+        Route("GET", f"{one}/similar", handlers.manifests.offered(handlers.searches.similar), read, seconds=brief),
         Route("POST", "/api/verify", handlers.status.verify, read, seconds=brief, always_keyed=True),
         Route("POST", "/api/collection/create", collections.create, admin, seconds=long, action="create_collection"),
         Route("POST", f"{one}/updatename", collections.update_name, admin, seconds=brief, action="rename_collection"),

@@ -6,10 +6,11 @@ has the size of a square, in which viewers fit the image.
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from catalog.sources.records import ImageDetails
 from gateway.http.json_object import JsonObject
 from gateway.iiif.negotiation import CONTEXT
 
@@ -18,6 +19,7 @@ WEB_ADDRESS = re.compile(r"https?://\S+", re.IGNORECASE)
 # Some viewers need the format to show an image.
 FORMATS = {"png": "image/png", "webp": "image/webp", "gif": "image/gif", "tif": "image/tiff", "tiff": "image/tiff"}
 JPEG = "image/jpeg"
+RIGHTS = re.compile(r"https?://(creativecommons|rightsstatements)\.org/", re.IGNORECASE)
 
 Json = dict[str, object]
 
@@ -59,9 +61,16 @@ class Result:
         )
 
 
-def result_manifest(asked: Asked, results: Sequence[Result], warnings: Sequence[str]) -> Json:
-    """Return the manifest of the results, in their order. A manifest needs a canvas, so no result is one without."""
-    canvases = [_canvas(asked, place, result) for place, result in enumerate(results, 1)] or [_empty_canvas(asked)]
+def result_manifest(
+    asked: Asked, results: Sequence[Result], details: Mapping[str, ImageDetails], warnings: Sequence[str]
+) -> Json:
+    """Return the manifest of the results, in their order. A manifest needs a canvas, so no result is one without.
+
+    details: what the source of the collection says about images, by image URL.
+    """
+    canvases = [
+        _canvas(asked, place, result, details.get(result.image_url)) for place, result in enumerate(results, 1)
+    ] or [_empty_canvas(asked)]
     manifest: Json = {
         "@context": CONTEXT,
         "id": asked.address,
@@ -83,17 +92,19 @@ def result_manifest(asked: Asked, results: Sequence[Result], warnings: Sequence[
     return manifest
 
 
-def _canvas(asked: Asked, place: int, result: Result) -> Json:
+def _canvas(asked: Asked, place: int, result: Result, details: ImageDetails | None) -> Json:
     address = f"{asked.address}#canvas-{place}"
     canvas: Json = {
         "id": address,
         "type": "Canvas",
-        "label": {"en": [_label(place, result)]},
+        "label": _label(place, result, details),
         "height": EDGE,
         "width": EDGE,
         "items": [_page(f"{address}-painting", [_painting(address, result.image_url)])],
         "annotations": [_page(f"{address}-annotations", [_annotation(asked, address, result)])],
     }
+    if details is not None:
+        canvas |= _credits(details)
     if WEB_ADDRESS.fullmatch(result.repo_url):
         entry = {"id": result.repo_url, "type": "Text", "label": {"en": ["Entry"]}, "format": "text/html"}
         canvas["homepage"] = [entry]
@@ -155,8 +166,23 @@ def _index(asked: Asked) -> str:
     return "unknown" if asked.index_id is None else str(asked.index_id)
 
 
-def _label(place: int, result: Result) -> str:
-    return f"{place}. score {result.score:.2f}"
+def _credits(details: ImageDetails) -> Json:
+    found: Json = {}
+    if details.attribution is not None:
+        found["requiredStatement"] = {"label": {"en": ["Attribution"]}, "value": {"none": [details.attribution]}}
+    # Only addresses of Creative Commons and RightsStatements.org are allowed there (Presentation 3, 3.1).
+    if details.rights is not None and RIGHTS.match(details.rights):
+        found["rights"] = details.rights
+    elif details.rights is not None:
+        found["metadata"] = [_entry("Rights", details.rights)]
+    return found
+
+
+def _label(place: int, result: Result, details: ImageDetails | None) -> Json:
+    score = f"{place}. score {result.score:.2f}"
+    if details is None or details.label is None:
+        return {"en": [score]}
+    return {"none": [f"{score}: {details.label}"]}
 
 
 def _entry(label: str, value: str) -> Json:

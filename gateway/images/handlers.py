@@ -4,6 +4,7 @@ from aiohttp import web
 
 from catalog.collections import Collections
 from catalog.content.image_states import ImageFilter, ImageStates, StatedImage
+from catalog.sources.records import Records
 from gateway.audit.request_record import record_of
 from gateway.http import body, parameters
 from gateway.http.responses import data, push
@@ -23,8 +24,9 @@ LIST_PARAMETERS = ("limit", "after", "state", "repo_url")
 class ImageHandlers:
     """The routes of single images."""
 
-    def __init__(self, *, collections: Collections, states: ImageStates, edits: ImageEdits) -> None:
+    def __init__(self, *, collections: Collections, states: ImageStates, edits: ImageEdits, records: Records) -> None:
         self._collections = collections
+        self._records = records
         self._states = states
         self._edits = edits
 
@@ -46,7 +48,11 @@ class ImageHandlers:
         """`GET /api/collection/{id}/images/{image_id}`."""
         collection = await self._collections.get(parameters.collection_id(request.match_info["id"]))
         image = await self._states.get(collection.id, parameters.image_id(request.match_info["image_id"]))
-        return data(_described(image), warnings=parameters.unknown_parameters(request.query))
+        described = _described(image)
+        if collection.source_type is not None:
+            details = await self._records.details(collection.id, [image.image_url])
+            described |= {name: value for found in details.values() for name, value in vars(found).items()}
+        return data(described, warnings=parameters.unknown_parameters(request.query))
 
     async def add(self, request: web.Request) -> web.Response:
         """`POST /api/collection/{id}/images`: append rows to the content."""

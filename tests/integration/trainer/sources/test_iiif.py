@@ -6,7 +6,7 @@ import pytest
 from aiohttp import web
 
 from catalog.images import Images
-from catalog.sources.records import Records
+from catalog.sources.records import ImageDetails, Records
 from catalog.sources.sources import NewSource, Source, SourceType
 from tests.integration.trainer.sources.conftest import Place
 from tests.integration.trainer.sources.iiif_host import Answer, IiifHost
@@ -231,5 +231,5 @@ async def test_label_attribution_and_rights_are_stored(place: Place, host: IiifH
     collection = await found(place, url)
     await place.read(collection)
     assert await Records(place.database).details(collection, [IMAGE.format(1)]) == {
-        IMAGE.format(1): ("book", "Example Library", "http://creativecommons.org/publicdomain/mark/1.0/")
+        IMAGE.format(1): ImageDetails("book", "Example Library", "http://creativecommons.org/publicdomain/mark/1.0/")
     }

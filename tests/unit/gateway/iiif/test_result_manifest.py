@@ -1,8 +1,10 @@
 """The manifest of results: canvases in order, and an annotation that says how near each result is."""
 
 import json
+from dataclasses import replace
 from typing import Any, cast
 
+from catalog.sources.records import ImageDetails
 from gateway.iiif.result_manifest import Asked, Result, result_manifest
 
 ADDRESS = "https://similis.example.org/api/collection/1/similar?image_id=7&format=iiif"
@@ -13,8 +15,12 @@ RESULTS = [
 ]
 
 
-def made(results: list[Result], warnings: tuple[str, ...] = ()) -> dict[str, Any]:
-    return cast("dict[str, Any]", json.loads(json.dumps(result_manifest(ASKED, results, warnings))))
+DETAILS = ImageDetails("A coin", "A museum", "http://creativecommons.org/licenses/by/4.0/")
+
+
+def made(results: list[Result], warnings: tuple[str, ...] = (), details: ImageDetails | None = None) -> dict[str, Any]:
+    by_url = {} if details is None else {results[0].image_url: details}
+    return cast("dict[str, Any]", json.loads(json.dumps(result_manifest(ASKED, results, by_url, warnings))))
 
 
 def test_each_result_is_a_canvas_with_its_image() -> None:
@@ -40,6 +46,16 @@ def test_only_entries_with_an_address_are_linked() -> None:
     first, second = made(RESULTS)["items"]
     assert first["homepage"][0]["id"] == "https://repo.example/1"
     assert "homepage" not in second
+
+
+def test_what_the_source_says_is_shown() -> None:
+    first, second = made(RESULTS, details=DETAILS)["items"]
+    assert first["label"] == {"none": ["1. score 0.93: A coin"]}
+    assert first["requiredStatement"]["value"] == {"none": ["A museum"]}
+    assert first["rights"] == DETAILS.rights
+    assert "rights" not in second
+    other = made(RESULTS, details=replace(DETAILS, rights="Ask us"))["items"][0]
+    assert other["metadata"][0]["value"] == {"none": ["Ask us"]}
 
 
 def test_all_ids_differ() -> None:
