@@ -18,7 +18,6 @@ from servicekit.download.client import Downloader
 from servicekit.download.content_kind import DOCUMENTS
 from servicekit.download.limits import DownloadLimits, DownloadRoute
 from tests.integration.databases import new_database
-from tests.integration.stores import postgres_url
 from tests.integration.trainer.sources.iiif_host import IiifHost, running_host
 from tests.integration.trainer.sources.oai_repository import Repository, running_repository
 from trainer.jobs.retry import Retry
@@ -30,7 +29,6 @@ from trainer.sources.iiif.reader import IiifReader
 from trainer.sources.oai.reader import OaiReader
 from trainer.sources.source_reading import SourceReading, SourceStores
 
-__all__ = ["postgres_url"]
 
 MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
 
