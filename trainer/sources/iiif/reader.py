@@ -13,7 +13,8 @@ from servicekit.errors import ServiceError, UpstreamFailed
 from servicekit.quantities import counted
 from trainer.metrics import TrainerMetrics
 from trainer.sources.documents import Documents, parse_json
-from trainer.sources.iiif.presentation import Manifest, parse
+from trainer.sources.iiif.change_discovery import ActivityStream, read_changes, stream_of
+from trainer.sources.iiif.presentation import CollectionPage, Manifest, parse
 from trainer.sources.iiif.traversal import Listing, list_manifests
 from trainer.sources.reader import ReadResult
 from trainer.sources.reading_progress import ReadingProgress
@@ -39,15 +40,32 @@ class IiifReader:
         """Store the records of a source, one for each manifest."""
         url = source.settings.url
         progress.paced_by = lambda: self._documents.paced_by(url)
-        listing = await list_manifests(self._documents, url, progress.listing)
-        failures = await self._read_all(reading, listing, progress)
-        _check_failures(url, failures, len(listing.manifests))
+        first = await self._documents.require(url, lambda body: _root(url, body))
+        if isinstance(first, ActivityStream):
+            return await self._read_stream(reading, source, first, progress)
+        listing = await list_manifests(self._documents, url, first, progress.listing)
+        await self._read_all(reading, url, list(listing.manifests), progress)
         await self._records.save(reading, listing.failed, {})
         # The manifests of a collection that could not be read are not gone.
         return ReadResult(len(listing.manifests), complete=not listing.failed, warnings=_warnings(listing))
 
-    async def _read_all(self, reading: Reading, listing: Listing, progress: ReadingProgress) -> Counter[str]:
-        manifests, failures = list(listing.manifests), Counter[str]()
+    async def _read_stream(
+        self, reading: Reading, source: Source, stream: ActivityStream, progress: ReadingProgress
+    ) -> ReadResult:
+        """Read the manifests that a stream of activities names, or those that were changed since the last reading."""
+        since = None if reading.whole else source.changed_since
+        changes = await read_changes(self._documents, source.settings.url, stream, since)
+        await self._read_all(reading, source.settings.url, list(changes.written), progress)
+        gone = [SourceRecord(record_identifier(address), deleted=True) for address in changes.gone]
+        await self._records.save(reading, gone, {})
+        latest = changes.latest or source.changed_since
+        return ReadResult(len(changes.written), complete=since is None, changed_since=latest)
+
+    async def _read_all(
+        self, reading: Reading, source: str, manifests: Sequence[str], progress: ReadingProgress
+    ) -> None:
+        """Read manifests, except for those that this reading has met. Raises ServiceError if most of them failed."""
+        failures = Counter[str]()
         for start in range(0, len(manifests), BATCH):
             progress.reading(start, len(manifests))
             batch = manifests[start : start + BATCH]
@@ -58,7 +76,7 @@ class IiifReader:
             await self._records.save(reading, records, {})
             failures.update(record.failure.reason for record in records if record.failure is not None)
         progress.reading(len(manifests), len(manifests))
-        return failures
+        _check_failures(source, failures, len(manifests))
 
     async def _read_batch(
         self, reading: Reading, urls: Sequence[str], known: dict[str, KnownRecord]
@@ -93,6 +111,11 @@ class IiifReader:
             detail = "None of the manifest's canvases has an image." if manifest.canvases else "It has no canvases."
             return SourceRecord(identifier, (), RecordFailure("no_image", detail))
         return SourceRecord(identifier, manifest.images, etag=etag, last_modified=last_modified)
+
+
+def _root(url: str, body: bytes) -> ActivityStream | Manifest | CollectionPage:
+    document = parse_json(url, body)
+    return stream_of(document) or parse(url, document)
 
 
 def _manifest(url: str, body: bytes) -> Manifest:

@@ -36,13 +36,14 @@ class Listing:
         return new
 
 
-async def list_manifests(documents: Documents, root: str, found: Callable[[int], None]) -> Listing:
+async def list_manifests(
+    documents: Documents, root: str, first: Manifest | CollectionPage, found: Callable[[int], None]
+) -> Listing:
     """Return the manifests below an address, which may itself be one. found: is told their number so far.
 
-    Raises ServiceError if the address itself cannot be read, or lists too much.
+    first: what the address has. Raises ServiceError if it lists too much.
     """
     listing = Listing(collections={root})
-    first = await documents.require(root, lambda body: parse(root, parse_json(root, body)))
     if isinstance(first, Manifest):
         listing.manifests[root] = None
         return listing

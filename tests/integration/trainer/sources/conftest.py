@@ -29,7 +29,6 @@ from trainer.sources.iiif.reader import IiifReader
 from trainer.sources.oai.reader import OaiReader
 from trainer.sources.source_reading import SourceReading, SourceStores
 
-
 MAX_DOCUMENT_BYTES = 4 * 1024 * 1024
 
 

@@ -233,3 +233,55 @@ async def test_label_attribution_and_rights_are_stored(place: Place, host: IiifH
     assert await Records(place.database).details(collection, [IMAGE.format(1)]) == {
         IMAGE.format(1): ImageDetails("book", "Example Library", "http://creativecommons.org/publicdomain/mark/1.0/")
     }
+
+
+def stream(host: IiifHost, *pages: list[dict[str, object]]) -> str:
+    """Add a stream of activities, and return its URL. pages: the activities of each page, oldest first."""
+    for number, activities in enumerate(pages):
+        page: dict[str, object] = {"type": "OrderedCollectionPage", "orderedItems": activities}
+        if number:
+            page["prev"] = {"id": host.url(f"page{number - 1}"), "type": "OrderedCollectionPage"}
+        host.documents[f"page{number}"] = page
+    last = {"id": host.url(f"page{len(pages) - 1}"), "type": "OrderedCollectionPage"}
+    host.documents["stream"] = {"type": "OrderedCollection", "id": host.url("stream"), "last": last}
+    return host.url("stream")
+
+
+def activity(kind: str, address: str, day: int, **more: object) -> dict[str, object]:
+    moment = f"2026-01-{day:02}T00:00:00Z"
+    return {"type": kind, "object": {"id": address, "type": "Manifest"}, "endTime": moment, **more}
+
+
+async def test_a_stream_of_activities_names_the_manifests_and_later_only_changes(place: Place, host: IiifHost) -> None:
+    urls = [host.manifest(f"m{n}", IMAGE.format(n)) for n in range(4)]
+    first = [activity("Create", urls[0], 1), activity("Create", urls[1], 2)]
+    second = [activity("Update", urls[0], 3), activity("Create", urls[2], 4), activity("Delete", urls[1], 5)]
+    collection = await found(place, stream(host, first, second))
+    assert difference(await place.read(collection)) == (2, 0, 0)
+    assert host.requests["m1"] == 0
+    host.requests.clear()
+    third = [activity("Move", urls[2], 7, target={"id": urls[3]}), activity("Delete", urls[0], 8)]
+    stream(host, first, second, third)
+    assert difference(await place.read(collection)) == (1, 0, 2)
+    assert (await place.csv(collection)).startswith(IMAGE.format(3))
+    # The page before has an activity of the moment at which the last reading stopped.
+    assert host.requests == {"stream": 1, "page2": 1, "page1": 1, "m3": 1}
+
+
+async def test_earlier_activities_than_a_refresh_do_not_count(place: Place, host: IiifHost) -> None:
+    urls = [host.manifest(f"m{n}", IMAGE.format(n)) for n in range(2)]
+    old = [activity("Create", urls[0], 1)]
+    refreshed: list[dict[str, object]] = [
+        {"type": "Refresh", "endTime": "2026-01-02T00:00:00Z"},
+        activity("Update", urls[1], 3),
+    ]
+    collection = await found(place, stream(host, old, refreshed))
+    assert difference(await place.read(collection)) == (1, 0, 0)
+
+
+async def test_a_stream_in_a_circle_is_an_error(place: Place, host: IiifHost) -> None:
+    url = stream(host, [activity("Create", host.manifest("m", IMAGE.format(1)), 1)])
+    host.documents["page0"] = {**host.documents["page0"], "prev": host.url("page0")}  # type: ignore[dict-item]
+    code, message = await place.failed(await found(place, url))
+    assert code == "source_invalid"
+    assert "in a circle" in message
