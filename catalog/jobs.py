@@ -128,8 +128,12 @@ class Jobs(LeasedQueue[Job]):
 
 
 async def enqueue_changed(connection: Connection, collection_id: int, revision: int) -> None:
-    """Queue a finetune of a new content unless one is active. The caller has locked the collection."""
-    if await connection.fetchrow(ACTIVE, collection_id) is None:
+    """Queue a finetune of the newest content, unless one is active or search serves it already.
+
+    The caller has locked the collection.
+    """
+    active = await connection.fetchrow(ACTIVE, collection_id)
+    if active is None and not await _is_up_to_date(connection, collection_id, None):
         await insert(connection, collection_id, revision)
 
 

@@ -122,7 +122,7 @@ class Readings(LeasedQueue[Reading]):
                 difference.removed,
                 whole,
             )
-            if then_finetune and stored.changed and stored.row_count:
+            if then_finetune and stored.row_count:
                 await jobs.enqueue_changed(connection, collection_id, stored.revision)
         return difference
 

@@ -83,8 +83,8 @@ class NewSource:
     """What a client says about a source.
 
     metadata_prefix, set_spec, from_date: of OAI-PMH, as sent to the repository. views: images with one repository URL
-    are views of one object. refresh: None: it is read on request only. then_finetune: finetune after each reading that
-    has changed the content.
+    are views of one object. refresh: None: it is read on request only. then_finetune: finetune after each reading if
+    search does not serve the newest content.
     """
 
     type: SourceType

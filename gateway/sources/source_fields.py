@@ -89,9 +89,12 @@ def _url(fields: JsonObject) -> str:
         raise invalid_source(f"needs a url, an http(s) address, but {found}")
     url = value.strip()
     try:
-        checked_url(url)
+        address = checked_url(url)
     except ValueError as error:
         raise invalid_source(f"has a url that is not valid: {error}") from None
+    # Everyone who may read a collection sees it.
+    if address.raw_user is not None or address.raw_password is not None:
+        raise invalid_source("has a url with a user name or password, which is not supported")
     if len(url) > MAX_URL_CHARACTERS or not url.isprintable():
         raise invalid_source("has a url that is too long, or has control characters")
     return url.partition("#")[0]
