@@ -29,7 +29,7 @@ class ManifestAnswers:
                 response = await handler(request)
                 response.headers["Vary"] = _varies(response)
                 return response
-            response = await handler(_without_format(request))
+            response = await handler(_without_form(request))
             if response.status != 200 or not isinstance(response, web.Response) or not response.body:
                 return response
             return await self._manifest(request, response)
@@ -79,10 +79,12 @@ def _asked(request: web.Request, answer: JsonObject) -> Asked:
     )
 
 
-def _without_format(request: web.Request) -> web.Request:
-    """Return the request without the parameter that only concerns the form of the answer."""
+def _without_form(request: web.Request) -> web.Request:
+    """Return the request without what only concerns the form of the answer. The tags of manifests are their own."""
     query = [(name, value) for name, value in request.query.items() if name != FORMAT]
-    return request.clone(rel_url=request.rel_url.with_query(query))
+    headers = request.headers.copy()
+    headers.popall("If-None-Match", None)
+    return request.clone(rel_url=request.rel_url.with_query(query), headers=headers)
 
 
 def _query(request: web.Request) -> str:

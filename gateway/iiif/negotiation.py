@@ -17,6 +17,6 @@ def wants_manifest(request: web.Request) -> bool:
 
     Raises InvalidRequest, invalid_format.
     """
-    if choice(request.query, FORMAT, (IIIF, "json")) == IIIF:
+    if choice(request.query, "format", (IIIF, "json")) == IIIF:
         return True
     return FORMAT not in request.query and ACCEPTED.search(request.headers.get("Accept", "")) is not None
