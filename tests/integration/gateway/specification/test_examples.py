@@ -33,7 +33,6 @@ OPERATIONS = {operation.id: operation for operation in operations()}
 # Answered as JSON or as CSV.
 TABLES = ("listFailures", "listDuplicates")
 # These need an index; the others get a collection that they may change.
-INDEXED = ("search", "searchBatch", "similar", "getIndex", "listIndexes", "listFailures")
 # This one needs an image host, which `routes/test_thumbnail_routes.py` has.
 NEEDS_A_HOST = "getThumbnail"
 INDEXED = ("search", "searchBatch", "similar", "getIndex", "getEmbedding", "listIndexes", "listFailures")
