@@ -46,7 +46,7 @@ def test_the_page_shows_every_operation_and_every_problem() -> None:
         assert operation.id in PAGE.ids
         assert operation.path in PAGE.text
     for code in DOCUMENT["components"]["examples"]:
-        assert code in ("csv", "openapi") or f"problem-{code}" in PAGE.ids
+        assert code in ("csv", "openapi", "iiif_manifest") or f"problem-{code}" in PAGE.ids
 
 
 def test_every_link_of_the_page_leads_somewhere() -> None:

@@ -35,7 +35,7 @@ NOT_MET = {
         "max_false_match_rate",
         "min_percentile",
     ),
-    *("num_results", "offset", "queries", "revision", "size", "state", "threshold", "allow_empty"),
+    *("num_results", "offset", "queries", "full", "format", "revision", "size", "state", "threshold", "allow_empty"),
 }
 NOT_MET = {f"invalid_{name}" for name in NOT_MET} | {
     *("conflicting_fields", "content_missing", "index_not_found", "method_not_allowed", "revision_not_found"),
