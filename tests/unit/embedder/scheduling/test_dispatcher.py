@@ -1,7 +1,9 @@
 """Which worker gets which image. The test plays the workers."""
 
 import asyncio
+import signal
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from embedder.metrics import EmbedderMetrics
@@ -9,6 +11,7 @@ from embedder.scheduling.dispatcher import IMAGES_PER_WORKER, Dispatcher
 from embedder.scheduling.inference import FusedInference
 from embedder.scheduling.queue import ImageQueue
 from embedder.scheduling.queued_image import LaneName, QueuedImage
+from embedder.workers.cpu_limit import FATAL
 from embedder.workers.messages import WorkResult
 from tests.unit.embedder.workers.played_workers import (
     TIMEOUT_SECONDS,
@@ -248,3 +251,35 @@ async def test_a_suspect_waits_for_a_worker_that_is_not_reserved_for_searches() 
         assert request.image == b"later"
         other.answer(request)
         await assert_embedded(*before, *suspects, later)
+
+
+async def test_an_image_that_took_too_long_is_refused_without_a_second_run() -> None:
+    scene = Scene()
+    async with played_worker(scene.pool) as first:
+        slow = scene.search(b"slow")
+        first.begin(await first.request())
+        await first.exit(FATAL)
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            assert (await slow).code == "image_too_slow"
+        async with played_worker(scene.pool) as second:
+            await run_ready_tasks()
+            assert second.worker.outstanding == 0
+
+
+@pytest.mark.parametrize("end", [FATAL, signal.SIGKILL])
+async def test_an_image_that_waits_behind_one_that_ends_the_worker_is_not_blamed(end: signal.Signals) -> None:
+    scene = Scene()
+    async with played_worker(scene.pool) as first:
+        culprit, innocent = scene.search(b"culprit"), scene.search(b"innocent")
+        first.begin(await first.request())
+        assert (await first.request()).image == b"innocent"
+        await first.exit(end)
+        assert culprit.done() == (end == FATAL)
+        async with played_worker(scene.pool) as second:
+            again = await second.request()
+            if again.image == b"culprit":
+                second.answer(again)
+                again = await second.request()
+            assert (again.image, again.suspect) == (b"innocent", False)
+            second.answer(again)
+            await assert_embedded(innocent)

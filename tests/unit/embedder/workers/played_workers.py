@@ -1,11 +1,14 @@
 """Workers that a test plays: real connections, whose other ends the test answers."""
 
 import asyncio
+import os
+import signal
 import socket
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from embedder.metrics import EmbedderMetrics
+from embedder.workers.current_request import CurrentRequest
 from embedder.workers.messages import WorkerOrders, WorkerReady, WorkRequest, WorkResult, to_header, to_request
 from embedder.workers.pool import PoolLimits, WorkerPool
 from embedder.workers.process import WorkerProcess
@@ -20,8 +23,15 @@ TIMEOUT_SECONDS = 20.0
 class PlayedWorker:
     """A worker that answers when the test says so."""
 
-    def __init__(self, worker: WorkerProcess, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self,
+        worker: WorkerProcess,
+        current: CurrentRequest,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+    ) -> None:
         self.worker = worker
+        self._current = current
         self._reader = reader
         self._writer = writer
 
@@ -38,9 +48,14 @@ class PlayedWorker:
         """Answer that the engine failed."""
         self._writer.write(frame_start(to_header(WorkResult(request.id, code="embedding_failed"))))
 
-    async def exit(self) -> None:
-        """Exit without an answer, and return once the embedder has seen it."""
-        self.worker.kill()
+    def begin(self, request: WorkRequest) -> None:
+        """Note that the worker works on this request."""
+        self._current.note(request.id)
+
+    async def exit(self, end: signal.Signals = signal.SIGKILL) -> None:
+        """Exit without an answer, by a signal, and return once the embedder has seen it."""
+        with suppress(ProcessLookupError):
+            os.kill(self.worker.pid, end)
         self._writer.close()
         while self.worker.alive or self.worker.outstanding:  # noqa: ASYNC110 - another task sees the end of the connection
             await asyncio.sleep(0)
@@ -58,10 +73,11 @@ async def played_worker(pool: WorkerPool, *, reserved: bool = False) -> AsyncIte
     ours, theirs = socket.socketpair()
     process = await asyncio.create_subprocess_exec("sleep", "60")
     child = ChildProcess(process, *await asyncio.open_connection(sock=ours))
-    worker = WorkerProcess(child, WorkerReady("cpu", "none"))
+    current = CurrentRequest.allocate()
+    worker = WorkerProcess(child, WorkerReady("cpu", "none"), current)
     worker.reserved = reserved
     worker.on_change = lambda _: pool.on_change()
-    played = PlayedWorker(worker, *await asyncio.open_connection(sock=theirs))
+    played = PlayedWorker(worker, current, *await asyncio.open_connection(sock=theirs))
     pool.workers.append(worker)
     pool.on_change()
     try:
