@@ -58,6 +58,16 @@ def test_what_follows_a_jpeg_does_not_count_as_its_scans() -> None:
     assert DECODER.decode(encoded(small_photograph(), "JPEG") + film + b"\xff\xd9").full_size == (320, 240)
 
 
+@pytest.mark.parametrize("kind", [0xC0, 0xC2])
+def test_the_scans_of_a_frame_that_needs_several_are_counted(kind: int) -> None:
+    plain = encoded(small_photograph(), "JPEG")
+    place = plain.index(b"\xff\xda")
+    # The first scan has one of three components, so that others must follow.
+    scans = plain[:place].replace(b"\xff\xc0", bytes([0xFF, kind])) + b"\xff\xda\0\x08\x01\x01\0\0\x3f\0" * 2000
+    with pytest.raises(ImageError, match="scans"):
+        DECODER.decode(scans)
+
+
 @pytest.mark.parametrize("order", ["<", ">"])
 def test_the_strips_of_a_big_tiff_are_counted(order: str) -> None:
     data = encoded(Image.new("L", (1, 10)), "TIFF", big_tiff=True)
