@@ -12,6 +12,7 @@ search_beside_finetune   latency of searches during a finetune
 recall                   whether everything that is indexed is found, on hard sets
 qdrant_isolation         latency of the one-machine Qdrant during a finetune
 upload                   uploads of large CSVs
+nasty_bodies             what bodies of searches cost the gateway
 """
 
 import sys

@@ -34,7 +34,7 @@
       likeness: ["Äußerst ähnlich", "Sehr ähnlich", "Ähnlich", "Etwas ähnlich", "Kaum ähnlich"],
     },
   };
-  const PROBLEMS = { not_an_image: "unreadable", decode_error: "unreadable", invalid_base64: "unreadable", image_too_large: "large", overloaded: "busy" };
+  const PROBLEMS = { not_an_image: "unreadable", decode_error: "unreadable", invalid_base64: "unreadable", image_too_large: "large", image_too_slow: "large", image_crashed_decoder: "unreadable", overloaded: "busy", too_many_costly_images: "busy" };
   const LEAST = [99.9, 99, 95, 80];
   const MOST_RESULTS = 100;
   // Below this, results are hardly similar, and an item page is better without them.
