@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from embedder.decoding.formats import png_chunks, tiff_tags
+from embedder.decoding.formats import gif_blocks, png_chunks, tiff_tags
 from embedder.decoding.image_error import ImageError
 
 JPEG_START, START_OF_SCAN, END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
@@ -24,6 +24,8 @@ MAX_JPEG_SEGMENTS = 5000
 MAX_TIFF_SEGMENTS = 200_000
 # Chunks of a PNG. One takes 2 µs. Encoders write pixels in chunks of 8 KiB or more.
 MAX_PNG_CHUNKS = 50_000
+# Blocks of a GIF before its pixels. Metadata of 12 MB has as many.
+MAX_GIF_BLOCKS = 50_000
 
 _SEGMENT = struct.Struct(">BBH")
 STRIP_OFFSETS, TILE_OFFSETS = 273, 324
@@ -48,6 +50,8 @@ def check_effort(data: bytes) -> None:
         _check("segments", _jpeg_header(data).segments, MAX_JPEG_SEGMENTS)
     elif png_chunks.is_png(data):
         _check("chunks", _png_chunks(data), MAX_PNG_CHUNKS)
+    elif gif_blocks.is_gif(data):
+        _check("blocks", gif_blocks.gif_start(data, MAX_GIF_BLOCKS).blocks, MAX_GIF_BLOCKS)
     elif tiff_tags.is_tiff(data):
         _check("strips or tiles", _tiff_segments(data), MAX_TIFF_SEGMENTS)
 

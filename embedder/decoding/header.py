@@ -4,7 +4,8 @@ import io
 
 from PIL import AvifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
 
-from embedder.decoding.effort import check_effort, check_scans
+from embedder.decoding.effort import MAX_GIF_BLOCKS, check_effort, check_scans
+from embedder.decoding.formats import gif_blocks
 from embedder.decoding.formats.png_chunks import MAX_METADATA_BYTES
 from embedder.decoding.image_error import ImageError, raising_image_error
 
@@ -43,6 +44,9 @@ def open_image(data: bytes, *, formats: tuple[str, ...], max_pixels: int) -> Ima
         raise ImageError("not_an_image", "The image is empty.")
     check_size(_webp_canvas(data), max_pixels)
     check_effort(data)
+    # Pillow allocates what the first frame covers when it opens the file, and the frame may be larger than the image.
+    if gif_blocks.is_gif(data):
+        check_size(gif_blocks.gif_start(data, MAX_GIF_BLOCKS).extent, max_pixels)
     with raising_image_error("its header is damaged"):
         try:
             image = Image.open(io.BytesIO(data), formats=formats)

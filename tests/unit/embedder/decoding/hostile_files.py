@@ -50,6 +50,14 @@ def gif_without_pixels() -> bytes:
     )
 
 
+def gif_of_a_large_frame() -> bytes:
+    """Return a GIF of 16 × 16 pixels whose first frame is far larger, and is removed before the next one."""
+    good = bytearray(encoded(Image.new("L", (16, 16)), "GIF"))
+    frame = good.index(b",", 13)
+    struct.pack_into("<HHHH", good, frame + 1, 65535, 65535, 65535, 65535)
+    return bytes(good[:frame]) + b"garbage!\xf9\x04\x08\0\0\0\0" + bytes(good[frame:])
+
+
 def tiff_without_strips() -> bytes:
     """Return a TIFF whose strips are far behind the end of the file."""
     good = bytearray(encoded(Image.new("L", (64, 64)), "TIFF"))
@@ -108,6 +116,7 @@ TOO_LARGE: dict[str, Hostile] = {
     "png_bomb": png_bomb,
     "webp_canvas": webp_canvas,
     "gif_without_pixels": gif_without_pixels,
+    "gif_of_a_large_frame": gif_of_a_large_frame,
 }
 NOT_AN_IMAGE: dict[str, Hostile] = {
     "empty": lambda: b"",

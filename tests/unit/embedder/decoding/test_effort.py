@@ -23,6 +23,7 @@ REFUSED: dict[str, Callable[[], bytes]] = {
     "tiff_tiles": lambda: costly.tiff_of_tiles(900),
     "png_chunks": lambda: costly.png_of_chunks(1_300_000),
     "png_pieces": lambda: costly.png_of_pieces(1_700_000),
+    "gif_blocks": lambda: costly.gif_of_blocks(1_000_000),
 }
 ALLOWED: dict[str, Callable[[], bytes]] = {
     "progressive": lambda: encoded(small_photograph(), "JPEG", progressive=True),
@@ -30,6 +31,7 @@ ALLOWED: dict[str, Callable[[], bytes]] = {
     "jpeg_segments": lambda: costly.jpeg_of_segments(1000),
     "tiff_strips": lambda: costly.tiff_of_strips(10_000),
     "png_chunks": lambda: costly.png_of_chunks(1000),
+    "gif_blocks": lambda: costly.gif_of_blocks(1000),
     "gif_frames": lambda: costly.animated("GIF", 300),
     "webp_frames": lambda: costly.animated("WEBP", 300),
     "png_frames": lambda: costly.animated("PNG", 300),
