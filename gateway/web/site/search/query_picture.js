@@ -63,6 +63,12 @@ function placeIn(ratio) {
   return { x: (1 - width) / 2, y: (1 - height) / 2, width, height };
 }
 
+/** Return the text in place of a picture. url: where it should have been shown from, or null. */
+function missingText(kind, url) {
+  if (kind === "id") return "query.unknown";
+  return kind === "url" && !url ? "query.not_shown" : "query.no_preview";
+}
+
 export function QueryPicture({ query, onRemove, onRegion }) {
   const url = usePictureUrl(query);
   const [failed, setFailed] = useState(null);
@@ -77,7 +83,7 @@ export function QueryPicture({ query, onRemove, onRegion }) {
       ${isShown
         ? html`<img src=${url} alt=${t("query.alt")} referrerpolicy="no-referrer" onError=${() => setFailed(url)}
             onLoad=${(event) => setRatio(event.target.naturalWidth / event.target.naturalHeight)} />`
-        : html`<span class="missing">${t(query.kind === "id" ? "query.unknown" : "query.no_preview")}</span>`}
+        : html`<span class="missing">${t(missingText(query.kind, url))}</span>`}
       ${isShown && query.region && ratio && html`<div class="place" style=${covering(placeIn(ratio))}><div class="part" style=${covering(query.region)}></div></div>`}
     </div>
     <figcaption title=${nameOfQuery(query)}>${nameOfQuery(query)}</figcaption>
