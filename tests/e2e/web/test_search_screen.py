@@ -40,8 +40,8 @@ def calibrate(page: Page, *, results: int = IMAGES) -> None:
     """Let answers have the figures that a large collection has, and this many results.
 
     The search is real: its images, their order and the links. Replaced are `percentile` and `false_match_rate`, because
-    rates are measured from 40 images on, which takes a finetune of minutes on a small machine, and because the tests
-    need each word of the scale. More results than the collection has are its results again. What the page says where
+    rates are measured from 40 images on, whose finetune takes some 40 s of CPU time, and because the tests need each
+    word of the scale. More results than the collection has are its results again. What the page says where
     nothing was measured is tested with the real answers, in the tests that do not call this.
     """
 
