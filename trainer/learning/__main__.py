@@ -13,6 +13,7 @@ from typing import IO
 import torch
 
 from servicekit.process.parent_link import ParentLink
+from trainer.adapter.numerics import limit_blas_threads
 from trainer.adapter.process import TrainingInput
 from trainer.learning.head import Hyperparameters
 from trainer.learning.train import train_adapter
@@ -23,6 +24,7 @@ def main(file: IO[bytes], parent: ParentLink) -> None:
     file.seek(0)
     given = TrainingInput.load(file)
     torch.set_num_threads(given.threads)
+    limit_blas_threads(given.threads)
     torch.use_deterministic_algorithms(True)
 
     def report(share: float) -> None:
