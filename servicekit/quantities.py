@@ -1,9 +1,6 @@
 """Quantities as messages and settings write them."""
 
 import re
-from typing import Annotated
-
-from pydantic import BeforeValidator
 
 # Of Kubernetes' quantities.
 FACTORS = {"": 1, **{unit: 1000**power for power, unit in enumerate("kMGT", 1)}}
@@ -34,6 +31,3 @@ def bytes_of(quantity: object) -> object:
     if found is None:
         raise ValueError('must be a number of bytes, or a size such as "512Mi" or "4Gi"')
     return int(float(found[1]) * FACTORS[found[2] or ""])
-
-
-Size = Annotated[int, BeforeValidator(bytes_of)]

@@ -11,14 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Self, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
-from servicekit.quantities import Size
+from servicekit.quantities import bytes_of
 from servicekit.telemetry.logs import LogFormat
 
 PREFIX = "SIMILIS_"
+
+Size = Annotated[int, BeforeValidator(bytes_of)]
 
 
 class SettingsError(Exception):
