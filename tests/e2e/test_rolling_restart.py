@@ -31,6 +31,8 @@ from tests.name_server import NameServer, name_server
 from tests.ports import free_port
 
 SEARCHERS = 2
+# Often enough to meet every moment of a restart, and no more, so that the services are not slow to start.
+PAUSE_SECONDS = 0.02
 DRAIN_SECONDS = 1.0
 # Long enough for the searches below to notice: they probe the gateways ten times a second, less often when busy.
 GATEWAY_DRAIN_SECONDS = 5.0
@@ -38,7 +40,7 @@ GATEWAY_DRAIN_SECONDS = 5.0
 
 @dataclass
 class Load:
-    """Searches without a pause, spread over the gateways that are ready."""
+    """Searches one after the other, spread over the gateways that are ready."""
 
     urls: list[str]
     collection: int
@@ -70,9 +72,9 @@ class Load:
         turn = number
         while True:
             turn += 1
+            await asyncio.sleep(PAUSE_SECONDS)
             ready = sorted(self.ready)
             if not ready:
-                await asyncio.sleep(0.01)
                 continue
             url = ready[turn % len(ready)]
             try:

@@ -20,7 +20,8 @@ async def new_database(url: str, *, migrated: bool = True) -> AsyncIterator[str]
     """
     parts = urlsplit(url)
     name, template = f"test{next(_numbers)}", parts.path.lstrip("/") if migrated else "template1"
-    await administer(url, f'CREATE DATABASE "{name}" OWNER similis TEMPLATE "{template}"')
+    # Without a checkpoint on the disk, to copy the files is the fastest way.
+    await administer(url, f'CREATE DATABASE "{name}" OWNER similis TEMPLATE "{template}" STRATEGY FILE_COPY')
     try:
         yield parts._replace(path=f"/{name}").geturl()
     finally:

@@ -1,5 +1,6 @@
 """The alert rules: each is valid, fires when it should, stays silent otherwise, and has a section in the runbook."""
 
+import os
 import re
 import subprocess
 from pathlib import Path
@@ -28,7 +29,9 @@ ALERTS = [rule for rule in rules() if "alert" in rule]
 
 
 def run(*arguments: str) -> None:
-    finished = subprocess.run([promtool(), *arguments], capture_output=True, text=True, check=False)
+    # Its garbage collector would take a third of the time.
+    environment = {**os.environ, "GOGC": "1000"}
+    finished = subprocess.run([promtool(), *arguments], env=environment, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stdout + finished.stderr
 
 

@@ -116,7 +116,7 @@ def import_seconds() -> float:
 
 
 async def test_a_second_start_is_fast_uses_little_memory_and_loads_no_torch() -> None:
-    async with running_embedder(workers="2"):
+    async with running_embedder(workers="1", interactive_workers="0"):
         pass
     reference = await asyncio.to_thread(import_seconds)
     async with running_embedder(workers="2", interactive_workers="2") as running:
@@ -217,7 +217,7 @@ async def test_old_workers_are_replaced_without_an_interruption() -> None:
         async def requests() -> AsyncIterator[pb.EmbedStreamRequest]:
             nonlocal sent
             # Until both workers are replaced, however the images are distributed.
-            while sent < 120 or first & set(running.workers()):
+            while sent < 60 or first & set(running.workers()):
                 yield pb.EmbedStreamRequest(item_id=sent, image=IMAGE)
                 sent += 1
 

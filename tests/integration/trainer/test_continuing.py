@@ -14,6 +14,7 @@ from tests.integration.trainer.parts.image_host import ImageHost, picture
 from tests.integration.trainer.parts.pixel_embedder import DIMENSION, PixelEmbedder
 from tests.integration.workplace import Workplace
 from trainer.adapter import fit as learned_adapter
+from trainer.fetch.view_sample import VIEWS
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -21,16 +22,28 @@ pytestmark = pytest.mark.asyncio(loop_scope="session")
 KNOWN, CAME, OTHERS, EACH = 10, 7, 6, 10
 # The first NUMBERS numbers of a vector are not 0. SIGNAL of them say which object the image shows.
 SIGNAL, NUMBERS = 4, 24
+# Enough for vectors that tell objects apart so clearly. Each step takes time.
+STEPS = 100
+
+
+@pytest.fixture(autouse=True)
+def few_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learned_adapter, "MIN_STEPS", STEPS)
 
 
 def show(embedder: PixelEmbedder, number: int, first: int) -> None:
-    """Set the vector of a picture: SIGNAL numbers from `first` on say which object it shows, the others are noise."""
+    """Set the vectors of a picture and its views.
+
+    SIGNAL numbers from `first` on say which object it shows. The others are noise, half of which a view shares.
+    """
     random = np.random.default_rng(number)
-    vector = np.zeros(DIMENSION)
-    vector[:NUMBERS] = 1.2 * random.normal(size=NUMBERS)
+    vectors = np.zeros((1 + VIEWS, DIMENSION))
+    vectors[:, :NUMBERS] = 1.2 * random.normal(size=(1 + VIEWS, NUMBERS))
+    vectors[1:] = (vectors[0] + vectors[1:]) / 2
     which = np.random.default_rng(10_000 + number // EACH).normal(size=SIGNAL)
-    vector[first : first + SIGNAL] = which + 0.1 * random.normal(size=SIGNAL)
-    embedder.vectors[hashlib.sha256(picture(number)).hexdigest()] = vector.astype("<f4")
+    vectors[:, first : first + SIGNAL] = which + 0.1 * random.normal(size=SIGNAL)
+    digest = hashlib.sha256(picture(number)).hexdigest()
+    embedder.vectors[digest], embedder.views[digest] = vectors[0].astype("<f4"), vectors[1:].astype("<f4")
 
 
 @pytest.fixture

@@ -19,7 +19,9 @@ import PIL.Image  # noqa: F401
 import prometheus_client  # noqa: F401
 import psutil  # noqa: F401
 import pydantic_settings  # noqa: F401
+import qdrant_client  # noqa: F401
 import structlog  # noqa: F401
+import torch  # noqa: F401
 
 
 def run(command: Path, folder: Path) -> int:

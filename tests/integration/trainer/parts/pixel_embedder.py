@@ -32,6 +32,8 @@ class PixelEmbedder(embedder_pb2_grpc.EmbedderServiceServicer):
         self.embedded: Counter[str] = Counter()
         # Vectors to return instead of pixels, by the image's digest.
         self.vectors: dict[str, npt.NDArray[np.float32]] = {}
+        # The same for the views [v, DIMENSION] of an image.
+        self.views: dict[str, npt.NDArray[np.float32]] = {}
         self.streams = 0
         # Warnings to return with an image, by its digest.
         self.warnings: dict[str, list[str]] = {}
@@ -88,12 +90,13 @@ class PixelEmbedder(embedder_pb2_grpc.EmbedderServiceServicer):
             error = embedder_pb2.ItemError(code="decode_error", message="the image is damaged")
             return embedder_pb2.EmbedStreamResponse(item_id=request.item_id, error=error)
         vector = self.vectors.get(digest, np.asarray(pixels, dtype="<f4").ravel()).tobytes()
-        views = [pixels.rotate(10.0 * number) for number in range(1, request.views.count + 1)]
+        rotated = [pixels.rotate(10.0 * number) for number in range(1, request.views.count + 1)]
+        views = self.views.get(digest, [np.asarray(view, dtype="<f4").ravel() for view in rotated])
         return embedder_pb2.EmbedStreamResponse(
             item_id=request.item_id,
             embedding=embedder_pb2.Embedding(
                 vector=vector,
-                views=[np.asarray(view, dtype="<f4").ravel().tobytes() for view in views],
+                views=[view.tobytes() for view in views[: request.views.count]],
                 warnings=self.warnings.get(digest, []),
             ),
         )

@@ -157,7 +157,7 @@ async def test_new_replicas_behind_the_same_name_are_found_as_soon_as_the_old_on
 async def test_no_call_fails_while_the_only_known_replica_drains_and_its_replacement_is_not_in_dns_yet() -> None:
     async with AsyncExitStack() as stack:
         names = await stack.enter_async_context(name_server())
-        a, stopping = await stoppable(stack, replica("a", drain_seconds=3.0))
+        a, stopping = await stoppable(stack, replica("a", drain_seconds=1.0))
         names.addresses[NAME] = ["127.0.0.1"]
         channel = await stack.enter_async_context(open_channel(target(names, a), service=SERVICE, idempotent=DESCRIBE))
         await wait_until_only(channel, "a")
@@ -166,6 +166,7 @@ async def test_no_call_fails_while_the_only_known_replica_drains_and_its_replace
         answers: Counter[str] = Counter()
         while not answers["b"]:
             answers += await count_answers(channel)
+            await asyncio.sleep(0.02)
             if answers["a"] > 200:
                 names.addresses[NAME] = ["127.0.0.2"]
         await stop
@@ -184,7 +185,7 @@ async def test_a_draining_replica_is_not_ready_for_probes_but_serves_our_clients
 
         async with asyncio.timeout(NOTICE_SECONDS):
             while await reported("") != health_pb2.HealthCheckResponse.NOT_SERVING:  # noqa: ASYNC110 - no event
-                await asyncio.sleep(0)
+                await asyncio.sleep(0.01)
         for name in (SERVICE, LIVENESS):
             assert await reported(name) == health_pb2.HealthCheckResponse.SERVING
         await a.health.set_serving(True)
