@@ -8,8 +8,9 @@ PROTO := proto
 PACKAGES := gateway embedder trainer catalog servicekit standalone local_qdrant client/similis_client client/similis_cli
 # A package index to take torch from, if it should not be the one that everything else comes from (README, "Try it").
 TORCH_INDEX ?=
-# Two processes keep two cores busy. A file runs in one process, so that its fixtures start once. tests/conftest.py orders the files.
-PARALLEL := --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+# Fast tests keep a core busy. The others wait for their services, so three processes use two cores better.
+# A file runs in one process, so that its fixtures start once. tests/conftest.py orders the files.
+PARALLEL := --dist=loadfile --no-loadscope-reorder --numprocesses
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
@@ -42,7 +43,7 @@ demo: $(STAMP) ## try it with free photographs; ARGS=--exit stops after the sear
 	@python -m demo $(ARGS)
 
 test: tools check ## run every test, 'make check' included
-	pytest $(PARALLEL) --durations=25 --ignore=tests/unit --ignore=tests/architecture
+	pytest $(PARALLEL)=3 --durations=25 --ignore=tests/unit --ignore=tests/architecture
 
 check: $(STAMP) ## check format, lint, types and generated files; run the fast tests
 	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check-style check-generated check-types check-fast
@@ -64,7 +65,7 @@ check-generated: $(STAMP)
 	{ echo "The generated code differs from the .proto files. Run 'make proto'." >&2; exit 1; }
 
 check-fast: $(STAMP)
-	pytest tests/unit tests/architecture
+	pytest $(PARALLEL)=2 tests/unit tests/architecture
 
 docker-check: $(STAMP) ## install and start the contents of the images, without a container engine
 	sh deploy/docker/check.sh
@@ -73,7 +74,7 @@ dashboard: $(STAMP) ## regenerate the Grafana dashboard
 	python -m deploy.grafana.dashboard
 
 helm-check: $(STAMP) tools ## test the Helm chart with the real helm, without a cluster
-	pytest $(PARALLEL) tests/deploy
+	pytest $(PARALLEL)=2 tests/deploy
 
 kube-check: $(STAMP) tools ## install the chart on the API server that KUBECONFIG names; KUBE_CRDS=FOLDER adds resources
 	@test -n "$(KUBECONFIG)" || { echo "Set KUBECONFIG to the configuration of a cluster to test on." >&2; exit 1; }

@@ -1,10 +1,14 @@
-"""The order of the tests, and the settings of Hypothesis."""
+"""The order of the tests, which of them run in one process, and the settings of Hypothesis."""
 
 import pytest
 from hypothesis import HealthCheck, settings
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 # The slowest tests run first, so that parallel processes end at about the same time.
 FIRST = ("tests/e2e/", "tests/integration/trainer/", "tests/integration/embedder/")
+# The files of these folders share an instance that takes long to prepare, so they run in one process.
+TOGETHER = ("tests/e2e/web/",)
 
 # Every run uses the same examples, and slow examples do not fail a test.
 settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -14,3 +18,16 @@ settings.load_profile("repeatable")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the slowest tests first, and otherwise keep the order."""
     items.sort(key=lambda item: next((n for n, start in enumerate(FIRST) if item.nodeid.startswith(start)), len(FIRST)))
+
+
+def scope_of(nodeid: str) -> str:
+    """Return what a test belongs to that runs in one process: its file, or one of the folders above."""
+    return next((folder for folder in TOGETHER if nodeid.startswith(folder)), nodeid.partition("::")[0])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> LoadFileScheduling:
+    """Return the only scheduling with which the fixtures of a file start once."""
+    scheduling = LoadFileScheduling(config, log)
+    scheduling._split_scope = scope_of
+    return scheduling

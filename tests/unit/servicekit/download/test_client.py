@@ -205,6 +205,7 @@ async def test_malformed_chunks_fail_at_once() -> None:
         ("deflate", zlib.compress(JPEG)),
         ("deflate", zlib.compress(JPEG, wbits=-15)),
     ],
+    ids=["gzip", "x-gzip", "deflate", "deflate without a header"],
 )
 async def test_a_body_that_is_compressed_although_we_asked_for_none_is_decompressed(encoding: str, body: bytes) -> None:
     async with raw_host(always(response(body, "200 OK", f"Content-Encoding: {encoding}"))) as host:
