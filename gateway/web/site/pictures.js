@@ -2,7 +2,8 @@
 
 import { safeUrl } from "./address.js";
 
-const isProxied = document.documentElement.dataset.pictures === "proxied";
+/** Whether pictures come through the service. */
+export const isProxied = document.documentElement.dataset.pictures === "proxied";
 
 /** Return where an image of a collection can be shown from, or null. isLarge: for looking at it closely. */
 export function pictureUrl(collection, image, isLarge = false) {

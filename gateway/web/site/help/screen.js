@@ -2,6 +2,7 @@
 
 import { html } from "../vendor/preact-htm.js";
 import { has, t } from "../language.js";
+import { isProxied } from "../pictures.js";
 
 function Points({ about }) {
   const keys = [];
@@ -45,6 +46,6 @@ export function HelpScreen() {
     <section><h2>${t("help.percentile")}</h2><${PercentilePicture} /><${Paragraphs} about="help.percentile" /></section>
     <section><h2>${t("help.rate")}</h2><${RatePicture} /><${Paragraphs} about="help.rate" /></section>
     <section><h2>${t("help.tuning")}</h2><${Paragraphs} about="help.tuning" /></section>
-    <section><h2>${t("help.privacy")}</h2><${Paragraphs} about="help.privacy" /></section>
+    <section><h2>${t("help.privacy")}</h2><${Paragraphs} about="help.privacy" /><p>${t(isProxied ? "help.pictures.proxied" : "help.pictures.direct")}</p></section>
   </article>`;
 }
