@@ -13,6 +13,7 @@ import { History } from "./history.js";
 import { Images } from "./images.js";
 import { KeyPanel, may } from "./key.js";
 import { Quality } from "./quality.js";
+import { Source } from "./source.js";
 import { StateMark, useLiveInfo } from "./state.js";
 import { Upload } from "./upload.js";
 
@@ -112,7 +113,7 @@ export function CollectionPage({ id, access, parameters }) {
       ${info.number_of_images > 0 && html`<${Download} path=${`collection/${id}/csvfile`} type="text/csv" name=${`${info.name}.csv`}>${t("manage.csv")}</${Download}>`}
     </p>
     ${!rights && html`<${KeyPanel} ...${access} />`}
-    ${mayWrite && html`<${Upload} info=${info} onDone=${changed} />`}
+    ${mayWrite && html`<${info.source ? Source : Upload} info=${info} onDone=${changed} />`}
     <${Finetune} info=${info} canStart=${mayWrite} onChange=${refresh} />
     ${info.quality && html`<${Quality} quality=${info.quality} /><${History} info=${info} />`}
     <${Failures} info=${info} />

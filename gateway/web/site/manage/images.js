@@ -93,7 +93,7 @@ export function Images({ info, canChange, changes, onChange }) {
   const [problem, setProblem] = useState(null);
   const [state, setState] = useState(null);
   const after = starts[starts.length - 1];
-  const isOurs = canChange && info.heidicon_tag === null;
+  const isOurs = canChange && info.heidicon_tag === null && !info.source;
   useEffect(() => {
     const abort = new AbortController();
     const show = (found) => {

@@ -3,6 +3,7 @@
 import { html, useCallback, useEffect, useState } from "../vendor/preact-htm.js";
 import { api } from "../api.js";
 import { t } from "../language.js";
+import { isBeingRead } from "./source.js";
 
 const ACTIVE_MS = 1500;
 const IDLE_MS = 20_000;
@@ -38,7 +39,7 @@ export function useLiveInfo(id) {
       try {
         const info = await api.info(id, abort.signal);
         setState({ info, problem: null });
-        if (isActive(info)) wait = ACTIVE_MS;
+        if (isActive(info) || isBeingRead(info)) wait = ACTIVE_MS;
       } catch (problem) {
         if (problem.name === "AbortError") return;
         setState((now) => ({ info: problem.status === 400 ? null : now.info, problem }));
