@@ -28,6 +28,11 @@ from catalog.vectors.client import QdrantAddress, open_qdrant
 from catalog.vectors.generations import Generations
 from gateway.about.handlers import AboutHandlers, Limits
 from gateway.access.key_check import KeyCheck
+from gateway.admission.adaptive_limit import AdaptiveLimit
+from gateway.admission.admission import Admission
+from gateway.admission.client import Clients
+from gateway.admission.fair_queue import FairQueue
+from gateway.admission.rate_limit import RateLimit
 from gateway.collections.duplicate_handlers import DuplicateHandlers
 from gateway.collections.handlers import CollectionHandlers
 from gateway.collections.index_handlers import IndexHandlers
@@ -93,6 +98,8 @@ log = get_logger(__name__)
 KEEP_ALIVE_SECONDS = 65.0
 # How long requests that outlasted the grace period have to clean up after they are cancelled.
 CANCEL_SECONDS = 2.0
+# However slow the database is, as many quick requests as this run at a time.
+LEAST_QUICK = 4
 
 
 @dataclass(frozen=True)
@@ -181,17 +188,20 @@ async def _watch(stack: AsyncExitStack, parts: _Parts, metrics: GatewayMetrics) 
 def _application(
     parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics, drain: Drain, cors: Cors
 ) -> web.Application:
+    admission, clients = _admission(settings), Clients()
     pipeline = RequestPipeline(
         metrics=metrics,
         drain=drain,
         cors=cors,
         schema=parts.schema,
-        keys=KeyCheck(ApiKeys(parts.database), read_key_required=settings.read_key_required),
+        keys=KeyCheck(ApiKeys(parts.database), clients, read_key_required=settings.read_key_required),
         proxies=settings.proxies,
+        clients=clients,
+        admission=admission,
     )
     application = web.Application()
     pipeline.install(application)
-    handlers = _handlers(parts, settings, metrics, drain)
+    handlers = _handlers(parts, settings, metrics, drain, admission)
     routes = api_routes(handlers, request_seconds=settings.request_seconds, upload_seconds=settings.upload_seconds)
     add_routes(application, routes, pipeline)
     add_about_routes(application, _about(parts, settings))
@@ -200,13 +210,26 @@ def _application(
     return application
 
 
-def _handlers(parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics, drain: Drain) -> Handlers:
+def _admission(settings: GatewaySettings) -> Admission:
+    seconds = settings.search_queue_seconds
+    searches = AdaptiveLimit(settings.search_concurrency)
+    quick = AdaptiveLimit(settings.quick_concurrency, least=LEAST_QUICK)
+    return Admission(
+        searches=FairQueue("searches", searches, waiting=settings.search_queue, wait_seconds=seconds),
+        quick=FairQueue("requests", quick, waiting=settings.quick_queue, wait_seconds=seconds),
+        rate=RateLimit(settings.requests_per_second),
+    )
+
+
+def _handlers(
+    parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics, drain: Drain, admission: Admission
+) -> Handlers:
     collections, contents = Collections(parts.database), Contents(parts.database)
     disk = DiskSpace(settings.data_directory, settings.min_free_disk_bytes)
     uploads = _uploads(parts, contents, disk, settings, metrics)
     indexes = Indexes(parts.database, settings.vector_prefix)
     live = LiveIndexes(indexes, metrics)
-    searches = _search_service(parts, live, settings, metrics)
+    searches = _search_service(parts, live, settings, metrics, admission)
     readiness = GatewayReadiness(
         drain.check,
         {
@@ -279,7 +302,7 @@ def _about(parts: _Parts, settings: GatewaySettings) -> AboutHandlers:
 
 
 def _search_service(
-    parts: _Parts, live: LiveIndexes, settings: GatewaySettings, metrics: GatewayMetrics
+    parts: _Parts, live: LiveIndexes, settings: GatewaySettings, metrics: GatewayMetrics, admission: Admission
 ) -> SearchService:
     images = IndexedImages(parts.database)
     return SearchService(
@@ -294,12 +317,7 @@ def _search_service(
         ),
         nearest=Nearest(parts.vectors, images, metrics),
         images=images,
-        concurrency=ConcurrencyLimit(
-            "searches",
-            at_once=settings.search_concurrency,
-            waiting=settings.search_queue,
-            wait_seconds=settings.search_queue_seconds,
-        ),
+        places=admission.searches,
         metrics=metrics,
     )
 

@@ -69,11 +69,19 @@ class GatewaySettings(RpcSettings, StoreSettings, DownloadSettings):
     """Deadline of an upload, and of reading HeidICON."""
 
     search_concurrency: Count = 32
-    """How many searches run at a time."""
+    """The most searches that run at a time. The gateway runs fewer where more only take longer."""
     search_queue: Annotated[int, Field(ge=0)] = 64
-    """How many more searches may wait. Further ones get 429."""
+    """How many more searches may wait. Further ones get 429. Before that, a client that causes a longer wait than a
+    second gets 429 alone."""
     search_queue_seconds: Seconds = 5.0
-    """How long a search may wait before it gets 429."""
+    """How long a search or another short request may wait before it gets 429."""
+    quick_concurrency: Count = 32
+    """The most other short requests that run at a time: lists, information, names."""
+    quick_queue: Annotated[int, Field(ge=0)] = 256
+    """How many more of them may wait. Further ones get 429."""
+    requests_per_second: Annotated[float, Field(ge=0)] = 0.0
+    """The most requests to the API that a client may send per second, over five seconds. 0: any number. A client is an
+    API key, or the address of requests without a valid one."""
     body_memory_bytes: Count = 256 * MIB
     """Memory for the bodies of all searches, and the images downloaded for them, together. One image always fits."""
     fetch_image_urls: bool = True

@@ -6,6 +6,7 @@ from aiohttp import web
 
 from catalog.keys.api_keys import GENERATED_SECRET, ApiKeys, KnownKey
 from catalog.keys.permissions import Permissions, Scope
+from gateway.admission.client import Clients
 from gateway.audit.request_record import record_of
 from gateway.http.credentials import TRUSTED
 from gateway.http.responses import timestamp
@@ -26,8 +27,10 @@ PERMISSIONS = web.RequestKey("permissions", Permissions)
 class KeyCheck:
     """Checks the API keys of requests. read_key_required: reading needs a key, too."""
 
-    def __init__(self, keys: ApiKeys, *, read_key_required: bool) -> None:
+    def __init__(self, keys: ApiKeys, clients: Clients, *, read_key_required: bool) -> None:
+        """clients: learns which keys are valid."""
         self._keys = keys
+        self._clients = clients
         self._read_key_required = read_key_required
 
     async def check(self, request: web.Request, scope: Scope, *, always_keyed: bool = False) -> None:
@@ -50,7 +53,10 @@ class KeyCheck:
     async def _may_see_credentials(self, request: web.Request, collection: int | None) -> bool:
         sent = request.headers.getall(KEY_HEADER, [])
         found = await self._keys.find(sent[0]) if len(sent) == 1 else None
-        return found is not None and not found.expired and _is_for(found.permissions, collection)
+        if found is None or found.expired:
+            return False
+        self._clients.remember(sent[0], found.id)
+        return _is_for(found.permissions, collection)
 
     async def _valid_key(self, request: web.Request) -> KnownKey:
         sent = request.headers.getall(KEY_HEADER, [])
@@ -65,6 +71,7 @@ class KeyCheck:
         if found.expired:
             expired = f"It expired at {timestamp(found.permissions.expires_at)}."
             raise Forbidden("Invalid API key", code="key_expired", hint=expired)
+        self._clients.remember(key, found.id)
         return found
 
 

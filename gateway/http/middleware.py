@@ -4,6 +4,7 @@ Only what is not valid HTTP does not get here: `server.py` answers that.
 """
 
 import asyncio
+import itertools
 import time
 from contextlib import AbstractContextManager
 from http import HTTPStatus
@@ -13,7 +14,9 @@ from aiohttp.typedefs import Handler
 from opentelemetry.trace import Span, SpanKind
 
 from catalog.keys.permissions import Scope
-from gateway.access.key_check import KEY_WAS_USED, KeyCheck
+from gateway.access.key_check import KEY_HEADER, KEY_WAS_USED, KeyCheck
+from gateway.admission.admission import Admission, Lane
+from gateway.admission.client import Clients, requests_of
 from gateway.audit.client_address import TrustedProxies
 from gateway.audit.request_record import CLIENT_CLOSED, RECORD, RequestRecord, record_of
 from gateway.http.cors import Cors
@@ -59,6 +62,8 @@ class RequestPipeline:
         schema: SchemaWait,
         keys: KeyCheck,
         proxies: TrustedProxies,
+        clients: Clients,
+        admission: Admission,
     ) -> None:
         self._metrics = metrics
         self._drain = drain
@@ -66,6 +71,10 @@ class RequestPipeline:
         self._schema = schema
         self._keys = keys
         self._proxies = proxies
+        self._clients = clients
+        self._admission = admission
+        # Latencies of the routes are compared with those of the same route only.
+        self._kinds = itertools.count()
 
     def install(self, application: web.Application) -> None:
         """Put every request of the application through `observe` and `answer_errors`, every answer through `finish`."""
@@ -76,10 +85,12 @@ class RequestPipeline:
     async def observe(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Give the request its id, trace it, count and time it, and log how it ended."""
         identifier = request[REQUEST_ID] = accepted_request_id(request.headers.get(ID_HEADER))
-        request[RECORD] = RequestRecord(self._proxies.client_address(request))
+        address = self._proxies.client_address(request)
+        request[RECORD] = RequestRecord(address)
+        client = self._clients.name(request.headers.get(KEY_HEADER), address)
         started, status = time.perf_counter(), CLIENT_CLOSED
         self._metrics.active.inc()
-        with request_scope(identifier, None), self._drain.request(), _traced(request) as span:
+        with request_scope(identifier, None), requests_of(client), self._drain.request(), _traced(request) as span:
             try:
                 response = await handler(request)
                 status = response.status
@@ -113,18 +124,28 @@ class RequestPipeline:
             return internal_problem()
 
     def guard(
-        self, handler: Handler, *, scope: Scope, always_keyed: bool, seconds: float | None, action: str | None
+        self,
+        handler: Handler,
+        *,
+        scope: Scope,
+        always_keyed: bool,
+        seconds: float | None,
+        lane: Lane,
+        action: str | None,
     ) -> Handler:
-        """Return the handler of an API route behind its checks: the deadline, the database's schema, the API key.
+        """Return the handler of an API route behind its checks: admission, the database's schema, the API key.
 
         scope: what a key must allow. always_keyed: a key is needed even if reading needs none. seconds: the deadline;
-        None: there is none. action: what the audit log calls the change that the route makes; None: it makes none.
+        None: there is none. lane: of the route. action: what the audit log calls the change that the route makes; None:
+        it makes none.
         """
+        kind = next(self._kinds)
 
         async def checked(request: web.Request) -> web.StreamResponse:
-            await self._schema.check()
-            await self._keys.check(request, scope, always_keyed=always_keyed)
-            response = await handler(request)
+            async with self._admission.admitted(lane, kind):
+                await self._schema.check()
+                await self._keys.check(request, scope, always_keyed=always_keyed)
+                response = await handler(request)
             if not request[TRUSTED] and isinstance(response, web.Response) and isinstance(response.body, bytes):
                 response.body = without_credentials(response.body)
             return response

@@ -9,6 +9,7 @@ from aiohttp.typedefs import Handler
 
 from catalog.keys.permissions import Scope
 from gateway.about.handlers import AboutHandlers
+from gateway.admission.admission import Lane
 from gateway.collections.duplicate_handlers import DuplicateHandlers
 from gateway.collections.handlers import CollectionHandlers
 from gateway.collections.index_handlers import IndexHandlers
@@ -32,8 +33,8 @@ class Route:
     """One route of the API.
 
     scope: what a key must allow; reading needs no key unless an operator demands one. always_keyed: it needs one even
-    so. seconds: its deadline; None for downloads, where each piece has a time limit instead. action: what the audit log
-    calls the change that it makes; None if it makes none.
+    so. seconds: its deadline; None for downloads, where each piece has a time limit instead. lane: how it waits when
+    there is much to do. action: what the audit log calls the change that it makes; None if it makes none.
     """
 
     method: str
@@ -41,6 +42,7 @@ class Route:
     handler: Handler
     scope: Scope
     seconds: float | None
+    lane: Lane = Lane.QUICK
     action: str | None = None
     always_keyed: bool = False
 
@@ -69,25 +71,58 @@ def api_routes(handlers: Handlers, *, request_seconds: float, upload_seconds: fl
     read, write, admin = Scope
     one = "/api/collection/{id}"
     collections, contents = handlers.collections, handlers.contents
+    search, other = Lane.SEARCH, Lane.OTHER
     return (
         Route("GET", "/api/collection/list", collections.list, read, seconds=brief),
         Route("GET", f"{one}/info", collections.info, read, seconds=brief),
-        Route("GET", f"{one}/csvfile", contents.csv_file, read, seconds=None),
+        Route("GET", f"{one}/csvfile", contents.csv_file, read, seconds=None, lane=other),
         Route("GET", f"{one}/revisions", contents.revisions, read, seconds=brief),
         Route("GET", f"{one}/images", handlers.images.list, read, seconds=brief),
         Route("GET", f"{one}/images/{{image_id}}", handlers.images.one, read, seconds=brief),
-        Route("GET", f"{one}/images/{{image_id}}/thumbnail", handlers.thumbnails.one, read, seconds=brief),
+        Route("GET", f"{one}/images/{{image_id}}/thumbnail", handlers.thumbnails.one, read, seconds=brief, lane=other),
         Route("GET", f"{one}/images/{{image_id}}/embedding", handlers.embeddings.one, read, seconds=brief),
-        Route("POST", f"{one}/images", handlers.images.add, write, seconds=long, action="add_images"),
-        Route("POST", f"{one}/images/delete", handlers.images.delete, write, seconds=long, action="delete_images"),
-        Route("POST", f"{one}/search", handlers.manifests.offered(handlers.searches.search), read, seconds=brief),
-        Route("POST", f"{one}/search/batch", handlers.searches.search_batch, read, seconds=brief),
-        Route("POST", "/api/search", handlers.searches.search_collections, read, seconds=brief),
-        Route("GET", f"{one}/similar", handlers.manifests.offered(handlers.searches.similar), read, seconds=brief),
+        Route("POST", f"{one}/images", handlers.images.add, write, seconds=long, lane=other, action="add_images"),
+        Route(
+            "POST",
+            f"{one}/images/delete",
+            handlers.images.delete,
+            write,
+            seconds=long,
+            lane=other,
+            action="delete_images",
+        ),
+        Route(
+            "POST",
+            f"{one}/search",
+            handlers.manifests.offered(handlers.searches.search),
+            read,
+            seconds=brief,
+            lane=search,
+        ),
+        Route("POST", f"{one}/search/batch", handlers.searches.search_batch, read, seconds=brief, lane=search),
+        Route("POST", "/api/search", handlers.searches.search_collections, read, seconds=brief, lane=search),
+        Route(
+            "GET",
+            f"{one}/similar",
+            handlers.manifests.offered(handlers.searches.similar),
+            read,
+            seconds=brief,
+            lane=search,
+        ),
         Route("POST", "/api/verify", handlers.status.verify, read, seconds=brief, always_keyed=True),
-        Route("POST", "/api/collection/create", collections.create, admin, seconds=long, action="create_collection"),
+        Route(
+            "POST",
+            "/api/collection/create",
+            collections.create,
+            admin,
+            seconds=long,
+            lane=other,
+            action="create_collection",
+        ),
         Route("POST", f"{one}/updatename", collections.update_name, admin, seconds=brief, action="rename_collection"),
-        Route("POST", f"{one}/updatecontent", contents.update, write, seconds=long, action="update_content"),
+        Route(
+            "POST", f"{one}/updatecontent", contents.update, write, seconds=long, lane=other, action="update_content"
+        ),
         Route("POST", f"{one}/finetune", collections.finetune, write, seconds=brief, action="start_finetune"),
         Route("POST", f"{one}/finetune/cancel", collections.cancel, write, seconds=brief, action="cancel_finetune"),
         Route("GET", f"{one}/source", handlers.sources.one, read, seconds=brief),
@@ -97,8 +132,8 @@ def api_routes(handlers: Handlers, *, request_seconds: float, upload_seconds: fl
             "POST", f"{one}/source/schedule", handlers.sources.schedule, write, seconds=brief, action="schedule_source"
         ),
         # As CSV these two are downloads.
-        Route("GET", f"{one}/failures", collections.failures, read, seconds=None),
-        Route("GET", f"{one}/duplicates", handlers.duplicates.list, read, seconds=None),
+        Route("GET", f"{one}/failures", collections.failures, read, seconds=None, lane=other),
+        Route("GET", f"{one}/duplicates", handlers.duplicates.list, read, seconds=None, lane=other),
         Route("GET", f"{one}/indexes", handlers.indexes.list, read, seconds=brief),
         Route("GET", f"{one}/indexes/{{index_id}}", handlers.indexes.one, read, seconds=brief),
         Route("POST", f"{one}/delete", collections.delete, admin, seconds=brief, action="delete_collection"),
@@ -113,6 +148,7 @@ def add_routes(application: web.Application, routes: Iterable[Route], pipeline: 
             scope=route.scope,
             always_keyed=route.always_keyed,
             seconds=route.seconds,
+            lane=route.lane,
             action=route.action,
         )
         for method in ("GET", "HEAD") if route.method == "GET" else (route.method,):

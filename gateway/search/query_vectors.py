@@ -53,6 +53,10 @@ class BaseVectors:
         self._images = images
         self._known: dict[str, list[Vector]] = {}
 
+    def size_to_embed(self, backbone: str) -> int:
+        """Return how much there is to compute for a backbone, as the binary logarithm of the bytes of all images."""
+        return 0 if backbone in self._known else sum(len(image) for image, _ in self._images).bit_length()
+
     async def of(self, backbone: str) -> list[Vector]:
         """Return the vectors [dim] of these examples, in their order.
 

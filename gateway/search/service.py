@@ -10,6 +10,7 @@ from catalog.images import Image
 from catalog.indexed_images import IndexedImages, PointRows, RowUrl
 from catalog.indexes import Index
 from catalog.vectors.client import VectorsDamaged, VectorsMissing
+from gateway.admission.fair_queue import FairQueue
 from gateway.metrics import GatewayMetrics
 from gateway.search.concurrency import concurrently
 from gateway.search.index.live_indexes import LiveIndexes
@@ -17,7 +18,7 @@ from gateway.search.index.nearest import Found, IndexReplaced, Near, Nearest, Se
 from gateway.search.query_vectors import BaseVectors, QueryVector, QueryVectors, not_indexed
 from gateway.search.question import MAX_DEPTH, Question
 from servicekit.errors import FailedPrecondition, InvalidRequest, Overloaded, ServiceError
-from servicekit.limits import ByteAccount, ConcurrencyLimit
+from servicekit.limits import ByteAccount
 
 T = TypeVar("T")
 
@@ -74,14 +75,14 @@ class SearchService:
         query_vectors: QueryVectors,
         nearest: Nearest,
         images: IndexedImages,
-        concurrency: ConcurrencyLimit,
+        places: FairQueue,
         metrics: GatewayMetrics,
     ) -> None:
         self._indexes = indexes
         self._query_vectors = query_vectors
         self._vectors = nearest
         self._images = images
-        self._concurrency = concurrency
+        self._places = places
         self._metrics = metrics
 
     async def require_index(self, collection_id: int) -> None:
@@ -144,7 +145,7 @@ class SearchService:
 
     async def embed(self, base: BaseVectors, backbone: str) -> None:
         """Compute the vectors of one backbone. Raises as `search`."""
-        async with self._place():
+        async with self._place(base.size_to_embed(backbone)):
             await base.of(backbone)
 
     async def rank(self, index: Index, question: Question, base: BaseVectors, *, pinned: bool = False) -> Ranking:
@@ -153,7 +154,7 @@ class SearchService:
         base: of the question. pinned: as for `search`, which tells what is raised.
         """
         _require_calibration(index, question)
-        async with self._place():
+        async with self._place(base.size_to_embed(index.backbone)):
             try:
                 return await self._nearest(index, question, base, pinned=pinned)
             except VectorsDamaged:
@@ -185,7 +186,7 @@ class SearchService:
 
     async def _found(self, index: Index, question: Question, base: BaseVectors) -> Found:
         _require_calibration(index, question)
-        async with self._place():
+        async with self._place(base.size_to_embed(index.backbone)):
             try:
                 return await self._find(index, question, base)
             except VectorsDamaged:
@@ -199,11 +200,11 @@ class SearchService:
         return await self._vectors.found(index, query, question, _count(question))
 
     @asynccontextmanager
-    async def _place(self) -> AsyncIterator[None]:
-        """Hold a place among all searches. Raises Overloaded."""
+    async def _place(self, kind: int) -> AsyncIterator[None]:
+        """Hold a place among all searches. kind: of the work, as in `AdaptiveLimit`. Raises Overloaded."""
         async with AsyncExitStack() as stack:
             with self._metrics.search_stage("queue"):
-                await stack.enter_async_context(self._concurrency.slot())
+                await stack.enter_async_context(self._places.place(kind))
             yield
 
     async def named(self, index: Index, source: int | RowUrl) -> list[int]:
