@@ -31,6 +31,7 @@ from gateway.access.key_check import KeyCheck
 from gateway.admission.adaptive_limit import AdaptiveLimit
 from gateway.admission.admission import Admission
 from gateway.admission.client import Clients
+from gateway.admission.connections import ConnectionLimits, Connections
 from gateway.admission.fair_queue import FairQueue
 from gateway.admission.rate_limit import RateLimit
 from gateway.collections.duplicate_handlers import DuplicateHandlers
@@ -87,6 +88,7 @@ from gateway.web.assets import Site
 from gateway.web.handlers import PageHandlers
 from servicekit.grpc.channel import open_channel
 from servicekit.limits import ConcurrencyLimit
+from servicekit.process.descriptors import descriptor_limit
 from servicekit.process.service import StartupError
 from servicekit.telemetry.logs import get_logger
 from servicekit.telemetry.metrics import metrics_endpoint, new_registry, show_free_disk
@@ -138,7 +140,11 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[RunningGateway]:
         await _watch(stack, parts, metrics)
         cors = Cors(settings.origins)
         application = _application(parts, settings, metrics, drain, cors)
-        host, port = await _listen(stack, settings, application, cors, drain)
+        limits = ConnectionLimits.fitting(settings.max_connections, settings.max_client_connections, descriptor_limit())
+        connections = Connections(limits, settings.proxies, metrics)
+        await stack.enter_async_context(connections.watched())
+        runner = _runner(application, cors, connections)
+        host, port = await _listen(stack, settings, runner, drain)
         log.info("gateway_listening", host=host, port=port, metrics_port=metrics_port)
         yield RunningGateway(host, port, metrics_port)
 
@@ -348,12 +354,11 @@ def _uploads(
     )
 
 
-async def _listen(
-    stack: AsyncExitStack, settings: GatewaySettings, application: web.Application, cors: Cors, drain: Drain
-) -> tuple[str, int]:
-    runner = ProblemRunner(
+def _runner(application: web.Application, cors: Cors, connections: Connections) -> ProblemRunner:
+    return ProblemRunner(
         application,
-        cors,
+        cors=cors,
+        connections=connections,
         access_log=None,
         handler_cancellation=True,
         keepalive_timeout=KEEP_ALIVE_SECONDS,
@@ -361,6 +366,11 @@ async def _listen(
         # `gateway.http.body` decompresses, and counts the bytes while it does.
         auto_decompress=False,
     )
+
+
+async def _listen(
+    stack: AsyncExitStack, settings: GatewaySettings, runner: ProblemRunner, drain: Drain
+) -> tuple[str, int]:
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     site = web.TCPSite(runner, settings.host, settings.port)

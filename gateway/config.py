@@ -79,6 +79,11 @@ class GatewaySettings(RpcSettings, StoreSettings, DownloadSettings):
     """The most other short requests that run at a time: lists, information, names."""
     quick_queue: Annotated[int, Field(ge=0)] = 256
     """How many more of them may wait. Further ones get 429."""
+    max_connections: Annotated[int, Field(ge=0)] = 0
+    """The most connections of clients at a time. When there are more, idle ones of the client that has most of them are
+    closed first. 0: 4096, or fewer if the limit on open files allows fewer."""
+    max_client_connections: Annotated[int, Field(ge=0)] = 0
+    """The most connections from one address that is not a trusted proxy. 0: half of all."""
     requests_per_second: Annotated[float, Field(ge=0)] = 0.0
     """The most requests to the API that a client may send per second, over five seconds. 0: any number. A client is an
     API key, or the address of requests without a valid one."""

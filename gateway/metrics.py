@@ -14,6 +14,8 @@ THUMBNAIL_OUTCOMES = ("made", "kept", "failed")
 # What the alerts ask for. A counter that appears with its first event has not increased, for Prometheus.
 SEARCH_ROUTE = "/api/collection/{id}/search"
 SEARCH_STATUSES = ("200", "429", "500", "503", "504")
+# Why the gateway closes or refuses a connection.
+CLOSED_CONNECTIONS = ("idle", "slow_head", "slow_reader", "refused")
 BYTE_BUCKETS = (1e3, 1e4, 1e5, 1e6, 1e7, 5e7, 1e8, 2.5e8)
 
 
@@ -35,6 +37,15 @@ class GatewayMetrics:
         for status in SEARCH_STATUSES:
             self.requests.labels("POST", SEARCH_ROUTE, status)
         self.active = Gauge("http_server_active_requests", "HTTP requests in progress.", registry=registry)
+        self.connections = Gauge("similis_connections", "Open connections of clients.", registry=registry)
+        self.connections_closed = Counter(
+            "similis_connections_closed_total",
+            "Connections that the gateway closed or refused: idle, slow_head, slow_reader or refused.",
+            ["reason"],
+            registry=registry,
+        )
+        for reason in CLOSED_CONNECTIONS:
+            self.connections_closed.labels(reason)
         search_stage = Histogram(
             "similis_search_stage_duration_seconds",
             "Duration of a stage of a search: index, download, queue, embed, vectors, query or rows.",

@@ -42,6 +42,16 @@ def request_scope(identifier: str, seconds: float | None) -> Iterator[None]:
         _request_id.reset(id_token)
 
 
+@contextmanager
+def named_request(identifier: str) -> Iterator[None]:
+    """Give the block the id of a request, without the rest of `request_scope`, whose cost a flood would multiply."""
+    token = _request_id.set(identifier)
+    try:
+        yield
+    finally:
+        _request_id.reset(token)
+
+
 def remaining(limit: float) -> float:
     """Return the seconds until the request's deadline, `limit` at most, as the timeout of a call to an upstream.
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from catalog.keys.permissions import Permissions, Scope
 from catalog.postgres.database import with_ca_file
 from servicekit.check.command import add_options
+from servicekit.process.descriptors import raise_descriptor_limit
 from servicekit.process.service import EXIT_CONFIG, StartupError
 from servicekit.settings import SettingsError, load_settings
 from servicekit.telemetry.logs import configure_logging
@@ -65,6 +66,8 @@ async def _run(command: Command, options: argparse.Namespace, settings: Standalo
 
 
 async def _up(options: argparse.Namespace, settings: StandaloneSettings) -> None:
+    # Postgres inherits it.
+    raise_descriptor_limit()
     await up(
         UpOptions(
             data=options.data.absolute(),

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from enum import Enum
 
-from gateway.admission.client import current_client
 from gateway.admission.fair_queue import FairQueue
 from gateway.admission.rate_limit import RateLimit
 
@@ -29,10 +28,17 @@ class Admission:
         self._quick = quick
         self._rate = rate
 
+    def check(self, lane: Lane, client: str) -> None:
+        """Raise Overloaded (overloaded, rate_limited) for a request that is refused at once."""
+        self._rate.take(client)
+        if lane is Lane.SEARCH:
+            self.searches.check(client)
+        elif lane is Lane.QUICK:
+            self._quick.check(client)
+
     @asynccontextmanager
     async def admitted(self, lane: Lane, kind: int) -> AsyncIterator[None]:
-        """Let a request in while the block runs. kind: of the route. Raises Overloaded (overloaded, rate_limited)."""
-        self._rate.take(current_client())
+        """Let a request in while the block runs. kind: of the route. Raises Overloaded."""
         async with AsyncExitStack() as stack:
             if lane is Lane.SEARCH:
                 stack.enter_context(self.searches.arrival())

@@ -74,6 +74,16 @@ class FairQueue:
         self._seen: OrderedDict[str, float] = OrderedDict()
         self._arrival: ContextVar[_Arrival | None] = ContextVar("arrival", default=None)
 
+    def check(self, client: str) -> None:
+        """Raise Overloaded if the client's next piece of work would have to wait too long."""
+        wait = self.expected_wait(client)
+        if not wait or wait <= (self._short_wait() if self._is_over_share(client) else BURST_SECONDS):
+            return
+        if client not in self._over_share:
+            self._shorten(client)
+        self._extend(client)
+        raise self._refusal(wait)
+
     @contextmanager
     def arrival(self) -> Iterator[None]:
         """Let a request in that will ask for a place, before any work is done for it.
@@ -82,7 +92,7 @@ class FairQueue:
         """
         client = current_client()
         self._note(client)
-        self._check(client)
+        self.check(client)
         arrival = _Arrival(client)
         self._arriving[client] += 1
         timer = asyncio.get_running_loop().call_later(ARRIVAL_SECONDS, self._arrived, arrival)
@@ -118,7 +128,7 @@ class FairQueue:
                 return
             arrival.has_asked = True
         self._note(client)
-        self._check(client)
+        self.check(client)
 
     def _note(self, client: str) -> None:
         self._seen[client] = time.monotonic()
@@ -133,16 +143,6 @@ class FairQueue:
         if counted:
             _subtract(self._arriving, arrival.client)
         return counted
-
-    def _check(self, client: str) -> None:
-        """Raise Overloaded if the client's next piece of work would have to wait too long."""
-        wait = self.expected_wait(client)
-        if wait <= (self._short_wait() if self._is_over_share(client) else BURST_SECONDS):
-            return
-        if client not in self._over_share:
-            self._shorten(client)
-        self._extend(client)
-        raise self._refusal(wait)
 
     def expected_wait(self, client: str) -> float:
         """Return how long the next piece of work of a client would wait, in seconds, as far as can be told."""

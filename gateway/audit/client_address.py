@@ -37,6 +37,11 @@ class TrustedProxies:
             address = following
         return str(address)
 
+    def trusts(self, address: str | None) -> bool:
+        """Return whether a connection from an address is one of a proxy."""
+        found = _address(address or "")
+        return found is not None and self._trusts(found)
+
     def _trusts(self, address: Address) -> bool:
         return any(address in network for network in self._networks)
 

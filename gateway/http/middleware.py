@@ -29,7 +29,7 @@ from gateway.http.server import ID_HEADER, SERVER
 from gateway.metrics import GatewayMetrics
 from gateway.upstreams.schema_wait import SchemaWait
 from servicekit.errors import DeadlineExceeded, ServiceError
-from servicekit.request_context import accepted_request_id, request_id, request_scope
+from servicekit.request_context import accepted_request_id, named_request, request_id, request_scope
 from servicekit.telemetry.logs import get_logger
 from servicekit.telemetry.tracing import fail_span, no_span, root_span
 
@@ -75,6 +75,7 @@ class RequestPipeline:
         self._admission = admission
         # Latencies of the routes are compared with those of the same route only.
         self._kinds = itertools.count()
+        self._lanes: dict[object, Lane] = {}
 
     def install(self, application: web.Application) -> None:
         """Put every request of the application through `observe` and `answer_errors`, every answer through `finish`."""
@@ -84,11 +85,16 @@ class RequestPipeline:
     @web.middleware
     async def observe(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Give the request its id, trace it, count and time it, and log how it ended."""
+        started, status = time.perf_counter(), CLIENT_CLOSED
         identifier = request[REQUEST_ID] = accepted_request_id(request.headers.get(ID_HEADER))
         address = self._proxies.client_address(request)
-        request[RECORD] = RequestRecord(address)
         client = self._clients.name(request.headers.get(KEY_HEADER), address)
-        started, status = time.perf_counter(), CLIENT_CLOSED
+        refusal = self._refusal(request, client)
+        if refusal is not None:
+            method, route = _method_and_route(request)
+            self._metrics.requests.labels(method, route, str(refusal.status)).observe(time.perf_counter() - started)
+            return refusal
+        request[RECORD] = RequestRecord(address)
         self._metrics.active.inc()
         with request_scope(identifier, None), requests_of(client), self._drain.request(), _traced(request) as span:
             try:
@@ -101,6 +107,22 @@ class RequestPipeline:
                     fail_span(span, str(status))
                 self._metrics.active.dec()
                 self._record(request, status, time.perf_counter() - started)
+
+    def _refusal(self, request: web.Request, client: str) -> web.Response | None:
+        """Return the answer to a request that is refused before any work is done for it; None if it is let in.
+
+        This is all that a request costs in a flood.
+        """
+        lane = self._lanes.get(request.match_info.handler)
+        if lane is None:
+            return None
+        try:
+            self._admission.check(lane, client)
+        except ServiceError as error:
+            log.info("request_refused", code=error.code, client=client, request_id=request[REQUEST_ID])
+            with named_request(request[REQUEST_ID]):
+                return service_problem(error)
+        return None
 
     @web.middleware
     async def answer_errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -167,6 +189,7 @@ class RequestPipeline:
                         raise
                     raise DeadlineExceeded(f"The request took longer than {seconds:g} seconds.") from None
 
+        self._lanes[guarded] = lane
         return guarded
 
     async def finish(self, request: web.Request, response: web.StreamResponse) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import NoReturn
 
+from servicekit.process.descriptors import raise_descriptor_limit
 from servicekit.process.priority import step_back
 from servicekit.settings import S, SettingsError, load_settings, quiet_grpc
 from servicekit.telemetry.logs import configure_logging, get_logger
@@ -36,6 +37,7 @@ def run_service(name: str, settings: type[S], build: Callable[[S], AbstractAsync
         sys.stderr.write(f"{name}: {error}\n")
         return EXIT_CONFIG
     step_back(loaded.niceness)
+    raise_descriptor_limit()
     try:
         with _tracing(name, loaded.tracing):
             # The runner is never closed, because that would wait for threads. See `end_process`.

@@ -6,6 +6,7 @@ from typing import Literal
 
 import structlog
 
+from servicekit.telemetry.repetition import Repetition, RepetitionFilter
 from servicekit.telemetry.tracing import trace_ids
 
 LogFormat = Literal["json", "console"]
@@ -21,6 +22,7 @@ def configure_logging(service: str, *, level: str = "info", log_format: LogForma
     number = logging.getLevelNamesMapping().get(level.upper())
     if number is None:
         raise ValueError(f"unknown log level {level!r}. Set SIMILIS_LOG_LEVEL to debug, info, warning or error")
+    repetition = Repetition()
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         _add_trace_ids,
@@ -34,7 +36,7 @@ def configure_logging(service: str, *, level: str = "info", log_format: LogForma
         else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), timestamp_key="time")]
     )
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[repetition.processor, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.make_filtering_bound_logger(number),
         cache_logger_on_first_use=True,
@@ -46,6 +48,8 @@ def configure_logging(service: str, *, level: str = "info", log_format: LogForma
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderer],
         )
     )
+    handler.addFilter(RepetitionFilter(repetition, ROOT))
+    repetition.reports_to(lambda lines: get_logger(__name__).warning("log_lines_left_out", lines=lines))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(max(number, logging.WARNING))
