@@ -34,6 +34,7 @@ from gateway.admission.client import Clients
 from gateway.admission.connections import ConnectionLimits, Connections
 from gateway.admission.fair_queue import FairQueue
 from gateway.admission.rate_limit import RateLimit
+from gateway.admission.shares import ReceivingPlaces
 from gateway.collections.duplicate_handlers import DuplicateHandlers
 from gateway.collections.handlers import CollectionHandlers
 from gateway.collections.index_handlers import IndexHandlers
@@ -341,7 +342,7 @@ def _uploads(
         contents=contents,
         heidicon=heidicon,
         spool=parts.spool,
-        receiving=ConcurrencyLimit("uploads", at_once=settings.upload_receivers, waiting=0, wait_seconds=1.0),
+        receiving=ReceivingPlaces(settings.upload_receivers),
         processing=ConcurrencyLimit(
             "uploads",
             at_once=settings.upload_concurrency,

@@ -57,6 +57,11 @@ class ByteBudget:
         self._refusal = refusal or _too_many_bytes
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
+    @property
+    def free(self) -> int:
+        """How many bytes nobody has taken."""
+        return self._free
+
     @contextmanager
     def account(self) -> Iterator["ByteAccount"]:
         """Return the account of one body while the block runs. Its bytes become free again at the end."""

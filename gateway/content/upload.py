@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from catalog.contents import Contents, Revision, StagedContent
+from gateway.admission.shares import ReceivingPlaces
 from gateway.content.commands import FIELD, ExtractContent, StageCsv
 from gateway.content.disk_space import DiskSpace
 from gateway.content.spool import Spool, write_file
@@ -68,7 +69,7 @@ class Uploads:
         contents: Contents,
         heidicon: HeidiconImporter,
         spool: Spool,
-        receiving: ConcurrencyLimit,
+        receiving: ReceivingPlaces,
         processing: ConcurrencyLimit,
         disk: DiskSpace,
         limits: UploadLimits,
@@ -136,7 +137,8 @@ class Uploads:
     @asynccontextmanager
     async def _imported(self, tag: str, key_name: str | None) -> AsyncIterator["_Staged"]:
         self._disk.check()
-        async with self._receiving.slot(), self._spool.folder() as folder, content_worker() as worker:
+        places = self._receiving.slot(has_body=False)
+        async with places, self._spool.folder() as folder, content_worker() as worker:
             csv = folder / "csv"
             with self._metrics.upload_stage("heidicon"):
                 warnings = await self._heidicon.write_csv(tag, worker, folder, csv)

@@ -4,9 +4,11 @@ import asyncio
 import zlib
 from collections.abc import AsyncIterator, Callable
 
-from aiohttp import web
+from aiohttp import HttpVersion11, web
 from aiohttp.web_protocol import RequestPayloadError
 
+from gateway.admission.client import current_client
+from gateway.admission.reception import Reception, current_reception
 from gateway.http.json_object import JsonObject, parse_object
 from servicekit.errors import InvalidRequest, ServiceError, TooLarge
 from servicekit.quantities import size_in_words
@@ -135,6 +137,8 @@ async def _continued(first: bytes, pieces: AsyncIterator[bytes]) -> AsyncIterato
 
 def _ask_for_body(request: web.Request) -> None:
     expects = request.headers.get("Expect", "").lower() == "100-continue"
+    # HTTP/1.0 has no such answer (RFC 9110, 10.1.1).
+    expects = expects and request.version >= HttpVersion11
     if expects and request.transport is not None and not request.content.at_eof():
         request.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -142,14 +146,14 @@ def _ask_for_body(request: web.Request) -> None:
 async def _decoded(request: web.Request, max_expansion: int | None) -> AsyncIterator[bytes]:
     encoding = request.headers.get("Content-Encoding", "identity").strip().lower()
     if encoding in ("", "identity"):
-        async for chunk in request.content.iter_chunked(CHUNK_BYTES):
+        async for chunk in _sent(request):
             yield chunk
         return
     if encoding not in ZLIB_WINDOW:
         raise web.HTTPUnsupportedMediaType(headers={"Accept-Encoding": ENCODINGS})
     decoder = zlib.decompressobj(wbits=ZLIB_WINDOW[encoding])
     received = expanded = 0
-    async for chunk in request.content.iter_chunked(CHUNK_BYTES):
+    async for chunk in _sent(request):
         pending, received = chunk, received + len(chunk)
         while pending:
             piece = decoder.decompress(pending, CHUNK_BYTES)
@@ -164,3 +168,10 @@ async def _decoded(request: web.Request, max_expansion: int | None) -> AsyncIter
     yield decoder.flush()
     if not decoder.eof:
         raise zlib.error("incomplete stream")
+
+
+async def _sent(request: web.Request) -> AsyncIterator[bytes]:
+    """Yield the body as it was sent. Raises InvalidRequest, body_too_slow, and Overloaded if it has to make room."""
+    body = current_reception() or Reception(current_client())
+    while piece := await body.next_of(request.content, CHUNK_BYTES):
+        yield piece

@@ -17,6 +17,7 @@ from catalog.keys.permissions import Scope
 from gateway.access.key_check import KEY_HEADER, KEY_WAS_USED, KeyCheck
 from gateway.admission.admission import Admission, Lane
 from gateway.admission.client import Clients, requests_of
+from gateway.admission.reception import reception
 from gateway.audit.client_address import TrustedProxies
 from gateway.audit.request_record import CLIENT_CLOSED, RECORD, RequestRecord, record_of
 from gateway.http.cors import Cors
@@ -164,10 +165,11 @@ class RequestPipeline:
         kind = next(self._kinds)
 
         async def checked(request: web.Request) -> web.StreamResponse:
-            async with self._admission.admitted(lane, kind):
-                await self._schema.check()
-                await self._keys.check(request, scope, always_keyed=always_keyed)
-                response = await handler(request)
+            with reception():
+                async with self._admission.admitted(lane, kind):
+                    await self._schema.check()
+                    await self._keys.check(request, scope, always_keyed=always_keyed)
+                    response = await handler(request)
             if not request[TRUSTED] and isinstance(response, web.Response) and isinstance(response.body, bytes):
                 response.body = without_credentials(response.body)
             return response

@@ -7,12 +7,13 @@ from functools import partial
 
 from aiohttp import web
 
+from gateway.admission.shares import BodyMemory
 from gateway.http import body, form
 from gateway.http.base64_body import Base64Body, Base64Fields, Path
 from gateway.http.json_object import JsonObject
 from gateway.upstreams.embedder import COPIES
 from servicekit.errors import InvalidRequest, ServiceError, TooLarge
-from servicekit.limits import ByteAccount, ByteBudget
+from servicekit.limits import ByteAccount
 from servicekit.quantities import size_in_words
 
 # The other fields of a JSON body, the head of a data URL, or the other parts of a form.
@@ -46,7 +47,7 @@ class SearchBodies:
     def __init__(self, *, memory_bytes: int, max_image_bytes: int) -> None:
         """memory_bytes: for all images together, but one always fits."""
         memory_bytes = max(memory_bytes, COPIES * max_image_bytes)
-        self._memory = ByteBudget(memory_bytes)
+        self._memory = BodyMemory(memory_bytes)
         self._max_image_bytes = max_image_bytes
         self._max_request_bytes = memory_bytes // COPIES
 
