@@ -90,6 +90,7 @@ from gateway.web.handlers import PageHandlers
 from servicekit.grpc.channel import open_channel
 from servicekit.limits import ConcurrencyLimit
 from servicekit.process.descriptors import descriptor_limit
+from servicekit.process.memory import give_large_blocks_back
 from servicekit.process.service import StartupError
 from servicekit.telemetry.logs import get_logger
 from servicekit.telemetry.metrics import metrics_endpoint, new_registry, show_free_disk
@@ -133,6 +134,7 @@ class _Parts:
 async def gateway(settings: GatewaySettings) -> AsyncIterator[RunningGateway]:
     """Serve while entered. On exit, requests under way have the grace period to finish. Raises StartupError."""
     async with AsyncExitStack() as stack:
+        give_large_blocks_back()
         metrics = GatewayMetrics(new_registry("gateway"))
         parts = await _connect(stack, settings, metrics)
         drain = Drain()
@@ -195,7 +197,7 @@ async def _watch(stack: AsyncExitStack, parts: _Parts, metrics: GatewayMetrics) 
 def _application(
     parts: _Parts, settings: GatewaySettings, metrics: GatewayMetrics, drain: Drain, cors: Cors
 ) -> web.Application:
-    admission, clients = _admission(settings), Clients()
+    admission, clients = _admission(settings, metrics), Clients()
     pipeline = RequestPipeline(
         metrics=metrics,
         drain=drain,
@@ -217,13 +219,17 @@ def _application(
     return application
 
 
-def _admission(settings: GatewaySettings) -> Admission:
+def _admission(settings: GatewaySettings, metrics: GatewayMetrics) -> Admission:
     seconds = settings.search_queue_seconds
     searches = AdaptiveLimit(settings.search_concurrency)
     quick = AdaptiveLimit(settings.quick_concurrency, least=LEAST_QUICK)
+    # How long a download takes is up to the client.
+    downloads = AdaptiveLimit(settings.download_concurrency, least=settings.download_concurrency)
+    metrics.search_limit.set_function(lambda: searches.value)
     return Admission(
         searches=FairQueue("searches", searches, waiting=settings.search_queue, wait_seconds=seconds),
         quick=FairQueue("requests", quick, waiting=settings.quick_queue, wait_seconds=seconds),
+        downloads=FairQueue("downloads", downloads, waiting=settings.download_concurrency, wait_seconds=seconds),
         rate=RateLimit(settings.requests_per_second),
     )
 

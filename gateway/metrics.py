@@ -37,6 +37,11 @@ class GatewayMetrics:
         for status in SEARCH_STATUSES:
             self.requests.labels("POST", SEARCH_ROUTE, status)
         self.active = Gauge("http_server_active_requests", "HTTP requests in progress.", registry=registry)
+        self.search_limit = Gauge(
+            "similis_search_concurrency_limit",
+            "The searches that may run at a time. The gateway lowers it where more only take longer.",
+            registry=registry,
+        )
         self.connections = Gauge("similis_connections", "Open connections of clients.", registry=registry)
         self.connections_closed = Counter(
             "similis_connections_closed_total",

@@ -30,7 +30,7 @@ class AdaptiveLimit:
         """most, least: the bounds of the limit."""
         self._most = most
         self._least = min(least, most)
-        self.value = min(most, START)
+        self.value = min(most, max(START, least))
         self._alone: dict[int, float] = {}
         self._ratio = 1.0
         self._ratios: list[float] = []

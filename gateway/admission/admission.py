@@ -12,20 +12,21 @@ class Lane(Enum):
     """How a route is kept from taking the machine from others.
 
     SEARCH: the search itself asks for the places that it needs. QUICK: a request holds one place from its beginning to
-    its end. OTHER: the route has limits of its own.
+    its end. DOWNLOAD: so does one whose answer may be long and is read slowly. OTHER: the route has limits of its own.
     """
 
     SEARCH = "search"
     QUICK = "quick"
+    DOWNLOAD = "download"
     OTHER = "other"
 
 
 class Admission:
     """The queues of all clients, one for each lane."""
 
-    def __init__(self, *, searches: FairQueue, quick: FairQueue, rate: RateLimit) -> None:
+    def __init__(self, *, searches: FairQueue, quick: FairQueue, downloads: FairQueue, rate: RateLimit) -> None:
         self.searches = searches
-        self._quick = quick
+        self._whole_requests = {Lane.QUICK: quick, Lane.DOWNLOAD: downloads}
         self._rate = rate
 
     def check(self, lane: Lane, client: str) -> None:
@@ -33,8 +34,8 @@ class Admission:
         self._rate.take(client)
         if lane is Lane.SEARCH:
             self.searches.check(client)
-        elif lane is Lane.QUICK:
-            self._quick.check(client)
+        elif lane in self._whole_requests:
+            self._whole_requests[lane].check(client)
 
     @asynccontextmanager
     async def admitted(self, lane: Lane, kind: int) -> AsyncIterator[None]:
@@ -42,7 +43,8 @@ class Admission:
         async with AsyncExitStack() as stack:
             if lane is Lane.SEARCH:
                 stack.enter_context(self.searches.arrival())
-            elif lane is Lane.QUICK:
-                stack.enter_context(self._quick.arrival())
-                await stack.enter_async_context(self._quick.place(kind))
+            elif lane in self._whole_requests:
+                queue = self._whole_requests[lane]
+                stack.enter_context(queue.arrival())
+                await stack.enter_async_context(queue.place(kind))
             yield

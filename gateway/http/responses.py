@@ -19,6 +19,8 @@ log = get_logger(__name__)
 
 # A client that takes nothing for this long is considered gone.
 STALLED_SECONDS = 30.0
+# What is handed to a connection at a time, so that no more than this and as much again waits for a slow client.
+WRITE_BYTES = 64 * 1024
 # RFC 9110: what a parameter of a header may contain without quotes.
 TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 WEIGHT = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?", re.ASCII)
@@ -95,8 +97,9 @@ async def _send(request: web.Request, response: web.StreamResponse, first: bytes
     piece = first
     try:
         while piece:
-            async with asyncio.timeout(STALLED_SECONDS):
-                await response.write(piece)
+            for start in range(0, len(piece), WRITE_BYTES):
+                async with asyncio.timeout(STALLED_SECONDS):
+                    await response.write(piece[start : start + WRITE_BYTES])
             piece = await anext(pieces, b"")
     except (ServiceError, TimeoutError) as error:
         # The status was sent already. Only a broken connection still tells the client that the file is incomplete.

@@ -71,11 +71,11 @@ def api_routes(handlers: Handlers, *, request_seconds: float, upload_seconds: fl
     read, write, admin = Scope
     one = "/api/collection/{id}"
     collections, contents = handlers.collections, handlers.contents
-    search, other = Lane.SEARCH, Lane.OTHER
+    search, download, other = Lane.SEARCH, Lane.DOWNLOAD, Lane.OTHER
     return (
         Route("GET", "/api/collection/list", collections.list, read, seconds=brief),
         Route("GET", f"{one}/info", collections.info, read, seconds=brief),
-        Route("GET", f"{one}/csvfile", contents.csv_file, read, seconds=None, lane=other),
+        Route("GET", f"{one}/csvfile", contents.csv_file, read, seconds=None, lane=download),
         Route("GET", f"{one}/revisions", contents.revisions, read, seconds=brief),
         Route("GET", f"{one}/images", handlers.images.list, read, seconds=brief),
         Route("GET", f"{one}/images/{{image_id}}", handlers.images.one, read, seconds=brief),
@@ -132,8 +132,8 @@ def api_routes(handlers: Handlers, *, request_seconds: float, upload_seconds: fl
             "POST", f"{one}/source/schedule", handlers.sources.schedule, write, seconds=brief, action="schedule_source"
         ),
         # As CSV these two are downloads.
-        Route("GET", f"{one}/failures", collections.failures, read, seconds=None, lane=other),
-        Route("GET", f"{one}/duplicates", handlers.duplicates.list, read, seconds=None, lane=other),
+        Route("GET", f"{one}/failures", collections.failures, read, seconds=None, lane=download),
+        Route("GET", f"{one}/duplicates", handlers.duplicates.list, read, seconds=None, lane=download),
         Route("GET", f"{one}/indexes", handlers.indexes.list, read, seconds=brief),
         Route("GET", f"{one}/indexes/{{index_id}}", handlers.indexes.one, read, seconds=brief),
         Route("POST", f"{one}/delete", collections.delete, admin, seconds=brief, action="delete_collection"),
