@@ -1,8 +1,8 @@
 """Places for work of one sort, shared fairly between clients, with a queue for each client.
 
 A client may wait for a second of its own work, so that a burst is served. One that asks for more is over its share:
-until it has kept within it for a while, its requests may wait no longer than one piece of work takes, and all others
-are refused at once. So a flood finds a short queue, and what gets through it waits little. Other clients are not
+until it has kept within it for a while, its requests may wait for half the time that one piece of work takes, and all
+others are refused at once. So a flood finds a short queue, and what gets through it waits little. Other clients are not
 concerned: the queues take turns, and one place is kept free for them.
 """
 
@@ -26,7 +26,7 @@ log = get_logger(__name__)
 BURST_SECONDS = 1.0
 # How long a client that exceeded it has to stay within its share.
 CALM_SECONDS = 2.0
-# Nobody who is over its share waits longer before it is refused, and work that is over sooner counts as this long.
+# The bounds of how long a client that is over its share may wait.
 LONGEST_WAIT, SHORTEST_WAIT = 0.08, 0.01
 # A request that has still not asked for its place after this time, because its body is slow, no longer counts as
 # waiting.
@@ -163,7 +163,7 @@ class FairQueue:
         return False
 
     def _short_wait(self) -> float:
-        return min(LONGEST_WAIT, max(SHORTEST_WAIT, self.limit.seconds_alone))
+        return min(LONGEST_WAIT, max(SHORTEST_WAIT, self.limit.seconds_alone / 2))
 
     def _shorten(self, client: str) -> None:
         """Keep only as much of a client's queue as a client that is over its share may have."""

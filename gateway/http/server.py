@@ -142,7 +142,7 @@ class ProblemRunner(web.AppRunner):
 
 def _refuse(transport: asyncio.Transport) -> None:
     """Answer 503 on a new connection, whatever is asked, and close it."""
-    error = Unavailable("There are too many connections. Try again in a moment.", code="overloaded")
+    error = Unavailable("There are too many connections. Try again in a moment.", code="too_many_connections")
     body = json.dumps(problem_fields(error)).encode()
     head = (
         "HTTP/1.1 503 Service Unavailable",

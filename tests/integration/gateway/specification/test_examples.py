@@ -52,6 +52,7 @@ OCCURRING_ELSEWHERE = {
     *("ambiguous_delimiter", "content_is_imported", "content_needs_upload"),
     *("embedder_outdated", "image_not_indexed"),
     *("too_many_collections", "too_many_images"),
+    *("body_too_slow", "rate_limited", "too_many_connections"),
     *("failed_precondition", "invalid_request", "not_found", "unavailable", "upstream_failed", "vectors_damaged"),
 }
 # Ids, sizes and names differ between an example and what occurs.
