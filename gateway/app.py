@@ -104,6 +104,8 @@ KEEP_ALIVE_SECONDS = 65.0
 CANCEL_SECONDS = 2.0
 # However slow the database is, as many quick requests as this run at a time.
 LEAST_QUICK = 4
+# Downloads take as long as their clients like, so waiting for the end of one is of little use.
+DOWNLOAD_WAIT_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
@@ -224,12 +226,19 @@ def _admission(settings: GatewaySettings, metrics: GatewayMetrics) -> Admission:
     searches = AdaptiveLimit(settings.search_concurrency)
     quick = AdaptiveLimit(settings.quick_concurrency, least=LEAST_QUICK)
     # How long a download takes is up to the client.
-    downloads = AdaptiveLimit(settings.download_concurrency, least=settings.download_concurrency)
+    at_once = settings.download_concurrency
+    downloads = AdaptiveLimit(at_once, least=at_once)
     metrics.search_limit.set_function(lambda: searches.value)
     return Admission(
         searches=FairQueue("searches", searches, waiting=settings.search_queue, wait_seconds=seconds),
         quick=FairQueue("requests", quick, waiting=settings.quick_queue, wait_seconds=seconds),
-        downloads=FairQueue("downloads", downloads, waiting=settings.download_concurrency, wait_seconds=seconds),
+        downloads=FairQueue(
+            "downloads",
+            downloads,
+            waiting=at_once,
+            wait_seconds=min(seconds, DOWNLOAD_WAIT_SECONDS),
+            of_client=max(1, at_once // 2),
+        ),
         rate=RateLimit(settings.requests_per_second),
     )
 

@@ -80,7 +80,7 @@ class GatewaySettings(RpcSettings, StoreSettings, DownloadSettings):
     quick_queue: Annotated[int, Field(ge=0)] = 256
     """How many more of them may wait. Further ones get 429."""
     download_concurrency: Count = 16
-    """How many CSV files are downloaded at a time. Further downloads get 429."""
+    """How many CSV files are downloaded at a time, at most half of them by one client. Further downloads get 429."""
     max_connections: Annotated[int, Field(ge=0)] = 0
     """The most connections of clients at a time. When there are more, idle ones of the client that has most of them are
     closed first. 0: 4096, or fewer if the limit on open files allows fewer."""

@@ -57,12 +57,18 @@ class _Arrival:
 class FairQueue:
     """Runs as many pieces of work as the limit allows, and lets clients take turns."""
 
-    def __init__(self, what: str, limit: AdaptiveLimit, *, waiting: int, wait_seconds: float) -> None:
-        """what: the plural that a refusal names. waiting: the most that wait. wait_seconds: the longest wait of all."""
+    def __init__(
+        self, what: str, limit: AdaptiveLimit, *, waiting: int, wait_seconds: float, of_client: int | None = None
+    ) -> None:
+        """what: the plural that a refusal names. waiting: the most that wait. wait_seconds: the longest wait of all.
+
+        of_client: the most places of one client, even if it is the only one. None: all of them.
+        """
         self._what = what
         self.limit = limit
         self._most_waiting = waiting
         self._wait_seconds = wait_seconds
+        self._of_client = of_client
         self.running = 0
         self.waiting = 0
         self._begun = 0
@@ -254,9 +260,10 @@ class FairQueue:
     def _may_begin(self, client: str) -> bool:
         """Return whether there is a place for a client. The last one is kept for others, if there are any."""
         limit = self.limit.value
-        if self.running >= limit:
+        own = self._running_of[client]
+        if self.running >= limit or (self._of_client is not None and own >= self._of_client):
             return False
-        return limit == 1 or self._running_of[client] < limit - 1 or not self._others_than(client)
+        return limit == 1 or own < limit - 1 or not self._others_than(client)
 
     def _others_than(self, client: str) -> bool:
         """Return whether another client was seen a short time ago."""

@@ -13,7 +13,8 @@ from demo.rest_client import RestClient
 from tests.e2e.running_instance import RunningInstance, data_with_shared_models, until
 from tests.integration.gateway.indexing import picture
 
-IMAGES = 45
+# Too few to learn from, which would take a minute.
+IMAGES = 20
 # Small limits, so that little is needed to reach them.
 SETTINGS = {
     "SIMILIS_WORKERS": "1",

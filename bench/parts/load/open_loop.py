@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -91,10 +92,13 @@ class Client:
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection(LISTEN_HOST, self._port, local_addr=(self._address, 0))
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Close the connections that nobody uses."""
         while self._idle:
-            self._idle.pop()[1].close()
+            _, writer = self._idle.pop()
+            writer.close()
+            with suppress(OSError):
+                await writer.wait_closed()
 
 
 async def offered(client: Client, messages: Sequence[bytes], per_second: float, seconds: float) -> Outcome:
@@ -112,6 +116,7 @@ async def offered(client: Client, messages: Sequence[bytes], per_second: float, 
         task.add_done_callback(running.discard)
     if running:
         await asyncio.wait(running)
+    await client.close()
     return outcome
 
 
@@ -122,4 +127,5 @@ async def one_after_the_other(client: Client, messages: Sequence[bytes], seconds
         outcome.ended.append(await client.ask(messages[number % len(messages)]))
         number += 1
         await asyncio.sleep(pause)
+    await client.close()
     return outcome
