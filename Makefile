@@ -16,7 +16,7 @@ export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup up bench demo test check check-style check-types check-generated check-fast tools helm-check kube-check
-.PHONY: chart docker-check dashboard docs proto constraints clean
+.PHONY: chaos chart docker-check dashboard docs proto constraints clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ check-generated: $(STAMP)
 
 check-fast: $(STAMP)
 	pytest $(PARALLEL)=2 tests/unit tests/architecture
+
+chaos: $(STAMP) ## attack an instance with larger numbers than 'make test' does; takes half an hour
+	SIMILIS_CHAOS_SCALE=10 pytest tests/reliability
 
 docker-check: $(STAMP) ## install and start the contents of the images, without a container engine
 	sh deploy/docker/check.sh

@@ -46,7 +46,8 @@ class GatewaySettings(RpcSettings, StoreSettings, DownloadSettings):
     """Require an API key for reading and searching too."""
     trusted_proxies: str = ""
     """Addresses and networks of the proxies in front of the gateway, separated by commas, such as `127.0.0.1` or
-    `10.0.0.0/8`. Requests from them are logged with the client's address that `X-Forwarded-For` has."""
+    `10.0.0.0/8`. Requests from them are logged with the client's address that `X-Forwarded-For` has, and count as that
+    client's. Without this, all clients behind a proxy are one, and share what one client may use."""
 
     heidicon_url: str = "https://heidicon.ub.uni-heidelberg.de"
     """Address of the HeidICON (EasyDB) instance."""
