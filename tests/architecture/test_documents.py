@@ -31,7 +31,14 @@ FOLDERS = ({"bench", "client", "demo", "deploy", "docs", "proto", "tests"} | NAM
     "similis_cli",
 }
 # A placeholder, a variable that tests read, and those of the client's command line.
-OTHER_VARIABLES = {"SIMILIS_NAME", "SIMILIS_NAME_FILE", "SIMILIS_TEST_QDRANT", "SIMILIS_CHAOS_SCALE", "SIMILIS_API_KEY", "SIMILIS_URL"}
+OTHER_VARIABLES = {
+    "SIMILIS_NAME",
+    "SIMILIS_NAME_FILE",
+    "SIMILIS_TEST_QDRANT",
+    "SIMILIS_CHAOS_SCALE",
+    "SIMILIS_API_KEY",
+    "SIMILIS_URL",
+}
 # Files of a backbone, and the Kubernetes name of a deployment.
 FOREIGN = {"preprocessor_config.json", "deploy/similis-gateway", "deployment/similis-gateway"}
 SUFFIXES = "json|md|proto|py|sh|sql|toml|tpl|txt|yaml"

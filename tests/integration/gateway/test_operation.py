@@ -219,6 +219,7 @@ async def test_broken_http_gets_a_problem_too(api: Api, raw: bytes, caplog: Any)
     assert problem["request_id"].encode() in head
     assert b"aiohttp" not in head
     assert b"\r\nAccess-Control-Allow-Origin: *\r\n" in head
+    assert b"\r\nX-Content-Type-Options: nosniff\r\n" in head
     assert "Traceback" not in caplog.text
 
 

@@ -274,6 +274,14 @@ async def test_the_body_is_not_requested_without_a_valid_key(api: Api) -> None:
     writer.close()
 
 
+async def test_a_client_of_http_1_0_is_not_told_to_continue(api: Api) -> None:
+    path = f"/api/collection/{await api.create()}/updatecontent"
+    head = f"POST {path} HTTP/1.0\nAPI-Key: {api.key}\nContent-Type: text/csv\nContent-Length: {len(ROW)}\n"
+    answer, writer = await raw_request(api, head + "Expect: 100-continue\n\n", body=ROW)
+    assert answer.startswith(b"HTTP/1.0 200 "), answer
+    writer.close()
+
+
 async def assert_times_out(api: Api, path: str) -> None:
     """Send the head and a part of a body, and check that the gateway stops waiting for the rest."""
     head = f"POST /api/collection/{path} HTTP/1.1\nHost: x\nAPI-Key: {api.key}\nContent-Type: text/csv\n"
