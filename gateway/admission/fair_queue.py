@@ -152,12 +152,14 @@ class FairQueue:
 
     def expected_wait(self, client: str) -> float:
         """Return how long the next piece of work of a client would wait, in seconds, as far as can be told."""
-        own = len(self._queues.get(client, ())) + self._arriving[client]
-        if not own and self.running < self.limit.value:
+        before = len(self._queues.get(client, ())) + self._arriving[client]
+        # As many pieces of work have to end first.
+        ahead = before + 1 - self._free_for(client)
+        if ahead <= 0:
             return 0.0
         # Each other client gets as many turns as this one until then.
-        others = sum(min(len(queue), own + 1) for name, queue in self._queues.items() if name != client)
-        return (own + others + 1) * self.limit.seconds / self.limit.value
+        others = sum(min(len(queue), ahead) for name, queue in self._queues.items() if name != client)
+        return (ahead + others) * self.limit.seconds / self.limit.value
 
     def _is_over_share(self, client: str) -> bool:
         until = self._over_share.get(client)
@@ -258,12 +260,18 @@ class FairQueue:
                 first.turn.set_result(None)
 
     def _may_begin(self, client: str) -> bool:
-        """Return whether there is a place for a client. The last one is kept for others, if there are any."""
-        limit = self.limit.value
-        own = self._running_of[client]
-        if self.running >= limit or (self._of_client is not None and own >= self._of_client):
-            return False
-        return limit == 1 or own < limit - 1 or not self._others_than(client)
+        """Return whether there is a place for a client."""
+        return self._free_for(client) > 0
+
+    def _free_for(self, client: str) -> int:
+        """Return how many places there are for a client. The last one is kept for others, if there are any."""
+        limit, own = self.limit.value, self._running_of[client]
+        free = limit - self.running
+        if self._of_client is not None:
+            free = min(free, self._of_client - own)
+        if free > 0 and limit > 1 and self._others_than(client):
+            free = min(free, limit - 1 - own)
+        return free
 
     def _others_than(self, client: str) -> bool:
         """Return whether another client was seen a short time ago."""
