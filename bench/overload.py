@@ -101,15 +101,13 @@ def child(marker: str) -> psutil.Process:
 
 def run(folder: Path, times: float, seconds: float) -> None:
     """Start an instance on one core, and measure from another."""
+    cores = sorted(os.sched_getaffinity(0))
+    os.sched_setaffinity(0, {cores[0]})
     files = sorted(image_files(folder))
     with tempfile.TemporaryDirectory() as data, instance(Path(data), 0) as address, image_host(folder) as host:
         client = RestClient(address, (Path(data) / "admin-key").read_text(encoding="ascii").strip())
         collection = create_filled(client, "A", [f"{host.address}{file.name}" for file in files])
         finetune(client, collection)
-        cores = sorted(os.sched_getaffinity(0))
-        for process in psutil.Process().children(recursive=True):
-            for thread in process.threads():
-                os.sched_setaffinity(thread.id, {cores[0]})
         os.sched_setaffinity(0, {cores[-1]})
         searches = search_messages(files, collection)
         asyncio.run(measure(urlsplit(address).port or 0, searches, child("gateway"), times, seconds))

@@ -1,13 +1,13 @@
 """A limit on concurrency that follows the latency of the work.
 
 Work that has the machine for itself takes a certain time. With more and more of it at once, throughput first rises, and
-then only latency does. The limit keeps the median latency at about `WANTED_RATIO` times what the work takes alone. This
+then only latency does. The limit keeps the mean latency at about `WANTED_RATIO` times what the work takes alone. This
 is the idea of TCP Vegas and of Envoy's adaptive concurrency.
 """
 
-from statistics import median
+from statistics import mean
 
-# While the median latency is below the first ratio, the limit grows; above the second, it shrinks.
+# While the mean latency is below the first ratio, the limit grows; above the second, it shrinks.
 GROW_BELOW = 1.5
 SHRINK_ABOVE = 2.0
 WANTED_RATIO = 1.75
@@ -35,18 +35,18 @@ class AdaptiveLimit:
         self._ratio = 1.0
         self._ratios: list[float] = []
         self._was_reached = False
-        # What a piece of work takes now, and what such pieces take alone, in seconds. 0: not known yet.
-        self.seconds = 0.0
+        # What a piece of work takes alone, and how long after another one it ends now, in seconds. 0: not known yet.
         self.seconds_alone = 0.0
+        self.interval = 0.0
 
     def reached(self) -> None:
         """Note that work had to wait because of the limit."""
         self._was_reached = True
 
-    def completed(self, kind: int, seconds: float, *, alone: bool) -> None:
-        """Take in how long a piece of work took. alone: no other piece ran at the same time."""
+    def completed(self, kind: int, seconds: float, *, running: int = 1, alone: bool) -> None:
+        """Take in how long a piece of work took. running: how many ran at its end. alone: no other ran meanwhile."""
         usual = self._learned(kind, seconds, alone=alone)
-        self.seconds = _mixed(self.seconds, seconds)
+        self.interval = _mixed(self.interval, seconds / running)
         self.seconds_alone = _mixed(self.seconds_alone, usual)
         self._ratios.append(seconds / usual if usual else 1.0)
         if len(self._ratios) >= max(WINDOW, self.value):
@@ -64,7 +64,7 @@ class AdaptiveLimit:
         return known
 
     def _review(self) -> None:
-        self._ratio = max(1.0, median(self._ratios))
+        self._ratio = max(1.0, mean(self._ratios))
         if self._ratio > SHRINK_ABOVE:
             self.value = max(self._least, int(self.value / min(MOST_SHRINKING, self._ratio / WANTED_RATIO)))
         elif self._ratio < GROW_BELOW and self._was_reached:

@@ -85,9 +85,11 @@ class FairQueue:
         wait = self.expected_wait(client)
         if not wait or wait <= (self._short_wait() if self._is_over_share(client) else BURST_SECONDS):
             return
-        if client not in self._over_share:
+        # A client that has nothing waiting suffers from the others.
+        if self._has_waiting(client) and client not in self._over_share:
             self._shorten(client)
-        self._extend(client)
+        if self._has_waiting(client) or client in self._over_share:
+            self._extend(client)
         raise self._refusal(wait)
 
     @contextmanager
@@ -121,7 +123,7 @@ class FairQueue:
         try:
             yield
             alone = was_alone and begun == self._begun
-            self.limit.completed(kind, time.monotonic() - started, alone=alone)
+            self.limit.completed(kind, time.monotonic() - started, running=self.running, alone=alone)
         finally:
             self._leave(client)
 
@@ -159,7 +161,10 @@ class FairQueue:
             return 0.0
         # Each other client gets as many turns as this one until then.
         others = sum(min(len(queue), ahead) for name, queue in self._queues.items() if name != client)
-        return (ahead + others) * self.limit.seconds / self.limit.value
+        return (ahead + others) * self.limit.interval
+
+    def _has_waiting(self, client: str) -> bool:
+        return client in self._queues or client in self._arriving
 
     def _is_over_share(self, client: str) -> bool:
         until = self._over_share.get(client)
@@ -176,7 +181,7 @@ class FairQueue:
     def _shorten(self, client: str) -> None:
         """Keep only as much of a client's queue as a client that is over its share may have."""
         log.warning("client_over_share", client=client, what=self._what, running=self.running, limit=self.limit.value)
-        kept = max(1, int(self._short_wait() * self.limit.value / max(self.limit.seconds, SHORTEST_WAIT)))
+        kept = max(1, int(self._short_wait() / max(self.limit.interval, SHORTEST_WAIT)))
         queue = self._queues.get(client, deque())
         while len(queue) > kept:
             self._refuse_newest(client)

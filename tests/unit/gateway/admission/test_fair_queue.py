@@ -93,6 +93,17 @@ async def test_a_client_that_exceeds_its_burst_keeps_a_short_queue_and_others_ar
     assert work.begun == ["0", "1", "modest"]
 
 
+async def test_a_client_that_is_refused_because_of_others_is_not_over_its_share() -> None:
+    work = Work(seconds=0.4)
+    for number in range(4):
+        await work.begin(f"{number}", f"1.1.1.{number}")
+    modest = await work.begin("modest", "2.2.2.2")
+    assert isinstance(modest.exception(), Overloaded)
+    await work.end("0")
+    await work.end("1")
+    assert not (await work.begin("modest again", "2.2.2.2")).done()
+
+
 async def test_a_full_queue_costs_the_client_that_has_most_in_it() -> None:
     work = Work(waiting=2)
     tasks = [await work.begin(f"{number}", "1.1.1.1") for number in range(3)]
