@@ -97,6 +97,19 @@ SEARCHES = Row(
             unit="s",
             stacked=True,
         ),
+        Panel(
+            "Searches at a time (limit)",
+            [Query("sum(similis_search_concurrency_limit{*})", "limit")],
+            description="Lower where more searches at a time would only take longer.",
+        ),
+        Panel("Open connections", [Query("sum(similis_connections{*})", "connections")]),
+        Panel(
+            "Connections closed by reason",
+            rates("similis_connections_closed_total", "reason"),
+            description="By the gateway: idle ones to make room, slow ones, and refused ones.",
+            unit="cps",
+            stacked=True,
+        ),
     ),
 )
 

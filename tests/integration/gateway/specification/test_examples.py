@@ -53,6 +53,7 @@ OCCURRING_ELSEWHERE = {
     *("embedder_outdated", "image_not_indexed"),
     *("too_many_collections", "too_many_images"),
     *("body_too_slow", "rate_limited", "too_many_connections"),
+    *("image_crashed_decoder", "image_too_slow", "too_many_costly_images"),
     *("failed_precondition", "invalid_request", "not_found", "unavailable", "upstream_failed", "vectors_damaged"),
 }
 # Ids, sizes and names differ between an example and what occurs.

@@ -41,7 +41,8 @@ def test_what_libraries_repeat_is_limited() -> None:
 def test_the_number_of_lines_that_were_left_out_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 100.0
     monkeypatch.setattr("servicekit.telemetry.repetition.time.monotonic", lambda: now)
-    repetition, reports = Repetition(most=2, seconds=10.0), []
+    repetition = Repetition(most=2, seconds=10.0)
+    reports: list[dict[str, int]] = []
     repetition.reports_to(reports.append)
     for _ in range(5):
         is_written(repetition, "error", event="a")

@@ -1,11 +1,12 @@
 """What becomes of searches when far more of them arrive than the machine can answer, through all of `similis up`.
 
-    python -m bench.overload [--data FOLDER] [--times 10] [--seconds 120]
+    python -m bench.attacks.overload [--data FOLDER] [--times 10] [--seconds 120]
 
 The services run on the first core and the load on the second. First one client searches alone, with pauses. Then the
 capacity is measured: eight clients search without pauses. Then one client offers `--times` as many searches. Meanwhile
 a modest one, at another address, searches twice a second, a third one lists the collections, and the memory of the
-gateway is watched.
+gateway is watched. Last, a client searches alone while another one holds 500 connections, some of which are idle while
+headers crawl on some, and bodies on others.
 """
 
 import argparse
@@ -14,7 +15,8 @@ import base64
 import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -33,6 +35,8 @@ PAUSE_SECONDS = 0.1
 MODEST_PAUSE = 0.5
 REFUSED = (429, 503)
 MEMORY_SECONDS = 5.0
+# Connections that a client holds, and how many of them are slow instead of idle.
+LINGERING, SLOW = 500, 100
 
 
 def search_messages(files: Sequence[Path], collection: int) -> list[bytes]:
@@ -40,6 +44,30 @@ def search_messages(files: Sequence[Path], collection: int) -> list[bytes]:
     path = f"/api/collection/{collection}/search"
     bodies = [json.dumps({"image": base64.b64encode(file.read_bytes()).decode()}).encode() for file in files]
     return [request("POST", path, body, Content_Type="application/json") for body in bodies]
+
+
+@asynccontextmanager
+async def lingering(port: int, message: bytes) -> AsyncIterator[None]:
+    """Hold connections while entered. Some are idle. On others, a request begins and a byte follows each second."""
+    held = [await asyncio.open_connection("127.0.0.1", port, local_addr=("127.0.0.7", 0)) for _ in range(LINGERING)]
+    slow = [writer for _, writer in held[:SLOW]]
+    for number, writer in enumerate(slow):
+        writer.write(message[: -2 * SLOW] if number % 2 else b"GET /healthz HTTP/1.1\r\nX: ")
+
+    async def crawl() -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            for writer in slow:
+                if not writer.is_closing():
+                    writer.write(b"x")
+
+    crawling = asyncio.create_task(crawl())
+    try:
+        yield
+    finally:
+        crawling.cancel()
+        for _, writer in held:
+            writer.close()
 
 
 async def memory_of(process: psutil.Process, seconds: float) -> list[int]:
@@ -82,11 +110,13 @@ async def measure(port: int, searches: list[bytes], gateway: psutil.Process, tim
         one_after_the_other(Client(port, "127.0.0.5"), listing, seconds, MODEST_PAUSE),
         memory_of(gateway, seconds),
     )
+    async with lingering(port, searches[0]):
+        beside = await one_after_the_other(Client(port, "127.0.0.2"), searches, IDLE_SECONDS, PAUSE_SECONDS)
     print(
         f"{'ms':<14}{'requests':>8}{'accepted':>9}{'p50':>9}{'p99':>9}{'refused':>9}{'p50':>9}{'p99':>9}"
         f"{'no Retry':>9}{'other':>7}{'no answer':>10}"
     )
-    rows = {"alone": quiet, "8 at once": together, "flood": flood, "modest": modest, "lists": lists}
+    rows = {"alone": quiet, "8 at once": together, "flood": flood, "modest": modest, "lists": lists, "500 held": beside}
     for name, outcome in rows.items():
         print(described(name, outcome))
     print(f"accepted p99 / p99 alone: {flood.percentile(99, 200) / quiet.percentile(99, 200):.2f}")
