@@ -58,22 +58,41 @@ WHERE collection_id = $1 AND {AT_REVISION} AND id = ANY($4)
 
 IN_NEWEST_CONTENT = "SELECT id FROM images WHERE collection_id = $1 AND id = ANY($2) AND last_revision IS NULL"
 
-# These read all rows of the collection once: an index on URLs would make storing an upload three times as slow.
-OF_URL = f"""
-SELECT id FROM images
-WHERE collection_id = $1 AND {AT_REVISION} AND {{column}} = $4
-      AND NOT EXISTS (SELECT FROM image_failures f WHERE f.index_id = $3 AND f.image_id = images.id)
+# The rows of an earlier revision ($2) are those of the newest content that are old enough, which indexes find by a
+# digest of their URL, and those that have ended since.
+OF_URL = """
+SELECT id FROM (
+    SELECT i.id FROM images i
+    WHERE i.collection_id = $1 AND i.last_revision IS NULL AND i.first_revision <= $2
+          AND hashtextextended(i.{column}, 0) = hashtextextended($4, 0) AND i.{column} = $4
+    UNION ALL
+    SELECT i.id FROM images i
+    WHERE i.collection_id = $1 AND i.last_revision >= $2 AND i.first_revision <= $2 AND i.{column} = $4
+) named
+WHERE NOT EXISTS (SELECT FROM image_failures f WHERE f.index_id = $3 AND f.image_id = named.id)
 ORDER BY id LIMIT $5
-"""  # noqa: S608 (a constant)
-
-HAS_URL = """
-SELECT EXISTS (SELECT FROM images WHERE collection_id = $1 AND last_revision IS NULL AND {column} = $2)
 """
 
-VIEWS = f"""
-SELECT repo_url, count(*) AS number FROM images
-WHERE collection_id = $1 AND {AT_REVISION} AND repo_url = ANY($3) GROUP BY repo_url
-"""  # noqa: S608 (a constant)
+HAS_URL = """
+SELECT EXISTS (
+    SELECT FROM images i WHERE i.collection_id = $1 AND i.last_revision IS NULL
+    AND hashtextextended(i.{column}, 0) = hashtextextended($2, 0) AND i.{column} = $2)
+"""
+
+# Without OFFSET, the planner may read all rows once instead of using the index for each URL.
+VIEWS = """
+SELECT repo_url, count(*) AS number FROM (
+    SELECT current.repo_url FROM unnest($3::text[]) AS u (url) CROSS JOIN LATERAL (
+        SELECT i.repo_url FROM images i
+        WHERE i.collection_id = $1 AND i.last_revision IS NULL AND i.first_revision <= $2
+              AND hashtextextended(i.repo_url, 0) = hashtextextended(u.url, 0) AND i.repo_url = u.url OFFSET 0
+    ) current
+    UNION ALL
+    SELECT i.repo_url FROM images i
+    WHERE i.collection_id = $1 AND i.last_revision >= $2 AND i.first_revision <= $2 AND i.repo_url = ANY($3)
+) named
+GROUP BY repo_url
+"""
 
 
 @dataclass(frozen=True)
