@@ -37,7 +37,7 @@ up: $(STAMP) ## run Similis on this machine; pass options in ARGS
 	@similis up $(ARGS)
 
 bench: $(STAMP) ## measure searches beside a plain alternative and the bound (docs/performance.md); options in ARGS
-	@python bench/searches.py --json build/bench/searches.json $(ARGS)
+	@python bench/search/searches.py --json build/bench/searches.json $(ARGS)
 
 demo: $(STAMP) ## try it with free photographs; ARGS=--exit stops after the searches
 	@python -m demo $(ARGS)

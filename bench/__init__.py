@@ -1,5 +1,7 @@
 """Benchmarks. Each file is a command, and `python bench/NAME.py --help` explains its options.
 
+`searches` is in the folder `search`.
+
 searches                 searches from HTTP to the answer, beside a plain alternative and the bound: `make bench`
 embedder                 throughput and latency of the embedder, against the same engine without the service
 quality                  what fine-tuning gains, from upload to search
@@ -11,6 +13,7 @@ kills                    `kill -9` of any process during a finetune
 search_beside_finetune   latency of searches during a finetune
 recall                   whether everything that is indexed is found, on hard sets
 qdrant_isolation         latency of the one-machine Qdrant during a finetune
+page_scroll              frames of the web page while it scrolls, and the time of its first load
 upload                   uploads of large CSVs
 nasty_bodies             what bodies of searches cost the gateway
 """

@@ -1,1 +1,1 @@
-"""Parts of `bench/searches.py`."""
+"""Parts of `bench/search/searches.py`."""

@@ -14,7 +14,7 @@ Bars = Mapping[str, Sequence[float]]
 
 
 def chart(medians: Mapping[str, float], clients: Sequence[int]) -> str:
-    """Return a picture of the medians of `bench/searches.py`."""
+    """Return a picture of the medians of `bench/search/searches.py`."""
     rates = {
         "bound": [medians[f"bound_beside_{number}"] for number in clients],
         "plain alternative": [medians[f"plain_searches_{number}"] for number in clients],

@@ -7,7 +7,8 @@ import pytest
 import bench
 
 FOLDER = Path(bench.__file__).parent
-COMMANDS = sorted(path.stem for path in FOLDER.glob("[a-z]*.py"))
+FILES = {path.stem: path for pattern in ("[a-z]*.py", "search/[a-z]*.py") for path in sorted(FOLDER.glob(pattern))}
+COMMANDS = sorted(FILES)
 RUN_HELP = Path(__file__).with_name("run_help.py")
 
 
@@ -15,7 +16,7 @@ RUN_HELP = Path(__file__).with_name("run_help.py")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the exit status, the output and the errors of each benchmark with `--help`."""
     folder = tmp_path_factory.mktemp("help")
-    files = [FOLDER / f"{command}.py" for command in COMMANDS]
+    files = [FILES[command] for command in COMMANDS]
     subprocess.run([sys.executable, RUN_HELP, folder, *files], cwd=folder, check=True, timeout=120)
     return folder
 

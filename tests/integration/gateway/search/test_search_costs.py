@@ -1,4 +1,4 @@
-"""What searches cost, as ratios within one run and as numbers of calls. `bench/searches.py` measures it exactly."""
+"""What searches cost, as ratios within one run and as numbers of calls. `make bench` measures it exactly."""
 
 import base64
 import statistics

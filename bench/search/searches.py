@@ -1,6 +1,6 @@
 """Measure searches from HTTP to the answer, beside what they could take at best.
 
-    python bench/searches.py [--rows 10000] [--rounds 5] [--seconds 3] [--data FOLDER] [--json FILE]
+    python bench/search/searches.py [--rows 10000] [--rounds 5] [--seconds 3] [--data FOLDER] [--json FILE]
 
 Three things run in turns, so that ratios do not depend on what else the machine does: all of `similis up`; a plain
 alternative, which is one process without databases (`bench/parts/search/plain_service.py`); and the bound, which is the
