@@ -53,6 +53,8 @@ def test_only_what_an_image_or_its_row_is_to_blame_for_is_kept_for_later_finetun
         "too_large",
         "not_an_image",
         "decode_error",
+        "image_too_slow",
+        "image_crashed_decoder",
         "image_too_large",
     }
     assert not PERMANENT & TRANSIENT
