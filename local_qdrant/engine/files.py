@@ -36,11 +36,7 @@ def _create(path: Path, config: edge.EdgeConfig) -> None:
 def _engine_config(specification: Specification, indexing_threads: int) -> edge.EdgeConfig:
     hnsw, optimizers, scalar = specification.hnsw, specification.optimizers, specification.scalar
     return edge.EdgeConfig(
-        vectors=edge.EdgeVectorParams(
-            size=specification.vector.size,
-            distance=DISTANCES[specification.vector.distance],
-            on_disk=specification.vector.on_disk,
-        ),
+        vectors={name: _vector(parameters) for name, parameters in specification.vectors.items()},
         on_disk_payload=specification.on_disk_payload,
         hnsw_config=edge.HnswIndexConfig(
             m=hnsw.m,
@@ -64,4 +60,10 @@ def _engine_config(specification: Specification, indexing_threads: int) -> edge.
             indexing_threshold=optimizers.indexing_threshold if specification.wants_index else 0,
         ),
         max_search_threads=1,
+    )
+
+
+def _vector(parameters: collections_pb2.VectorParams) -> edge.EdgeVectorParams:
+    return edge.EdgeVectorParams(
+        size=parameters.size, distance=DISTANCES[parameters.distance], on_disk=parameters.on_disk
     )

@@ -11,7 +11,7 @@ import qdrant_edge as edge
 from local_qdrant.engine.files import open_engine
 from local_qdrant.engine.parameters import limit_of, search_params, with_payload
 from local_qdrant.protocol import payload as convert
-from local_qdrant.protocol.specification import Specification
+from local_qdrant.protocol.specification import UNNAMED, Specification
 from local_qdrant.protocol.status import invalid, unsupported
 from local_qdrant.protocol.support import refuse_unsupported
 from local_qdrant.protocol.wire import Counts
@@ -26,7 +26,7 @@ class Shard:
 
     def __init__(self, path: Path, specification: Specification, indexing_threads: int) -> None:
         """Open the engine's files, and create them on first use. The engine's own errors pass through."""
-        self._size: int = specification.vector.size
+        self._sizes = {name: int(vector.size) for name, vector in specification.vectors.items()}
         self._engine = open_engine(path, specification, indexing_threads)
 
     def counts(self) -> Counts:
@@ -51,7 +51,7 @@ class Shard:
         started = time.perf_counter()
         points = [
             edge.Point(
-                convert.from_point_id(point.id), self._vector(point), convert.from_payload(point.payload) or None
+                convert.from_point_id(point.id), self._vectors(point), convert.from_payload(point.payload) or None
             )
             for point in request.points
         ]
@@ -82,7 +82,7 @@ class Shard:
             edge.QueryRequest(
                 limit=limit,
                 offset=request.offset,
-                query=edge.Query.Nearest(self._query_vector(request)),
+                query=edge.Query.Nearest(self._query_vector(request), request.using or None),
                 score_threshold=request.score_threshold if request.HasField("score_threshold") else None,
                 params=search_params(request.params) if request.HasField("params") else None,
                 with_payload=with_payload(request.with_payload),
@@ -148,41 +148,64 @@ class Shard:
         response.time = time.perf_counter() - started
         return response.SerializeToString()
 
-    def _vector(self, point: points_pb2.PointStruct) -> list[float]:
-        if point.vectors.WhichOneof("vectors_options") != "vector":
+    def _vectors(self, point: points_pb2.PointStruct) -> dict[str, "edge.NamedVector"]:
+        """Return the vectors of a point, by name. It must have all that the collection has."""
+        kind = point.vectors.WhichOneof("vectors_options")
+        if kind is None:
             raise invalid("Expected some vectors")
-        vector = point.vectors.vector
-        return self._checked(vector.dense.data if vector.HasField("dense") else vector.data)
+        given = {UNNAMED: point.vectors.vector} if kind == "vector" else dict(point.vectors.vectors.vectors)
+        for name in given:
+            self._check_name(name)
+        if missing := [name for name in self._sizes if name not in given]:
+            raise unsupported(f"points without the vector {missing[0]}")
+        return {
+            name: self._checked(name, vector.dense.data if vector.HasField("dense") else vector.data)
+            for name, vector in given.items()
+        }
+
+    def _check_name(self, name: str) -> None:
+        if name not in self._sizes:
+            raise invalid(f"Not existing vector name error: {name}")
 
     def _query_vector(self, request: points_pb2.QueryPoints) -> list[float]:
         if request.query.WhichOneof("variant") != "nearest":
             raise unsupported("a query that is not a vector")
         if request.query.nearest.WhichOneof("variant") != "dense":
             raise unsupported("a query that is not a dense vector")
-        return self._checked(request.query.nearest.dense.data)
+        self._check_name(request.using)
+        return self._checked(request.using, request.query.nearest.dense.data)
 
-    def _checked(self, data: Iterable[float]) -> list[float]:
+    def _checked(self, name: str, data: Iterable[float]) -> list[float]:
         vector = list(data)
-        if len(vector) != self._size:
-            raise invalid(f"Vector dimension error: expected dim: {self._size}, got {len(vector)}")
+        if len(vector) != self._sizes[name]:
+            raise invalid(f"Vector dimension error: expected dim: {self._sizes[name]}, got {len(vector)}")
         if not math.isfinite(sum(vector)):
             raise invalid("Vector contains a value that is not a finite number")
         return vector
 
     def _with_vectors(
         self, request: points_pb2.QueryPoints | points_pb2.GetPoints | points_pb2.ScrollPoints, limit: int
-    ) -> bool:
-        wanted = request.with_vectors.enable
-        if wanted and min(limit, self._engine.info().points_count) * self._size * 4 > MAX_VECTOR_BYTES:
+    ) -> bool | list[str]:
+        """Return which vectors to return: none, all, or those with the names."""
+        names = list(request.with_vectors.include.names)
+        for name in names:
+            self._check_name(name)
+        if not names and not request.with_vectors.enable:
+            return False
+        size = sum(size for name, size in self._sizes.items() if not names or name in names)
+        if min(limit, self._engine.info().points_count) * size * 4 > MAX_VECTOR_BYTES:
             raise invalid(f"with_vectors: {limit} vectors do not fit into one response; ask for fewer at a time")
-        return wanted
+        return names or True
 
 
 def _fill(target: points_pb2.ScoredPoint | points_pb2.RetrievedPoint, record: "edge.ScoredPoint | edge.Record") -> None:
     convert.set_point_id(target.id, record.id)
     for key, value in (record.payload or {}).items():
         convert.set_value(target.payload[key], value)
-    if record.vector is not None:
+    if isinstance(record.vector, dict):
+        for name, vector in record.vector.items():
+            target.vectors.vectors.vectors[name].dense.data.extend(cast(list[float], vector))
+    elif record.vector is not None:
         target.vectors.vector.dense.data.extend(cast(list[float], record.vector))
 
 

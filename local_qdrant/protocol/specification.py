@@ -1,6 +1,6 @@
 """A collection's configuration: the validated creation request with Qdrant's defaults filled in."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from local_qdrant.protocol.status import invalid, unsupported
@@ -8,6 +8,8 @@ from local_qdrant.protocol.support import refuse_unsupported
 from servicekit.qdrant_api import collections_pb2 as pb
 
 MAX_VECTOR_SIZE = 65536
+# The name of the vector of a collection whose points have a single one.
+UNNAMED = ""
 FORBIDDEN_IN_NAMES = frozenset('<>:"/\\|?*\0\x1f')
 MAX_NAME_BYTES = 255
 
@@ -34,10 +36,13 @@ UNKNOWN_CONFIG = pb.CollectionConfig(
 
 @dataclass(frozen=True, eq=False)
 class Specification:
-    """A collection's configuration. `request` is what the caller sent, the other fields are what applies."""
+    """A collection's configuration. `request` is what the caller sent, the other fields are what applies.
+
+    vectors: those that each point has, by name; a single one has the name UNNAMED.
+    """
 
     request: pb.CreateCollection
-    vector: pb.VectorParams
+    vectors: Mapping[str, pb.VectorParams]
     hnsw: pb.HnswConfigDiff
     optimizers: pb.OptimizersConfigDiff
     scalar: pb.ScalarQuantization | None
@@ -78,18 +83,18 @@ def specify(request: pb.CreateCollection) -> Specification:
     """
     refuse_unsupported(request)
     _check_name(request.collection_name)
-    if request.vectors_config.WhichOneof("config") != "params":
-        raise unsupported("vectors_config: anything but one unnamed dense vector")
     for count in ("shard_number", "replication_factor"):
         if request.HasField(count) and getattr(request, count) != 1:
             raise unsupported(f"{count} other than 1")
-    vector = request.vectors_config.params
+    vectors = _vectors(request)
+    # Named vectors share the configuration of the collection.
+    alone = vectors.get(UNNAMED, pb.VectorParams())
     return Specification(
         request=request,
-        vector=_check_vector(vector),
-        hnsw=_hnsw(request, vector),
+        vectors=vectors,
+        hnsw=_hnsw(request, alone),
         optimizers=_optimizers(request),
-        scalar=_scalar(request, vector),
+        scalar=_scalar(request, alone),
     )
 
 
@@ -98,6 +103,23 @@ def _check_name(name: str) -> None:
         raise invalid(f"Collection name must have 1 to {MAX_NAME_BYTES} bytes")
     if name in {".", ".."} or FORBIDDEN_IN_NAMES & set(name):
         raise invalid('Collection name cannot be `.` or `..` or contain any of <>:"/\\|?* and control characters')
+
+
+def _vectors(request: pb.CreateCollection) -> Mapping[str, pb.VectorParams]:
+    config = request.vectors_config
+    if config.WhichOneof("config") == "params":
+        return {UNNAMED: _check_vector(config.params)}
+    named = dict(config.params_map.map)
+    if not named:
+        raise invalid("vectors_config: no vectors given")
+    for name, vector in named.items():
+        if name == UNNAMED:
+            raise invalid("vectors_config.params_map: a vector without a name")
+        _check_vector(vector)
+        for field in ("hnsw_config", "quantization_config"):
+            if vector.HasField(field):
+                raise unsupported(f"vectors_config.params_map.{name}.{field}: set it for the whole collection")
+    return named
 
 
 def _check_vector(vector: pb.VectorParams) -> pb.VectorParams:

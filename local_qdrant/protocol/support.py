@@ -32,7 +32,8 @@ SUPPORTED: Mapping[str, frozenset[str]] = {
             "shard_number",
             "replication_factor",
         ),
-        "VectorsConfig": ("params",),
+        "VectorsConfig": ("params", "params_map"),
+        "VectorParamsMap": ("map",),
         "VectorParams": ("size", "distance", "on_disk", "hnsw_config", "quantization_config"),
         "HnswConfigDiff": HNSW,
         "OptimizersConfigDiff": OPTIMIZERS,
@@ -45,7 +46,8 @@ SUPPORTED: Mapping[str, frozenset[str]] = {
         "HealthCheckRequest": (),
         "UpsertPoints": WRITE,
         "PointStruct": ("id", "payload", "vectors"),
-        "Vectors": ("vector",),
+        "Vectors": ("vector", "vectors"),
+        "NamedVectors": ("vectors",),
         "Vector": ("data", "dense"),
         "DenseVector": ("data",),
         "PointId": ("num", "uuid"),
@@ -55,7 +57,7 @@ SUPPORTED: Mapping[str, frozenset[str]] = {
         "GetPoints": (*READ, "ids"),
         "ScrollPoints": (*READ, "offset", "limit"),
         "CountPoints": ("collection_name", "timeout", "exact"),
-        "QueryPoints": (*READ, "query", "params", "score_threshold", "limit", "offset"),
+        "QueryPoints": (*READ, "query", "using", "params", "score_threshold", "limit", "offset"),
         "Query": ("nearest",),
         "VectorInput": ("dense",),
         "SearchParams": ("hnsw_ef", "exact", "quantization", "indexed_only"),
@@ -63,7 +65,8 @@ SUPPORTED: Mapping[str, frozenset[str]] = {
         "WithPayloadSelector": ("enable", "include", "exclude"),
         "PayloadIncludeSelector": ("fields",),
         "PayloadExcludeSelector": ("fields",),
-        "WithVectorsSelector": ("enable",),
+        "WithVectorsSelector": ("enable", "include"),
+        "VectorsSelector": ("names",),
     }.items()
 }
 # Messages that may hold anything: payload values are JSON.
@@ -99,6 +102,10 @@ def _check(message: Message, path: str, skip: frozenset[str]) -> None:
         if kind is None or name in skip or kind.full_name in UNRESTRICTED:
             continue
         prefix = f"{path}{name}."
+        if kind.GetOptions().map_entry:
+            for key, item in value.items():
+                _check(item, f"{prefix}{key}.", skip)
+            continue
         if isinstance(value, Message):
             _check(value, prefix, skip)
             continue

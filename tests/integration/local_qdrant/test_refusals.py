@@ -144,6 +144,21 @@ async def test_a_name_that_cannot_be_a_folder_name_is_an_invalid_argument(client
     assert (await refused(client.grpc_collections.Create(request))).code() is grpc.StatusCode.INVALID_ARGUMENT
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda client, name: client.query_points(name, query=VECTOR, using="other"),
+        lambda client, name: client.query_points(name, query=VECTOR, with_vectors=["other"]),
+        lambda client, name: client.upsert(name, [models.PointStruct(id=9, vector={"other": VECTOR})], wait=True),
+    ],
+)
+async def test_a_vector_name_that_the_collection_lacks_is_an_invalid_argument(
+    client: AsyncQdrantClient, collection: str, call: Call
+) -> None:
+    assert (await refused(call(client, collection))).code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert await ids_of(client, collection) == [0, 1, 2]
+
+
 SOME_FILTER = models.Filter(must=[models.HasIdCondition(has_id=[1])])
 
 
@@ -152,12 +167,10 @@ SOME_FILTER = models.Filter(must=[models.HasIdCondition(has_id=[1])])
     "call",
     [
         _query(query_filter=SOME_FILTER),
-        _query(using="other"),
         _query(query=1),
         _query(query=None),
         _query(query=models.FusionQuery(fusion=models.Fusion.RRF)),
         _query(prefetch=models.Prefetch(query=VECTOR)),
-        _query(with_vectors=["some"]),
         _query(search_params=models.SearchParams(acorn=models.AcornSearchParams(enable=True))),
         _query(consistency=models.ReadConsistencyType.ALL),
         _query(shard_key_selector="key"),
@@ -165,7 +178,6 @@ SOME_FILTER = models.Filter(must=[models.HasIdCondition(has_id=[1])])
         lambda client, name: client.scroll(name, order_by="key"),
         lambda client, name: client.count(name, count_filter=SOME_FILTER),
         lambda client, name: client.delete(name, models.FilterSelector(filter=SOME_FILTER)),
-        lambda client, name: client.upsert(name, [models.PointStruct(id=9, vector={"named": VECTOR})]),
         lambda client, name: client.upsert(name, [models.PointStruct(id=9, vector=VECTOR)], update_filter=SOME_FILTER),
         lambda client, name: client.set_payload(name, {"a": 1}, points=[1]),
         lambda client, name: client.create_payload_index(name, "a", field_schema="keyword"),
@@ -187,7 +199,13 @@ async def test_an_unsupported_request_is_unimplemented_and_changes_nothing(
 @pytest.mark.parametrize(
     "fields",
     [
-        {"vectors_config": {"named": models.VectorParams(size=4, distance=models.Distance.DOT)}},
+        {
+            "vectors_config": {
+                "named": models.VectorParams(
+                    size=4, distance=models.Distance.DOT, hnsw_config=models.HnswConfigDiff(m=8)
+                )
+            }
+        },
         {"sparse_vectors_config": {"sparse": models.SparseVectorParams()}},
         {"shard_number": 2},
         {"replication_factor": 2},

@@ -77,3 +77,18 @@ def test_values_out_of_range_are_invalid(fields: dict[str, Any]) -> None:
 def test_a_request_without_vectors_is_refused() -> None:
     with pytest.raises(StatusError):
         specify(pb.CreateCollection(collection_name="c"))
+
+
+def test_named_vectors_share_the_configuration_of_the_collection() -> None:
+    message = pb.CreateCollection(collection_name="c", hnsw_config=pb.HnswConfigDiff(m=8))
+    for name, size in (("one", 4), ("other", 8)):
+        message.vectors_config.params_map.map[name].CopyFrom(pb.VectorParams(size=size, distance=pb.Cosine))
+
+    made = specify(message)
+
+    assert {name: vector.size for name, vector in made.vectors.items()} == {"one": 4, "other": 8}
+    assert made.hnsw.m == 8
+    message.vectors_config.params_map.map["one"].hnsw_config.m = 4
+    with pytest.raises(StatusError, match="for the whole collection") as refused:
+        specify(message)
+    assert refused.value.code is Code.UNIMPLEMENTED
