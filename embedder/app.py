@@ -21,6 +21,7 @@ from embedder.scheduling.batching import BatchedInference
 from embedder.scheduling.dispatcher import Dispatcher
 from embedder.scheduling.inference import FusedInference, Inference
 from embedder.scheduling.queue import ImageQueue
+from embedder.scheduling.text_queue import TextQueue
 from embedder.service import EmbeddingService, RequestLimits, ServedBackbone
 from embedder.servicer import SERVICE, EmbedderServicer
 from embedder.workers.arena import arena_bytes, open_arena
@@ -41,6 +42,8 @@ ENGINE_START_SECONDS = 300.0
 # The memory for decoding includes copies of an encoded image of the usual size. Larger ones need more.
 USUAL_IMAGE_BYTES = 20 << 20
 ENCODED_COPIES = 4
+# More threads wait for each other in loops: on busy processors, a text takes several times the CPU time.
+TEXT_THREADS = 1
 
 
 @asynccontextmanager
@@ -54,6 +57,7 @@ async def embedder(settings: EmbedderSettings) -> AsyncIterator[RunningServer]:
             source = await asyncio.to_thread(resolve_backbone, settings.backbone, settings.backbone_revision)
             plan = plan_hardware(settings, cuda=await has_cuda(settings.device, worker_environment()))
             workers = await stack.enter_async_context(_workers(settings, source, plan, metrics))
+            texts = await stack.enter_async_context(_texts(settings, source, plan, metrics))
         except (BackboneError, HardwareError, WorkerUnfit, WorkerGone, OSError) as error:
             raise StartupError(str(error)) from error
         queues = _queues(settings, metrics)
@@ -61,7 +65,7 @@ async def embedder(settings: EmbedderSettings) -> AsyncIterator[RunningServer]:
         readiness = EmbedderReadiness(dispatcher, workers.are_usable, settings.canary_seconds, metrics)
         served = _served(source, workers.inferring)
         limits = _request_limits(settings)
-        service = EmbeddingService(served, dispatcher, limits, lambda: readiness.serving, metrics)
+        service = EmbeddingService(served, dispatcher, limits, lambda: readiness.serving, metrics, texts)
         running = await stack.enter_async_context(_serving(settings, plan, service, registry))
         await stack.enter_async_context(in_background(readiness.watch(running.health.set_serving), "readiness"))
         yield running
@@ -106,6 +110,39 @@ async def _workers(
         max_age = settings.batch_age_ms / 1000
         inference = BatchedInference(engine, plan.slots, plan.max_batch, max_age, source.dimension, metrics)
         yield Workers(decoders, engine, inference)
+
+
+@asynccontextmanager
+async def _texts(
+    settings: EmbedderSettings, source: BackboneSource, plan: HardwarePlan, metrics: EmbedderMetrics
+) -> AsyncIterator[TextQueue | None]:
+    """Run the process that embeds texts, if the backbone has a text tower."""
+    if not source.text_tokens:
+        yield None
+        return
+    # As with an engine: its memory does not grow, and a new one takes long to start.
+    limits = replace(
+        _pool_limits(settings, plan),
+        workers=1,
+        images=sys.maxsize,
+        memory_bytes=sys.maxsize,
+        start_seconds=ENGINE_START_SECONDS,
+    )
+    orders = WorkerOrders(
+        role="text",
+        source=asdict(source),
+        model="",
+        canary="",
+        threads=TEXT_THREADS,
+        all_threads=plan.cores,
+        max_pixels=0,
+        memory_bytes=0,
+        engine="torch",
+        device="cpu",
+        max_batch=1,
+    )
+    async with WorkerPool(orders, worker_environment(), limits, metrics) as pool:
+        yield TextQueue(pool, settings.interactive_queue, metrics)
 
 
 async def _orders(settings: EmbedderSettings, source: BackboneSource, plan: HardwarePlan) -> WorkerOrders:

@@ -16,6 +16,7 @@ IMAGE_OUTCOMES = (
     "image_crashed_decoder",
     "embedding_failed",
 )
+TEXT_OUTCOMES = ("embedded", "truncated", "cancelled", "embedding_failed")
 WORKER_ENDS = ("died", "slow", "memory", "age")
 BATCH_BUCKETS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
@@ -61,9 +62,18 @@ class EmbedderMetrics:
             ["lane", "outcome"],
             registry=registry,
         )
+        self.texts = Counter(
+            "embedder_texts",
+            "Texts, by outcome: embedded, truncated (embedded without its end), cancelled or an error code.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.text_seconds = Histogram(
+            "embedder_text_seconds", "Time to tokenize and embed a text.", buckets=WORK_BUCKETS, registry=registry
+        )
         self.retries = Counter(
             "embedder_retries",
-            "Images retried because their worker exited or their batch failed.",
+            "Images and texts retried because their worker exited or their batch failed.",
             registry=registry,
         )
         self.worker_ends = Counter(
@@ -76,5 +86,7 @@ class EmbedderMetrics:
         for lane in LANES:
             for outcome in IMAGE_OUTCOMES:
                 self.images.labels(lane, outcome)
+        for outcome in TEXT_OUTCOMES:
+            self.texts.labels(outcome)
         for reason in WORKER_ENDS:
             self.worker_ends.labels(reason)

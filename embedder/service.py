@@ -1,4 +1,4 @@
-"""The use case of the embedder, free of any transport: an encoded image in, its vectors out."""
+"""The use case of the embedder, free of any transport: an encoded image or a text in, its vectors out."""
 
 import asyncio
 import hashlib
@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from embedder.metrics import EmbedderMetrics
 from embedder.scheduling.dispatcher import Dispatcher
 from embedder.scheduling.queued_image import LaneName, QueuedImage
+from embedder.scheduling.text_queue import TextQueue
 from embedder.workers.messages import WorkResult
 from servicekit.errors import FailedPrecondition, InvalidRequest, ServiceError, TooLarge, Unavailable
 from servicekit.image_region import Region
@@ -16,6 +17,8 @@ from servicekit.request_context import remaining
 from servicekit.telemetry.logs import get_logger
 
 log = get_logger(__name__)
+
+MAX_TEXT_CHARACTERS = 2000
 
 
 @dataclass(frozen=True)
@@ -50,12 +53,20 @@ class EmbeddingService:
         limits: RequestLimits,
         is_ready: Callable[[], bool],
         metrics: EmbedderMetrics,
+        texts: TextQueue | None = None,
     ) -> None:
+        """texts: None if the backbone has no text tower."""
         self.served = served
+        self._texts = texts
         self._metrics = metrics
         self._is_ready = is_ready
         self._dispatcher = dispatcher
         self._limits = limits
+
+    @property
+    def embeds_texts(self) -> bool:
+        """Whether the backbone has a text tower."""
+        return self._texts is not None
 
     @property
     def max_image_bytes(self) -> int:
@@ -96,6 +107,35 @@ class EmbeddingService:
             log.warning("inference_failed", lane=lane, reason=result.message)
             return replace(result, message="The image could not be embedded: the inference engine failed.")
         return result
+
+    async def embed_text(self, text: str, checksum: str) -> WorkResult:
+        """Return the result of a text, which has a code and a message if it could not be embedded.
+
+        checksum: of the backbone that must embed it; empty: any. Raises FailedPrecondition (text_not_supported,
+        backbone_changed), InvalidRequest (invalid_text), Overloaded, Unavailable and DeadlineExceeded.
+        """
+        if self._texts is None:
+            message = "The backbone cannot embed texts: it has no text tower, or no tokenizer."
+            raise FailedPrecondition(message, code="text_not_supported")
+        self.check_checksum(checksum)
+        if not text.strip() or len(text) > MAX_TEXT_CHARACTERS:
+            raise InvalidRequest(f"A text must have 1 to {MAX_TEXT_CHARACTERS} characters.", code="invalid_text")
+        outcome = "failed"
+        try:
+            result = await self._texts.embed(text, remaining(self._limits.seconds))
+            outcome = result.code or ("truncated" if result.warnings else "embedded")
+        except asyncio.CancelledError:
+            outcome = "cancelled"
+            raise
+        except ServiceError as error:
+            outcome = error.code
+            raise
+        finally:
+            self._metrics.texts.labels(outcome).inc()
+        if result.code is None:
+            return result
+        log.warning("text_inference_failed", reason=result.message)
+        return replace(result, message="The text could not be embedded: the inference engine failed.")
 
     async def _embed(self, image: bytes, lane: LaneName, views: int, seed: int, region: Region | None) -> WorkResult:
         if region is not None and (problem := region.problem()):

@@ -44,6 +44,7 @@ class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
             engine=served.engine,
             pooling=served.pooling,
             max_image_bytes=self._service.max_image_bytes,
+            text=self._service.embeds_texts,
         )
 
     async def Embed(  # noqa: N802
@@ -62,6 +63,22 @@ class EmbedderServicer(embedder_pb2_grpc.EmbedderServiceServicer):
             backbone_checksum=checksum,
             warnings=result.warnings,
             region_applied=request.HasField("region"),
+        )
+
+    async def EmbedText(  # noqa: N802
+        self,
+        request: embedder_pb2.EmbedTextRequest,
+        context: "grpc.aio.ServicerContext[embedder_pb2.EmbedTextRequest, embedder_pb2.EmbedTextResponse]",  # noqa: ARG002
+    ) -> embedder_pb2.EmbedTextResponse:
+        """Embed one text."""
+        result = await self._service.embed_text(request.text, request.backbone_checksum)
+        if result.code is not None:
+            raise error_of(result)
+        return embedder_pb2.EmbedTextResponse(
+            vector=result.vectors,
+            backbone_checksum=self._service.served.checksum,
+            warnings=result.warnings,
+            read_characters=result.read_characters,
         )
 
     async def EmbedStream(  # noqa: N802

@@ -229,7 +229,17 @@ EMBEDDER = Row(
                 Query("sum by (reason) (increase(embedder_worker_ends_total{*}[1h]))", "{{reason}}"),
                 Query("sum(increase(embedder_retries_total{*}[1h]))", "retries"),
             ],
-            width=24,
+            width=12,
+            height=6,
+        ),
+        Panel(
+            "Texts by outcome", rates("embedder_texts_total", "outcome"), unit="cps", width=6, height=6, stacked=True
+        ),
+        Panel(
+            "Time to embed a text (mean)",
+            [mean("embedder_text_seconds", "tokenize and embed")],
+            unit="s",
+            width=6,
             height=6,
         ),
     ),

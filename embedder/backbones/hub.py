@@ -1,13 +1,19 @@
-"""Download a model from the Hugging Face hub: the configuration and safetensors of one commit, and never code."""
+"""Download a model from the hub: the configuration, tokenizer and weights of one commit, and never code."""
 
+import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
+from embedder.backbones.folder import TOKENIZER, has_text_tower
 from embedder.backbones.source import BackboneError
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 NAME = re.compile(r"[\w.-]+/[\w.-]+")
-FILES = ("config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json")
+FILES = (
+    *("config.json", "preprocessor_config.json", "*.safetensors", "*.safetensors.index.json"),
+    *(TOKENIZER, "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json"),
+)
 
 
 def download_model(name: str, revision: str | None) -> Path:
@@ -27,9 +33,27 @@ def download_model(name: str, revision: str | None) -> Path:
 
     try:
         try:
-            return snapshot(local=True)
+            folder = snapshot(local=True)
         except LocalEntryNotFoundError:
             return snapshot(local=False)
+        return _with_tokenizer(folder, lambda: snapshot(local=False))
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise BackboneError(f"backbone {name!r} could not be downloaded from the hub: {reason}") from None
+
+
+def _with_tokenizer(folder: Path, download: Callable[[], Path]) -> Path:
+    """Return the folder of a model, completed if an earlier release left its tokenizer out and the hub responds."""
+    if (folder / TOKENIZER).exists() or not _has_text_tower(folder):
+        return folder
+    try:
+        return download()
+    except Exception:
+        return folder
+
+
+def _has_text_tower(folder: Path) -> bool:
+    try:
+        return has_text_tower(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, AttributeError):
+        return False

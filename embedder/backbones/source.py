@@ -23,7 +23,7 @@ class BackboneSource:
 
     name: as configured. path: the file of the weights, or the folder of the model. pooling: the output that is the
     vector. dimension: the length of the vector. checksum: covers weights, preprocessing and pooling; the same for every
-    engine and device.
+    engine and device. text_tokens: how many tokens of a text its text tower reads; 0: it cannot embed texts.
     """
 
     name: str
@@ -33,6 +33,7 @@ class BackboneSource:
     dimension: int
     preprocessing: Preprocessing
     checksum: str
+    text_tokens: int = 0
 
     def to_json(self) -> str:
         """Return the source as JSON, for another process."""

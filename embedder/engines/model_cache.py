@@ -82,7 +82,8 @@ async def _export(source: BackboneSource, folder: Path, environment: dict[str, s
     if process.returncode:
         lines = stderr.decode(errors="replace").strip().splitlines()
         reason = lines[-1] if lines else f"the conversion exited with status {process.returncode}"
-        raise BackboneError(f"backbone {source.name!r} could not be converted: {reason}")
+        advice = "SIMILIS_ENGINE=torch runs it without a conversion."
+        raise BackboneError(f"backbone {source.name!r} could not be converted: {reason.rstrip('.')}. {advice}")
 
 
 def _new_folder(cache: Path) -> Path:

@@ -8,16 +8,16 @@ from servicekit.image_region import Region
 
 FLOAT_BYTES = 4
 
-Role = Literal["fused", "decoder", "engine"]
+Role = Literal["fused", "decoder", "engine", "text"]
 
 
 @dataclass(frozen=True)
 class WorkerOrders:
     """The first message to a worker: its configuration.
 
-    role: "fused" decodes and infers, "decoder" decodes into slots of the arena, "engine" infers batches of slots.
-    model, canary: the files of the converted model, or "". threads: of a forward pass; all_threads: of one that may use
-    all cores. max_pixels, memory_bytes: limits of decoding. niceness: as for `nice`.
+    role: "fused" decodes and infers, "decoder" decodes into slots of the arena, "engine" infers batches of slots,
+    "text" embeds texts. model, canary: the files of the converted model, or "". threads: of a forward pass;
+    all_threads: of one that may use all cores. max_pixels, memory_bytes: limits of decoding. niceness: as for `nice`.
     """
 
     role: Role
@@ -47,7 +47,7 @@ class WorkerReady:
 
 @dataclass(frozen=True)
 class WorkRequest:
-    """One image for a fused worker or a decoder, or one batch for an engine.
+    """One image for a fused worker or a decoder, one batch for an engine, or one text, in UTF-8 as the `image`.
 
     slots: of the arena, for a decoder to fill or for an engine to infer. canary: embed the worker's own canary, `image`
     is empty. urgent: go ahead of requests that are not. all_cores: use all cores for it. suspect: the image may have
@@ -75,9 +75,10 @@ class WorkRequest:
 class WorkResult:
     """The answer to a request.
 
-    vectors: of the image and its views, one after the other (float32, little-endian); empty from a decoder, or if there
-    is an error `code`. warnings: codes of what was wrong with an image that was embedded all the same. batch_size:
-    inputs in the forward pass. memory_bytes: memory of the worker.
+    vectors: of the image and its views, one after the other (float32, little-endian), or of the text; empty from a
+    decoder, or if there is an error `code`. warnings: codes of what was wrong with an image or a text that was embedded
+    all the same. read_characters: how many characters of a text count. batch_size: inputs in the forward pass.
+    memory_bytes: memory of the worker.
     """
 
     id: int
@@ -85,6 +86,7 @@ class WorkResult:
     code: str | None = None
     message: str = ""
     warnings: list[str] = field(default_factory=list)
+    read_characters: int = 0
     decode_seconds: float = 0.0
     copy_seconds: float = 0.0
     forward_seconds: float = 0.0

@@ -53,6 +53,8 @@ def run_worker(link: ParentLink, arena: int, current: CurrentRequest) -> None:
 def _prepare(orders: WorkerOrders, arena: int, current: CurrentRequest) -> tuple[WorkerReady, Handler | BatchLoop]:
     """Load what the role needs, check it with the canary, and only then limit the memory."""
     source = BackboneSource.from_json(json.dumps(orders.source))
+    if orders.role == "text":
+        return _prepare_text(source, orders)
     decoder = Decoder(prepare_pillow(), orders.max_pixels, source.preprocessing)
     canary = prepare_inputs(decoder, canary_image(), views=0, seed=0).pixels[0]
     expected = np.load(orders.canary) if orders.canary else None
@@ -71,6 +73,15 @@ def _prepare(orders: WorkerOrders, arena: int, current: CurrentRequest) -> tuple
         check_canary(engine.embed(canary[np.newaxis], all_cores=all_cores), expected)
     limit_memory(orders.memory_bytes)
     return WorkerReady(engine.device, engine.name), FusedHandler(decoding, engine, expected)
+
+
+def _prepare_text(source: BackboneSource, orders: WorkerOrders) -> tuple[WorkerReady, Handler]:
+    # Only this worker needs torch and a tokenizer.
+    from embedder.backbones.text_tower import TextTower
+    from embedder.workers.text_handler import TextHandler
+
+    handler = TextHandler(source, TextTower(source, threads=orders.threads))
+    return WorkerReady("cpu", "torch"), handler
 
 
 def _engine(source: BackboneSource, orders: WorkerOrders) -> Engine:

@@ -44,6 +44,7 @@ class DescribeResponse(_message.Message):
     ENGINE_FIELD_NUMBER: _builtins.int
     POOLING_FIELD_NUMBER: _builtins.int
     MAX_IMAGE_BYTES_FIELD_NUMBER: _builtins.int
+    TEXT_FIELD_NUMBER: _builtins.int
     backbone: _builtins.str
     """The backbone's name as configured: a built-in one, a hub name or a folder."""
     checksum: _builtins.str
@@ -58,6 +59,8 @@ class DescribeResponse(_message.Message):
     """Which output of the model is the vector: "pooled", "cls", "projection"."""
     max_image_bytes: _builtins.int
     """The largest encoded image that is accepted. 0: unknown, an embedder of an older release."""
+    text: _builtins.bool
+    """Whether the backbone has a text tower, so that EmbedText works. False from an embedder of an older release."""
     def __init__(
         self,
         *,
@@ -68,10 +71,11 @@ class DescribeResponse(_message.Message):
         engine: _builtins.str = ...,
         pooling: _builtins.str = ...,
         max_image_bytes: _builtins.int = ...,
+        text: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone", b"backbone", "checksum", b"checksum", "device", b"device", "dimension", b"dimension", "engine", b"engine", "max_image_bytes", b"max_image_bytes", "pooling", b"pooling"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone", b"backbone", "checksum", b"checksum", "device", b"device", "dimension", b"dimension", "engine", b"engine", "max_image_bytes", b"max_image_bytes", "pooling", b"pooling", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -313,3 +317,60 @@ class ItemError(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ItemError: _TypeAlias = ItemError  # noqa: Y015
+
+@_typing.final
+class EmbedTextRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    BACKBONE_CHECKSUM_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """At most 2000 characters."""
+    backbone_checksum: _builtins.str
+    """As in EmbedRequest. A backbone without a text tower is FAILED_PRECONDITION, text_not_supported."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        backbone_checksum: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone_checksum", b"backbone_checksum", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmbedTextRequest: _TypeAlias = EmbedTextRequest  # noqa: Y015
+
+@_typing.final
+class EmbedTextResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    VECTOR_FIELD_NUMBER: _builtins.int
+    BACKBONE_CHECKSUM_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
+    READ_CHARACTERS_FIELD_NUMBER: _builtins.int
+    vector: _builtins.bytes
+    """float32, little-endian, `dimension` of them, as the backbone gives them (not normalised)."""
+    backbone_checksum: _builtins.str
+    read_characters: _builtins.int
+    """How many characters of the text count: all of them, unless it was truncated."""
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Stable: "truncated", the text has more tokens than the backbone reads."""
+
+    def __init__(
+        self,
+        *,
+        vector: _builtins.bytes = ...,
+        backbone_checksum: _builtins.str = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
+        read_characters: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone_checksum", b"backbone_checksum", "read_characters", b"read_characters", "vector", b"vector", "warnings", b"warnings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EmbedTextResponse: _TypeAlias = EmbedTextResponse  # noqa: Y015

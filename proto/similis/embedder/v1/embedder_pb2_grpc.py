@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class EmbedderServiceStub:
-    """Turns encoded images into the vectors of one backbone.
+    """Turns encoded images, and texts if the backbone has a text tower, into the vectors of one backbone.
     """
 
     def __init__(self, channel):
@@ -50,10 +50,15 @@ class EmbedderServiceStub:
                 request_serializer=similis_dot_embedder_dot_v1_dot_embedder__pb2.EmbedStreamRequest.SerializeToString,
                 response_deserializer=similis_dot_embedder_dot_v1_dot_embedder__pb2.EmbedStreamResponse.FromString,
                 _registered_method=True)
+        self.EmbedText = channel.unary_unary(
+                '/similis.embedder.v1.EmbedderService/EmbedText',
+                request_serializer=similis_dot_embedder_dot_v1_dot_embedder__pb2.EmbedTextRequest.SerializeToString,
+                response_deserializer=similis_dot_embedder_dot_v1_dot_embedder__pb2.EmbedTextResponse.FromString,
+                _registered_method=True)
 
 
 class EmbedderServiceServicer:
-    """Turns encoded images into the vectors of one backbone.
+    """Turns encoded images, and texts if the backbone has a text tower, into the vectors of one backbone.
     """
 
     def Describe(self, request, context):
@@ -78,6 +83,13 @@ class EmbedderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def EmbedText(self, request, context):
+        """One text, for a search. Its vector can be compared with those of images, which are in the same space.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_EmbedderServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -96,6 +108,11 @@ def add_EmbedderServiceServicer_to_server(servicer, server):
                     request_deserializer=similis_dot_embedder_dot_v1_dot_embedder__pb2.EmbedStreamRequest.FromString,
                     response_serializer=similis_dot_embedder_dot_v1_dot_embedder__pb2.EmbedStreamResponse.SerializeToString,
             ),
+            'EmbedText': grpc.unary_unary_rpc_method_handler(
+                    servicer.EmbedText,
+                    request_deserializer=similis_dot_embedder_dot_v1_dot_embedder__pb2.EmbedTextRequest.FromString,
+                    response_serializer=similis_dot_embedder_dot_v1_dot_embedder__pb2.EmbedTextResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'similis.embedder.v1.EmbedderService', rpc_method_handlers)
@@ -105,7 +122,7 @@ def add_EmbedderServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class EmbedderService:
-    """Turns encoded images into the vectors of one backbone.
+    """Turns encoded images, and texts if the backbone has a text tower, into the vectors of one backbone.
     """
 
     @staticmethod
@@ -179,6 +196,33 @@ class EmbedderService:
             '/similis.embedder.v1.EmbedderService/EmbedStream',
             similis_dot_embedder_dot_v1_dot_embedder__pb2.EmbedStreamRequest.SerializeToString,
             similis_dot_embedder_dot_v1_dot_embedder__pb2.EmbedStreamResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def EmbedText(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/similis.embedder.v1.EmbedderService/EmbedText',
+            similis_dot_embedder_dot_v1_dot_embedder__pb2.EmbedTextRequest.SerializeToString,
+            similis_dot_embedder_dot_v1_dot_embedder__pb2.EmbedTextResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class EmbedderServiceStub:
-    """Turns encoded images into the vectors of one backbone."""
+    """Turns encoded images, and texts if the backbone has a text tower, into the vectors of one backbone."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -41,10 +41,12 @@ class EmbedderServiceStub:
     """Many images, for a finetune: the bulk lane. Every request is answered by exactly one response with its
     item_id, in any order; a bad image is the outcome of its own item and never ends the stream.
     """
+    EmbedText: _grpc.UnaryUnaryMultiCallable[_embedder_pb2.EmbedTextRequest, _embedder_pb2.EmbedTextResponse]
+    """One text, for a search. Its vector can be compared with those of images, which are in the same space."""
 
 @_typing.type_check_only
 class EmbedderServiceAsyncStub(EmbedderServiceStub):
-    """Turns encoded images into the vectors of one backbone."""
+    """Turns encoded images, and texts if the backbone has a text tower, into the vectors of one backbone."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Describe: _aio.UnaryUnaryMultiCallable[_embedder_pb2.DescribeRequest, _embedder_pb2.DescribeResponse]  # type: ignore[assignment]
@@ -55,9 +57,11 @@ class EmbedderServiceAsyncStub(EmbedderServiceStub):
     """Many images, for a finetune: the bulk lane. Every request is answered by exactly one response with its
     item_id, in any order; a bad image is the outcome of its own item and never ends the stream.
     """
+    EmbedText: _aio.UnaryUnaryMultiCallable[_embedder_pb2.EmbedTextRequest, _embedder_pb2.EmbedTextResponse]  # type: ignore[assignment]
+    """One text, for a search. Its vector can be compared with those of images, which are in the same space."""
 
 class EmbedderServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Turns encoded images into the vectors of one backbone."""
+    """Turns encoded images, and texts if the backbone has a text tower, into the vectors of one backbone."""
 
     @_abc_1.abstractmethod
     def Describe(
@@ -84,5 +88,13 @@ class EmbedderServiceServicer(metaclass=_abc_1.ABCMeta):
         """Many images, for a finetune: the bulk lane. Every request is answered by exactly one response with its
         item_id, in any order; a bad image is the outcome of its own item and never ends the stream.
         """
+
+    @_abc_1.abstractmethod
+    def EmbedText(
+        self,
+        request: _embedder_pb2.EmbedTextRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_embedder_pb2.EmbedTextResponse, _abc.Awaitable[_embedder_pb2.EmbedTextResponse]]:
+        """One text, for a search. Its vector can be compared with those of images, which are in the same space."""
 
 def add_EmbedderServiceServicer_to_server(servicer: EmbedderServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -51,6 +51,9 @@ class Example(embedder_pb2_grpc.EmbedderServiceServicer):
             self.left.set()
         raise AssertionError
 
+    async def EmbedText(self, request: pb.EmbedTextRequest, context: Any) -> pb.EmbedTextResponse:
+        raise NotImplementedError
+
     async def EmbedStream(
         self, request_iterator: AsyncIterator[pb.EmbedStreamRequest], context: Any
     ) -> AsyncIterator[pb.EmbedStreamResponse]:
