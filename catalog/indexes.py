@@ -10,7 +10,9 @@ import asyncpg
 from catalog.index_history import archive
 from catalog.jobs import Job, LeaseLost, lease_lost
 from catalog.postgres.database import Database
+from catalog.vectors.client import UNNAMED
 from catalog.vectors.false_matches import NOT_CALIBRATED, FalseMatches
+from catalog.vectors.generations import TUNED
 from catalog.vectors.names import generation_name
 
 # The index of an earlier attempt at the same job is dropped, but its failures are carried over.
@@ -37,7 +39,8 @@ ON CONFLICT (index_id, image_id) DO NOTHING
 """
 
 LIVE = """
-SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim, i.score_quantiles,
+SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim,
+       i.shared_dim, i.score_quantiles,
        i.quality -> 'false_match_scores' AS scores, i.quality -> 'false_match_prominences' AS prominences,
        i.quality ->> 'shared_repo_url' AS shared_repo_url, (i.quality ->> 'least_typical')::float8 AS least_typical
 FROM collections c LEFT JOIN indexes i ON i.id = c.live_index
@@ -46,7 +49,7 @@ WHERE c.id = $1 AND c.deleting_at IS NULL
 
 LIVE_OF = """
 SELECT c.id AS collection, i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim,
-       i.score_quantiles,
+       i.shared_dim, i.score_quantiles,
        i.quality -> 'false_match_scores' AS scores, i.quality -> 'false_match_prominences' AS prominences,
        i.quality ->> 'shared_repo_url' AS shared_repo_url, (i.quality ->> 'least_typical')::float8 AS least_typical
 FROM collections c LEFT JOIN indexes i ON i.id = c.live_index
@@ -84,14 +87,16 @@ MARK_LOST = "UPDATE indexes SET lost_at = now() WHERE id = $1 AND lost_at IS NUL
 MARK_FOUND = "UPDATE indexes SET lost_at = NULL WHERE id = $1 AND lost_at IS NOT NULL"
 
 OF_COLLECTION = """
-SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim, i.score_quantiles,
+SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim,
+       i.shared_dim, i.score_quantiles,
        i.quality -> 'false_match_scores' AS scores, i.quality -> 'false_match_prominences' AS prominences,
        i.quality ->> 'shared_repo_url' AS shared_repo_url, (i.quality ->> 'least_typical')::float8 AS least_typical
 FROM indexes i WHERE i.collection_id = $1
 """
 
 DROPPABLE = """
-SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim, i.score_quantiles,
+SELECT i.id, i.collection_id, i.revision, i.qdrant_collection, i.adapter_id, i.backbone, i.dim,
+       i.shared_dim, i.score_quantiles,
        i.quality -> 'false_match_scores' AS scores, i.quality -> 'false_match_prominences' AS prominences,
        i.quality ->> 'shared_repo_url' AS shared_repo_url, (i.quality ->> 'least_typical')::float8 AS least_typical
 FROM indexes i JOIN collections c ON c.id = i.collection_id JOIN jobs j ON j.id = i.job_id
@@ -139,6 +144,8 @@ class Index:
     """An index. backbone: the checksum of the backbone that its vectors come from.
 
     score_quantiles: ascending quantiles, at equal steps from 0 to 1, of the scores between unrelated images.
+    shared_dim: the dimension of the backbone's own vectors, with which texts are compared; None if the generation lacks
+    them.
     """
 
     id: int
@@ -150,6 +157,12 @@ class Index:
     dim: int | None
     score_quantiles: Sequence[float] = ()
     false_matches: FalseMatches = NOT_CALIBRATED
+    shared_dim: int | None = None
+
+    @property
+    def tuned_vector(self) -> str:
+        """The name of the tuned vectors in the generation."""
+        return UNNAMED if self.shared_dim is None else TUNED
 
     def percentile(self, score: float) -> float | None:
         """Return the percentage of pairs of unrelated images that score lower; None if unknown."""
@@ -200,12 +213,18 @@ class Indexes:
         self._prefix = prefix
 
     async def begin(
-        self, job: Job, backbone: str, permanent: Collection[str] = (), *, backbone_name: str | None = None
+        self,
+        job: Job,
+        backbone: str,
+        permanent: Collection[str] = (),
+        *,
+        backbone_name: str | None = None,
+        shared_dim: int | None = None,
     ) -> Index:
         """Create the index that this attempt at a job writes, with the failures of earlier attempts.
 
         permanent: failures of earlier jobs with the same backbone are inherited if they have one of these reasons.
-        backbone_name: for people, as `backbone` is a checksum. Raises LeaseLost.
+        backbone_name: for people, as `backbone` is a checksum. shared_dim: as in `Index`. Raises LeaseLost.
         """
         async with self._database.transaction() as connection:
             ours = await connection.fetchval(
@@ -217,7 +236,7 @@ class Indexes:
             name = generation_name(self._prefix, job.collection_id, identifier)
             await connection.execute(
                 "INSERT INTO indexes (id, collection_id, revision, job_id, token, qdrant_collection, backbone, "
-                "backbone_name) OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6, $7, $8)",
+                "backbone_name, shared_dim) OVERRIDING SYSTEM VALUE VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
                 identifier,
                 job.collection_id,
                 job.revision,
@@ -226,11 +245,12 @@ class Indexes:
                 name,
                 backbone,
                 backbone_name,
+                shared_dim,
             )
             await connection.execute(CARRY_FAILURES, job.id, identifier)
             if permanent:
                 await connection.execute(INHERIT_FAILURES, list(permanent), identifier)
-        return Index(identifier, job.collection_id, job.revision, name, None, backbone, None)
+        return Index(identifier, job.collection_id, job.revision, name, None, backbone, None, shared_dim=shared_dim)
 
     async def set_adapter(
         self, index: Index, adapter_id: int, dim: int, quality: str | None, quantiles: Sequence[float]
@@ -392,4 +412,5 @@ def _index(row: asyncpg.Record) -> Index:
             row["shared_repo_url"],
             row["least_typical"],
         ),
+        shared_dim=row["shared_dim"],
     )

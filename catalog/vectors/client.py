@@ -1,7 +1,7 @@
 """The connection to Qdrant, and the mapping of its errors to service errors."""
 
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TypeVar, cast
@@ -27,6 +27,9 @@ from servicekit.settings import read_authorities
 from servicekit.telemetry.tracing import database_call
 
 T = TypeVar("T")
+Matrix = npt.NDArray[np.float32]
+# The name of the vector of a collection whose points have a single one.
+UNNAMED = ""
 CALL_SECONDS = 60
 # Calls that change nothing are sent again, to another node, when one is UNAVAILABLE.
 READS = (
@@ -118,14 +121,14 @@ class Qdrant:
         request = collections_pb2.DeleteCollection(collection_name=name)
         await self._call(self._collections.Delete, request, collections_pb2.CollectionOperationResponse)
 
-    async def put_points(self, name: str, ids: Sequence[int], vectors: npt.NDArray[np.float32]) -> None:
-        """Write one point for each id, with its vector of `vectors` [n, dim]. They are durable when this returns."""
+    async def put_points(self, name: str, ids: Sequence[int], vectors: Matrix | Mapping[str, Matrix]) -> None:
+        """Write one point for each id. They are durable when this returns.
+
+        vectors: [n, dim], one for each point; or several such matrices, by the names of the vectors.
+        """
         points = [
-            points_pb2.PointStruct(
-                id=qdrant_common_pb2.PointId(num=identifier),
-                vectors=points_pb2.Vectors(vector=points_pb2.Vector(dense=points_pb2.DenseVector(data=vector))),
-            )
-            for identifier, vector in zip(ids, vectors.tolist(), strict=True)
+            points_pb2.PointStruct(id=qdrant_common_pb2.PointId(num=identifier), vectors=of_point)
+            for identifier, of_point in zip(ids, _of_points(vectors), strict=True)
         ]
         await self.put_structs(name, points)
 
@@ -134,27 +137,41 @@ class Qdrant:
         request = points_pb2.UpsertPoints(collection_name=name, wait=True, points=points)
         await self._call(self._points.Upsert, request, points_pb2.PointsOperationResponse)
 
-    async def scroll_points(self, name: str, first: int | None, limit: int) -> points_pb2.ScrollResponse:
-        """Return a page of points with their vectors, in the order of their ids. first: the id to begin with."""
+    async def scroll_points(
+        self,
+        name: str,
+        first: int | None,
+        limit: int,
+        *,
+        vectors: bool | Sequence[str] = True,
+        seconds: int = CALL_SECONDS,
+    ) -> points_pb2.ScrollResponse:
+        """Return a page of points, in the order of their ids. first: the id to begin with.
+
+        vectors: with their vectors, or with those that have these names. seconds: the deadline.
+        """
         request = points_pb2.ScrollPoints(
             collection_name=name,
             offset=None if first is None else qdrant_common_pb2.PointId(num=first),
             limit=limit,
             with_payload=points_pb2.WithPayloadSelector(enable=False),
-            with_vectors=points_pb2.WithVectorsSelector(enable=True),
-            timeout=CALL_SECONDS,
+            with_vectors=_with_vectors(vectors),
+            timeout=seconds,
         )
-        return await self._call(self._points.Scroll, request, points_pb2.ScrollResponse)
+        return await self._call(self._points.Scroll, request, points_pb2.ScrollResponse, seconds=seconds)
 
     async def get_points(
-        self, name: str, ids: Sequence[int], *, vectors: bool, seconds: int = CALL_SECONDS
+        self, name: str, ids: Sequence[int], *, vectors: bool | Sequence[str], seconds: int = CALL_SECONDS
     ) -> Sequence[points_pb2.RetrievedPoint]:
-        """Return the points that exist, in any order. vectors: with their vectors. seconds: the deadline."""
+        """Return the points that exist, in any order. vectors: with their vectors, or with those that have these names.
+
+        seconds: the deadline.
+        """
         request = points_pb2.GetPoints(
             collection_name=name,
             ids=[qdrant_common_pb2.PointId(num=identifier) for identifier in ids],
             with_payload=points_pb2.WithPayloadSelector(enable=False),
-            with_vectors=points_pb2.WithVectorsSelector(enable=vectors),
+            with_vectors=_with_vectors(vectors),
             timeout=seconds,
         )
         return (await self._call(self._points.Get, request, points_pb2.GetResponse, seconds=seconds)).result
@@ -183,10 +200,30 @@ class Qdrant:
         return cast("T", await method(request, timeout=seconds, metadata=self._metadata))
 
 
-def vector_of(output: points_pb2.VectorsOutput) -> Sequence[float]:
-    """Return the values of a point's only vector."""
+def vector_of(output: points_pb2.VectorsOutput, name: str = UNNAMED) -> Sequence[float]:
+    """Return the values of a point's vector with this name, or of its only one."""
+    vector = output.vector if name == UNNAMED else output.vectors.vectors[name]
     # Older servers fill only `data`.
-    return output.vector.dense.data or output.vector.data
+    return vector.dense.data or vector.data
+
+
+def _of_points(vectors: Matrix | Mapping[str, Matrix]) -> Iterator[points_pb2.Vectors]:
+    """Yield what `put_points` writes of each row."""
+    if isinstance(vectors, np.ndarray):
+        return (points_pb2.Vectors(vector=_dense(row)) for row in vectors.tolist())
+    rows = zip(*(matrix.tolist() for matrix in vectors.values()), strict=True)
+    named = (dict(zip(vectors, map(_dense, row), strict=True)) for row in rows)
+    return (points_pb2.Vectors(vectors=points_pb2.NamedVectors(vectors=of_point)) for of_point in named)
+
+
+def _dense(values: Sequence[float]) -> points_pb2.Vector:
+    return points_pb2.Vector(dense=points_pb2.DenseVector(data=values))
+
+
+def _with_vectors(wanted: bool | Sequence[str]) -> points_pb2.WithVectorsSelector:
+    if isinstance(wanted, bool):
+        return points_pb2.WithVectorsSelector(enable=wanted)
+    return points_pb2.WithVectorsSelector(include=points_pb2.VectorsSelector(names=wanted))
 
 
 @asynccontextmanager

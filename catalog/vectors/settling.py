@@ -31,7 +31,7 @@ class Descriptions(Protocol):
 
 
 async def wait_until_settled(client: Descriptions, name: str, count: int) -> None:
-    """Wait until the graph over `count` vectors is built.
+    """Wait until the graph over `count` points is built, or the graphs, if the points have several vectors.
 
     Segments below the server's indexing threshold never get a graph. There is no deadline. Raises Unavailable when the
     server's optimizer has failed, and the client's errors.
@@ -49,7 +49,7 @@ async def wait_until_settled(client: Descriptions, name: str, count: int) -> Non
         if info.status != collections_pb2.Green:
             seen = None
         else:
-            counts = (info.indexed_vectors_count, info.segments_count)
+            counts = (_with_graph(info), info.segments_count)
             if counts != seen:
                 seen, since = counts, monotonic()
             if _is_built(info, count, green_seconds=monotonic() - since):
@@ -60,7 +60,7 @@ async def wait_until_settled(client: Descriptions, name: str, count: int) -> Non
 def _is_built(info: collections_pb2.CollectionInfo, count: int, *, green_seconds: float) -> bool:
     """Return whether no more vectors will get a graph. green_seconds: how long the description has not changed."""
     smallest = _smallest_segment(info)
-    without_graph = max(count, info.points_count) - info.indexed_vectors_count
+    without_graph = max(count, info.points_count) - _with_graph(info)
     if smallest is None or without_graph < smallest:
         return True
     if green_seconds < GREEN_SECONDS:
@@ -77,7 +77,20 @@ def _smallest_segment(info: collections_pb2.CollectionInfo) -> float | None:
     """Return how many vectors a segment must have to get a graph; None if none ever does."""
     optimizer = info.config.optimizer_config
     threshold = optimizer.indexing_threshold if optimizer.HasField("indexing_threshold") else INDEXING_THRESHOLD
-    size = info.config.params.vectors_config.params.size
+    size = max(_sizes(info))
     if threshold == 0 or size == 0:
         return None
     return threshold * 1024 / (size * FLOAT_BYTES)
+
+
+def _sizes(info: collections_pb2.CollectionInfo) -> list[int]:
+    """Return the dimensions of the vectors of each point. The largest one decides which segments get graphs."""
+    vectors = info.config.params.vectors_config
+    if vectors.WhichOneof("config") == "params_map":
+        return [parameters.size for parameters in vectors.params_map.map.values()]
+    return [vectors.params.size]
+
+
+def _with_graph(info: collections_pb2.CollectionInfo) -> int:
+    """Return how many points have graphs. The server counts each of their vectors."""
+    return info.indexed_vectors_count // len(_sizes(info))

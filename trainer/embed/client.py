@@ -23,13 +23,14 @@ class Backbone:
     """The backbone that the embedder serves.
 
     dimension: length of its vectors. max_image_bytes: the largest image that the embedder accepts. name: for people; ""
-    if it has none.
+    if it has none. text: whether it has a text tower.
     """
 
     checksum: str
     dimension: int
     max_image_bytes: int
     name: str = ""
+    text: bool = False
 
 
 class BulkEmbedder:
@@ -51,7 +52,7 @@ class BulkEmbedder:
         except grpc.aio.AioRpcError as error:
             raise from_rpc_error(error, upstream="embedder") from error
         most = answer.max_image_bytes or OLDER_MAX_IMAGE_BYTES
-        return Backbone(answer.checksum, answer.dimension, most, _shown(answer.backbone))
+        return Backbone(answer.checksum, answer.dimension, most, _shown(answer.backbone), answer.text)
 
     def stream(self, backbone: Backbone) -> EmbeddingStream:
         """Return a stream that embeds with this backbone only."""

@@ -25,10 +25,14 @@ class VectorPages(Protocol):
 
 @dataclass(frozen=True)
 class _Points:
-    """What to write of a page: the image ids and tuned vectors [n, dim] of its points, and images without a point."""
+    """What to write of a page: the image ids and tuned vectors [n, dim] of its points, and images without a point.
+
+    base: the base vectors of the points.
+    """
 
     ids: list[int]
     vectors: Matrix
+    base: Matrix
     equal: list[EqualImage]
 
 
@@ -47,11 +51,12 @@ class IndexBuilder:
     async def run(self, index: Index, vectors: VectorPages, projection: Projection, report: Report) -> int:
         """Write the index's generation, wait until Qdrant has built its graph, and return its number of images.
 
-        Images with equal base vectors share a point. report: called with the number of rows of each page. Raises
-        GenerationIncomplete when Qdrant does not hold what was written.
+        Images with equal base vectors share a point. If the backbone has a text tower, the base vectors themselves are
+        written beside the tuned ones: texts are compared with these. report: called with the number of rows of each
+        page. Raises GenerationIncomplete when Qdrant does not hold what was written.
         """
         name = index.qdrant_collection
-        await self._retry.call(self._create_anew, name, projection.matrix.shape[1])
+        await self._retry.call(self._create_anew, name, projection.matrix.shape[1], index.shared_dim)
         distinct = DistinctVectors()
         images = points = 0
         async with aclosing(vectors.pages()) as pages:
@@ -67,18 +72,20 @@ class IndexBuilder:
         loop = asyncio.get_running_loop()
         points = await loop.run_in_executor(self._executor, _points, page, distinct, projection)
         if points.ids:
-            await self._retry.call(self._generations.put, index.qdrant_collection, points.ids, points.vectors)
+            shared = None if index.shared_dim is None else points.base
+            await self._retry.call(self._generations.put, index.qdrant_collection, points.ids, points.vectors, shared)
         if points.equal:
             await self._retry.call(self._indexed_images.add_equal, index, points.equal)
         return len(points.ids)
 
-    async def _create_anew(self, name: str, dim: int) -> None:
+    async def _create_anew(self, name: str, dim: int, shared_dim: int | None) -> None:
         # Retried as a whole: an attempt whose answer was lost may have created the collection.
         await self._generations.drop(name)
-        await self._generations.create(name, dim)
+        await self._generations.create(name, dim, shared_dim)
 
 
 def _points(page: VectorPage, distinct: DistinctVectors, projection: Projection) -> _Points:
     ids = [image.id for image in page.images]
     new, equal = distinct.add(ids, page.vectors)
-    return _Points([ids[row] for row in new], projection.apply(page.vectors[new]), equal)
+    base = page.vectors[new]
+    return _Points([ids[row] for row in new], projection.apply(base), base, equal)

@@ -160,9 +160,16 @@ class Finetune:
         backbone = await self._embedder.describe()
         keep = frozenset[str]() if job.force or job.refresh else PERMANENT_REASONS
         base_stores = self._stores.base_stores
+        index = await self._stores.indexes.begin(
+            job,
+            backbone.checksum,
+            keep,
+            backbone_name=backbone.name or None,
+            shared_dim=backbone.dimension if backbone.text else None,
+        )
         return Attempt(
             job=job,
-            index=await self._stores.indexes.begin(job, backbone.checksum, keep, backbone_name=backbone.name or None),
+            index=index,
             backbone=backbone,
             total=await self._stores.images.count(job.collection_id, job.revision),
             progress=progress,

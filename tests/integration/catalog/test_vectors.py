@@ -7,7 +7,7 @@ import pytest
 
 from catalog.vectors.base_store import BaseStore
 from catalog.vectors.client import QdrantAddress, VectorsMissing, open_qdrant
-from catalog.vectors.generations import GenerationIncomplete
+from catalog.vectors.generations import SHARED, TUNED, GenerationIncomplete
 from catalog.vectors.names import VectorCollection
 from catalog.vectors.projection import normalised
 from servicekit.errors import DeadlineExceeded, Unavailable
@@ -81,6 +81,39 @@ async def test_an_indexed_generation_can_be_searched(workplace: Workplace) -> No
         assert abs(hits[1].score - np.sort(exact)[-2]) < 1e-3
         above = await workplace.generations.query(name, written[number], 10, 0.9)
         assert [hit.image_id for hit in above] == [number + 1]
+
+
+async def test_a_generation_with_shared_vectors_is_searched_in_each_of_its_spaces(workplace: Workplace) -> None:
+    name = f"{workplace.prefix}-c1-g1"
+    tuned, shared = vectors(400), normalised(np.random.default_rng(1).normal(size=(400, 48)).astype(np.float32))
+    await workplace.generations.create(name, DIM, 48)
+    await workplace.generations.put(name, range(1, 401), tuned, shared)
+    async with asyncio.timeout(60):
+        await workplace.generations.wait_until_indexed(name, 400)
+    for using, rows in ((TUNED, tuned), (SHARED, shared)):
+        hits = await workplace.generations.query(name, rows[6], 10, None, using)
+        exact = rows @ rows[6]
+        assert [hit.image_id - 1 for hit in hits] == np.argsort(-exact)[:10].tolist()
+        assert [hit.score for hit in hits] == pytest.approx(np.sort(exact)[::-1][:10], abs=1e-5)
+        read = await workplace.generations.read(name, [7, 400], using)
+        np.testing.assert_allclose(read[400], rows[399], atol=1e-6)
+        assert set(read) == {7, 400}
+
+
+async def test_a_sample_of_a_generation_is_uniform_and_the_same_each_time(workplace: Workplace) -> None:
+    name = f"{workplace.prefix}-c1-g1"
+    # The first number of a vector says which image it belongs to.
+    ids = np.arange(1, 2001)
+    shared = np.stack([np.cos(ids / 1000), np.sin(ids / 1000)], axis=1).astype(np.float32)
+    await workplace.generations.create(name, DIM, 2)
+    await workplace.generations.put(name, ids.tolist(), vectors(2000), shared)
+    sample = await workplace.generations.sample(name, 600, SHARED)
+    found = np.rint(np.arctan2(sample[:, 1], sample[:, 0]) * 1000).astype(int)
+    assert len(set(found.tolist())) == 600
+    # The mean of 600 of the numbers up to 2000 has a standard error of 20.
+    assert abs(found.mean() - 1000) < 100
+    np.testing.assert_array_equal(sample, await workplace.generations.sample(name, 600, SHARED))
+    assert len(await workplace.generations.sample(name, 5000, SHARED)) == 2000
 
 
 async def test_a_generation_whose_points_have_plain_image_ids_can_still_be_searched(workplace: Workplace) -> None:

@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 
 from catalog.jobs import JobState
-from catalog.vectors.projection import Projection
+from catalog.vectors.generations import SHARED, TUNED
+from catalog.vectors.projection import Projection, normalised
 from tests.integration.trainer.conftest import Trainers
 from tests.integration.trainer.parts.image_host import ImageHost
-from tests.integration.trainer.parts.pixel_embedder import PixelEmbedder
+from tests.integration.trainer.parts.pixel_embedder import DIMENSION, PixelEmbedder
 from tests.integration.workplace import Workplace
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.usefixtures("nothing_to_learn")]
@@ -56,3 +57,31 @@ async def test_rows_removed_from_the_content_leave_the_index(
     vector = np.ones(index.dim, np.float32)
     hits = await workplace.generations.query(index.qdrant_collection, vector, 100, None)
     assert sorted(hit.image_id for hit in hits) == sorted(set(ids.values()) - set(gone))
+
+
+async def test_an_index_has_shared_vectors_only_if_the_backbone_has_a_text_tower(
+    trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
+) -> None:
+    collection = await workplace.collection(host.picture_urls(30))
+    await trainers.finetuned(collection)
+    _, before = await workplace.indexes.live(collection)
+    assert before is not None
+    assert before.shared_dim is None
+    # The same backbone, now with its text tower: nothing is embedded again.
+    embedder.text = True
+    job = await workplace.finetune(collection, force=True)
+    async with trainers.running():
+        assert (await trainers.ended(job)).state is JobState.DONE
+    _, index = await workplace.indexes.live(collection)
+    assert index is not None
+    assert index.shared_dim == DIMENSION
+    assert set(embedder.embedded.values()) == {1}
+    ids = [image.id for image in await workplace.images.page(collection, 1, after=0, limit=100)]
+    _, base = await workplace.base_stores.of(collection, embedder.checksum).read(ids)
+    shared = await workplace.generations.read(index.qdrant_collection, ids, SHARED)
+    np.testing.assert_allclose([shared[identifier] for identifier in ids], normalised(base), atol=1e-6)
+    for using, dim in ((TUNED, index.dim), (SHARED, index.shared_dim)):
+        vector = (await workplace.generations.read(index.qdrant_collection, ids[:1], using))[ids[0]]
+        assert len(vector) == dim
+        hits = await workplace.generations.query(index.qdrant_collection, vector, 1, None, using)
+        assert hits[0].image_id == ids[0]

@@ -9,6 +9,7 @@ import pytest
 
 from catalog.images import Image
 from catalog.indexed_images import IndexedImages
+from catalog.vectors.generations import SHARED, TUNED
 from catalog.vectors.projection import Matrix, Projection, normalised
 from tests.integration.workplace import Workplace
 from trainer.index.base_vectors import PAGE_SIZE, VectorPage, revision_pages
@@ -54,3 +55,23 @@ async def test_200_photographs_in_60_rows_each_are_found_with_exactly_their_rows
         hits = await workplace.generations.query(index.qdrant_collection, photograph, 10, 0.99)
         found = await indexed.of_points(index, [hit.image_id for hit in hits], 1000)
         assert [row.image for row in found] == images[number * COPIES : (number + 1) * COPIES]
+
+
+async def test_the_backbones_own_vectors_are_written_if_texts_are_compared_with_them(workplace: Workplace) -> None:
+    photographs = np.random.default_rng(0).normal(size=(40, DIM)).astype(np.float32)
+    collection = await workplace.collection([f"https://example.org/{row}" for row in range(40)])
+    await workplace.finetune(collection)
+    job = await workplace.jobs.claim("worker")
+    assert job is not None
+    index = await workplace.indexes.begin(job, "b", shared_dim=DIM)
+    images = [image async for page in revision_pages(workplace.images, job, 5000) for image in page]
+    projection = Projection(np.random.default_rng(1).normal(size=(DIM, 8)).astype(np.float32))
+    with ThreadPoolExecutor(1) as executor:
+        builder = IndexBuilder(workplace.generations, IndexedImages(workplace.database), Retry(10.0), executor)
+        await builder.run(index, Pages(images, photographs), projection, lambda _: None)
+    ids = [image.id for image in images]
+    name = index.qdrant_collection
+    tuned = await workplace.generations.read(name, ids, TUNED)
+    shared = await workplace.generations.read(name, ids, SHARED)
+    np.testing.assert_allclose([tuned[each] for each in ids], projection.apply(photographs), atol=1e-6)
+    np.testing.assert_allclose([shared[each] for each in ids], normalised(photographs), atol=1e-6)

@@ -39,6 +39,8 @@ class PixelEmbedder(embedder_pb2_grpc.EmbedderServiceServicer):
         self.warnings: dict[str, list[str]] = {}
         # 0: not told, as by an embedder of an older release.
         self.max_image_bytes = 0
+        # Whether it says that its backbone has a text tower.
+        self.text = False
         # Seconds per image.
         self.delay = 0.0
         # Break the stream after this many more images; None: never.
@@ -56,10 +58,18 @@ class PixelEmbedder(embedder_pb2_grpc.EmbedderServiceServicer):
             device="cpu",
             engine="pillow",
             max_image_bytes=self.max_image_bytes,
+            text=self.text,
         )
 
     async def Embed(self, request: embedder_pb2.EmbedRequest, context: Context) -> embedder_pb2.EmbedResponse:  # noqa: N802, ARG002
         await context.abort(grpc.StatusCode.UNIMPLEMENTED, "finetunes use EmbedStream")
+
+    async def EmbedText(  # noqa: N802
+        self,
+        request: embedder_pb2.EmbedTextRequest,  # noqa: ARG002
+        context: Context,
+    ) -> embedder_pb2.EmbedTextResponse:
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "finetunes embed no texts")
 
     async def EmbedStream(  # noqa: N802
         self, request_iterator: AsyncIterator[embedder_pb2.EmbedStreamRequest], context: Context

@@ -110,3 +110,15 @@ async def test_a_failed_optimizer_is_an_error() -> None:
     with pytest.raises(Unavailable) as error:
         await wait_until_settled(Server(description(RED, 100_000, 0)), "index", 100_000)
     assert error.value.code == "qdrant_optimizer_failed"
+
+
+async def test_a_server_that_counts_each_vector_of_a_point_is_settled_when_all_are_indexed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    early, done = (description(GREEN, 100_000, indexed) for indexed in (100_000, 200_000))
+    for each in (early, done):
+        vectors = each.config.params.vectors_config
+        params = vectors.params
+        vectors.params_map.map["tuned"].CopyFrom(params)
+        vectors.params_map.map["shared"].CopyFrom(collections_pb2.VectorParams(size=16))
+    assert await seconds_until_settled(monkeypatch, 100_000, early, early, done) == 3
