@@ -75,6 +75,8 @@ from gateway.search.index.nearest import Nearest
 from gateway.search.query_vectors import QueryVectors
 from gateway.search.question_fields import MAX_RESULTS
 from gateway.search.service import SearchService
+from gateway.search.texts.point_search import PointSearch
+from gateway.search.texts.sample_cache import SampleCache
 from gateway.sources.handlers import SourceHandlers
 from gateway.thumbnails.handlers import ThumbnailHandlers
 from gateway.thumbnails.service import Thumbnails
@@ -337,7 +339,11 @@ def _search_service(
             downloads=ExampleDownloads(parts.image_urls),
             metrics=metrics,
         ),
-        nearest=Nearest(parts.vectors, images, metrics),
+        nearest=Nearest(
+            PointSearch(parts.vectors, SampleCache(parts.vectors, max_bytes=settings.sample_cache_bytes)),
+            images,
+            metrics,
+        ),
         images=images,
         places=admission.searches,
         metrics=metrics,

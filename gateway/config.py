@@ -126,6 +126,9 @@ class GatewaySettings(RpcSettings, StoreSettings, DownloadSettings):
     """Free space in `SIMILIS_DATA_DIRECTORY` below which uploads and finetunes are refused."""
     adapter_cache_bytes: Count = 64 * MIB
     """Memory for adapters of recently searched collections."""
+    sample_cache_bytes: Count = 64 * MIB
+    """Memory for samples of vectors, with which the scores of searches by text are compared: about 2 MiB for each
+    collection that was recently searched by text."""
 
     @model_validator(mode="after")
     def _serves_thumbnails_without_a_key(self) -> Self:

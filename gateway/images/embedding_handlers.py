@@ -41,12 +41,16 @@ class EmbeddingHandlers:
         return data(answer, warnings=parameters.unknown_parameters(request.query))
 
     async def _vector(self, index: Index, image_id: int) -> Vector:
-        found = await self._vectors.read(index.qdrant_collection, [image_id])
+        found = await self._vectors.read(index.qdrant_collection, [image_id], index.tuned_vector)
         if image_id in found:
             return found[image_id]
         # Images with equal vectors share the point of the first of them.
         points = await self._images.points_of_equal(index, [image_id])
-        others = await self._vectors.read(index.qdrant_collection, list(points.values())) if points else {}
+        others = (
+            await self._vectors.read(index.qdrant_collection, list(points.values()), index.tuned_vector)
+            if points
+            else {}
+        )
         if others:
             return next(iter(others.values()))
         if not await self._images.in_newest_content(index.collection_id, [image_id]):

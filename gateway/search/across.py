@@ -82,7 +82,7 @@ class CollectionsSearch:
         concerns some collections is among `skipped`. If it concerns all that could be searched, it is raised, as is
         Overloaded. memory: takes the images that are downloaded for the question.
         """
-        indexes, skipped = await self._searchable(collections, readable)
+        indexes, skipped = await self._searchable(collections, readable, question)
         if not indexes:
             return MergedAnswer([], dict(sorted(skipped.items())))
         base = await self._base_vectors(indexes, question, memory)
@@ -104,10 +104,11 @@ class CollectionsSearch:
             page = await self._with_views(page)
         more = len(merging.best) > end and end < MAX_DEPTH
         everything = sorted((skipped | merging.failed).items())
-        return MergedAnswer(page, dict(everything), end if more else None, sorted(merging.warnings))
+        warnings = [*base.warnings, *sorted(merging.warnings)]
+        return MergedAnswer(page, dict(everything), end if more else None, warnings)
 
     async def _searchable(
-        self, collections: Collection[int] | None, readable: frozenset[int] | None
+        self, collections: Collection[int] | None, readable: frozenset[int] | None, question: Question
     ) -> tuple[list[Index], dict[int, ServiceError]]:
         """Return the indexes of the collections that can be searched, and why the others cannot."""
         allowed = readable if collections is None else _intersection(collections, readable)
@@ -126,7 +127,7 @@ class CollectionsSearch:
         for identifier, index in live.items():
             if index is None:
                 skipped[identifier] = not_finetuned()
-            elif not index.score_quantiles:
+            elif not index.score_quantiles and not question.has_text:
                 skipped[identifier] = not_calibrated("A search over several collections")
             else:
                 indexes.append(index)

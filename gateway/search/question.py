@@ -51,6 +51,16 @@ class Question:
     exclude_self: bool = True
 
     @property
+    def has_text(self) -> bool:
+        """Whether a text asks, alone or with images."""
+        return any(example.text is not None for example in self.examples)
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether both texts and images ask."""
+        return self.has_text and any(example.text is None for example in self.examples)
+
+    @property
     def left_out(self) -> frozenset[int]:
         """The ids of all images that must not be found."""
         ids = [example.image_id for example in self.examples if example.image_id is not None]

@@ -74,7 +74,7 @@ def search_warnings(fields: JsonObject, query: Mapping[str, str], *, also: Seque
 def with_options(examples: Sequence[Example], fields: JsonObject, query: Mapping[str, str]) -> Question:
     """Return the question that examples and options make. Fields take precedence over query parameters.
 
-    Raises InvalidRequest, invalid_<name>.
+    Raises InvalidRequest, conflicting_fields and invalid_<name>.
     """
     num_results = _whole_number("num_results", fields, query, least=1, most=MAX_RESULTS, default=DEFAULT_RESULTS)
     threshold = _percent_or_rate("threshold", fields, query, most=100)
@@ -83,7 +83,7 @@ def with_options(examples: Sequence[Example], fields: JsonObject, query: Mapping
     offset = _whole_number("offset", fields, query, least=0, most=MAX_DEPTH, default=0)
     if offset + num_results > MAX_DEPTH:
         _invalid("offset", f"and num_results must be at most {MAX_DEPTH} together, not {offset} + {num_results}")
-    return Question(
+    question = Question(
         examples,
         num_results=num_results,
         offset=offset,
@@ -94,6 +94,20 @@ def with_options(examples: Sequence[Example], fields: JsonObject, query: Mapping
         exclude=_exclude(fields.get("exclude")),
         exclude_self=_exclude_self(fields.get("exclude_self")),
     )
+    if question.has_text:
+        _check_options_of_text(question, fields)
+    return question
+
+
+def _check_options_of_text(question: Question, fields: JsonObject) -> None:
+    if fields.get("exclude_self") is not None:
+        _conflict("exclude_self needs image_id alone. It cannot be combined with text. Use exclude.")
+    if question.max_false_match_rate is not None:
+        problem = "false match rates are measured with images only"
+        _conflict(f"max_false_match_rate cannot be combined with text: {problem}. Use min_percentile.")
+    if question.is_mixed and question.threshold is not None:
+        problem = "what is similar to both has no cosine similarity"
+        _conflict(f"threshold cannot be combined with text and images together: {problem}. Use min_percentile.")
 
 
 def _examples(fields: JsonObject, images: Sequence[bytes]) -> list[Example]:

@@ -17,6 +17,7 @@ from gateway.search.index.live_indexes import LiveIndexes
 from gateway.search.index.nearest import Found, IndexReplaced, Near, Nearest, SearchResult
 from gateway.search.query_vectors import BaseVectors, QueryVector, QueryVectors, not_indexed
 from gateway.search.question import MAX_DEPTH, Question
+from gateway.search.texts.point_search import MOST_CANDIDATES
 from servicekit.errors import FailedPrecondition, InvalidRequest, Overloaded, ServiceError
 from servicekit.limits import ByteAccount
 
@@ -34,6 +35,9 @@ MAX_IMAGES_IN_ENTRIES = 2 * MAX_DEPTH
 CUT_OFF = (
     f"Only the {MAX_IMAGES_IN_ENTRIES} most similar images were grouped by repo_url. Entries without an image among "
     "them are not found."
+)
+MIXED_CUT_OFF = (
+    f"Only the {MOST_CANDIDATES} images that are most similar to the images, and as many for the texts, were compared."
 )
 
 
@@ -120,8 +124,8 @@ class SearchService:
 
         memory: takes the images that are downloaded for the question. pinned: use this index, even if it has been
         replaced, as long as its vectors exist. Raises FailedPrecondition (backbone_changed, not_calibrated,
-        image_not_indexed, text_not_supported), InvalidRequest (image_not_found, examples_cancel_out, and why a download
-        failed), TooLarge, and Overloaded when too many searches are waiting.
+        image_not_indexed, text_not_supported, text_not_indexed), InvalidRequest (image_not_found, examples_cancel_out,
+        and why a download failed), TooLarge, and Overloaded when too many searches are waiting.
         """
         _require_calibration(index, question)
         # A slow image host holds no place of other searches.
@@ -133,7 +137,7 @@ class SearchService:
             page = await self.with_views(ranking.index, page)
         more = len(ranking.results) > end and end < MAX_DEPTH
         # Only the last page is incomplete.
-        warnings = [ranking.cut_off] if ranking.cut_off and not more else []
+        warnings = [*base.warnings, *([ranking.cut_off] if ranking.cut_off and not more else [])]
         return SearchAnswer(ranking.index.id, page, end if more else None, warnings)
 
     async def base_vectors(self, index: Index, question: Question, memory: ByteAccount) -> BaseVectors:
@@ -146,7 +150,7 @@ class SearchService:
     async def embed(self, base: BaseVectors, backbone: str) -> None:
         """Compute the vectors of one backbone. Raises as `search`."""
         async with self._place(base.size_to_embed(backbone)):
-            await base.of(backbone)
+            await base.compute(backbone)
 
     async def rank(self, index: Index, question: Question, base: BaseVectors, *, pinned: bool = False) -> Ranking:
         """Return the best results of a question, to the end of its page, and one more if there is one.
@@ -182,7 +186,7 @@ class SearchService:
         return [next(rankings) if isinstance(each, Found) else each for each in asked]
 
     async def _ranking(self, found: Found, rows: PointRows) -> Ranking:
-        return Ranking(found.index, (await self._vectors.near(found, rows)).results())
+        return _ranked(await self._vectors.near(found, rows), found.count)
 
     async def _found(self, index: Index, question: Question, base: BaseVectors) -> Found:
         _require_calibration(index, question)
@@ -242,7 +246,7 @@ class SearchService:
         count = _count(question)
         if not question.by_entry:
             found = await self._vectors.found(index, query, question, count)
-            return Ranking(index, (await self._vectors.read(found, pinned=pinned)).results())
+            return _ranked(await self._vectors.read(found, pinned=pinned), count)
         near, cut_off = await self._entries(index, question, query, count, pinned=pinned)
         return Ranking(index, near.results(), CUT_OFF if cut_off else None)
 
@@ -266,6 +270,12 @@ class SearchService:
         with self._metrics.search_stage("rows"):
             views = await self._images.views(index, entries) if entries else {}
         return [replace(result, views=views.get(result.repo_url, 1)) for result in results]
+
+
+def _ranked(near: Near, count: int) -> Ranking:
+    """Return the ranking of the nearest images. count: how many were wanted."""
+    cut_off = near.question.is_mixed and len(near.images) < count and count > MOST_CANDIDATES
+    return Ranking(near.index, near.results(), MIXED_CUT_OFF if cut_off else None)
 
 
 def _count(question: Question) -> int:
@@ -298,9 +308,11 @@ def not_calibrated(what: str) -> FailedPrecondition:
 
 def _require_calibration(index: Index, question: Question) -> None:
     """Raise FailedPrecondition, not_calibrated, if a filter needs statistics that the index lacks."""
+    # Scores of texts are compared with other scores of the same text.
+    asks_for_percentile = question.min_percentile is not None and not question.has_text
     lacking = {
         "max_false_match_rate": question.max_false_match_rate is not None and not index.false_matches,
-        "min_percentile": question.min_percentile is not None and not index.score_quantiles,
+        "min_percentile": asks_for_percentile and not index.score_quantiles,
     }
     for name, lacks in lacking.items():
         if lacks:

@@ -1,4 +1,4 @@
-"""The gateway's client of the embedder: embed the image of a query, and ask which backbone is served."""
+"""The gateway's client of the embedder: embed an image or a text of a query, and ask which backbone is served."""
 
 import asyncio
 import re
@@ -25,12 +25,14 @@ log = get_logger(__name__)
 SERVICE = "similis.embedder.v1.EmbedderService"
 HEALTH_SERVICE = "grpc.health.v1.Health"
 # These calls change nothing, so they are retried when the embedder is UNAVAILABLE.
-IDEMPOTENT = ((SERVICE, "Embed"), (SERVICE, "Describe"), (HEALTH_SERVICE, "Check"))
+IDEMPOTENT = ((SERVICE, "Embed"), (SERVICE, "EmbedText"), (SERVICE, "Describe"), (HEALTH_SERVICE, "Check"))
 EMBED_SECONDS = 25.0
 DESCRIBE_SECONDS = 1.0
 # A backbone changes only with a deployment, so an answer this recent is trusted.
 KNOWN_SECONDS = 10.0
 UNKNOWN_SECONDS = 2.0
+# The warning of a text that has more tokens than the backbone reads.
+TRUNCATED = "truncated"
 # While it is embedded, an image is in memory three times: as bytes, in the message, and serialised for sending.
 COPIES = 3
 
@@ -48,6 +50,15 @@ class Backbone:
     checksum: str
     dimension: int
     text: bool = False
+
+
+@dataclass(frozen=True)
+class EmbeddedText:
+    """A text's vector [dim]. read_characters: how many of its characters count. is_truncated: not all of them."""
+
+    vector: Vector
+    read_characters: int
+    is_truncated: bool
 
 
 @dataclass(frozen=True)
@@ -94,6 +105,26 @@ class QueryEmbedder:
             raise Unavailable("The embedder is of an older release, which knows no regions.", code="embedder_outdated")
         return np.frombuffer(response.vector, dtype="<f4")
 
+    async def embed_text(self, text: str, backbone: str) -> EmbeddedText:
+        """Return the vector of a text, in the space of the backbone's vectors of images.
+
+        backbone: the checksum of the one that must compute it. Raises FailedPrecondition (text_not_supported,
+        backbone_changed), Overloaded, Unavailable, DeadlineExceeded.
+        """
+        request = embedder_pb2.EmbedTextRequest(text=text, backbone_checksum=backbone)
+        try:
+            with self._calls.call("EmbedText") as metadata:
+                response = await self._stub.EmbedText(request, timeout=remaining(EMBED_SECONDS), metadata=metadata)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+                raise Unavailable(
+                    "The embedder is of an older release, which knows no texts.", code="embedder_outdated"
+                ) from error
+            raise from_rpc_error(error, upstream="embedder") from error
+        self._remember(response.backbone_checksum)
+        vector = np.frombuffer(response.vector, dtype="<f4")
+        return EmbeddedText(vector, response.read_characters, TRUNCATED in response.warnings)
+
     async def served_backbone(self) -> str | None:
         """Return the checksum of the backbone that is served; None while the embedder does not respond."""
         if time.monotonic() < self._backbone.until:
@@ -137,7 +168,8 @@ class QueryEmbedder:
             self._backbone = _KnownBackbone(None, time.monotonic() + UNKNOWN_SECONDS)
             self._described = None
         else:
-            self._described = Backbone(public_name(response.backbone), response.checksum, response.dimension)
+            name = public_name(response.backbone)
+            self._described = Backbone(name, response.checksum, response.dimension, response.text)
             self._remember(response.checksum)
 
     async def _describe(self) -> embedder_pb2.DescribeResponse:

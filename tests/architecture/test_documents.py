@@ -40,7 +40,7 @@ OTHER_VARIABLES = {
     "SIMILIS_URL",
 }
 # Files of a backbone, and the Kubernetes name of a deployment.
-FOREIGN = {"preprocessor_config.json", "deploy/similis-gateway", "deployment/similis-gateway"}
+FOREIGN = {"preprocessor_config.json", "tokenizer.json", "deploy/similis-gateway", "deployment/similis-gateway"}
 SUFFIXES = "json|md|proto|py|sh|sql|toml|tpl|txt|yaml"
 
 every_document = pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from similis_cli.problems import Status, fail, note
 from similis_cli.session import collection_id, session
 
 if TYPE_CHECKING:
-    from similis_client import MergedAnswer, Query, Region, SearchAnswer, SimilisSync
+    from similis_client import MergedAnswer, Query, Region, Result, SearchAnswer, SimilisSync
 
 Top = Annotated[int, typer.Option("--top", "-t", min=1, max=1000, help="Show at most so many results.")]
 ByEntry = Annotated[bool, typer.Option("--by-entry", help="Show each entry of the repository once.")]
@@ -125,12 +125,21 @@ def _show(answer: SearchAnswer | MergedAnswer, *, as_json: bool) -> None:
     if isinstance(answer, MergedAnswer):
         for skipped in answer.skipped:
             note(f"warning: collection {skipped.collection_id} was not searched: {skipped.detail or skipped.code}")
+    # False match rates are not measured for texts.
+    by_percentile = any(_percentile(result) for result in answer.results) and not any(map(_rate, answer.results))
     show_table(
-        (">Score", ">False matches", *(("Collection",) if merged else ()), ">Image", "URL", "Entry"),
+        (
+            ">Score",
+            ">Percentile" if by_percentile else ">False matches",
+            *(("Collection",) if merged else ()),
+            ">Image",
+            "URL",
+            "Entry",
+        ),
         (
             (
                 f"{result.score:.4f}",
-                "" if result.false_match_rate is None else f"{result.false_match_rate:.1%}",
+                _percentile(result) if by_percentile else _rate(result),
                 *((result.collection_id,) if merged else ()),
                 result.image_id,
                 result.image_url,
@@ -140,6 +149,14 @@ def _show(answer: SearchAnswer | MergedAnswer, *, as_json: bool) -> None:
         ),
         empty="Nothing was found.",
     )
+
+
+def _percentile(result: Result) -> str:
+    return "" if result.percentile is None else f"{result.percentile:.1f}"
+
+
+def _rate(result: Result) -> str:
+    return "" if result.false_match_rate is None else f"{result.false_match_rate:.1%}"
 
 
 def _region(text: str) -> Region:

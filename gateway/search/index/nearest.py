@@ -8,10 +8,11 @@ from catalog.images import Image
 from catalog.indexed_images import IndexedImages, PointRows, Points
 from catalog.indexes import Index
 from catalog.vectors.false_matches import RUNNER_UPS
-from catalog.vectors.generations import Generations, Hit, at_least
+from catalog.vectors.generations import Hit, at_least
 from gateway.metrics import GatewayMetrics
 from gateway.search.query_vectors import QueryVector
 from gateway.search.question import Question
+from gateway.search.texts.point_search import PointSearch
 
 # The nearest images that are looked at for runner-ups, even if fewer results are wanted.
 SURROUNDINGS = 50
@@ -64,7 +65,8 @@ class Found:
     def shows_runner_ups(self, first: Mapping[int, Image]) -> bool:
         """Return whether further points could not change the runner-ups. first: the first images of the points."""
         return (
-            not self.index.false_matches.knows_prominences
+            self.query.scale is not None
+            or not self.index.false_matches.knows_prominences
             or self.are_all
             or len(self.runner_ups(first)) == RUNNER_UPS
             or len(self._surrounding()) == SURROUNDINGS
@@ -122,6 +124,8 @@ class Near:
         return bool(self.images) and not self._is_wanted(self._result(*self.images[-1]))
 
     def _result(self, image: Image, score: float) -> SearchResult:
+        if (scale := self.query.scale) is not None:
+            return SearchResult(image.id, image.image_url, image.repo_url, score, scale.percentile(score), None)
         rate = self.index.false_matches.rate(score, self.runner_ups, self.query.typicality)
         percentile = self.index.percentile(score)
         return SearchResult(image.id, image.image_url, image.repo_url, score, percentile, rate)
@@ -140,7 +144,7 @@ class IndexReplaced(Exception):
 class Nearest:
     """Finds the nearest points, and reads their rows. Every method also raises the errors of the databases."""
 
-    def __init__(self, vectors: Generations, images: IndexedImages, metrics: GatewayMetrics) -> None:
+    def __init__(self, vectors: PointSearch, images: IndexedImages, metrics: GatewayMetrics) -> None:
         self._vectors = vectors
         self._images = images
         self._metrics = metrics
@@ -154,7 +158,7 @@ class Nearest:
     ) -> Found:
         limit = max(count, surroundings) + len(question.left_out)
         with self._metrics.search_stage("query"):
-            hits = await self._vectors.query(index.qdrant_collection, query.tuned, limit, None)
+            hits, query = await self._vectors.nearest(index, query, limit)
         return Found(index, query, question, count, hits, len(hits) < limit)
 
     async def read(self, found: Found, *, pinned: bool) -> Near:

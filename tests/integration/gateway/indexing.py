@@ -59,10 +59,12 @@ class Indexer:
         backbone: str | None = None,
         quality: str | None = None,
         files: Mapping[str, bytes] | None = None,
+        shared: bool = False,
     ) -> Index:
         """Publish an index of the collection's newest content. seed: of its adapter. quality: JSON.
 
-        files: the images, by URL. By default, each URL is that of a picture.
+        files: the images, by URL. By default, each URL is that of a picture. shared: with the backbone's own vectors,
+        for texts.
         """
         jobs, indexes = Jobs(self.database), Indexes(self.database, "similis")
         wanted, _ = await jobs.enqueue(collection_id, backbone=None, force=True)
@@ -70,19 +72,23 @@ class Indexer:
         while (job := await jobs.claim("tests")) is not None and job.id != wanted.id:
             await jobs.mark_cancelled(job)
         assert job is not None
-        index = await indexes.begin(job, backbone or self.backbone)
         images = await Images(self.database).page(collection_id, job.revision, after=0, limit=1000)
         vectors = {url: await self._vector(url, files) for url in {image.image_url for image in images}}
         base = np.stack([vectors[image.image_url] for image in images])
+        shared_dim = base.shape[1] if shared else None
+        index = await indexes.begin(job, backbone or self.backbone, shared_dim=shared_dim)
         random = np.random.default_rng(seed)
-        matrix = np.linalg.qr(random.normal(size=(base.shape[1], DIM)))[0].astype(np.float32)
+        matrix = np.linalg.qr(random.normal(size=(base.shape[1], min(DIM, base.shape[1]))))[0].astype(np.float32)
         adapter = Projection(matrix)
         stored = await Adapters(self.database).add(collection_id, index.backbone, adapter.to_bytes(), None)
-        await indexes.set_adapter(index, stored, DIM, quality, [number / 1000 for number in range(-1000, 1001, 2)])
-        await self.generations.create(index.qdrant_collection, DIM)
+        dim = matrix.shape[1]
+        await indexes.set_adapter(index, stored, dim, quality, [number / 1000 for number in range(-1000, 1001, 2)])
+        await self.generations.create(index.qdrant_collection, dim, shared_dim)
         ids = [image.id for image in images]
         new, equal = DistinctVectors().add(ids, base)
-        await self.generations.put(index.qdrant_collection, [ids[row] for row in new], adapter.apply(base[new]))
+        points = [ids[row] for row in new]
+        own = base[new] if shared else None
+        await self.generations.put(index.qdrant_collection, points, adapter.apply(base[new]), own)
         if equal:
             await IndexedImages(self.database).add_equal(index, equal)
         await self.generations.wait_until_indexed(index.qdrant_collection, len(new))

@@ -186,6 +186,15 @@ async def test_progress_has_phases_on_a_terminal(commands: Commands, terminal: T
     assert "2 of 2" in ended.errors
 
 
+async def test_results_of_a_text_have_percentiles(commands: Commands) -> None:
+    commands.service.answer(ONE)
+    found = RESULT | {"score": 0.2512, "percentile": 99.7, "false_match_rate": None}
+    commands.service.answer({"results": [found], "index_id": 1})
+    ended = await commands.run("search", "--text", "a red coin")
+    assert ended.output == "0.2512\t99.7\t5\thttps://example.org/1.jpg\t1\n"
+    assert json.loads(commands.service.received[-1].body) == {"text": "a red coin", "num_results": 10}
+
+
 async def test_the_only_collection_is_searched(commands: Commands, home: Path) -> None:
     image = home / "photo.jpg"
     image.write_bytes(b"jpeg")

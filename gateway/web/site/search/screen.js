@@ -87,6 +87,7 @@ function asksWhether(query) {
 
 /** How sure the best match is. */
 function Verdict({ best, query }) {
+  if (query.kind === "text") return html`<div class="verdict"><p class="headline">${t("verdict.text")}</p><p>${t("verdict.text.why")}</p></div>`;
   if (!asksWhether(query)) return html`<div class="verdict"><p class="headline">${t("verdict.similar")}</p><p>${t("verdict.similar.why")}</p></div>`;
   const sure = certainty(best.false_match_rate);
   return html`<div class="verdict ${sure}">
@@ -158,7 +159,8 @@ function Results({ answer, query, names, onRepeat, onSimilar, onExample }) {
   const hasPercentiles = results.some((result) => isMeasured(result.percentile));
   // The verdict says it of the best result already.
   const isSaid = asksWhether(query) && !isMeasured(results[0].false_match_rate);
-  const isUnmeasured = !isSaid && results.some((result) => !isMeasured(result.false_match_rate));
+  // Nothing is measured for descriptions, as the verdict says.
+  const isUnmeasured = !isSaid && query.kind !== "text" && results.some((result) => !isMeasured(result.false_match_rate));
   return html`
     <div class="summary">
       <${Verdict} best=${results[0]} query=${query} />

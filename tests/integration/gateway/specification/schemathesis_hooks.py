@@ -17,7 +17,13 @@ STATE = {
     *("collection_not_found", "index_not_found", "revision_not_found", "heidicon_tag_unknown", "collection_empty"),
     *("not_finetuned", "not_calibrated", "backbone_changed", "empty_content", "image_not_found", "image_not_indexed"),
     *("content_is_imported", "ambiguous_delimiter", "no_source"),
-    *("text_not_supported", "image_url_not_allowed", "thumbnails_not_served", "failed_precondition"),
+    *(
+        "text_not_supported",
+        "text_not_indexed",
+        "image_url_not_allowed",
+        "thumbnails_not_served",
+        "failed_precondition",
+    ),
 }
 # A schema cannot describe the content of an encoded file, that a name must not be blank, or rules for several fields.
 CONTENT = {

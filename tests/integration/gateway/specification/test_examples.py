@@ -50,7 +50,7 @@ OCCURRING_ELSEWHERE = {
     *("database_access_denied", "database_missing", "database_tls_failed", "database_unavailable", "internal"),
     *("embedder_not_ready", "embedder_tls_failed", "embedding_failed", "qdrant_key_refused", "qdrant_tls_failed"),
     *("ambiguous_delimiter", "content_is_imported", "content_needs_upload"),
-    *("embedder_outdated", "image_not_indexed"),
+    *("embedder_outdated", "image_not_indexed", "text_not_indexed"),
     *("too_many_collections", "too_many_images"),
     *("body_too_slow", "rate_limited", "too_many_connections"),
     *("image_crashed_decoder", "image_too_slow", "too_many_costly_images"),

@@ -104,6 +104,10 @@ def test_images_that_ask_are_left_out_if_only_ids_ask() -> None:
         ({"text": "coin", "region": {}}, ("region ", "text")),
         ({"examples": [ID, {"image": IMAGE, "text": "coin"}]}, ("examples[1].image ", "examples[1].text ")),
         ({"examples": [{"text": "coin", "region": {}}]}, ("examples[0].region ", "examples[0].text")),
+        ({"text": "coin", "exclude_self": False}, ("exclude_self ", "text")),
+        ({"examples": [ID, {"text": "coin"}], "exclude_self": True}, ("exclude_self ", "text")),
+        ({"text": "coin", "max_false_match_rate": 0.1}, ("max_false_match_rate ", "text", "min_percentile")),
+        ({"examples": [ID, {"text": "coin"}], "threshold": 5}, ("threshold ", "text", "min_percentile")),
     ],
 )
 def test_fields_that_exclude_each_other_are_named(body: dict[str, Any], names: tuple[str, ...]) -> None:

@@ -36,6 +36,16 @@ class Embedder(embedder_pb2_grpc.EmbedderServiceServicer):
     async def Describe(self, request: object, context: object) -> embedder_pb2.DescribeResponse:  # noqa: N802
         raise NotImplementedError
 
+    async def EmbedText(  # noqa: N802
+        self,
+        request: embedder_pb2.EmbedTextRequest,
+        context: "grpc.aio.ServicerContext[embedder_pb2.EmbedTextRequest, embedder_pb2.EmbedTextResponse]",
+    ) -> embedder_pb2.EmbedTextResponse:
+        if not self._knows_regions:
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+        vector = np.array([len(request.text)], "<f4").tobytes()
+        return embedder_pb2.EmbedTextResponse(vector=vector, warnings=["truncated"], read_characters=3)
+
     async def EmbedStream(  # noqa: N802
         self,
         request_iterator: object,  # noqa: ARG002
@@ -70,3 +80,16 @@ async def test_an_embedder_that_ignores_the_region_is_outdated() -> None:
             await embedder.embed(b"image", "one", REGION)
         assert refused.value.code == "embedder_outdated"
         assert (await embedder.embed(b"image", "one")).tolist() == [0, 0, 0, 0]
+
+
+async def test_a_text_comes_back_with_how_much_of_it_counts() -> None:
+    async with client(knows_regions=True) as embedder:
+        embedded = await embedder.embed_text("a coin", "one")
+    assert (embedded.vector.tolist(), embedded.read_characters, embedded.is_truncated) == ([6], 3, True)
+
+
+async def test_an_embedder_without_texts_is_outdated() -> None:
+    async with client(knows_regions=False) as embedder:
+        with pytest.raises(Unavailable) as refused:
+            await embedder.embed_text("a coin", "one")
+    assert refused.value.code == "embedder_outdated"

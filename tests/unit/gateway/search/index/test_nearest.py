@@ -7,7 +7,7 @@ from catalog.indexes import Index
 from catalog.vectors.false_matches import FALSE_MATCH_RATES, NOT_CALIBRATED, FalseMatches
 from catalog.vectors.generations import Hit
 from gateway.search.index.nearest import SURROUNDINGS, Found
-from gateway.search.query_vectors import QueryVector
+from gateway.search.query_vectors import QueryPart, QueryVector
 from gateway.search.question import Example, Question
 
 LIMITS = tuple(1 - number / 100 for number in range(len(FALSE_MATCH_RATES)))
@@ -19,7 +19,7 @@ def found(points: int, *, calibration: FalseMatches = CALIBRATED, are_all: bool 
     index = Index(1, 1, 1, "generation", None, "backbone", 2, false_matches=calibration)
     hits = [Hit(number, 1 - number / 100) for number in range(1, points + 1)]
     question = Question([Example(image=b"")], num_results=5, **asked)  # type: ignore[arg-type]
-    return Found(index, QueryVector(np.ones(2, np.float32), None), question, 6, hits, are_all)
+    return Found(index, QueryVector(QueryPart(np.ones(2, np.float32), "", 1)), question, 6, hits, are_all)
 
 
 def images(points: int, *, of_first_entry: int) -> dict[int, Image]:
