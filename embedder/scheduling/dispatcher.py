@@ -20,6 +20,8 @@ log = get_logger(__name__)
 # A worker gets its next image while it still works on one, so that it never waits for this process.
 IMAGES_PER_WORKER = 2
 TOO_SLOW = "The image took too long to decode. Send a smaller or simpler version of it."
+# A photograph of usual size takes a tenth of this. Other searches wait until any worker is free.
+HELD_UP_SECONDS = 0.5
 # How many searches delay another search as long as the bulk images of a worker do. Bulk workers have a low priority.
 BULK_DELAY = 1.5
 
@@ -131,8 +133,10 @@ class Dispatcher:
         return min(self._pool.usable, key=lambda worker: (worker.reserved, worker.outstanding), default=None)
 
     def _worker_for_search(self) -> WorkerProcess | None:
-        free = [worker for worker in self._unsuspected() if worker.urgent < IMAGES_PER_WORKER]
-        if sum(worker.urgent > 0 for worker in self._pool.usable) >= self._cores:
+        free = [
+            worker for worker in self._unsuspected() if worker.urgent < IMAGES_PER_WORKER and not _is_held_up(worker)
+        ]
+        if sum(worker.urgent > 0 and not _is_held_up(worker) for worker in self._pool.usable) >= self._cores:
             # A further worker would slow down the others, or starve if it has a low priority.
             free = [worker for worker in free if worker.urgent]
         # Among equally busy workers, the one that has worked longest on its image is likely to finish first.
@@ -220,6 +224,11 @@ class Dispatcher:
 
 def _timed_out() -> DeadlineExceeded:
     return DeadlineExceeded("The image was not embedded before the deadline.")
+
+
+def _is_held_up(worker: WorkerProcess) -> bool:
+    """Return whether a worker has worked on one image for so long that a search should not wait behind it."""
+    return worker.outstanding > 0 and time.monotonic() - worker.progressed_at > HELD_UP_SECONDS
 
 
 def _delay(worker: WorkerProcess) -> float:

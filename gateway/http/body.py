@@ -16,8 +16,8 @@ from servicekit.quantities import size_in_words
 CHUNK_BYTES = 256 * 1024
 SMALL_BODY_BYTES = 64 * 1024
 # The body of a search may be so many times as large as what is sent compressed, and this much larger in any case.
-# Base64 of an image shrinks by a quarter.
-MAX_EXPANSION, FREE_EXPANSION_BYTES = 100, 16 * 1024
+# Base64 of an image shrinks by a quarter, and that of an uncompressed drawing seldom by more than this.
+MAX_EXPANSION, FREE_EXPANSION_BYTES = 20, 16 * 1024
 # zlib's `wbits` for the header of each format.
 ZLIB_WINDOW = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 ENCODINGS = "gzip, deflate"

@@ -7,7 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from embedder.metrics import EmbedderMetrics
-from embedder.scheduling.dispatcher import IMAGES_PER_WORKER, Dispatcher
+from embedder.scheduling.dispatcher import HELD_UP_SECONDS, IMAGES_PER_WORKER, Dispatcher
 from embedder.scheduling.inference import FusedInference
 from embedder.scheduling.queue import ImageQueue
 from embedder.scheduling.queued_image import LaneName, QueuedImage
@@ -283,3 +283,18 @@ async def test_an_image_that_waits_behind_one_that_ends_the_worker_is_not_blamed
             assert (again.image, again.suspect) == (b"innocent", False)
             second.answer(again)
             await assert_embedded(innocent)
+
+
+async def test_a_search_does_not_wait_behind_an_image_that_takes_long() -> None:
+    scene = Scene()
+    async with played_worker(scene.pool) as slow, played_worker(scene.pool) as quick:
+        searches = [scene.search(b"slow"), scene.search(b"quick")]
+        requests = [await slow.request(), await quick.request()]
+        slow.worker.progressed_at -= 2 * HELD_UP_SECONDS
+        searches.append(scene.search(b"next"))
+        assert (await quick.request()).image == b"next"
+        searches.append(scene.search(b"last"))
+        await run_ready_tasks()
+        assert slow.worker.outstanding == 1
+        quick.answer(requests[1])
+        assert (await quick.request()).image == b"last"

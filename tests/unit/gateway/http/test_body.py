@@ -10,7 +10,7 @@ import pytest
 from aiohttp import StreamReader
 from aiohttp.test_utils import make_mocked_request
 
-from gateway.http.body import CHUNK_BYTES, FREE_EXPANSION_BYTES, chunks
+from gateway.http.body import CHUNK_BYTES, FREE_EXPANSION_BYTES, MAX_EXPANSION, chunks
 from servicekit.errors import InvalidRequest
 
 LIMIT = 100 << 20
@@ -27,18 +27,20 @@ async def read(sent: bytes, max_expansion: int | None, encoding: str = "gzip") -
 
 @pytest.mark.parametrize(("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
 async def test_a_body_that_expands_too_much_is_refused(encoding: str, compress: type[bytes]) -> None:
-    with pytest.raises(InvalidRequest, match="100 times") as refused:
-        await read(compress(bytes(10_000_000)), 100, encoding)
+    with pytest.raises(InvalidRequest, match=f"{MAX_EXPANSION} times") as refused:
+        await read(compress(bytes(10_000_000)), MAX_EXPANSION, encoding)
     assert refused.value.code == "invalid_body"
 
 
 async def test_a_small_body_may_expand_as_much_as_it_likes() -> None:
-    assert b"".join(await read(gzip.compress(bytes(FREE_EXPANSION_BYTES)), 100)) == bytes(FREE_EXPANSION_BYTES)
+    assert b"".join(await read(gzip.compress(bytes(FREE_EXPANSION_BYTES)), MAX_EXPANSION)) == bytes(
+        FREE_EXPANSION_BYTES
+    )
 
 
 async def test_a_body_that_compresses_as_usual_is_read() -> None:
     text = os.urandom(30_000).hex().encode() * 4
-    assert b"".join(await read(gzip.compress(text), 100)) == text
+    assert b"".join(await read(gzip.compress(text), MAX_EXPANSION)) == text
 
 
 async def test_other_bodies_may_expand_as_far_as_their_limit() -> None:
