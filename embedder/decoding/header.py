@@ -16,8 +16,6 @@ DISPLAY_NAMES = {"WEBP": "WebP", "JPEG2000": "JPEG 2000"}
 
 def prepare_pillow() -> tuple[str, ...]:
     """Configure Pillow for this process and return the supported formats, with HEIF if its plugin is installed."""
-    # Pillow only fails at twice this limit; `open_image` checks the exact size.
-    Image.MAX_IMAGE_PIXELS = None
     AvifImagePlugin.DEFAULT_MAX_THREADS = 1
     # Pillow allows 1 MiB, and profiles of printers and histories of edits are larger.
     PngImagePlugin.MAX_TEXT_CHUNK = MAX_METADATA_BYTES
@@ -47,9 +45,14 @@ def open_image(data: bytes, *, formats: tuple[str, ...], max_pixels: int) -> Ima
     # Pillow allocates what the first frame covers when it opens the file, and the frame may be larger than the image.
     if gif_blocks.is_gif(data):
         check_size(gif_blocks.gif_start(data, MAX_GIF_BLOCKS).extent, max_pixels)
+    # Pillow fails at twice this limit, also where a part of the image is larger. The exact size is checked below.
+    Image.MAX_IMAGE_PIXELS = max_pixels
     with raising_image_error("its header is damaged"):
         try:
             image = Image.open(io.BytesIO(data), formats=formats)
+        except Image.DecompressionBombError:
+            message = f"A part of the image has more than {max_pixels / 1e6:g} megapixels, which is the limit."
+            raise ImageError("image_too_large", message) from None
         except UnidentifiedImageError:
             supported = ", ".join(DISPLAY_NAMES.get(name, name) for name in formats)
             message = f"The image has an unknown format. Supported formats: {supported}."

@@ -64,13 +64,13 @@ async def endless_requests() -> AsyncIterator[pb.EmbedStreamRequest]:
 
 
 async def embed(stub: "EmbedderServiceAsyncStub") -> None:
-    answer = await stub.Embed(pb.EmbedRequest(image=IMAGE), timeout=30)
+    answer = await stub.Embed(pb.EmbedRequest(image=IMAGE), timeout=GRACE_SECONDS)
     assert len(answer.vector) == VECTOR_BYTES
 
 
 async def refusal(stub: "EmbedderServiceAsyncStub", image: bytes) -> str:
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await stub.Embed(pb.EmbedRequest(image=image), timeout=30)
+        await stub.Embed(pb.EmbedRequest(image=image), timeout=2 * GRACE_SECONDS)
     return from_rpc_error(refused.value, upstream="embedder").code
 
 
@@ -189,7 +189,7 @@ async def test_an_image_whose_worker_hangs_is_embedded_by_the_next_one() -> None
 async def test_an_image_that_takes_too_long_ends_one_worker_and_delays_no_other_image() -> None:
     slow = costly.jpeg_of_scans(1000, hidden=True)
     async with (
-        running_embedder(workers="1", interactive_workers="1", image_cpu_seconds="0.2") as running,
+        running_embedder(workers="1", interactive_workers="1", image_cpu_seconds="0.2", item_seconds="60") as running,
         open_channel(running.target) as channel,
     ):
         await running.all_ready(2)
