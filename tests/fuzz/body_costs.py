@@ -2,7 +2,7 @@
 
 Each body is read as the search routes read it, without a server. Ordinary bodies are there for comparison.
 
-    python bench/nasty_bodies.py [--only TEXT] [--json FILE]
+    python -m tests.fuzz.body_costs [--only TEXT] [--json FILE]
 """
 
 import argparse
