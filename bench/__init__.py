@@ -15,6 +15,7 @@ recall                   whether everything that is indexed is found, on hard se
 qdrant_isolation         latency of the one-machine Qdrant during a finetune
 page_scroll              frames of the web page while it scrolls, and the time of its first load
 upload                   uploads of large CSVs
+page_scroll              frames of the web page while it is scrolled
 """
 
 import sys
