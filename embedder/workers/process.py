@@ -14,8 +14,8 @@ from servicekit.process.child_process import ChildGone, ChildProcess
 
 MODULE = "embedder.workers"
 EXIT_SECONDS = 2.0
-# How long a worker that has hung up may take until its exit status is known.
-STATUS_SECONDS = 0.5
+# How long it may take until the exit status of a worker that has hung up is known. On a busy machine that is seconds.
+STATUS_SECONDS = 5.0
 
 
 class WorkerGone(Exception):
