@@ -122,16 +122,16 @@ class _Batches:
         """Return the loss of the next batch."""
         images, views = self._draw()
         unit = self._vectors[images].float()
-        # Rows of the batch: all images, then one view for each of the first ones.
-        shown = torch.cat([torch.arange(len(images)), torch.arange(len(views))])
         tuned = normalize(torch.cat([unit, views.float()]) @ head, dim=1)
         similarity, frozen = tuned @ tuned.T, unit @ unit.T
         pictures, groups = self._pictures[images], self._groups[images]
         same_picture = pictures[:, None] == pictures[None]
         same_group = (groups[:, None] == groups[None]) & (groups != UNGROUPED)[:, None] | same_picture
         alike = (frozen > NEAR_IDENTICAL) & ~same_group
-        targets = self._targets(same_picture[shown][:, shown], same_group[shown][:, shown], groups[shown])
-        ignored = alike[shown][:, shown].fill_diagonal_(fill_value=True)
+        # Rows of the batch: all images, then one view for each of the first ones.
+        shown = torch.cat([groups, groups[: len(views)]])
+        targets = self._targets(_of_batch(same_picture, len(views)), _of_batch(same_group, len(views)), shown)
+        ignored = _of_batch(alike, len(views)).fill_diagonal_(fill_value=True)
         contrast = contrastive(similarity, targets, ignored, self._parameters.temperature)
         count = len(images)
         return contrast + frozen_pull(similarity[:count, :count], frozen, self._pull(same_group, groups))
@@ -158,6 +158,12 @@ class _Batches:
         others = torch.randperm(len(self._without_views), generator=self._random)[:room]
         images = torch.cat([self._viewed[rows], self._without_views[others]])
         return images, self._views[rows, choice]
+
+
+def _of_batch(pairs: torch.Tensor, views: int) -> torch.Tensor:
+    """Return for all rows of a batch, images and then views of the first `views` ones, what holds for images [m, m]."""
+    rows = torch.cat([pairs, pairs[:views]])
+    return torch.cat([rows, rows[:, :views]], dim=1)
 
 
 def _shared(positive: torch.Tensor) -> torch.Tensor:

@@ -22,7 +22,8 @@ def contrastive(
     ignored: bool [b, b], pairs that are neither positives nor negatives, including the diagonal. A low temperature
     emphasises the most similar negatives.
     """
-    scores = (similarity / temperature).masked_fill(ignored, VERY_SMALL)
+    # Adding is several times as fast as filling.
+    scores = similarity / temperature + ignored.float() * VERY_SMALL
     weights = targets.sum(dim=1)
     return ((weights * torch.logsumexp(scores, dim=1)).sum() - (targets * scores).sum()) / len(scores)
 
