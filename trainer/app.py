@@ -46,7 +46,7 @@ from trainer.adapter.fit import LearnedAdapter
 from trainer.adapter.numerics import numerics_executor
 from trainer.cleanup.janitor import Janitor
 from trainer.cleanup.sweeps import Sweeps, SweptStores
-from trainer.config import TrainerSettings
+from trainer.config import TrainerSettings, learning_environment
 from trainer.duplicates.search import DuplicateSearch
 from trainer.embed.client import IDEMPOTENT, BulkEmbedder
 from trainer.embed.client import SERVICE as EMBEDDER
@@ -242,7 +242,7 @@ def _finetune(parts: _Parts, settings: TrainerSettings) -> Finetune:
     threads = settings.learning_threads or max(1, len(os.sched_getaffinity(0)) // 2)
     steps = FinetuneSteps(
         fetch=fetch,
-        fit=LearnedAdapter(parts.numerics, threads=threads),
+        fit=LearnedAdapter(parts.numerics, threads=threads, environment=learning_environment()),
         calibration=Calibration(parts.numerics),
         index_builder=IndexBuilder(parts.generations, IndexedImages(parts.database), retry, parts.numerics),
         duplicate_search=DuplicateSearch(stores.duplicates, parts.numerics, file_bytes=_file_bytes(settings)),

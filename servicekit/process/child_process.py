@@ -64,13 +64,18 @@ class ChildProcess:
     @classmethod
     @asynccontextmanager
     async def running(
-        cls, module: str, *arguments: str, pass_fds: Sequence[int] = (), grace_seconds: float
+        cls,
+        module: str,
+        *arguments: str,
+        pass_fds: Sequence[int] = (),
+        environment: Mapping[str, str] | None = None,
+        grace_seconds: float,
     ) -> AsyncIterator[Self]:
         """Run a child while the block runs. At the end it has `grace_seconds` to exit; it is killed if the block fails.
 
-        Raises OSError when it cannot be started.
+        Otherwise like `start`.
         """
-        child = await cls.start(module, *arguments, pass_fds=pass_fds)
+        child = await cls.start(module, *arguments, pass_fds=pass_fds, environment=environment)
         try:
             yield child
             await child.end(grace_seconds)

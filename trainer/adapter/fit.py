@@ -1,7 +1,7 @@
 """The learned adapter: trained on the collection's groups and views, and used if it passes the acceptance gate."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import aclosing
 
@@ -38,10 +38,11 @@ LEARNED = ("learned", "learned_without_groups")
 class LearnedAdapter:
     """Fits a linear adapter to the collection, or the PCA if training would not help."""
 
-    def __init__(self, executor: Executor, *, threads: int) -> None:
-        """executor: for short numerical work. threads: for the process that trains."""
+    def __init__(self, executor: Executor, *, threads: int, environment: Mapping[str, str] | None = None) -> None:
+        """executor: for short numerical work. threads, environment: of the process that trains."""
         self._executor = executor
         self._threads = threads
+        self._environment = environment
         self._principal = PrincipalComponents(executor)
 
     async def fit(self, vectors: StoredVectors, dim: int, previous: Previous | None, report: Report) -> Fitted:
@@ -66,7 +67,7 @@ class LearnedAdapter:
             return Fitted(Projection(pca), {"adapter": "pca", "reason": reason, "images": count})
         data = await loop.run_in_executor(self._executor, sample.training_set)
         given = TrainingInput(data, pca, _earlier(previous, sample.fresh), training_steps(len(data)), self._threads)
-        trained = await train_or_fall_back(given, _in_rows(report, 2 * count))
+        trained = await train_or_fall_back(given, _in_rows(report, 2 * count), self._environment)
         log.info("adapter_learned", adapter=trained.quality["adapter"], reason=trained.quality["reason"])
         found, mean = await loop.run_in_executor(self._executor, _calibration, trained, data, count)
         found |= {"shared_repo_url": sample.shared_repo_url}
@@ -90,12 +91,14 @@ class LearnedAdapter:
         return sample
 
 
-async def train_or_fall_back(given: TrainingInput, report: Callable[[float], None]) -> TrainedHead:
+async def train_or_fall_back(
+    given: TrainingInput, report: Callable[[float], None], environment: Mapping[str, str] | None = None
+) -> TrainedHead:
     """Train in a child process. If it fails ATTEMPTS times, for lack of memory for example, return the PCA."""
     reason = ""
     for _ in range(ATTEMPTS):
         try:
-            return await train_in_child(given, report)
+            return await train_in_child(given, report, environment)
         except TrainingFailed as error:
             reason = str(error)
             log.warning("learning_failed", reason=reason)

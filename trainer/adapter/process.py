@@ -3,7 +3,7 @@
 import asyncio
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import IO, Any
 
@@ -72,25 +72,33 @@ class TrainedHead:
     gallery_size: int
 
 
-async def train_in_child(given: TrainingInput, report: Callable[[float], None]) -> TrainedHead:
-    """Train in a child process. report: receives the share done, 0 to 1.
+async def train_in_child(
+    given: TrainingInput, report: Callable[[float], None], environment: Mapping[str, str] | None = None
+) -> TrainedHead:
+    """Train in a child process. report: receives the share done, 0 to 1. environment: of the child, ours by default.
 
     Raises TrainingFailed when the child dies, or cannot start because disk space or memory is short. Cancelling ends
     the child.
     """
     try:
-        return await _run_child(given, report)
+        return await _run_child(given, report, environment)
     except OSError as error:
         raise TrainingFailed(f"cannot start the training process: {error.strerror}") from error
 
 
-async def _run_child(given: TrainingInput, report: Callable[[float], None]) -> TrainedHead:
+async def _run_child(
+    given: TrainingInput, report: Callable[[float], None], environment: Mapping[str, str] | None
+) -> TrainedHead:
     # An unnamed file leaves nothing behind, however this process ends.
     with tempfile.TemporaryFile() as file:
         await asyncio.to_thread(_write, given, file)
         descriptor = file.fileno()
         async with ChildProcess.running(
-            "trainer.learning", str(descriptor), pass_fds=(descriptor,), grace_seconds=EXIT_SECONDS
+            "trainer.learning",
+            str(descriptor),
+            pass_fds=(descriptor,),
+            environment=environment,
+            grace_seconds=EXIT_SECONDS,
         ) as child:
             try:
                 return await _receive(child, given, report)
