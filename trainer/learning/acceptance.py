@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from trainer.learning.evaluation import Evaluation, Results
 from trainer.learning.holdout import GROUPS_SEEN, GROUPS_UNSEEN, NEIGHBOURHOOD, VIEWS
-from trainer.learning.retrieval import Retrieval
+from trainer.learning.retrieval import PerQuery, Retrieval
 
 # The required gain is at least this much and at least two standard errors. `chance` rejects meaningless groups before.
 MIN_GAIN = 0.005
@@ -13,12 +13,15 @@ STANDARD_ERRORS = 2.0
 # No metric of any query set may fall by more than this plus two standard errors of the comparison.
 MAX_LOSS = 0.01
 STANDARD_ERRORS_OF_LOSS = 2.0
-# The frozen space has a neighbourhood mAP of 1 by definition. The adapter must keep this much of it.
+# The frozen space has a neighbourhood mAP of 1 by definition. The adapter must keep this much of it, or as much as the
+# PCA, which keeps less of it in a collection of a few dozen images.
 MIN_NEIGHBOURHOOD = 0.8
-# Smaller query sets cannot reject an adapter that was adopted before.
+# Smaller query sets are reported, but decide nothing: one query can be right or wrong by chance.
 MIN_QUERIES = 20
-# The metrics that the gate compares, and how a reason names them and the query sets.
-METRICS = {"map": "mAP", "recall_at_1": "recall@1", "recall_at_10": "recall@10"}
+# The metrics that the gate compares, those that a reason lists, and how it names them and the query sets.
+COMPARED = ("map", "recall_at_1", "found_at_10")
+LISTED = ("map", "recall_at_1", "recall_at_10")
+METRICS = {"map": "mAP", "recall_at_1": "recall@1", "recall_at_10": "recall@10", "found_at_10": "recall@10"}
 QUERY_SETS = {
     GROUPS_SEEN: "other images of known entries",
     GROUPS_UNSEEN: "other images of unknown entries",
@@ -32,33 +35,42 @@ class Decision:
     """The gate's decision on a candidate.
 
     gain: the weighted change of mAP against the baseline that is hardest to beat. metrics: for each query set its size
-    and the metrics of each space.
+    and the metrics of each space. harmless: whether the mAP of unknown entries falls by at most MAX_LOSS, without the
+    tolerance for chance. An adapter may be adopted without that: few queries show a larger change by chance.
     """
 
     adopted: bool
     reason: str
     gain: float
     metrics: dict[str, dict[str, object]]
+    harmless: bool = False
+
+    def beats(self, other: "Decision") -> bool:
+        """Return whether this candidate is better: adopted before rejected, harmless before not, then by its gain."""
+        return (self.adopted, self.harmless, self.gain) > (other.adopted, other.harmless, other.gain)
 
 
 def decide_adoption(evaluation: Evaluation, candidate: str, baselines: Sequence[str]) -> Decision:
     """Decide whether to adopt a newly trained space: it must beat each of the baselines.
 
     candidate: its name in the evaluation. baselines: "pca", then the space in use if there is one. No metric may be
-    worse than in the space in use, nor worse than in both "pca" and "frozen".
+    worse than in the space in use, nor worse than in both "pca" and "frozen". Query sets with fewer than MIN_QUERIES
+    queries are reported, but do not count.
     """
     tuned = evaluation.results(candidate)
-    if not tuned:
-        return Decision(False, "There are no held-out images to compare with.", 0.0, {})
     summary = evaluation.summary("frozen", *baselines, candidate=candidate)
+    compared = _large_enough(tuned)
+    if not compared:
+        return Decision(False, "There are too few held-out images to compare with.", 0.0, summary)
     gains = [
         (gain, max(MIN_GAIN, STANDARD_ERRORS * error))
-        for gain, error in (evaluation.gain(candidate, baseline) for baseline in baselines)
+        for gain, error in (evaluation.gain(candidate, baseline, compared) for baseline in baselines)
     ]
     gain, required = min(gains, key=lambda found: found[0] - found[1])
-    against = {name: _regressions(evaluation.results(name), tuned) for name in ("frozen", *baselines)}
-    regressions = [metric for metric in against["pca"] if metric in against["frozen"]]
-    regressions += [metric for name in baselines[1:] for metric in against[name] if metric not in regressions]
+    spaces = {name: evaluation.results(name) for name in ("frozen", *baselines)}
+    regressions = _regressions_against_all(spaces, compared, COMPARED, STANDARD_ERRORS_OF_LOSS)
+    unknown = {name: found for name, found in compared.items() if name == GROUPS_UNSEEN}
+    harmless = not _regressions_against_all(spaces, unknown, ("map",), 0.0)
     changes = _changes(evaluation.results("frozen"), tuned)
     if regressions:
         reason = f"Not adopted: results get worse ({', '.join(regressions)}). {changes}"
@@ -66,7 +78,7 @@ def decide_adoption(evaluation: Evaluation, candidate: str, baselines: Sequence[
     if gain < required:
         reason = f"Not adopted: the gain of {gain:.4f} mAP is below the required {required:.4f}. {changes}"
         return Decision(False, reason, gain, summary)
-    return Decision(True, f"Adopted with a gain of {gain:.4f} mAP. {changes}", gain, summary)
+    return Decision(True, f"Adopted with a gain of {gain:.4f} mAP. {changes}", gain, summary, harmless)
 
 
 def decide_reuse(evaluation: Evaluation, candidate: str) -> Decision:
@@ -77,35 +89,60 @@ def decide_reuse(evaluation: Evaluation, candidate: str) -> Decision:
     """
     frozen, tuned = (evaluation.results(space) for space in ("frozen", candidate))
     summary = evaluation.summary("frozen", candidate=candidate)
-    gain, _ = evaluation.gain(candidate, "frozen")
-    large_enough = {name: found for name, found in tuned.items() if len(found.average_precision) >= MIN_QUERIES}
-    regressions = _regressions(frozen, large_enough)
+    gain, _ = evaluation.gain(candidate, "frozen", tuned)
+    regressions = _regressions(frozen, _large_enough(tuned), COMPARED, STANDARD_ERRORS_OF_LOSS)
     changes = _changes(frozen, tuned)
     if regressions:
         return Decision(False, f"Not kept: results get worse ({', '.join(regressions)}). {changes}", gain, summary)
     return Decision(True, f"Kept: it also works for images that it was not trained on. {changes}", gain, summary)
 
 
-def _regressions(baseline: Results, tuned: Results) -> list[str]:
-    """Return the metrics that are worse than the baseline's, in words."""
+def _large_enough(results: Results) -> Results:
+    return {name: found for name, found in results.items() if len(found.average_precision) >= MIN_QUERIES}
+
+
+def _regressions_against_all(
+    spaces: dict[str, Results], tuned: Results, metrics: Sequence[str], standard_errors: float
+) -> list[str]:
+    """Return the metrics that are worse than in the space in use, or than in both "pca" and "frozen", in words."""
+    against = {name: _regressions(results, tuned, metrics, standard_errors) for name, results in spaces.items()}
+    regressions = [metric for metric in against["pca"] if metric in against["frozen"]]
+    others = [found for name, found in against.items() if name not in ("pca", "frozen")]
+    return regressions + [metric for found in others for metric in found if metric not in regressions]
+
+
+def _regressions(baseline: Results, tuned: Results, metrics: Sequence[str], standard_errors: float) -> list[str]:
+    """Return those of the metrics that are worse than the baseline's, in words.
+
+    standard_errors: how many of them are added to MAX_LOSS.
+    """
     # Groups with hidden labels are a better test of images without a group than neighbours in the frozen space.
     unneeded = {NEIGHBOURHOOD} if GROUPS_UNSEEN in tuned else set()
     names = [name for name in tuned if name not in unneeded]
-    return [metric for name in names for metric in _regressions_of(name, baseline[name], tuned[name])]
+    return [
+        metric
+        for name in names
+        for metric in _regressions_of(name, baseline[name], tuned[name], metrics, standard_errors)
+    ]
 
 
-def _regressions_of(name: str, baseline: Retrieval, tuned: Retrieval) -> list[str]:
-    if name == NEIGHBOURHOOD:
-        kept = tuned.average_precision
-        low = kept.mean() < MIN_NEIGHBOURHOOD - STANDARD_ERRORS_OF_LOSS * float(kept.std()) / len(kept) ** 0.5
-        return [f"{METRICS['map']} of {QUERY_SETS[name]}"] if low else []
+def _regressions_of(
+    name: str, baseline: Retrieval, tuned: Retrieval, metrics: Sequence[str], standard_errors: float
+) -> list[str]:
     before, after = baseline.metrics(), tuned.metrics()
-    losses = {metric: before[metric] - after[metric] for metric in METRICS}
+    losses = {metric: before[metric] - after[metric] for metric in metrics if name != NEIGHBOURHOOD or metric == "map"}
+    if name == NEIGHBOURHOOD and not _exceeds(1 - after["map"], 1 - MIN_NEIGHBOURHOOD, standard_errors):
+        return []
     return [
         f"{METRICS[metric]} of {QUERY_SETS[name]}"
         for metric, loss in losses.items()
-        if loss.mean() > MAX_LOSS + STANDARD_ERRORS_OF_LOSS * float(loss.std()) / len(loss) ** 0.5
+        if _exceeds(loss, MAX_LOSS, standard_errors)
     ]
+
+
+def _exceeds(losses: PerQuery, limit: float, standard_errors: float) -> bool:
+    """Return whether the mean of losses [q] exceeds a limit by more than so many standard errors."""
+    return bool(losses.mean() > limit + standard_errors * float(losses.std()) / len(losses) ** 0.5)
 
 
 def _changes(frozen: Results, tuned: Results) -> str:
@@ -114,9 +151,9 @@ def _changes(frozen: Results, tuned: Results) -> str:
     worse: list[str] = []
     for name in (name for name in tuned if name != NEIGHBOURHOOD):
         before, after = frozen[name].means(), tuned[name].means()
-        for metric, words in METRICS.items():
+        for metric in LISTED:
             if before[metric] != after[metric]:
                 side = better if after[metric] > before[metric] else worse
-                side.append(f"{words} of {QUERY_SETS[name]} {before[metric]:.3f} to {after[metric]:.3f}")
+                side.append(f"{METRICS[metric]} of {QUERY_SETS[name]} {before[metric]:.3f} to {after[metric]:.3f}")
     found = (("Better", better), ("Worse", worse))
     return " ".join(f"{word}: {', '.join(changes)}." for word, changes in found if changes)

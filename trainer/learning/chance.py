@@ -7,8 +7,9 @@ from trainer.learning.dataset import UNGROUPED, Labels, Mask, Matrix, TrainingSe
 # The most images in a test. Groups are tested as a whole.
 MAX_TESTED = 2000
 PERMUTATIONS = 100
-# Standard deviations above chance. Noise reaches this once in 30,000 tests.
-MIN_SCORE = 4.0
+# Standard deviations above chance. Chance is skewed where a few images resemble each other and most do not: pairs of
+# random images reached 3.5 in such a collection. Genuine groups reach 40, and five pairs of images of a kind about 6.
+MIN_SCORE = 6.0
 
 
 def groups_are_meaningful(data: TrainingSet, seed: int = 0) -> bool:

@@ -1,6 +1,7 @@
 """Evaluation: how well several spaces retrieve the images of held-out queries."""
 
 from collections import defaultdict
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -33,10 +34,10 @@ class Evaluation:
         """Return the results of a space by query set."""
         return {name: Retrieval.join(folds) for name, folds in self._results[space].items()}
 
-    def gain(self, candidate: str, baseline: str) -> tuple[float, float]:
-        """Return the change of mAP from `baseline` to `candidate` over all query sets, and its standard error."""
+    def gain(self, candidate: str, baseline: str, query_sets: Iterable[str]) -> tuple[float, float]:
+        """Return the change of mAP from `baseline` to `candidate` over some query sets, and its standard error."""
         before, after = self.results(baseline), self.results(candidate)
-        changes = {name: after[name].average_precision - before[name].average_precision for name in after}
+        changes = {name: after[name].average_precision - before[name].average_precision for name in query_sets}
         weights = self._weights(list(changes))
         mean = sum(weights[name] * float(change.mean()) for name, change in changes.items())
         variance = sum(weights[name] ** 2 * float(change.var()) / len(change) for name, change in changes.items())

@@ -11,7 +11,11 @@ from trainer.learning.dataset import Labels, Matrix
 DEPTH = 10
 QUERY_BLOCK = 64
 # Up to this many relevant images, counting the rank of each is faster than sorting.
-FEW = 12
+COUNTED = 12
+# So many relevant images are few, as in a small entry.
+FEW = 7
+# The metrics that are shown.
+SHOWN = ("map", "map_at_10", "recall_at_1", "recall_at_10")
 # The score of images that are excluded from a ranking: below every cosine.
 EXCLUDED = -2.0
 # How finely a distribution of scores is stored.
@@ -24,9 +28,13 @@ NONE: Labels = np.zeros(0, dtype=np.int64)
 
 @dataclass(frozen=True)
 class Retrieval:
-    """For each query: average precision, average precision at 10, and whether the first 1 or 10 hits are relevant.
+    """The metrics of each query.
 
-    best_score: of the relevant images. A query without one has 0 everywhere.
+    average_precision, average_precision_at_10. recall_at_1, recall_at_10: whether a relevant image is among the first 1
+    or 10 hits. found_at_10: the share of the relevant images that are, if there are at most FEW of them; otherwise
+    equal to recall_at_10. If two relevant images come closer to each other, a query more often finds both or neither.
+    That lowers recall_at_10, although each of them is found as often as before. best_score: of the relevant images. A
+    query without one has 0 everywhere.
     """
 
     average_precision: PerQuery
@@ -34,6 +42,7 @@ class Retrieval:
     recall_at_1: PerQuery
     recall_at_10: PerQuery
     best_score: PerQuery
+    found_at_10: PerQuery
 
     @classmethod
     def join(cls, several: "Sequence[Retrieval]") -> "Retrieval":
@@ -42,17 +51,18 @@ class Retrieval:
         return cls(*joined)
 
     def metrics(self) -> dict[str, PerQuery]:
-        """Return mAP, mAP@10, recall@1 and recall@10 as one value per query."""
+        """Return all metrics by name, as one value per query."""
         return {
             "map": self.average_precision,
             "map_at_10": self.average_precision_at_10,
             "recall_at_1": self.recall_at_1,
             "recall_at_10": self.recall_at_10,
+            "found_at_10": self.found_at_10,
         }
 
     def means(self) -> dict[str, float]:
         """Return mAP, mAP@10, recall@1 and recall@10, averaged over the queries."""
-        return {metric: round(float(values.mean()), 4) for metric, values in self.metrics().items()}
+        return {metric: round(float(values.mean()), 4) for metric, values in self.metrics().items() if metric in SHOWN}
 
 
 def retrieve(queries: Matrix, query_labels: Labels, gallery: Matrix, gallery_labels: Labels) -> Retrieval:
@@ -79,18 +89,18 @@ def rank(queries: Matrix, gallery: Matrix, relevant: Sequence[Labels], excluded:
     return Retrieval(*np.array(rows, dtype=np.float64).reshape(-1, len(fields(Retrieval))).T)
 
 
-def _metrics(scores: Scores, relevant: Labels, excluded: Labels) -> tuple[float, float, float, float, float]:
-    """Return AP, AP@10, recall@1, recall@10 and the best relevant score of one query. `scores` is overwritten.
+def _metrics(scores: Scores, relevant: Labels, excluded: Labels) -> tuple[float, float, float, float, float, float]:
+    """Return the metrics of one query, in the order of the fields of `Retrieval`. `scores` is overwritten.
 
     Only the ranks of the relevant images are computed, because sorting the whole ranking takes ten times as long. Among
     equal scores, the relevant image comes last.
     """
     found = np.sort(scores[relevant])[::-1]
     if not len(found):
-        return 0.0, 0.0, 0.0, 0.0, 0.0
+        return 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
     scores[relevant] = EXCLUDED
     scores[excluded] = EXCLUDED
-    if len(found) <= FEW:
+    if len(found) <= COUNTED:
         ahead = np.array([np.count_nonzero(scores >= score) for score in found])
     else:
         ahead = len(scores) - np.searchsorted(np.sort(scores), found, side="left")
@@ -98,7 +108,9 @@ def _metrics(scores: Scores, relevant: Labels, excluded: Labels) -> tuple[float,
     ranks = ahead + number
     precision = number / ranks
     at_depth = precision[ranks <= DEPTH].sum() / min(len(found), DEPTH)
-    return precision.mean(), at_depth, float(ranks[0] == 1), float(ranks[0] <= DEPTH), float(found[0])
+    recall = float(ranks[0] <= DEPTH)
+    share = float((ranks <= DEPTH).mean()) if len(found) <= FEW else recall
+    return precision.mean(), at_depth, float(ranks[0] == 1), recall, float(found[0]), share
 
 
 def score_histogram(scores: Sequence[float] | npt.NDArray[np.float64]) -> list[float]:

@@ -1,4 +1,4 @@
-"""Model selection: choose hyperparameters, number of steps and interpolation weight on the held-out queries."""
+"""Model selection: choose the number of steps and the interpolation weight on the held-out queries."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ from trainer.learning.holdout import LARGE, Holdout
 
 # Weights of the trained head in an interpolation with the head that the training started from. Large weights favour the
 # training data, small ones all other images (WiSE-FT: Wortsman et al., 2022, "Robust fine-tuning of zero-shot models").
-MIXES = (1.0, 0.75, 0.5)
+MIXES = (1.0, 0.75, 0.5, 0.25)
 
 Progress = Callable[[float], None]
 
@@ -28,15 +28,8 @@ class Candidate:
     """A trained head: what produced it, and the gate's decision on it. mix: the weight of the trained head, 0 to 1."""
 
     decision: Decision
-    parameters: Hyperparameters
     step: int
     mix: float
-
-    def beats(self, other: "Candidate") -> bool:
-        """Return whether this candidate is better: only it passes the gate, or its gain is larger."""
-        if self.decision.adopted != other.decision.adopted:
-            return self.decision.adopted
-        return self.decision.gain > other.decision.gain
 
 
 @dataclass(frozen=True)
@@ -63,26 +56,22 @@ class Fold:
 class ModelSelection:
     """Trains on the folds and evaluates the heads on their held-out queries."""
 
-    def __init__(self, grouped: float, splits: list[Fold]) -> None:
+    def __init__(self, grouped: float, splits: list[Fold], parameters: Hyperparameters) -> None:
         """grouped: the share, 0 to 1, of the images that have a group."""
         self._evaluation = Evaluation(grouped)
         self._splits = splits
-        self._heads: dict[tuple[Hyperparameters, int], list[Matrix]] = defaultdict(list)
+        self._parameters = parameters
+        # By the number of steps, one for each fold.
+        self._heads: dict[int, list[Matrix]] = defaultdict(list)
 
-    def best(self, grid: list[Hyperparameters], progress: Iterator[Progress]) -> Candidate:
-        """Return the best candidate. progress: one receiver, of the share done, for each training run.
-
-        All hyperparameters are compared on the first fold. The best are trained and evaluated on the other folds too.
-        """
-        first, *others = self._splits
-        self._add_baselines(first)
-        for parameters in grid:
-            self._train(first, parameters, next(progress))
-        best = _best([candidate for parameters in grid for candidate in self._candidates(parameters)])
-        for fold in others:
-            self._add_baselines(fold)
-            self._train(fold, best.parameters, next(progress))
-        return _best(self._candidates(best.parameters)) if others else best
+    def best(self, progress: Iterator[Progress]) -> Candidate:
+        """Return the best candidate. progress: one receiver, of the share done, for each training run."""
+        for fold in self._splits:
+            self._evaluation.add(fold.holdout, "frozen", None)
+            for name, head in fold.baselines.items():
+                self._evaluation.add(fold.holdout, name, head)
+            self._train(fold, next(progress))
+        return reduce(lambda first, second: second if second.decision.beats(first.decision) else first, self._all())
 
     def strangers(self, candidate: Candidate) -> tuple[Matrix, int]:
         """Return the scores [q, 1 + RUNNER_UPS] of the best objects for each stranger, and the size of the gallery.
@@ -90,7 +79,7 @@ class ModelSelection:
         They are measured in the candidate's space if it was adopted, otherwise in the one that the training started
         from.
         """
-        trained = self._heads[candidate.parameters, candidate.step]
+        trained = self._heads[candidate.step]
         mix = candidate.mix if candidate.decision.adopted else 0.0
         scores = [
             fold.holdout.strangers.best_scores(interpolated(fold.start, head, mix), 1 + RUNNER_UPS)
@@ -98,30 +87,20 @@ class ModelSelection:
         ]
         return np.concatenate(scores), len(self._splits[0].holdout.strangers.gallery)
 
-    def _add_baselines(self, fold: Fold) -> None:
-        self._evaluation.add(fold.holdout, "frozen", None)
-        for name, head in fold.baselines.items():
-            self._evaluation.add(fold.holdout, name, head)
-
-    def _train(self, fold: Fold, parameters: Hyperparameters, progress: Progress) -> None:
+    def _train(self, fold: Fold, progress: Progress) -> None:
         def observe(step: int, head: Matrix) -> bool:
-            self._heads[parameters, step].append(head)
+            self._heads[step].append(head)
             for mix in MIXES:
-                space = _space(parameters, step, mix)
-                self._evaluation.add(fold.holdout, space, interpolated(fold.start, head, mix))
-            progress(step / parameters.steps)
+                self._evaluation.add(fold.holdout, _space(step, mix), interpolated(fold.start, head, mix))
+            progress(step / self._parameters.steps)
             return True
 
-        train_head(fold.holdout.training, fold.start, parameters, observe)
+        train_head(fold.holdout.training, fold.start, self._parameters, observe)
 
-    def _candidates(self, parameters: Hyperparameters) -> list[Candidate]:
+    def _all(self) -> Iterator[Candidate]:
         baselines = list(self._splits[0].baselines)
-        return [
-            Candidate(
-                decide_adoption(self._evaluation, _space(parameters, step, mix), baselines), parameters, step, mix
-            )
-            for step, mix in product(checkpoints(parameters.steps), MIXES)
-        ]
+        for step, mix in product(checkpoints(self._parameters.steps), MIXES):
+            yield Candidate(decide_adoption(self._evaluation, _space(step, mix), baselines), step, mix)
 
 
 def interpolated(start: Matrix, head: Matrix, mix: float) -> Matrix:
@@ -129,9 +108,5 @@ def interpolated(start: Matrix, head: Matrix, mix: float) -> Matrix:
     return (1 - mix) * start + mix * head
 
 
-def _best(candidates: list[Candidate]) -> Candidate:
-    return reduce(lambda first, second: second if second.beats(first) else first, candidates)
-
-
-def _space(parameters: Hyperparameters, step: int, mix: float) -> str:
-    return f"{parameters} after {step} steps, {mix}"
+def _space(step: int, mix: float) -> str:
+    return f"{step} steps, {mix}"

@@ -12,12 +12,14 @@ from trainer.learning.chance import groups_are_meaningful
 from trainer.learning.dataset import MIN_IMAGES, UNGROUPED, EarlierHead, TrainingSet
 from trainer.learning.evaluation import Evaluation
 from trainer.learning.head import Hyperparameters, train_head
-from trainer.learning.holdout import Holdout, folds
+from trainer.learning.holdout import MIN_UNGROUPED_SHARE, Holdout, folds
 from trainer.learning.selection import Fold, ModelSelection, Progress, interpolated
 
 # Groups with fewer images than this on average get a stronger pull, by this factor.
 SMALL_GROUP = 8
-SMALL_GROUP_PULL = 5.0
+SMALL_GROUP_PULL = 10.0
+# If only some of the images have a group, the pull on the others is stronger, by this factor: the groups move them.
+PARTLY_GROUPED_PULL = 2.5
 MEANINGLESS_GROUPS = (
     "Images with the same repository URL are no more alike than by chance, so groups were not used for training."
 )
@@ -76,17 +78,19 @@ def train_adapter(
     return replace(result, adapter=adapter, decision=decision)
 
 
-def hyperparameter_grid(data: TrainingSet, parameters: Hyperparameters) -> list[Hyperparameters]:
-    """Return the hyperparameters to compare, the default ones first.
+def adjusted(parameters: Hyperparameters, data: TrainingSet) -> Hyperparameters:
+    """Return the hyperparameters with the pull that suits a training set's groups.
 
     Groups of a few images say little about which groups are alike, so their pairs get a stronger pull.
     """
     if not data.grouped:
-        return [parameters]
+        return parameters
     _, sizes = np.unique(data.groups[data.groups != UNGROUPED], return_counts=True)
-    factor = SMALL_GROUP_PULL if sizes.mean() < SMALL_GROUP else 1.0
-    default = replace(parameters, group_pull_weight=parameters.group_pull_weight * factor)
-    return [default, replace(default, view_weight=2 * default.view_weight)]
+    return replace(
+        parameters,
+        pull_weight=parameters.pull_weight * (PARTLY_GROUPED_PULL if data.grouped < 1 - MIN_UNGROUPED_SHARE else 1.0),
+        group_pull_weight=parameters.group_pull_weight * (SMALL_GROUP_PULL if sizes.mean() < SMALL_GROUP else 1.0),
+    )
 
 
 def _choose_start(
@@ -119,20 +123,18 @@ def _train(
 ) -> TrainingResult:
     """Train from `kept`, or from the PCA if that is None. Return that head if no candidate is adopted."""
     start = pca if kept is None else kept
-    grid = hyperparameter_grid(data, parameters)
-    # The best hyperparameters are trained on the other folds, and then on all images.
-    runs = len(grid) + len(splits)
+    parameters = adjusted(parameters, data)
+    # One run for each fold, and one on all images.
+    runs = len(splits) + 1
     run_progress = (_scaled(progress, number / runs, 1 / runs) for number in range(runs))
-    selection = ModelSelection(data.grouped, [Fold.of(holdout, pca, kept) for holdout in splits])
-    best = selection.best(grid, run_progress)
+    selection = ModelSelection(data.grouped, [Fold.of(holdout, pca, kept) for holdout in splits], parameters)
+    best = selection.best(run_progress)
     strangers, gallery_size = selection.strangers(best)
     name = "pca" if kept is None else "kept"
-    result = TrainingResult(
-        name, start, best.decision, kept is not None, 0, 0.0, best.parameters, strangers, gallery_size
-    )
+    result = TrainingResult(name, start, best.decision, kept is not None, 0, 0.0, parameters, strangers, gallery_size)
     if not best.decision.adopted:
         return result
-    trained = train_head(data, start, best.parameters, _until(best.step, next(run_progress)))
+    trained = train_head(data, start, parameters, _until(best.step, next(run_progress)))
     head = interpolated(start, trained, best.mix)
     return replace(result, adapter="learned", head=head, steps=best.step, mix=best.mix)
 

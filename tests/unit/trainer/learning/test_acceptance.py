@@ -1,15 +1,55 @@
 import numpy as np
+import pytest
 
 from catalog.vectors.projection import normalised
 from tests.unit.trainer.learning.synthetic import BLIND, DIM, PCA, SIGNAL, objects
 from trainer.learning.acceptance import MIN_QUERIES, Decision, decide_adoption, decide_reuse
 from trainer.learning.dataset import Matrix, TrainingSet
 from trainer.learning.evaluation import Evaluation
-from trainer.learning.holdout import fresh_holdout
+from trainer.learning.holdout import Holdout, QuerySet, fresh_holdout
+from trainer.learning.strangers import Strangers
 
 
 def test_an_adapter_is_rejected_without_held_out_images() -> None:
     assert not decide_adoption(Evaluation(1.0), "adapter", ["pca"]).adopted
+
+
+# The first dimension counts for little, so the first of two images falls behind the second one.
+SECOND_FIRST = np.diag([0.1, 1.0]).astype(np.float32)
+
+
+def adoption(improved: int, worsened: int, name: str = "groups_seen", pca: Matrix = PCA[:2, :2]) -> Decision:
+    """Return the decision on a head that helps so many queries for copies, and harms so many of another query set."""
+    images, none = np.eye(2, dtype=np.float32), np.arange(0)
+    query_sets = tuple(
+        QuerySet(
+            each, np.tile(np.array([0.9, 0.4], np.float32), (count, 1)), [np.array([relevant])] * count, [none] * count
+        )
+        for each, count, relevant in (("views", improved, 1), (name, worsened, 0))
+        if count
+    )
+    data = TrainingSet(images, np.arange(2), images[:0, None], none, np.arange(2))
+    holdout, evaluation = Holdout(data, images, query_sets, Strangers(images[:0], none, images, none)), Evaluation(1.0)
+    for space, projection in (("frozen", None), ("pca", pca), ("adapter", SECOND_FIRST)):
+        evaluation.add(holdout, space, projection)
+    return decide_adoption(evaluation, "adapter", ["pca"])
+
+
+@pytest.mark.parametrize(("worsened", "adopted"), [(0, True), (MIN_QUERIES - 1, True), (MIN_QUERIES, False)])
+def test_a_few_queries_cannot_reject_a_new_adapter(worsened: int, adopted: bool) -> None:
+    assert adoption(2 * MIN_QUERIES, worsened).adopted == adopted
+
+
+def test_a_few_queries_cannot_adopt_a_new_adapter() -> None:
+    assert not adoption(MIN_QUERIES - 1, 0).adopted
+    assert adoption(MIN_QUERIES, 0).adopted
+
+
+def test_neighbourhoods_may_change_as_much_as_in_the_pca() -> None:
+    assert not adoption(60, MIN_QUERIES, "neighbourhood").adopted
+    # The PCA loses the same neighbours. It gains the copies too, so nothing is left to gain.
+    found = adoption(60, MIN_QUERIES, "neighbourhood", pca=SECOND_FIRST)
+    assert "neighbours" not in found.reason
 
 
 def reuse(head: Matrix, *, queries: int = 60) -> Decision:
