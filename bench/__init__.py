@@ -5,6 +5,8 @@
 searches                 searches from HTTP to the answer, beside a plain alternative and the bound: `make bench`
 embedder                 throughput and latency of the embedder, against the same engine without the service
 quality                  what fine-tuning gains, from upload to search
+situations               the same for several seeds, from stored vectors and without services
+adoption                 which groups a finetune learns: genuine ones, and ones by chance
 false_matches            whether false match rates are what they claim to be
 duplicates               precision and recall of duplicates among look-alikes, and the time for a large collection
 finetune, fit_scale      time and memory of the trainer: of a whole finetune, of fitting an adapter

@@ -1,6 +1,6 @@
 """Measure whether false match rates are what they claim to be: `python bench/false_matches.py --photographs FOLDER`.
 
-    python bench/false_matches.py --photographs FOLDER --kinds FOLDER [--seeds 3] [--situation NAME ...] [--cache FILE]
+    python bench/false_matches.py --photographs FOLDER --kinds FOLDER [--situation NAME ...] [--seeds 3] [--cache DIR]
 
 The photographs all differ; the kinds have a sub-folder for each kind of object. The embedder is the real one. The
 adapter is trained and calibrated by the trainer's code, and the scores are exact cosine similarities, so no other
@@ -12,6 +12,9 @@ service runs. The situations say what a collection is made of; what is not in it
   threes        the same in entries of three images of a kind
   entries       two thirds of the kinds, each one entry; the strangers are the other kinds and the photographs
   both          those, and half of the photographs, each its own entry
+  tiles_1000    1,000 tiles of all images, nine of each, each its own entry; the strangers are tiles of other images
+  tiles_2500    the same with 2,500 tiles
+  tiles_5000    the same with 5,000 tiles
 
 Each line is the mean over the seeds. `below 1, 5, 10 %`: the share of strangers whose best result has a lower false
 match rate. It should be at most 2, 8 and 15 %. `copies`: the share of distorted copies (as in bench/quality.py) of
@@ -23,7 +26,7 @@ import argparse
 import asyncio
 import io
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -31,6 +34,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from prometheus_client import CollectorRegistry
 
+from bench.parts.photograph_tiles import tiles
 from bench.parts.photographs import image_files
 from bench.quality import copied
 from catalog.vectors.false_matches import RUNNER_UPS, FalseMatches
@@ -49,8 +53,11 @@ from trainer.learning.pictures import same_pictures
 from trainer.learning.strangers import NOTHING, Strangers, objects_of
 from trainer.learning.train import train_adapter
 
-SITUATIONS = ("photographs", "mixed_small", "mixed_large", "alone", "threes", "entries", "both")
+TILED = {"tiles_1000": 1000, "tiles_2500": 2500, "tiles_5000": 5000}
+SITUATIONS = ("photographs", "mixed_small", "mixed_large", "alone", "threes", "entries", "both", *TILED)
 COPIES = 2
+# Of the tiles, one in so many has views and copies.
+SHOWN_TILES = 5
 # The kind of an image that has none.
 ALONE = -1
 LIMITS = (0.01, 0.05, 0.1)
@@ -60,11 +67,13 @@ LIMITS = (0.01, 0.05, 0.1)
 class Images:
     """All images of the data. kinds: int64 [n], ALONE for a photograph. vectors: unit base vectors [n, dim].
 
-    views: [n, VIEWS, dim]. copies: [n, COPIES, dim], of distorted copies. nonsense: [m, dim].
+    shown: int64 [s], which of them have views and copies. views: [s, VIEWS, dim]. copies: [s, COPIES, dim], distorted.
+    nonsense: [m, dim].
     """
 
     kinds: Labels
     vectors: Matrix
+    shown: Labels
     views: Matrix
     copies: Matrix
     nonsense: Matrix
@@ -131,23 +140,47 @@ async def embed(images: Sequence[bytes], views: int) -> list[Matrix]:
             return list(await asyncio.gather(*map(one, images)))
 
 
-def embedded(photographs: Path, kinds: Path) -> Images:
-    """Embed all images of the data."""
+def files(photographs: Path, kinds: Path) -> list[tuple[int, bytes]]:
+    """Return all images of the data, each with its kind."""
     folders = [photographs, *sorted(path for path in kinds.iterdir() if path.is_dir())]
-    files = [(number, path.read_bytes()) for number, folder in enumerate(folders) for path in image_files(folder)]
+    return [
+        (number - 1 if number else ALONE, path.read_bytes())
+        for number, folder in enumerate(folders)
+        for path in image_files(folder)
+    ]
+
+
+def embedded(images: list[tuple[int, bytes]], every: int) -> Images:
+    """Embed images with their kinds, and views and copies of one in `every` of them."""
     chance, pixels = random.Random(0), np.random.default_rng(0)
-    copies = [copied(data, chance) for _, data in files for _ in range(COPIES)]
+    shown = np.arange(0, len(images), every)
+    others = np.setdiff1d(np.arange(len(images)), shown)
+    copies = [copied(images[row][1], chance) for row in shown for _ in range(COPIES)]
     nonsense = [noise(pixels, grain) for grain in (1, 8) for _ in range(20)]
     nonsense += [blank(pixels) for _ in range(20)] + [screenshot(pixels) for _ in range(20)]
-    shown = np.stack(asyncio.run(embed([data for _, data in files], VIEWS)))
-    others = np.stack(asyncio.run(embed([*copies, *nonsense], 0)))[:, 0]
+    with_views = np.stack(asyncio.run(embed([images[row][1] for row in shown], VIEWS)))
+    alone = [*(images[row][1] for row in others), *copies, *nonsense]
+    without = np.stack(asyncio.run(embed(alone, 0)))[:, 0]
+    vectors = np.empty((len(images), without.shape[1]), np.float32)
+    vectors[shown], vectors[others] = with_views[:, 0], without[: len(others)]
+    copied_vectors, nonsense_vectors = np.split(without[len(others) :], [len(copies)])
     return Images(
-        kinds=np.array([number - 1 if number else ALONE for number, _ in files], dtype=np.int64),
-        vectors=shown[:, 0],
-        views=shown[:, 1:],
-        copies=others[: len(copies)].reshape(len(files), COPIES, -1),
-        nonsense=others[len(copies) :],
+        kinds=np.array([kind for kind, _ in images], dtype=np.int64),
+        vectors=vectors,
+        shown=shown,
+        views=with_views[:, 1:],
+        copies=copied_vectors.reshape(len(shown), COPIES, -1),
+        nonsense=nonsense_vectors,
     )
+
+
+def tile_situation(count: int, images: Labels, seed: int) -> Situation:
+    """Return so many tiles. images: int64 [n], the image that each tile is of. The others are the strangers."""
+    order = np.random.default_rng(seed).permutation(np.unique(images))
+    rank = np.argsort(order)[np.searchsorted(np.unique(images), images)]
+    inside = np.argsort(rank, kind="stable")[:count]
+    outside = np.flatnonzero(~np.isin(images, images[inside]))
+    return Situation(inside, outside, np.arange(count))
 
 
 def situation(name: str, kinds: Labels, seed: int) -> Situation:
@@ -181,12 +214,19 @@ def situation(name: str, kinds: Labels, seed: int) -> Situation:
     return Situation(inside, np.setdiff1d(possible, inside), groups)
 
 
+def shown_inside(images: Images, given: Situation) -> tuple[Labels, Labels]:
+    """Return the positions inside of the images that have views, and their positions among those with views."""
+    rows = np.flatnonzero(np.isin(given.inside, images.shown))
+    return rows, np.searchsorted(images.shown, given.inside[rows])
+
+
 class Collection:
     """A trained and calibrated collection."""
 
     def __init__(self, images: Images, given: Situation) -> None:
-        vectors, views = images.vectors[given.inside], images.views[given.inside]
-        rows = np.arange(len(vectors))
+        vectors = images.vectors[given.inside]
+        rows, shown = shown_inside(images, given)
+        views = images.views[shown]
         half = np.float16
         self._data = TrainingSet(
             vectors.astype(half), usable_groups(given.groups), views.astype(half), rows, same_pictures(vectors)
@@ -220,10 +260,11 @@ class Collection:
 
 def measure(images: Images, name: str, seed: int) -> tuple[list[float], list[float], str]:
     """Return the figures of a situation in percent, with runner-ups and by the score only, and its adapter."""
-    given = situation(name, images.kinds, seed)
+    given = tile_situation(TILED[name], images.kinds, seed) if name in TILED else situation(name, images.kinds, seed)
     collection = Collection(images, given)
-    copies = images.copies[given.inside].reshape(-1, images.vectors.shape[1])
-    expected = np.repeat(np.arange(len(given.inside)), COPIES)
+    inside, shown = shown_inside(images, given)
+    copies = images.copies[shown].reshape(-1, images.vectors.shape[1])
+    expected = np.repeat(inside, COPIES)
     rows = []
     for matches in (collection.matches, FalseMatches(collection.matches.scores)):
         strangers = collection.rates(images.vectors[given.outside], matches)
@@ -235,14 +276,32 @@ def measure(images: Images, name: str, seed: int) -> tuple[list[float], list[flo
 
 
 def load(cache: Path | None, photographs: Path, kinds: Path) -> Images:
-    """Return the embedded images, from the cache if it exists."""
-    if cache is not None and cache.exists():
-        with np.load(cache) as stored:
+    """Return the embedded images, from the cache if it has them."""
+    return _cached(cache and cache / "images.npz", lambda: embedded(files(photographs, kinds), 1))
+
+
+def load_tiles(cache: Path | None, photographs: Path, kinds: Path) -> Images:
+    """Return the embedded tiles, from the cache if it has them. Their kinds are the numbers of their images."""
+
+    def made() -> Images:
+        cut = [(number, tile) for number, (_, data) in enumerate(files(photographs, kinds)) for tile in tiles(data)]
+        return embedded(cut, SHOWN_TILES)
+
+    return _cached(cache and cache / "tiles.npz", made)
+
+
+def _cached(file: Path | None, make: Callable[[], Images]) -> Images:
+    if file is not None and file.exists():
+        with np.load(file) as stored:
             return Images(**stored)
-    images = embedded(photographs, kinds)
-    if cache is not None:
-        np.savez(cache, **vars(images))
+    images = make()
+    if file is not None:
+        np.savez(file, **vars(images))
     return images
+
+
+def _loader(name: str) -> Callable[[Path | None, Path, Path], Images]:
+    return load_tiles if name in TILED else load
 
 
 def main() -> None:
@@ -252,12 +311,13 @@ def main() -> None:
     parser.add_argument("--kinds", type=Path, required=True)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--situation", nargs="*", choices=SITUATIONS, default=SITUATIONS)
-    parser.add_argument("--cache", type=Path, help="a file (.npz) that keeps the vectors for the next run")
+    parser.add_argument("--cache", type=Path, metavar="DIR", help="a folder that keeps the vectors for the next run")
     options = parser.parse_args()
-    images = load(options.cache, options.photographs, options.kinds)
+    data = options.cache, options.photographs, options.kinds
+    sets = {load_of: load_of(*data) for load_of in {_loader(name) for name in options.situation}}
     print(f"{'':26}{'below 1 %':>10}{'5 %':>7}{'10 %':>7}{'copies':>9}{'nonsense':>10}")
     for name in options.situation:
-        measured = [measure(images, name, seed) for seed in range(options.seeds)]
+        measured = [measure(sets[_loader(name)], name, seed) for seed in range(options.seeds)]
         for label, rows in ((name, [each[0] for each in measured]), ("  score only", [each[1] for each in measured])):
             one, five, ten, copies, nonsense = np.mean(rows, axis=0)
             print(f"{label:26}{one:>10.1f}{five:>7.1f}{ten:>7.1f}{copies:>9.1f}{nonsense:>10.1f}", flush=True)
