@@ -1,6 +1,6 @@
 """Benchmarks. Each file is a command, and `python bench/NAME.py --help` explains its options.
 
-`searches` is in the folder `search`.
+`searches` is in the folder `search`, `situations` and `adoption` in `answers`.
 
 searches                 searches from HTTP to the answer, beside a plain alternative and the bound: `make bench`
 embedder                 throughput and latency of the embedder, against the same engine without the service

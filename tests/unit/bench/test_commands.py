@@ -7,7 +7,11 @@ import pytest
 import bench
 
 FOLDER = Path(bench.__file__).parent
-FILES = {path.stem: path for pattern in ("[a-z]*.py", "search/[a-z]*.py") for path in sorted(FOLDER.glob(pattern))}
+FILES = {
+    path.stem: path
+    for pattern in ("[a-z]*.py", "search/[a-z]*.py", "answers/[a-z]*.py")
+    for path in sorted(FOLDER.glob(pattern))
+}
 COMMANDS = sorted(FILES)
 RUN_HELP = Path(__file__).with_name("run_help.py")
 

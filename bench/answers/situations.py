@@ -1,6 +1,6 @@
-"""Measure what an adapter gains and loses: `python bench/situations.py --photographs FOLDER --kinds FOLDER`.
+"""Measure what an adapter gains and loses: `python bench/answers/situations.py --photographs FOLDER --kinds FOLDER`.
 
-    python bench/situations.py --photographs FOLDER --kinds FOLDER [--situation NAME ...] [--seeds 3] [--cache FOLDER]
+    python bench/answers/situations.py --photographs DIR --kinds DIR [--situation NAME ...] [--seeds 3] [--cache DIR]
 
 The same questions as in bench/quality.py, with the trainer's code but without the services: images are embedded once,
 so that several seeds are affordable. The kinds have a sub-folder for each kind of object; every fifth image of a kind
@@ -24,7 +24,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.adoption import VIEW_SIZES, Shown, object_views, parameters
+from bench.answers.adoption import VIEW_SIZES, Shown, object_views, parameters
 from bench.false_matches import ALONE, COPIES, Images, load
 from bench.quality import COPIES_OF_IMAGES, ENTRIES, KINDS, QUERY_EVERY
 from catalog.vectors.projection import Matrix, normalised

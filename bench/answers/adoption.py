@@ -1,6 +1,6 @@
-"""Measure which groups a finetune learns: `python bench/adoption.py --photographs FOLDER --kinds FOLDER`.
+"""Measure which groups a finetune learns: `python bench/answers/adoption.py --photographs FOLDER --kinds FOLDER`.
 
-    python bench/adoption.py --photographs FOLDER --kinds FOLDER [--trials NAME ...] [--seeds 3] [--cache FOLDER]
+    python bench/answers/adoption.py --photographs DIR --kinds DIR [--trials NAME ...] [--seeds 3] [--cache DIR]
 
 The photographs all differ; the kinds have a sub-folder for each kind of object. The embedder is the real one, and the
 trainer's code learns and decides. Each trial draws a collection. `genuine` groups should be adopted:

@@ -1,0 +1,1 @@
+"""Benchmarks of adapters and of the groups they learn. `python bench/answers/NAME.py --help` explains the options."""
