@@ -60,7 +60,8 @@ def database_url(settings: StoreSettings) -> str:
 
 
 _VERB = re.compile(r"^\s*([A-Za-z]+)")
-_TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE|TABLE|JOIN)\s+([a-z_]+)")
+# A function, such as unnest, is no table.
+_TABLE = re.compile(r"\b(?:FROM|INTO|UPDATE|TABLE|JOIN)\s+([a-z_]+)\b(?!\()")
 
 
 class Database:

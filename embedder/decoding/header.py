@@ -1,6 +1,8 @@
 """Open an encoded image and check its header, before any pixel is decoded."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from PIL import AvifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
 
@@ -45,9 +47,7 @@ def open_image(data: bytes, *, formats: tuple[str, ...], max_pixels: int) -> Ima
     # Pillow allocates what the first frame covers when it opens the file, and the frame may be larger than the image.
     if gif_blocks.is_gif(data):
         check_size(gif_blocks.gif_start(data, MAX_GIF_BLOCKS).extent, max_pixels)
-    # Pillow fails at twice this limit, also where a part of the image is larger. The exact size is checked below.
-    Image.MAX_IMAGE_PIXELS = max_pixels
-    with raising_image_error("its header is damaged"):
+    with raising_image_error("its header is damaged"), _limit_of_pillow(max_pixels):
         try:
             image = Image.open(io.BytesIO(data), formats=formats)
         except Image.DecompressionBombError:
@@ -60,6 +60,16 @@ def open_image(data: bytes, *, formats: tuple[str, ...], max_pixels: int) -> Ima
     check_size(image.size, max_pixels)
     check_scans(data, image)
     return image
+
+
+@contextmanager
+def _limit_of_pillow(max_pixels: int) -> Iterator[None]:
+    """Make Pillow fail at twice this number of pixels while entered, also where a part of the image is larger."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def check_size(size: tuple[int, int] | None, max_pixels: int) -> None:
