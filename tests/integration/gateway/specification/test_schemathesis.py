@@ -24,11 +24,12 @@ REPLACED_CHECKS = "positive_data_acceptance,negative_data_rejection"
 async def test_no_answer_is_outside_the_specification(instance: Instance, tmp_path: Path) -> None:
     (tmp_path / "openapi.json").write_text(json.dumps(await _with_ids(instance)), encoding="utf-8")
     (tmp_path / "schemathesis.toml").write_text(f"hooks = {json.dumps(str(HOOKS))}\n", encoding="utf-8")
+    # Python 3.11 fails now and then when two threads parse source code, as two workers do.
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", "import schemathesis.cli; schemathesis.cli.schemathesis()"),
         *("run", "openapi.json", "--url", instance.api.url),
         *("--seed", SEED, "--max-examples", EXAMPLES, "--phases", "examples,coverage,fuzzing", "--continue-on-failure"),
-        *("--exclude-checks", REPLACED_CHECKS, "--generation-database", "none", "--workers", "2"),
+        *("--exclude-checks", REPLACED_CHECKS, "--generation-database", "none", "--workers", "1"),
         *("--header", f"API-Key: {instance.api.key}"),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
