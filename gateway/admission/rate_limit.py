@@ -32,5 +32,5 @@ class RateLimit:
         if len(self._left) > REMEMBERED_CLIENTS:
             self._left.popitem(last=False)
         if not enough:
-            message = f"This client may send {self._per_second:g} requests per second. Send fewer."
+            message = f"This client exceeded its limit of {self._per_second:g} requests per second. Slow down."
             raise Overloaded(message, code="rate_limited", retry_after=(1.0 - left) / self._per_second)

@@ -107,7 +107,7 @@ def reception() -> Iterator[Reception]:
 
 def _too_slow() -> InvalidRequest:
     message = (
-        f"The body came too slowly: less than {LEAST_BYTES // 1024} KiB in {WITHIN_SECONDS:g} seconds. Nothing was "
-        "changed. Send it again over a faster connection."
+        f"The request body arrived too slowly: less than {LEAST_BYTES // 1024} KiB in {WITHIN_SECONDS:g} seconds. "
+        "Nothing was changed. Send it again over a faster connection."
     )
     return InvalidRequest(message, code="body_too_slow")

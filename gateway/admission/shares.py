@@ -123,4 +123,4 @@ def _slowness(account: ClientAccount) -> float:
 
 
 def _gave_way() -> Overloaded:
-    return Overloaded("Too many large requests at once, and this one came slowest. Try again in a moment.")
+    return Overloaded("Too many large requests at once, and this was the slowest. Try again in a moment.")

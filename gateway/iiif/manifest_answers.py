@@ -12,7 +12,7 @@ from gateway.iiif.negotiation import FORMAT, MEDIA_TYPE, wants_manifest
 from gateway.iiif.result_manifest import Asked, Result, result_manifest
 
 NAMES = {"image_id": "image {}", "image_url": "{}", "repo_url": "the images of {}"}
-SENT = "the query that was sent"
+SENT = "the query"
 
 
 class ManifestAnswers:

@@ -75,13 +75,13 @@ def result_manifest(
         "@context": CONTEXT,
         "id": asked.address,
         "type": "Manifest",
-        "label": {"en": [f"Images that look like {asked.query}"]},
+        "label": {"en": [f"Images similar to {asked.query}"]},
         "metadata": [_entry("Query", asked.query), _entry("Index", _index(asked))],
         "seeAlso": [
             {
                 "id": asked.index_url,
                 "type": "Dataset",
-                "label": {"en": ["What the index was made of"]},
+                "label": {"en": ["Description of the index"]},
                 "format": "application/json",
             }
         ],
@@ -113,7 +113,7 @@ def _canvas(asked: Asked, place: int, result: Result, details: ImageDetails | No
 
 def _empty_canvas(asked: Asked) -> Json:
     address = f"{asked.address}#canvas-0"
-    label = {"en": ["Nothing was found"]}
+    label = {"en": ["No results"]}
     return {"id": address, "type": "Canvas", "label": label, "height": EDGE, "width": EDGE, "items": []}
 
 
@@ -145,7 +145,7 @@ def _annotation(asked: Asked, canvas: str, result: Result) -> Json:
         "index": asked.index_url,
     }
     percentile = "" if result.percentile is None else f", percentile {result.percentile:.1f}"
-    sentence = f"Score {result.score:.3f}{percentile}. Looked for: {asked.query}. Index {_index(asked)}."
+    sentence = f"Score {result.score:.3f}{percentile}. Query: {asked.query}. Index {_index(asked)}."
     return {
         "id": f"{canvas}-score",
         "type": "Annotation",
@@ -179,7 +179,7 @@ def _credits(details: ImageDetails) -> Json:
 
 
 def _label(place: int, result: Result, details: ImageDetails | None) -> Json:
-    score = f"{place}. score {result.score:.2f}"
+    score = f"{place}. Score {result.score:.2f}"
     if details is None or details.label is None:
         return {"en": [score]}
     return {"none": [f"{score}: {details.label}"]}

@@ -53,7 +53,7 @@ class SourceHandlers:
         reading = await self._sources.enqueue(source.collection_id, whole=full, key_name=record_of(request).key_name)
         record_of(request).note(changed=reading.new, reading=reading.id, full=full)
         self._trainer.nudge()
-        message = "The source is being read." if reading.new else f"A reading is already {reading.state}."
+        message = "The reading has been queued." if reading.new else f"A reading is already {reading.state}."
         return push(message, reading_id=reading.id, warnings=parameters.unknown_parameters(request.query, ("full",)))
 
     async def cancel(self, request: web.Request) -> web.Response:

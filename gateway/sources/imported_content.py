@@ -10,7 +10,6 @@ def content_is_imported(collection: Collection) -> InvalidRequest:
     """Return the error for a change of such a collection."""
     source = NAMES.get(collection.source_type or "", collection.source_type)
     message = (
-        f"Collection {collection.id} is imported from a source that speaks {source}. "
-        "Change it there, then call source/read to read it again."
+        f"Collection {collection.id} is read from its {source} source. Change the content there, then call source/read."
     )
     return InvalidRequest(message, code="content_is_imported")

@@ -79,7 +79,7 @@ def _refuse_unknown(fields: JsonObject, kind: SourceType) -> None:
     known = (*FIELDS[kind], *SCHEDULE)
     unknown = [name for name in fields if name not in known]
     if unknown:
-        raise invalid_source(f"of the type {kind} has no field {shown(unknown[0])}. It has {', '.join(known)}")
+        raise invalid_source(f"of type {kind} has no field {shown(unknown[0])}. Its fields are {', '.join(known)}")
 
 
 def _url(fields: JsonObject) -> str:
@@ -91,7 +91,7 @@ def _url(fields: JsonObject) -> str:
     try:
         address = checked_url(url)
     except ValueError as error:
-        raise invalid_source(f"has a url that is not valid: {error}") from None
+        raise invalid_source(f"has an invalid url: {error}") from None
     # Everyone who may read a collection sees it.
     if address.raw_user is not None or address.raw_password is not None:
         raise invalid_source("has a url with a user name or password, which is not supported")

@@ -33,8 +33,8 @@ class ThumbnailHandlers:
         collection = await self._collections.get(parameters.collection_id(request.match_info["id"]))
         if self._thumbnails is None:
             message = (
-                "This installation serves no thumbnails. Load the image from its own URL. "
-                "An operator can allow them with SIMILIS_SERVE_THUMBNAILS."
+                "Thumbnails are turned off. Load the image from its own URL. "
+                "An operator can turn them on with SIMILIS_SERVE_THUMBNAILS=true."
             )
             raise InvalidRequest(message, code="thumbnails_not_served")
         url = await self._images.url(collection.id, parameters.image_id(request.match_info["image_id"]))

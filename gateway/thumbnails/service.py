@@ -77,7 +77,7 @@ class Thumbnails:
         Overloaded.
         """
         if _has_password(url):
-            message = "The URL of this image has a password, so the image is not shown to everybody."
+            message = "The URL of this image contains credentials, so no thumbnail is served."
             raise InvalidRequest(message, code="thumbnails_not_served")
         # The second one who wants an image finds it in the files.
         async with self._turns.setdefault(f"{side} {url}", asyncio.Lock()):
@@ -104,12 +104,12 @@ class Thumbnails:
                         raise ImageFailed(Reason.HTTP_ERROR, "The response is empty.")
                     return await self._shrinker.shrink(found.body, side)
             except TimeoutError as error:
-                detail = f"The download did not end within {SECONDS:g} seconds."
+                detail = f"The image was not downloaded and resized within {SECONDS:g} seconds."
                 raise ImageFailed(Reason.TIMEOUT, detail) from error
 
     def _failed(self, failure: ImageFailed) -> InvalidRequest:
         self._metrics.thumbnails.labels("failed").inc()
-        return InvalidRequest(f"The image could not be shown. {failure.detail}", code=failure.reason.value)
+        return InvalidRequest(f"The thumbnail could not be made. {failure.detail}", code=failure.reason.value)
 
 
 def _has_password(url: str) -> bool:

@@ -46,7 +46,7 @@ class Shrinker:
             except (ChildGone, TimeoutError) as error:
                 await _stop(child)
                 log.warning("shrink_process_ended", reason=type(error).__name__, image_bytes=len(image))
-                raise ImageFailed(Reason.DECODE_ERROR, "The image could not be decoded in time.") from error
+                raise ImageFailed(Reason.DECODE_ERROR, "Decoding the image failed or timed out.") from error
             except BaseException:
                 # The process is still at work on an image that nobody wants any more.
                 await asyncio.shield(_stop(child))

@@ -45,8 +45,8 @@ def shrink(data: bytes, side: int) -> bytes:
         raise
     except MemoryError:
         raise NotShrinkable("image_too_large", "The image needs too much memory.") from None
-    except Exception as error:
-        raise NotShrinkable("decode_error", f"The image is damaged ({type(error).__name__}).") from None
+    except Exception:
+        raise NotShrinkable("decode_error", "The image is damaged.") from None
 
 
 def _shrunk(data: bytes, side: int) -> bytes:
@@ -55,7 +55,7 @@ def _shrunk(data: bytes, side: int) -> bytes:
     except UnidentifiedImageError:
         raise NotShrinkable("not_an_image", "The file is not an image in a supported format.") from None
     if image.width * image.height > MAX_PIXELS:
-        raise NotShrinkable("image_too_large", f"The image has more than {MAX_PIXELS} pixels.")
+        raise NotShrinkable("image_too_large", f"The image has more than {MAX_PIXELS:,} pixels.")
     # JPEGs are decoded at a fraction of their size.
     image.draft("RGB", (2 * side, 2 * side))
     profile = image.info.get("icc_profile") or b""

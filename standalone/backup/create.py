@@ -79,7 +79,7 @@ def _new_folder(target: Path) -> Iterator[Path]:
     """Yield a folder beside `target` that gets its name once it is complete. Nothing is left if the backup fails."""
     partial = target.with_name(f"{target.name}.partial")
     if target.exists():
-        raise StartupError(f"{target} exists. Give the backup a new folder")
+        raise StartupError(f"{target} already exists. Choose a new folder for the backup")
     try:
         partial.mkdir(mode=0o700, parents=True)
     except FileExistsError:
@@ -152,7 +152,9 @@ async def _janitor_waits(database: Database) -> AsyncIterator[None]:
                 yield
                 return
         if asyncio.get_running_loop().time() > deadline:
-            raise StartupError("the trainer's janitor, or another backup, has been running for a minute. Try later")
+            raise StartupError(
+                "the trainer's janitor, or another backup, has been running for a minute. Try again later"
+            )
         await asyncio.sleep(RETRY_SECONDS)
 
 

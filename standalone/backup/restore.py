@@ -42,7 +42,7 @@ async def restore_backup(source: Path, root: Path, *, min_free_bytes: int) -> No
             raise StartupError(f"the restore failed: {error.message}") from error
     restored = f"{counted(manifest.collections, 'collection')} with {counted(manifest.images, 'image')}"
     _say(f"restored {restored}")
-    _say(f"start them with: similis up --data {root}")
+    _say(f"to start the instance: similis up --data {root}")
 
 
 @contextmanager
@@ -50,10 +50,10 @@ def _new_directory(root: Path) -> Iterator[Path]:
     """Yield a directory beside `root` that gets its name once it is complete. Nothing is left if the restore fails."""
     partial = root.with_name(f"{root.name}.partial")
     if root.exists() and any(root.iterdir()):
-        raise StartupError(f"{root} is not empty. Restore into a new directory, with --data")
+        raise StartupError(f"{root} is not empty. Choose a new directory with --data")
     if partial.exists():
         if any(partial.iterdir()) and not (partial / MARK).exists():
-            raise StartupError(f"{partial} is in the way. Remove it")
+            raise StartupError(f"{partial} exists and is not from a restore. Move or remove it")
         # Left by a restore that was killed.
         shutil.rmtree(partial)
     try:

@@ -94,10 +94,10 @@ class Documents:
 def parse_json(url: str, body: bytes) -> object:
     """Parse a JSON document. Raises ServiceError for one that is not valid, too large or nested too deeply."""
     if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_JSON_VALUES:
-        raise too_large(url, f"the document has more than {MAX_JSON_VALUES} values")
+        raise too_large(url, f"the document has more than {MAX_JSON_VALUES:,} values")
     try:
         found: object = pydantic_core.from_json(body.removeprefix(BYTE_ORDER_MARK), allow_inf_nan=False)
     except ValueError as error:
-        kind = "a web page or XML" if body.lstrip()[:1] == b"<" else f"no valid JSON ({error})"
+        kind = "a web page or XML" if body.lstrip()[:1] == b"<" else f"invalid JSON ({error})"
         raise invalid(url, f"expected a IIIF manifest or collection in JSON, found {kind}") from None
     return found

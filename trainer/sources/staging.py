@@ -27,7 +27,7 @@ async def staged_content(
             async for batch in batches:
                 count += len(batch)
                 if count > max_images:
-                    raise too_large(url, f"the source has more than {max_images} images")
+                    raise too_large(url, f"the source has more than {max_images:,} images")
                 digest.update(await asyncio.to_thread(_append, csv_path, rows_path, batch))
         for path in (csv_path, rows_path):
             path.touch()

@@ -147,7 +147,7 @@ def _show(answer: SearchAnswer | MergedAnswer, *, as_json: bool) -> None:
             )
             for result in answer.results
         ),
-        empty="Nothing was found.",
+        empty="No results.",
     )
 
 

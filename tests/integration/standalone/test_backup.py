@@ -161,7 +161,7 @@ async def test_a_backup_that_does_not_come_to_its_end_leaves_nothing(
         # The janitor may go on.
         assert await place.rows("SELECT pg_try_advisory_lock($1)", JANITOR_LOCK) == [(True,)]
         await place.rows("SELECT pg_advisory_unlock_all()")
-        with pytest.raises(StartupError, match="Give the backup a new folder"):
+        with pytest.raises(StartupError, match="Choose a new folder for the backup"):
             await create_backup(tmp_path / "data", tmp_path)
         await place.generations.drop(index.qdrant_collection)
         with pytest.raises(StartupError, match=f"lost an index .{index.qdrant_collection}."):

@@ -56,13 +56,13 @@ async def read_changes(documents: Documents, root: str, stream: ActivityStream, 
     changes, seen, url = Changes(), set[str](), stream.last
     while url is not None:
         if url in seen:
-            raise invalid(url, "the pages of the stream follow each other in a circle")
+            raise invalid(url, "the pages of the stream form a loop")
         seen.add(url)
         page = await documents.require(url, partial(_page, url))
         if not _take(changes, page, since):
             break
         if len(seen) > MAX_PAGES or len(changes.written) > MAX_CHANGED:
-            raise too_large(root, f"the stream has more than {MAX_PAGES} pages or {MAX_CHANGED} changed manifests")
+            raise too_large(root, f"the stream has more than {MAX_PAGES:,} pages or {MAX_CHANGED:,} changed manifests")
         url = web_address(identifier(page.get("prev")))
     return changes
 

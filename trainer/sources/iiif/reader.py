@@ -141,4 +141,4 @@ def _warnings(listing: Listing) -> list[str]:
     if not listing.failed:
         return []
     number = counted(len(listing.failed), "collection")
-    return [f"{number} in this source could not be read. Images that were read from there before stay."]
+    return [f"{number} in this source could not be read. Images from earlier readings are kept."]

@@ -56,7 +56,7 @@ async def list_manifests(
         found(len(listing.manifests))
     _check_bounds(root, listing, depth)
     if not listing.manifests and listing.repeats:
-        raise invalid(root, "the collection contains itself and lists no manifest")
+        raise invalid(root, "the collection refers to itself and lists no manifests")
     return listing
 
 
@@ -109,8 +109,8 @@ def _failed(url: str, failure: ImageFailed | ServiceError) -> SourceRecord:
 
 def _check_bounds(root: str, listing: Listing, depth: int) -> None:
     if len(listing.manifests) > MAX_MANIFESTS:
-        raise too_large(root, f"the collection has more than {MAX_MANIFESTS} manifests")
+        raise too_large(root, f"the collection has more than {MAX_MANIFESTS:,} manifests")
     if len(listing.collections) > MAX_COLLECTIONS:
-        raise too_large(root, f"the collection has more than {MAX_COLLECTIONS} collections and pages")
+        raise too_large(root, f"the collection has more than {MAX_COLLECTIONS:,} collections and pages")
     if depth > MAX_DEPTH:
         raise too_large(root, f"the collection is nested more than {MAX_DEPTH} levels deep")

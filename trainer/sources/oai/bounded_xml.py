@@ -33,11 +33,11 @@ def read_elements(body: bytes, names: frozenset[str], keep: Callable[[Element], 
             parser.feed(body[start : start + CHUNK_BYTES])
         parser.close()
     except DefusedXmlException:
-        raise XmlRefused("the XML has a document type declaration, which is not allowed here") from None
+        raise XmlRefused("the XML has a document type declaration, which is not allowed") from None
     except ParseError as error:
         raise XmlRefused(f"the response is not valid XML: {error}") from None
     except (ValueError, LookupError):
-        raise XmlRefused("the XML has an encoding that is not supported") from None
+        raise XmlRefused("the encoding of the XML is not supported") from None
 
 
 class _Selection:
@@ -58,12 +58,12 @@ class _Selection:
         if self._depth > MAX_DEPTH:
             raise XmlRefused(f"the XML is nested more than {MAX_DEPTH} levels deep")
         if self._nodes > MAX_NODES:
-            raise XmlRefused(f"the XML has more than {MAX_NODES} elements and attributes")
+            raise XmlRefused(f"the XML has more than {MAX_NODES:,} elements and attributes")
         if self._builder is None and name in self._names:
             self._builder, self._kept_depth, self._kept_from = TreeBuilder(), self._depth, self._nodes
         if self._builder is not None:
             if self._nodes - self._kept_from > MAX_KEPT_NODES:
-                raise XmlRefused(f"a record has more than {MAX_KEPT_NODES} elements and attributes")
+                raise XmlRefused(f"a record has more than {MAX_KEPT_NODES:,} elements and attributes")
             self._builder.start(name, attributes)
 
     def end(self, name: str) -> None:

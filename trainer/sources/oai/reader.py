@@ -79,7 +79,7 @@ class OaiReader:
             self._count(page)
             progress.reading(state.done, state.total)
             if state.done > MAX_RECORDS:
-                raise too_large(settings.url, f"the repository has more than {MAX_RECORDS} records")
+                raise too_large(settings.url, f"the repository has more than {MAX_RECORDS:,} records")
             if state.token is None:
                 return
 
@@ -133,12 +133,12 @@ def _continues(url: str, error: tuple[str, str], state: HarvestState) -> bool:
 def _refuse_repetition(url: str, page: Page, seen: set[tuple[str | None, str, str]]) -> None:
     if not page.records:
         if page.token is not None and (page.token, "", "") in seen:
-            raise invalid(url, "the repository sends the same empty page again and again")
+            raise invalid(url, "the repository keeps sending the same empty page")
         seen.add((page.token, "", ""))
         return
     mark = (page.token, page.records[0].identifier, page.records[-1].identifier)
     if page.token is not None and mark in seen:
-        raise invalid(url, "the repository sends the same page again and again")
+        raise invalid(url, "the repository keeps sending the same page")
     seen.add(mark)
 
 

@@ -43,7 +43,7 @@ class Page:
 def parse_page(url: str, body: bytes) -> Page:
     """Parse a response. Raises ServiceError, source_invalid."""
     if not ROOT.search(body[:HEAD_BYTES].replace(b"\x00", b"")):
-        raise invalid(url, "expected a response of OAI-PMH 2.0, found something else")
+        raise invalid(url, "the response is not an OAI-PMH 2.0 response; check the base URL")
     page = Page()
     takers: dict[str, Callable[[Element], None]] = {
         "record": lambda element: _take_record(page, element),

@@ -106,7 +106,7 @@ async def test_reading_again_returns_the_reading_that_is_queued(launch: Launch) 
     assert (await api.post(f"{path}/cancel")).json["reading_id"] == first.json["reading_id"]
     assert (await api.get(path)).json["source"]["state"] == "cancelled"
     again = await api.post(f"{path}/read?full=true")
-    assert again.json["message"] == "The source is being read."
+    assert again.json["message"] == "The reading has been queued."
     assert again.json["reading_id"] > first.json["reading_id"]
     assert (await api.post(f"{path}/cancel")).json["reading_id"] == again.json["reading_id"]
     assert (await api.post(f"{path}/cancel")).json["reading_id"] is None

@@ -132,7 +132,7 @@ async def test_a_part_of_the_collection_that_is_down_keeps_its_rows(place: Place
     assert difference(source) == (0, 0, 0)
     assert source.newest is not None
     assert list(source.newest.warnings) == [
-        "1 collection in this source could not be read. Images that were read from there before stay."
+        "1 collection in this source could not be read. Images from earlier readings are kept."
     ]
 
 
@@ -284,4 +284,4 @@ async def test_a_stream_in_a_circle_is_an_error(place: Place, host: IiifHost) ->
     host.documents["page0"] = {**host.documents["page0"], "prev": host.url("page0")}  # type: ignore[dict-item]
     code, message = await place.failed(await found(place, url))
     assert code == "source_invalid"
-    assert "in a circle" in message
+    assert "form a loop" in message

@@ -148,7 +148,7 @@ async def test_a_token_that_repeats_its_page_ends_the_reading(place: Place, repo
     collection = await harvested(place, repository)
     code, message = await place.failed(collection)
     assert code == "source_invalid"
-    assert "the same page again and again" in message
+    assert "keeps sending the same page" in message
 
 
 async def test_a_repository_that_rejects_all_its_tokens_ends_the_reading(place: Place, repository: Repository) -> None:

@@ -35,7 +35,7 @@ def test_each_result_is_a_canvas_with_its_image() -> None:
 def test_an_annotation_says_score_percentile_query_and_index() -> None:
     annotation = made(RESULTS)["items"][0]["annotations"][0]["items"][0]
     sentence, facts = annotation["body"]
-    assert sentence["value"] == "Score 0.931, percentile 99.7. Looked for: image 7. Index 17."
+    assert sentence["value"] == "Score 0.931, percentile 99.7. Query: image 7. Index 17."
     assert json.loads(facts["value"]) == {
         "score": 0.9312, "percentile": 99.7, "false_match_rate": 0.01, "image_id": 12, "query": "image 7",
         "index": ASKED.index_url,
@@ -50,7 +50,7 @@ def test_only_entries_with_an_address_are_linked() -> None:
 
 def test_what_the_source_says_is_shown() -> None:
     first, second = made(RESULTS, details=DETAILS)["items"]
-    assert first["label"] == {"none": ["1. score 0.93: A coin"]}
+    assert first["label"] == {"none": ["1. Score 0.93: A coin"]}
     assert first["requiredStatement"]["value"] == {"none": ["A museum"]}
     assert first["rights"] == DETAILS.rights
     assert "rights" not in second
@@ -66,5 +66,5 @@ def test_all_ids_differ() -> None:
 
 def test_no_results_are_a_canvas_that_says_so() -> None:
     manifest = made([], ("Only 5 of 10 collections were searched.",))
-    assert [canvas["label"] for canvas in manifest["items"]] == [{"en": ["Nothing was found"]}]
+    assert [canvas["label"] for canvas in manifest["items"]] == [{"en": ["No results"]}]
     assert manifest["summary"] == {"en": ["Only 5 of 10 collections were searched."]}
