@@ -75,7 +75,7 @@ async def test_a_csv_collection_has_no_source(launch: Launch) -> None:
         ({**IIIF, "url": "file:///etc/passwd"}, "is not http or https"),
         ({**IIIF, "url": "https://"}, "has no host"),
         ({**IIIF, "url": "https://a:b@library.example.org"}, "with a user name or password"),
-        ({**IIIF, "set": "coins"}, 'of the type iiif has no field "set"'),
+        ({**IIIF, "set": "coins"}, 'of type iiif has no field "set"'),
         ({"type": "oai", "url": "https://a.example"}, "needs metadata_prefix"),
         ({**OAI, "from": "yesterday"}, "It must be a date such as 2026-01-31"),
         ({**OAI, "metadata_prefix": "a b"}, "the name of a format"),

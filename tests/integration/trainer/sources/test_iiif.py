@@ -73,7 +73,7 @@ async def test_a_collection_of_nothing_but_itself_is_an_error(place: Place, host
     host.collection("top", ("Collection", host.url("top")))
     code, message = await place.failed(await found(place, host.url("top")))
     assert code == "source_invalid"
-    assert "contains itself" in message
+    assert "refers to itself" in message
 
 
 async def test_endless_nesting_is_an_error(place: Place, host: IiifHost) -> None:
@@ -191,7 +191,7 @@ def body(text: bytes) -> Answer:
         (big, "source_too_large", "more than 4194304 bytes"),
         (away, "source_unreachable", "not public"),
         (body(b"[" * 1_000_000), "source_invalid", "recursion limit"),
-        (body(b"[" + b"[]," * 1_000_000 + b"[]]"), "source_too_large", "more than 1000000 values"),
+        (body(b"[" + b"[]," * 1_000_000 + b"[]]"), "source_too_large", "more than 1,000,000 values"),
         (body(b"<html>"), "source_invalid", "found a web page"),
         (body(b'{"type": "Canvas"}'), "source_invalid", "found JSON of the type “Canvas”"),
         (body(b'{"type": "Manifest", "items": []}'), "source_empty", "no image was found"),

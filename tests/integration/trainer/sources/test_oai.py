@@ -175,7 +175,7 @@ MANY = b'<OAI-PMH xmlns="http://www.openarchives.org/OAI/2.0/">' + b"<a/>" * 2_0
         (ENTITIES, "source_invalid", "document type declaration"),
         (NESTED, "source_invalid", "nested more than 100 levels"),
         (b'<OAI-PMH xmlns="http://www.openarchives.org/OAI/2.0/"><ListRecords>', "source_invalid", "not valid XML"),
-        (b"<!doctype html><html></html>", "source_invalid", "expected a response of OAI-PMH"),
+        (b"<!doctype html><html></html>", "source_invalid", "not an OAI-PMH 2.0 response"),
         (b"<OAI-PMH>" + bytes(5 * 1024 * 1024), "source_too_large", "more than 4194304 bytes"),
     ],
     ids=["entities", "nested", "cut off", "web page", "too large"],
