@@ -6,6 +6,7 @@ import struct
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import cast
 
 HEADER = struct.Struct("!6H")
 ANSWER = struct.Struct("!HHHIH")
@@ -26,8 +27,8 @@ class NameServer(asyncio.DatagramProtocol):
         self.lookups: Counter[str] = Counter()
         self.port = 0
 
-    def connection_made(self, transport: asyncio.DatagramTransport) -> None:  # type: ignore[override]
-        self._transport = transport
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.DatagramTransport", transport)
         self.port = transport.get_extra_info("sockname")[1]
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:

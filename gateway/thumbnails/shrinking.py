@@ -10,6 +10,7 @@ import json
 import resource
 import sys
 import warnings
+from typing import cast
 
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
@@ -74,8 +75,8 @@ def _in_8_bits(image: Image.Image) -> Image.Image:
     """Return an image with 8 bits a channel. Wider values are spread between the darkest and the lightest."""
     if image.mode == "F" or image.mode.startswith("I"):
         wide = image.convert("F")
-        extrema = wide.getextrema()
-        low, high = float(extrema[0]), float(extrema[1])  # type: ignore[arg-type]
+        # An image with several bands would have a pair for each.
+        low, high = cast("tuple[float, float]", wide.getextrema())
         scale = 255 / (high - low) if high > low else 0.0
         return wide.point(lambda value: value * scale - low * scale).convert("L")
     if image.mode in ("P", "PA", "LA") or "transparency" in image.info:

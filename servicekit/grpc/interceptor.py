@@ -39,7 +39,7 @@ class _Handler(Protocol):
     stream_stream: Callable[[object, Context], AsyncGenerator[object, None]]
 
 
-class ServiceInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]
+class ServiceInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[type-arg]  # generic in the stubs only
     """Wrap the handlers of our own services."""
 
     def __init__(self, metrics: RpcServerMetrics) -> None:

@@ -146,7 +146,9 @@ async def test_the_service_describes_itself(similis: Similis) -> None:
     assert (service.backbone.name, service.backbone.text) == ("efficientnet-lite0", False)
     assert service.limits["max_image_bytes"] == 20 << 20
     specification = await similis.specification()
-    assert "/api/collection/{id}/similar" in specification["paths"]  # type: ignore[operator]
+    paths = specification["paths"]
+    assert isinstance(paths, dict)
+    assert "/api/collection/{id}/similar" in paths
     key = await similis.verify()
     assert (key.scope, key.collections, key.expires_at) == ("admin", None, None)
 

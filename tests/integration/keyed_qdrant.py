@@ -16,7 +16,7 @@ ANSWERS = {
 }
 
 
-class KeyedQdrant(grpc.GenericRpcHandler):  # type: ignore[type-arg]
+class KeyedQdrant(grpc.GenericRpcHandler):  # type: ignore[type-arg]  # generic in the stubs only
     """Refuse calls without the right key, and answer the others with an empty message."""
 
     def service(self, handler_call_details: grpc.HandlerCallDetails) -> Any:

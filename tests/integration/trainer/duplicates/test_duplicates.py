@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from typing import Any
 
 import numpy as np
 import pytest
@@ -125,11 +126,11 @@ async def test_a_lost_lease_ends_the_search_and_the_attempt(
     searched = DuplicateSearch.run
     tried: list[int] = []
 
-    async def lost_once(self: DuplicateSearch, *arguments: object) -> int:
+    async def lost_once(self: DuplicateSearch, *arguments: Any) -> int:
         tried.append(len(tried))
         if len(tried) == 1:
             raise LeaseLost("The index has been removed.")
-        return await searched(self, *arguments)  # type: ignore[arg-type]
+        return await searched(self, *arguments)
 
     monkeypatch.setattr(DuplicateSearch, "run", lost_once)
     collection = await workplace.collection(host.picture_urls(5))

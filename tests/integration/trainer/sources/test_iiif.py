@@ -281,7 +281,9 @@ async def test_earlier_activities_than_a_refresh_do_not_count(place: Place, host
 
 async def test_a_stream_in_a_circle_is_an_error(place: Place, host: IiifHost) -> None:
     url = stream(host, [activity("Create", host.manifest("m", IMAGE.format(1)), 1)])
-    host.documents["page0"] = {**host.documents["page0"], "prev": host.url("page0")}  # type: ignore[dict-item]
+    page = host.documents["page0"]
+    assert isinstance(page, dict)
+    page["prev"] = host.url("page0")
     code, message = await place.failed(await found(place, url))
     assert code == "source_invalid"
     assert "form a loop" in message

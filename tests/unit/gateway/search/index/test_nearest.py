@@ -1,5 +1,7 @@
 """Which points have to be read to know the runner-ups of a query."""
 
+from typing import Any
+
 import numpy as np
 
 from catalog.images import Image
@@ -14,11 +16,11 @@ LIMITS = tuple(1 - number / 100 for number in range(len(FALSE_MATCH_RATES)))
 CALIBRATED = FalseMatches(LIMITS, LIMITS)
 
 
-def found(points: int, *, calibration: FalseMatches = CALIBRATED, are_all: bool = False, **asked: object) -> Found:
+def found(points: int, *, calibration: FalseMatches = CALIBRATED, are_all: bool = False, **asked: Any) -> Found:
     """Return points 1, 2, …, whose scores fall by 0.01."""
     index = Index(1, 1, 1, "generation", None, "backbone", 2, false_matches=calibration)
     hits = [Hit(number, 1 - number / 100) for number in range(1, points + 1)]
-    question = Question([Example(image=b"")], num_results=5, **asked)  # type: ignore[arg-type]
+    question = Question([Example(image=b"")], num_results=5, **asked)
     return Found(index, QueryVector(QueryPart(np.ones(2, np.float32), "", 1)), question, 6, hits, are_all)
 
 
