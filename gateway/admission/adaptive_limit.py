@@ -8,9 +8,9 @@ is the idea of TCP Vegas and of Envoy's adaptive concurrency.
 from statistics import mean
 
 # While the mean latency is below the first ratio, the limit grows; above the second, it shrinks.
-GROW_BELOW = 1.5
-SHRINK_ABOVE = 2.0
-WANTED_RATIO = 1.75
+GROW_BELOW = 2.5
+SHRINK_ABOVE = 3.5
+WANTED_RATIO = 3.0
 # A single step divides the limit by no more than this.
 MOST_SHRINKING = 2.0
 # The limit is reviewed after as many pieces of work as this, or as the limit if that is more.
