@@ -1,1 +1,1 @@
-"""Attacks on a running instance, and what becomes of it."""
+"""Attacks on a running instance, and how it behaves."""

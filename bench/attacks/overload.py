@@ -1,4 +1,4 @@
-"""What becomes of searches when far more of them arrive than the machine can answer, through all of `similis up`.
+"""How searches fare when far more of them arrive than the machine can answer, through all of `similis up`.
 
     python -m bench.attacks.overload [--data FOLDER] [--times 10] [--seconds 120]
 

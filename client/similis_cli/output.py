@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from similis_client import Confirmation
+
 Cell = str | int | float | None
 
 
@@ -69,6 +71,14 @@ def show_json(value: object) -> None:
 
     sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
     sys.stdout.buffer.flush()
+
+
+def show_message(answer: Confirmation, *, as_json: bool) -> None:
+    """Print what an answer says, or all of it as JSON."""
+    if as_json:
+        show_json(answer)
+    else:
+        say(answer.message)
 
 
 def show_json_line(value: object) -> None:

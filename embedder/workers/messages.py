@@ -77,7 +77,7 @@ class WorkResult:
 
     vectors: of the image and its views, one after the other (float32, little-endian), or of the text; empty from a
     decoder, or if there is an error `code`. warnings: codes of what was wrong with an image or a text that was embedded
-    all the same. read_characters: how many characters of a text count. batch_size: inputs in the forward pass.
+    anyway. read_characters: how many characters of a text count. batch_size: inputs in the forward pass.
     memory_bytes: memory of the worker.
     """
 

@@ -12,7 +12,7 @@ class Lane(Enum):
     """How a route is kept from taking the machine from others.
 
     SEARCH: the search itself asks for the places that it needs. QUICK: a request holds one place from its beginning to
-    its end. DOWNLOAD: so does one whose answer may be long and is read slowly. OTHER: the route has limits of its own.
+    its end. DOWNLOAD: so does one whose answer may be long and is read slowly. OTHER: the route has its own limits.
     """
 
     SEARCH = "search"

@@ -1,6 +1,6 @@
-"""Places for work of one sort, shared fairly between clients, with a queue for each client.
+"""Slots for one kind of work, shared fairly between clients, with a queue for each client.
 
-A client may wait for a second of its own work, so that a burst is served. One that asks for more is over its share:
+A client may queue up to a second of work, so that a burst is served. One that asks for more is over its share:
 until it has kept within it for a while, its requests may wait for half the time that one piece of work takes, and all
 others are refused at once. So a flood finds a short queue, and what gets through it waits little. Other clients are not
 concerned: the queues take turns, and one place is kept free for them.

@@ -1,4 +1,4 @@
-"""Memory and places for bodies that arrive, shared by clients: whoever has most of them gives way to others."""
+"""Memory and slots for request bodies, shared by clients: the client that holds most of them gives way to others."""
 
 import asyncio
 from collections import Counter
@@ -65,7 +65,7 @@ class BodyMemory(ByteBudget):
     def _give_up(self, account: ClientAccount) -> None:
         if account.reception is not None:
             account.reception.give_up(_gave_way())
-        # At once: whoever reads it drops its bytes in the next round of the event loop.
+        # At once: the task that reads the body drops its bytes in the next round of the event loop.
         self._release(account.taken)
         account.taken = 0
 

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from catalog.indexes import Index
 from gateway.access.key_check import readable_collections
-from gateway.audit.request_record import record_of
+from gateway.admission.client import current_client
 from gateway.http import parameters
 from gateway.http.credentials import TRUSTED
 from gateway.http.json_object import JsonObject
@@ -48,7 +48,7 @@ class SearchHandlers:
 
     async def search(self, request: web.Request) -> web.Response:
         """`POST /api/collection/{id}/search`. A JSON object gets an object as the answer, other bodies a bare list."""
-        client = _client(request)
+        client = current_client()
         self._costly.check(client)
         identifier = parameters.collection_id(request.match_info["id"])
         await self._searches.require_index(identifier)
@@ -86,7 +86,7 @@ class SearchHandlers:
 
     async def search_collections(self, request: web.Request) -> web.Response:
         """`POST /api/search`: several collections, or all of them."""
-        client = _client(request)
+        client = current_client()
         self._costly.check(client)
         with self._bodies.memory() as account, self._costly.charging(client):
             paths = question_fields.IMAGE_PATHS
@@ -100,7 +100,7 @@ class SearchHandlers:
 
     async def search_batch(self, request: web.Request) -> web.Response:
         """`POST /api/collection/{id}/search/batch`: several questions. Each gets an answer or a problem."""
-        client = _client(request)
+        client = current_client()
         self._costly.check(client)
         index = await self._searches.find_index(parameters.collection_id(request.match_info["id"]))
         with self._bodies.memory() as account:
@@ -135,12 +135,6 @@ class SearchHandlers:
         if warnings or answer.warnings:
             fields["warnings"] = [*warnings, *answer.warnings]
         return fields
-
-
-def _client(request: web.Request) -> str:
-    """Return who is charged for costly images: the API key, or else the address."""
-    record = record_of(request)
-    return f"key {record.key.id}" if record.key is not None else record.client or ""
 
 
 def _question(request: web.Request, sent: Sent) -> Question:

@@ -57,7 +57,7 @@ class Thumbnails:
     async def open(
         cls, settings: GatewaySettings, folder: Path, metrics: GatewayMetrics
     ) -> AsyncIterator["Thumbnails | None"]:
-        """Yield the thumbnails of this process; None if the settings allow none. folder: for files of its own."""
+        """Yield the thumbnails of this process; None if the settings allow none. folder: for its files."""
         if not settings.serve_thumbnails:
             yield None
             return

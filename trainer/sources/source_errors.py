@@ -23,7 +23,7 @@ def too_large(url: str, problem: str) -> ServiceError:
 
 
 def refused(url: str, problem: str) -> ServiceError:
-    """Return the error for a repository that answers with an error of its own. problem: without a final period."""
+    """Return the error for a repository that answers with an OAI-PMH error. problem: without a final period."""
     return UpstreamFailed(f"{shown(url)}: {problem}.", code="source_refused")
 
 

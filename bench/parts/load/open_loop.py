@@ -1,4 +1,4 @@
-"""Send requests at a fixed rate, whatever becomes of them, and note how each one ended."""
+"""Send requests at a fixed rate, whether or not they are answered, and note how each one ended."""
 
 import asyncio
 import time
@@ -54,7 +54,7 @@ def request(method: str, path: str, body: bytes = b"", **headers: str) -> bytes:
 
 
 class Client:
-    """A client with an address of its own, which keeps connections open."""
+    """A client with its own address, which keeps connections open."""
 
     def __init__(self, port: int, address: str) -> None:
         """port: of the gateway. address: of this client, such as 127.0.0.2."""

@@ -1,4 +1,4 @@
-"""Put load on an HTTP server and measure it, with as little work of its own as possible.
+"""Put load on an HTTP server and measure it, with as little overhead as possible.
 
 Started by `searches.py`: `python -m bench.parts.search.http_load`. Each caller keeps one connection, and sends
 its next request when it has the answer to the last one.

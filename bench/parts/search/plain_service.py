@@ -2,7 +2,7 @@
 
 Started by `searches.py`: `python -m bench.parts.search.plain_service SOURCE MODEL DATA`. It prints its port. DATA
 is an .npz file with `matrix` (of the adapter), `tuned` (unit vectors of all rows) and `ids`. Two threads decode and
-infer, each with an engine of its own. A search that is alone uses an engine with all cores. Vectors are compared with
+infer, each with its own engine. A search that is alone uses an engine with all cores. Vectors are compared with
 one product of numpy. It has the routes that the benchmark uses, and checks nothing.
 """
 

@@ -291,7 +291,7 @@ def _import_source(
         elif as_json:
             show_json({"id": identifier})
         else:
-            say(f"Collection {identifier} was created. Its source is being read.")
+            say(f"Collection {identifier} was created. The reading of its source has been queued.")
             say(f"To see how it goes: similis source show {identifier}")
 
 

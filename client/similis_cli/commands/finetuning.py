@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from similis_cli.options import AsJson, Collection, KeyFile, Url, Watch
-from similis_cli.output import say, show_json, show_json_list, show_table
+from similis_cli.output import say, show_json, show_json_list, show_message, show_table
 from similis_cli.problems import note
 from similis_cli.progress import follow
 from similis_cli.session import collection_id, session
@@ -78,10 +78,7 @@ def cancel(collection: Collection, url: Url = None, key_file: KeyFile = None, as
     """Cancel the finetune of a collection. Search goes on using the previous index."""
     with session(url, key_file) as similis:
         cancelled = similis.cancel_finetune(collection_id(similis, collection))
-    if as_json:
-        show_json(cancelled)
-    else:
-        say(cancelled.message)
+    show_message(cancelled, as_json=as_json)
 
 
 def failures(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from similis_cli.options import AsJson, Collection, KeyFile, Url
-from similis_cli.output import say, show_fields, show_json
+from similis_cli.output import say, show_fields, show_json, show_message
 from similis_cli.problems import Status, fail, note
 from similis_cli.session import collection_id, session
 
@@ -83,10 +83,7 @@ def cancel(collection: Collection, url: Url = None, key_file: KeyFile = None, as
     """Cancel the reading of a source. The content stays as it was."""
     with session(url, key_file) as similis:
         cancelled = similis.cancel_reading(collection_id(similis, collection))
-    if as_json:
-        show_json(cancelled)
-    else:
-        say(cancelled.message)
+    show_message(cancelled, as_json=as_json)
 
 
 def given_source(

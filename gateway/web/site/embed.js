@@ -40,7 +40,7 @@
   // Below this, results are hardly similar, and an item page is better without them.
   const LEAST_ALIKE = 80;
 
-  // A sheet of its own: the policy of the page may forbid style elements.
+  // A separate style sheet: the policy of the page may forbid style elements.
   const sheet = new CSSStyleSheet();
   sheet.replaceSync(`
     :host { display: block; color: var(--similis-color, inherit); font: var(--similis-font, inherit); }

@@ -62,7 +62,7 @@ class HarvestState:
     def begin_list_again(self) -> None:
         """Ask for the rest of the list without a token: for all records since the latest, if they come in that order.
 
-        Otherwise the list begins anew.
+        Otherwise the list starts over.
         """
         self.rejected = self.rejected + 1 if self.latest == self.rejected_at or not self.in_order else 1
         self.rejected_at = self.latest
@@ -70,7 +70,7 @@ class HarvestState:
         self.resumed = True
         self.since = self.latest if self.in_order and self.latest else self.first_since
 
-    def begin_anew(self) -> None:
+    def start_over(self) -> None:
         """Ask for everything again, because records were missing at the end."""
         self.token = None
         self.in_order, self.resumed = False, False

@@ -47,7 +47,7 @@ class OaiReader:
             await self._harvest(reading, settings, state, progress)
             if not await self._is_incomplete(reading, state):
                 return ReadResult(state.done, complete=state.whole, changed_since=state.changed_since)
-            state.begin_anew()
+            state.start_over()
 
     async def _begin(self, reading: Reading, source: Source) -> HarvestState:
         identity = await self._page(source.settings, {"verb": "Identify"})
@@ -70,7 +70,7 @@ class OaiReader:
             if page.error is not None:
                 if not _continues(settings.url, page.error, state):
                     return
-                # The list may begin anew.
+                # The list may start over.
                 seen.clear()
                 continue
             _refuse_repetition(settings.url, page, seen)

@@ -6,6 +6,8 @@ from contextlib import asynccontextmanager
 
 from aiohttp import web
 
+from tests.loopback_site import running_site
+
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -64,12 +66,5 @@ async def running_host() -> AsyncIterator[IiifHost]:
     host = IiifHost()
     application = web.Application()
     application.router.add_get("/{path:.*}", host.answer)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        host.port = runner.addresses[0][1]
+    async with running_site(application) as host.port:
         yield host
-    finally:
-        await runner.cleanup()

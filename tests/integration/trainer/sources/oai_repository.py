@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 
 from aiohttp import web
 
+from tests.loopback_site import running_site
+
 HEAD = (
     '<?xml version="1.0" encoding="UTF-8"?>\n<OAI-PMH xmlns="http://www.openarchives.org/OAI/2.0/">'
     "<responseDate>{date}</responseDate><request>http://repository.example/oai</request>"
@@ -136,12 +138,5 @@ async def running_repository() -> AsyncIterator[Repository]:
     repository = Repository()
     application = web.Application()
     application.router.add_get("/oai", repository.answer)
-    runner = web.AppRunner(application, shutdown_timeout=0.1)
-    await runner.setup()
-    try:
-        site = web.TCPSite(runner, "127.0.0.1", 0)
-        await site.start()
-        repository.port = runner.addresses[0][1]
+    async with running_site(application) as repository.port:
         yield repository
-    finally:
-        await runner.cleanup()
