@@ -8,8 +8,8 @@ PROTO := proto
 PACKAGES := gateway embedder trainer catalog servicekit standalone local_qdrant client/similis_client client/similis_cli
 # A package index to take torch from, if it should not be the one that everything else comes from (README, "Try it").
 TORCH_INDEX ?=
-# Fast tests keep a core busy. The others wait for their services, so three processes use two cores better.
-# A file runs in one process, so that its fixtures start once. tests/conftest.py orders the files.
+# Three processes keep two cores busy, because tests also wait. Of the slow tests, a file runs in one process, so that
+# its fixtures start once; tests/conftest.py orders the files.
 PARALLEL := --dist=loadfile --no-loadscope-reorder --numprocesses
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
@@ -65,7 +65,7 @@ check-generated: $(STAMP)
 	{ echo "The generated code differs from the .proto files. Run 'make proto'." >&2; exit 1; }
 
 check-fast: $(STAMP)
-	pytest $(PARALLEL)=2 tests/unit tests/architecture
+	pytest --dist=worksteal --numprocesses=3 tests/unit tests/architecture
 
 chaos: $(STAMP) ## attack an instance with larger numbers than 'make test' does; takes half an hour
 	SIMILIS_CHAOS_SCALE=10 pytest tests/reliability
