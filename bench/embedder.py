@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import json
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -18,12 +19,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bench.parts.measuring_process import Answer, MeasuringProcess, quantile
+import psutil
+
+from bench.parts.bound import bare_rate, rate
+from bench.parts.instance.memory import memory_by_role
+from bench.parts.measuring_process import MeasuringProcess, quantile
 from bench.parts.rounds import Rounds
 from embedder.backbones.resolve import resolve_backbone
 from embedder.config import EmbedderSettings, worker_environment
 from embedder.engines.model_cache import converted_model
 from embedder.hardware import has_cuda, plan_hardware, usable_cores
+from standalone.process.tether import tethered
 
 BATCH = 8
 CUDA_BATCH = 64
@@ -46,19 +52,15 @@ AT_MOST = {
 }
 
 
-def rate(answer: Answer) -> float:
-    """Return the images a second in an answer."""
-    return float(answer["images"]) / float(answer["seconds"])
-
-
 @contextmanager
 def service(environment: dict[str, str]) -> Iterator[tuple[str, int]]:
     """Run the embedder as a process while entered, and return its gRPC address and process id."""
     with tempfile.TemporaryDirectory() as folder:
         target = f"unix:{folder}/embedder.sock"
         process = subprocess.Popen(
-            [sys.executable, "-m", "embedder"],
+            tethered([sys.executable, "-m", "embedder"], signal.SIGTERM),
             env={**os.environ, "SIMILIS_LOG_LEVEL": "warning", **environment, "SIMILIS_LISTEN": target},
+            start_new_session=True,
         )
         try:
             deadline = time.monotonic() + 120
@@ -156,13 +158,6 @@ def compare_engines(rounds: Rounds, eager: MeasuringProcess, all_cores: Measurin
     rounds.add("engine_vs_eager", fast / slow)
 
 
-def bare_rate(loops: list[MeasuringProcess], seconds: float) -> float:
-    """Return the images a second of all loops together."""
-    for loop in loops:
-        loop.begin(do="loop", seconds=seconds)
-    return sum(rate(loop.result()) for loop in loops)
-
-
 def compare_throughput(
     rounds: Rounds, loops: list[MeasuringProcess], bulk: MeasuringProcess, callers: MeasuringProcess, seconds: float
 ) -> None:
@@ -216,23 +211,16 @@ def measure_concurrency(
 def measure_memory(rounds: Rounds, bulk: MeasuringProcess, pid: int, prefix: str = "") -> None:
     """Measure the memory of the service and its workers after 1,000 and after 10,000 images."""
     bulk.ask(do="images", count=1000)
-    before = anonymous_bytes(pid)
+    before = _memory(pid)
     bulk.ask(do="images", count=9000)
-    after = anonymous_bytes(pid)
-    rounds.add(f"{prefix}memory_after_1000_mib", before / 2**20)
-    rounds.add(f"{prefix}memory_after_10000_mib", after / 2**20)
+    after = _memory(pid)
+    rounds.add(f"{prefix}memory_after_1000_mb", before)
+    rounds.add(f"{prefix}memory_after_10000_mb", after)
     rounds.add(f"{prefix}memory_10000_vs_1000", after / before)
 
 
-def anonymous_bytes(pid: int) -> int:
-    """Return the anonymous memory of a process and its children."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    total = 0
-    for one in (str(pid), *children):
-        for line in Path(f"/proc/{one}/smaps_rollup").read_text().splitlines():
-            if line.startswith("Anonymous:"):
-                total += int(line.split()[1]) * 1024
-    return total
+def _memory(pid: int) -> float:
+    return sum(memory_by_role(psutil.Process(pid)).values())
 
 
 def show(rounds: Rounds) -> None:

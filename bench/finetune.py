@@ -51,7 +51,7 @@ class HashEmbedder(PixelEmbedder):
 
     def _outcome(self, request: embedder_pb2.EmbedStreamRequest) -> embedder_pb2.EmbedStreamResponse:
         digest = hashlib.sha256(request.image)
-        self.embedded[digest.hexdigest()] += 1
+        (self.viewed if request.views.only else self.embedded)[digest.hexdigest()] += 1
         chance = np.random.default_rng(int.from_bytes(digest.digest()[:8], "big"))
         centre = self._centres[chance.integers(50)]
         rows = centre + 0.3 * chance.normal(size=(1 + request.views.count, DIMENSION))

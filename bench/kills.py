@@ -26,8 +26,8 @@ from typing import Any, TypeVar
 import psutil
 
 from bench.parts.image_host import image_host
+from bench.parts.instance.finetunes import COPY_SCORE, create_filled, finetune
 from bench.parts.photographs import image_files
-from bench.search_beside_finetune import COPY_SCORE, create_filled, finetune
 from demo.instance import instance
 from demo.rest_client import Refused, RestClient
 from tests.ports import free_port
@@ -38,9 +38,9 @@ KILLS = (
     (15, "local_qdrant.engine.loop"),
     (20, "local_qdrant"),
     (25, "embedder.workers"),
-    (30, "embedder"),
+    (30, "standalone.gateway_and_embedder"),
     (40, "trainer"),
-    (50, "gateway"),
+    (50, "standalone.gateway_and_embedder"),
     (60, "standalone"),
     (72, "trainer.learning"),
     (74, "trainer"),

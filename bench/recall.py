@@ -38,7 +38,7 @@ import numpy.typing as npt
 import psutil
 
 from bench.parts.hard_sets import HardSet, synthetic_sets
-from bench.parts.photograph_crops import photograph_crops
+from bench.parts.views.photograph_crops import photograph_crops
 from catalog.images import Image
 from catalog.indexed_images import IndexedImages
 from catalog.indexes import Index

@@ -4,7 +4,7 @@
 
 The photographs all differ; the kinds have a sub-folder for each kind of object. The embedder is the real one, and the
 trainer's code learns and decides. Each trial draws a collection. `genuine` groups should be adopted:
-  views   each photograph is an object, with 2, 3, 4 or 5 views of it in an entry (see bench/parts/object_views.py)
+  views   each photograph is an object, with 2, 3, 4 or 5 views of it in an entry (bench/parts/views/object_views.py)
   kinds   entries of 2, 3, 5, 8, 12 or 20 images of a kind
 
 Groups of 2, 3, 5 or 20 images by chance should not be. They are tested before the training. With
@@ -31,8 +31,8 @@ import numpy as np
 from PIL import Image
 
 from bench.false_matches import ALONE, Images, embed, load
-from bench.parts.object_views import object_view
 from bench.parts.photographs import image_files
+from bench.parts.views.object_views import object_view
 from catalog.vectors.projection import Matrix
 from trainer.adapter.fit import training_steps
 from trainer.fetch.view_sample import VIEWS
@@ -132,7 +132,7 @@ def earlier_head(trial: Trial) -> EarlierHead | None:
     fresh = np.random.default_rng(trial.seed).random(len(trial.data)) >= EARLIER
     known = trial.data.without(fresh)
     known = known if trial.name == "wrong" else known.ungrouped()
-    head = train_head(known, directions_of(known, DIMENSION), trial.parameters(len(known)), lambda *_: True)
+    head = train_head(known, directions_of(known, DIMENSION), trial.parameters(len(known)), lambda _: None)
     return EarlierHead(head, fresh)
 
 

@@ -1,6 +1,7 @@
 """Measure what an adapter gains and loses: `python bench/answers/situations.py --photographs FOLDER --kinds FOLDER`.
 
     python bench/answers/situations.py --photographs DIR --kinds DIR [--situation NAME ...] [--seeds 3] [--cache DIR]
+                                       [--look-alikes]
 
 The same questions as in bench/quality.py, with the trainer's code but without the services: images are embedded once,
 so that several seeds are affordable. The kinds have a sub-folder for each kind of object; every fifth image of a kind
@@ -9,7 +10,10 @@ is a query and not in the collection. The situations say which of the others sha
   half     all images of a kind, for a random half of the kinds (A); each image of the others (B) is its own entry
   threes   three images of a kind
   none     each image is its own entry
-  views    three views of a photograph (see bench/parts/object_views.py); two further views are the queries
+  views    three views of a photograph (see bench/parts/views/object_views.py); two further views are the queries
+
+With --look-alikes, the images are those of bench/parts/views/look_alikes.py instead: 40 kinds of 52 images, as hard to
+tell apart as real ones.
 
 The questions: `kinds`, whether an image finds its kind; `copies`, whether a distorted copy (see bench/quality.py) finds
 its original; `entries`, whether a copy or a further view finds its entry. Each line is the mean over the seeds, and
@@ -20,12 +24,13 @@ import argparse
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import numpy as np
 
 from bench.answers.adoption import VIEW_SIZES, Shown, object_views, parameters
-from bench.false_matches import ALONE, COPIES, Images, load
+from bench.false_matches import ALONE, COPIES, Images, load, load_look_alikes
 from bench.quality import COPIES_OF_IMAGES, ENTRIES, KINDS, QUERY_EVERY
 from catalog.vectors.projection import Matrix, normalised
 from trainer.learning.dataset import Labels
@@ -145,15 +150,17 @@ def main() -> None:
     parser.add_argument("--kinds", type=Path, required=True)
     parser.add_argument("--situation", nargs="+", choices=SITUATIONS, default=SITUATIONS)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--look-alikes", action="store_true", help="harder kinds, made from both folders")
     parser.add_argument("--cache", type=Path, metavar="FOLDER", help="keeps the vectors for the next run")
     options = parser.parse_args()
-    images = load(options.cache, options.photographs, options.kinds)
-    views = object_views(options.photographs, options.cache and options.cache / "object-views.npz")
+    load_kinds = load_look_alikes if options.look_alikes else load
+    images = cache(lambda: load_kinds(options.cache, options.photographs, options.kinds))
+    views = cache(lambda: object_views(options.photographs, options.cache and options.cache / "object-views.npz"))
     print(f"{'':32}{'mAP':>11}{'recall@1':>11}{'recall@10':>11}{'change':>9}{'least':>9}")
     for name in options.situation:
         measured, adapters = [], []
         for seed in range(options.seeds):
-            made = views_of_photographs(views, seed) if name == "views" else objects_of_kinds(images, name, seed)
+            made = views_of_photographs(views(), seed) if name == "views" else objects_of_kinds(images(), name, seed)
             figures, adapter = measure(made)
             measured.append(figures)
             adapters.append(adapter)

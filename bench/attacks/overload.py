@@ -23,9 +23,9 @@ from urllib.parse import urlsplit
 import psutil
 
 from bench.parts.image_host import image_host
+from bench.parts.instance.finetunes import create_filled, finetune
 from bench.parts.load.open_loop import NO_ANSWER, Client, Outcome, offered, one_after_the_other, request
 from bench.parts.photographs import image_files
-from bench.search_beside_finetune import create_filled, finetune
 from demo.instance import instance
 from demo.rest_client import RestClient
 

@@ -1,1 +1,1 @@
-"""The benchmark of searches. `python bench/search/searches.py --help` explains its options."""
+"""The simulation of a cluster. `python bench/search/capacity.py --help` explains its options."""

@@ -74,7 +74,7 @@ class Client:
         return Ended(begun, time.monotonic() - begun, status, asks_to_wait)
 
     async def _exchange(self, message: bytes) -> tuple[int, bool]:
-        reader, writer = self._idle.pop() if self._idle else await self._connect()
+        reader, writer = self._kept() or await self._connect()
         try:
             writer.write(message)
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
@@ -88,6 +88,15 @@ class Client:
         else:
             self._idle.append((reader, writer))
         return int(head.split(b" ", 2)[1]), b"retry-after:" in head
+
+    def _kept(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
+        """Return an open connection. The gateway closes those that nobody has used for a while."""
+        while self._idle:
+            reader, writer = self._idle.pop()
+            if not reader.at_eof():
+                return reader, writer
+            writer.close()
+        return None
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         return await asyncio.open_connection(LISTEN_HOST, self._port, local_addr=(self._address, 0))

@@ -1,1 +1,1 @@
-"""Parts of `bench/search/searches.py`."""
+"""Parts of the benchmarks that search."""

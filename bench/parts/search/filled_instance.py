@@ -1,7 +1,8 @@
 """Fill a running instance with collections, and publish an index of each as a finetune does, without downloads."""
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ from standalone.postgres.server import database_url
 UPSERT = 1_000
 PREFIX = "similis"
 IMAGES_OF_ENTRY = 4
+# On a busy machine, the embedder may not answer in time.
+EMBEDDER_ATTEMPTS = 20
 
 # A job that the instance's own trainer never sees waiting.
 CLAIMED = """
@@ -59,7 +62,11 @@ class Filled:
 class Filler:
     """Fills collections of an instance, which is only reached on its machine."""
 
-    def __init__(self, database: Database, generations: Generations, embedder: QueryEmbedder) -> None:
+    def __init__(
+        self, database: Database, generations: Generations, embedder: QueryEmbedder, said: Callable[[int], None]
+    ) -> None:
+        """said: gets the number of rows of the current collection that are written, after each block."""
+        self._said = said
         self._database = database
         self._generations = generations
         self._embedder = embedder
@@ -103,6 +110,7 @@ class Filler:
             for start in range(0, len(vectors), UPSERT):
                 part = vectors[start : start + UPSERT]
                 await self._generations.put(name, ids[first + start : first + start + len(part)], part)
+            self._said(first + len(vectors))
         await self._generations.wait_until_indexed(name, len(ids))
 
     async def _claimed(self, jobs: Jobs, collection: int) -> Job:
@@ -111,38 +119,59 @@ class Filler:
         return await jobs.get(identifier)
 
     async def _backbone(self) -> str:
-        checksum = await self._embedder.served_backbone()
-        if checksum is None:
-            raise SystemExit("the embedder does not respond")
-        return checksum
+        for _ in range(EMBEDDER_ATTEMPTS):
+            checksum = await self._embedder.served_backbone()
+            if checksum is not None:
+                return checksum
+            await asyncio.sleep(1.0)
+        raise SystemExit("the embedder does not respond")
+
+
+def _nothing(_: int) -> None:
+    pass
 
 
 async def filled_collections(
-    data: Path, client: RestClient, images: Sequence[bytes], sizes: Mapping[str, int]
-) -> tuple[dict[str, Filled], Path]:
-    """Fill the collections that the instance on `data` lacks. Each begins with the images.
+    data: Path,
+    client: RestClient,
+    images: Sequence[bytes],
+    sizes: Mapping[str, int],
+    said: Callable[[int], None] = _nothing,
+) -> dict[str, Filled]:
+    """Fill the collections that the instance on `data` lacks, and return all of them. Each begins with the images.
 
-    sizes: the number of rows of each, by name. Returns them, and a file with the vectors of the first one.
+    sizes: the number of rows of each, by name. said: gets the number of rows of a collection that are written.
     """
     filled: dict[str, Filled] = {}
-    async with filler(data) as fill:
+    async with filler(data, said) as fill:
         real = await fill.embedded(images)
         largest = SyntheticRows(real, max(sizes.values()))
         for name, count in sizes.items():
-            rows = SyntheticRows(real, count, largest.adapter)
             named = f"{name}-{count}"
             found = client.find(named)
+            if found and client.info(found)["last_finetuned"] is None:
+                raise SystemExit(
+                    f"the collection {named!r} was not filled to its end. Delete {data}, or name another folder"
+                )
+            rows = SyntheticRows(real, count, largest.adapter)
             filled[name] = await (fill.filled(found) if found else fill.fill(client, named, rows, count))
-        first = next(iter(sizes))
-        file = data / "bench-vectors.npz"
-        rows = SyntheticRows(real, sizes[first], largest.adapter)
-        tuned = np.concatenate([block for _, block in rows.tuned()])
-        np.savez(file, matrix=rows.adapter.matrix, tuned=tuned, ids=filled[first].ids)
-    return filled, file
+    return filled
+
+
+async def save_vectors(data: Path, images: Sequence[bytes], filled: Filled, file: Path, largest: int) -> None:
+    """Write the vectors of a collection to a file, for the plain alternative. largest: rows of the largest one."""
+    async with filler(data) as fill:
+        real = await fill.embedded(images)
+    adapter = SyntheticRows(real, largest).adapter
+    rows = SyntheticRows(real, len(filled.ids), adapter)
+    tuned = np.empty((len(filled.ids), TUNED_DIMENSION), np.float32)
+    for start, block in rows.tuned():
+        tuned[start : start + len(block)] = block
+    np.savez(file, matrix=adapter.matrix, tuned=tuned, ids=filled.ids)
 
 
 @asynccontextmanager
-async def filler(data: Path) -> AsyncIterator[Filler]:
+async def filler(data: Path, said: Callable[[int], None] = _nothing) -> AsyncIterator[Filler]:
     """Connect to the databases and the embedder of the instance that runs on `data`."""
     sockets = Addresses("", 0, run_directory_of(DataDirectory(data)))
     async with (
@@ -151,4 +180,4 @@ async def filler(data: Path) -> AsyncIterator[Filler]:
         open_channel(f"unix:{sockets.embedder}") as channel,
     ):
         embedder = QueryEmbedder(channel, RpcClientMetrics(CollectorRegistry()))
-        yield Filler(database, Generations(qdrant), embedder)
+        yield Filler(database, Generations(qdrant), embedder, said)

@@ -1,6 +1,6 @@
 """Put load on an HTTP server and measure it, with as little overhead as possible.
 
-Started by `searches.py`: `python -m bench.parts.search.http_load`. Each caller keeps one connection, and sends
+Started by `bench/workloads`: `python -m bench.parts.search.http_load`. Each caller keeps one connection, and sends
 its next request when it has the answer to the last one.
 """
 

@@ -1,6 +1,6 @@
 """The plain alternative to Similis: one process, no databases, nothing that survives it.
 
-Started by `searches.py`: `python -m bench.parts.search.plain_service SOURCE MODEL DATA`. It prints its port. DATA
+Started by `bench/workloads`: `python -m bench.parts.search.plain_service SOURCE MODEL DATA`. It prints its port. DATA
 is an .npz file with `matrix` (of the adapter), `tuned` (unit vectors of all rows) and `ids`. Two threads decode and
 infer, each with its own engine. A search that is alone uses an engine with all cores. Vectors are compared with
 one product of numpy. It has the routes that the benchmark uses, and checks nothing.

@@ -16,9 +16,11 @@ TILT = 0.15
 TURN = 25.0
 
 
-def object_view(photograph: Image.Image, chance: random.Random) -> bytes:
+def object_view(photograph: Image.Image, chance: random.Random, shown: tuple[float, float] = SHOWN) -> bytes:
     """Return one view of an RGB photograph as JPEG."""
-    view = _tilted(_part(photograph.rotate(chance.uniform(-TURN, TURN), Image.Resampling.BILINEAR), chance), chance)
+    view = _tilted(
+        _part(photograph.rotate(chance.uniform(-TURN, TURN), Image.Resampling.BILINEAR), chance, shown), chance
+    )
     for enhancer, low, high in (
         (ImageEnhance.Brightness, 0.6, 1.4),
         (ImageEnhance.Contrast, 0.6, 1.4),
@@ -32,9 +34,9 @@ def object_view(photograph: Image.Image, chance: random.Random) -> bytes:
     return out.getvalue()
 
 
-def _part(photograph: Image.Image, chance: random.Random) -> Image.Image:
+def _part(photograph: Image.Image, chance: random.Random, shown: tuple[float, float]) -> Image.Image:
     """Return a random part, with sides in other proportions than the photograph's."""
-    area, stretch = chance.uniform(*SHOWN), chance.uniform(0.75, 1.33) ** 0.5
+    area, stretch = chance.uniform(*shown), chance.uniform(0.75, 1.33) ** 0.5
     width = round(min(photograph.width * area**0.5 * stretch, photograph.width))
     height = round(min(photograph.height * area**0.5 / stretch, photograph.height))
     left, top = chance.randint(0, photograph.width - width), chance.randint(0, photograph.height - height)
