@@ -35,7 +35,11 @@ JOIN collections c ON c.id = p.collection_id
 WHERE p.collection_id = $1
 """  # noqa: S608 (constants)
 
-NEWEST = f"{PUBLISHED} ORDER BY p.published_at DESC, p.id DESC LIMIT $2"
+# A provisional index that was replaced says nothing about how the answers changed.
+NEWEST = f"""
+{PUBLISHED} AND (c.live_index = p.id OR NOT coalesce((p.quality ->> 'provisional')::boolean, false))
+ORDER BY p.published_at DESC, p.id DESC LIMIT $2
+"""
 
 BY_ID = f"{PUBLISHED} AND p.id = $2"
 
@@ -83,7 +87,7 @@ class IndexHistory:
         self._database = database
 
     async def newest(self, collection_id: int, limit: int) -> list[PublishedIndex]:
-        """List the `limit` indexes of a collection that were published last, newest first."""
+        """List the `limit` indexes of a collection that were published last, newest first, without provisional ones."""
         async with self._database.connection() as connection:
             rows = await connection.fetch(NEWEST, collection_id, limit)
         return [_published(row) for row in rows]

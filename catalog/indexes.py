@@ -7,6 +7,7 @@ from json import loads
 
 import asyncpg
 
+from catalog.collections import PROVISIONAL
 from catalog.index_history import archive
 from catalog.jobs import Job, LeaseLost, lease_lost
 from catalog.postgres.database import Database
@@ -15,11 +16,26 @@ from catalog.vectors.false_matches import NOT_CALIBRATED, FalseMatches
 from catalog.vectors.generations import TUNED
 from catalog.vectors.names import generation_name
 
-# The index of an earlier attempt at the same job is dropped, but its failures are carried over.
+# The index of an earlier attempt at the same job is dropped, but its failures are carried over. A provisional index
+# keeps its own.
 CARRY_FAILURES = """
-UPDATE image_failures f SET index_id = $2 FROM indexes i
-WHERE f.index_id = i.id AND i.job_id = $1 AND i.id <> $2
+WITH carried AS (
+    DELETE FROM image_failures f USING indexes i
+    WHERE f.index_id = i.id AND i.job_id = $1 AND i.id <> $2 AND i.published_at IS NULL
+    RETURNING f.image_id, f.reason, f.detail
+), kept AS (
+    SELECT f.image_id, f.reason, f.detail FROM image_failures f JOIN indexes i ON i.id = f.index_id
+    WHERE i.job_id = $1 AND i.id <> $2 AND i.published_at IS NOT NULL
+)
+INSERT INTO image_failures (index_id, image_id, reason, detail)
+SELECT $2, image_id, reason, detail FROM (TABLE carried UNION ALL TABLE kept) f
+ON CONFLICT (index_id, image_id) DO NOTHING
 """
+
+LIVE_WITH = f"""
+SELECT {PROVISIONAL} AS provisional FROM collections c JOIN indexes i ON i.id = c.live_index
+WHERE c.id = $1 AND i.backbone = $2
+"""  # noqa: S608 (constants)
 
 # The permanent failures of the live index and of those begun after it. The newest failure of an image counts. Images
 # that are no longer in the revision are left out.
@@ -326,6 +342,15 @@ class Indexes:
         if row is None:
             return False, None
         return True, None if row["id"] is None else _index(row)
+
+    async def live_with(self, collection_id: int, backbone: str) -> tuple[bool, bool]:
+        """Return whether the live index of a collection was made with a backbone, and whether it is provisional.
+
+        backbone: its checksum.
+        """
+        async with self._database.connection() as connection:
+            row = await connection.fetchrow(LIVE_WITH, collection_id, backbone)
+        return (False, False) if row is None else (True, row["provisional"])
 
     async def live_of(self, collection_ids: Collection[int] | None, *, limit: int) -> dict[int, Index | None]:
         """Return the live indexes of the first `limit` collections that exist, by collection; None: it has none.

@@ -23,9 +23,12 @@ FALSE_MATCH_RATES = (
 # The best objects after the first one whose scores say what a query finds anyway.
 RUNNER_UPS = 3
 # How much of the runner-ups' mean is subtracted. With all of it, noise would seem to match: it scores low everywhere.
-RUNNER_UP_WEIGHT = 0.7
+RUNNER_UP_WEIGHT = 0.95
 # A rate up to this one counts as rare.
 RARE = 0.1
+# A result is a match if it is rare by its prominence or by its score, and each of them adds to the false matches. So
+# the rate of the score is raised by this factor.
+SCORE_FACTOR = 4
 # The share of a collection's images that are less typical of it than any query that prominence is used for, and the
 # least rate of other queries whose scores are not rare.
 ATYPICAL, ATYPICAL_RATE = 0.02, 0.9
@@ -82,7 +85,7 @@ class FalseMatches:
         if self._is_atypical(typicality):
             # The measured queries were images of the collection, so they say little about noise or a blank page.
             return 2 * by_score if 2 * by_score <= RARE else max(higher, ATYPICAL_RATE)
-        lower = min(by_prominence, 2 * by_score)
+        lower = min(by_prominence, SCORE_FACTOR * by_score)
         # Rare in one of the two is rare enough. Otherwise noise must not profit from having no neighbours.
         return lower if lower <= RARE else higher
 

@@ -1,6 +1,6 @@
 """Generations: one Qdrant collection for each index, holding the vectors that search ranks by."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from catalog.vectors.client import (
 from catalog.vectors.point_ids import image_id, image_ids, point_id
 from catalog.vectors.settling import wait_until_settled
 from servicekit.errors import ServiceError
+from servicekit.process.fault_points import FaultPoint
 from servicekit.qdrant_api import collections_pb2, points_pb2
 from servicekit.request_context import remaining
 
@@ -99,6 +100,7 @@ class Generations:
         """
         with qdrant_errors():
             await wait_until_settled(self._client, name, count)
+            FaultPoint.SETTLED.reach()
             found = await self._client.count_points(name)
         if found != count:
             raise GenerationIncomplete(f"The new index holds {found} vectors, but {count} were written.")
@@ -139,6 +141,27 @@ class Generations:
             names = [using] if using else True
             points = await self._client.get_points(name, wanted, vectors=names, seconds=seconds)
         return {image_id(point.id.num): np.array(vector_of(point.vectors, using), dtype=np.float32) for point in points}
+
+    async def count(self, name: str) -> int:
+        """Return the number of points of a generation."""
+        with traced("count"), qdrant_errors():
+            return await self._client.count_points(name)
+
+    async def pages(self, name: str, using: str, size: int) -> AsyncIterator[tuple[list[int], Matrix]]:
+        """Yield all points, `size` at a time: the ids [n] of their images, and their vectors [n, dim].
+
+        using: the name of the vectors that are read.
+        """
+        first: int | None = None
+        while True:
+            with traced("scroll"), qdrant_errors():
+                page = await self._client.scroll_points(name, first, size, vectors=[using] if using else True)
+            if page.result:
+                rows = [np.array(vector_of(point.vectors, using), dtype=np.float32) for point in page.result]
+                yield image_ids([point.id.num for point in page.result]), np.stack(rows)
+            if not page.HasField("next_page_offset"):
+                return
+            first = page.next_page_offset.num
 
     async def sample(self, name: str, count: int, using: str) -> Matrix:
         """Return the vectors [n, dim] of up to `count` points, drawn uniformly and the same each time.

@@ -30,8 +30,8 @@ MIN_QUERIES = 20
 # The mean direction of this many images is known well enough.
 MOST_FOR_MEAN = 5000
 # The share of the highest values that an exponential distribution is fitted to, and by how many standard errors its
-# mean is raised.
-TAIL, CAUTION = 0.3, 0.5
+# scale is raised.
+TAIL, CAUTION = 0.4, 0.75
 
 
 class Calibration:
@@ -100,12 +100,18 @@ def typical(vectors: UnitVectors) -> tuple[Matrix, float]:
 def _limits(measured: list[float], ratio: float) -> list[float]:
     """Return the values that the shares FALSE_MATCH_RATES of the queries reach, falling.
 
-    The upper TAIL of what was measured is fitted by an exponential distribution, to extrapolate beyond it. Its mean is
-    raised by half a standard error. The rest is used as measured.
+    The upper TAIL of what was measured is fitted by an exponential distribution, to extrapolate beyond it. The rest is
+    used as measured.
+
+    Some of the queries do have a match: another version of their picture, in another entry. Their values are the
+    highest, so they stretch the mean of the excess, but hardly its median. So the scale is the lower of the two
+    estimates of it, raised by CAUTION standard errors.
     """
     threshold = float(np.quantile(measured, 1 - TAIL))
-    excess = [value - threshold for value in measured if value > threshold]
-    scale = sum(excess) / max(len(excess), 1) * (1 + CAUTION / max(len(excess), 1) ** 0.5)
+    excess = [value - threshold for value in measured if value > threshold] or [0.0]
+    error = CAUTION / len(excess) ** 0.5
+    by_median, by_mean = float(np.median(excess)) / log(2), sum(excess) / len(excess)
+    scale = min(by_median * (1 + error / log(2)), by_mean * (1 + error))
     limits = []
     for rate in FALSE_MATCH_RATES:
         # The share of queries whose best score in the gallery is at least as high.

@@ -9,6 +9,7 @@ import numpy as np
 
 from catalog.vectors.false_matches import RUNNER_UPS
 from catalog.vectors.projection import Projection
+from servicekit.process.fault_points import FaultPoint
 from servicekit.telemetry.logs import get_logger
 from trainer.adapter.calibration import false_matches, typical
 from trainer.adapter.pca import Fitted, Previous, PrincipalComponents, Report, Survey
@@ -56,6 +57,7 @@ class LearnedAdapter:
                 return previous.kept(decision.metrics)
             previous = None
         survey = await self._principal.survey(vectors, dim, report)
+        FaultPoint.FITTING.reach()
         moment, count = survey.moment, survey.images
         sample = await self._gather(vectors, survey, previous, report)
         loop = asyncio.get_running_loop()

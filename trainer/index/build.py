@@ -11,6 +11,7 @@ from catalog.indexed_images import EqualImage, IndexedImages
 from catalog.indexes import Index
 from catalog.vectors.generations import Generations
 from catalog.vectors.projection import Projection
+from servicekit.process.fault_points import FaultPoint
 from trainer.adapter.pca import Report
 from trainer.index.base_vectors import Matrix, VectorPage
 from trainer.index.distinct_vectors import DistinctVectors
@@ -62,6 +63,7 @@ class IndexBuilder:
         async with aclosing(vectors.pages()) as pages:
             async for page in pages:
                 points += await self._write(index, page, distinct, projection)
+                FaultPoint.INDEX_WRITTEN.reach()
                 images += len(page.images)
                 report(page.rows)
         await self._retry.call(self._generations.wait_until_indexed, name, points)

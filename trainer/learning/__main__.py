@@ -12,6 +12,7 @@ from typing import IO
 
 import torch
 
+from servicekit.process.fault_points import FaultPoint
 from servicekit.process.parent_link import ParentLink
 from trainer.adapter.numerics import limit_blas_threads
 from trainer.adapter.process import TrainingInput
@@ -23,6 +24,7 @@ def main(file: IO[bytes], parent: ParentLink) -> None:
     """Train on the input in a file, and send the head and its quality to the parent."""
     file.seek(0)
     given = TrainingInput.load(file)
+    FaultPoint.LEARNING.reach()
     torch.set_num_threads(given.threads)
     limit_blas_threads(given.threads)
     torch.use_deterministic_algorithms(True)

@@ -50,6 +50,11 @@ class TrainingSet:
         """The share of the images, 0 to 1, that have a group."""
         return float((self.groups != UNGROUPED).mean()) if len(self) else 0.0
 
+    @property
+    def known_groups(self) -> Labels:
+        """The groups of which it has an image, ascending."""
+        return np.setdiff1d(self.groups, [UNGROUPED])
+
     def with_groups(self, groups: Labels) -> "TrainingSet":
         """Return the same images with other groups."""
         return replace(self, groups=groups)
@@ -57,6 +62,10 @@ class TrainingSet:
     def ungrouped(self) -> "TrainingSet":
         """Return the same images without any group."""
         return self.with_groups(np.full(len(self), UNGROUPED, dtype=np.int64))
+
+    def without_view(self, view: int) -> "TrainingSet":
+        """Return the set without one view of each image, given by its number. The only view of an image is kept."""
+        return replace(self, views=np.delete(self.views, view, axis=1)) if self.views.shape[1] > 1 else self
 
     def without(self, images: Mask) -> "TrainingSet":
         """Return the set without `images`, bool [n], and their views."""

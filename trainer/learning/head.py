@@ -12,8 +12,10 @@ from torch.optim.adam import adam
 from trainer.learning.dataset import UNGROUPED, Matrix, TrainingSet
 from trainer.learning.losses import NEAR_IDENTICAL, contrastive, frozen_pull
 
-# Receives the number of finished steps and the current head [dim, d]. Returning False ends the training.
-Observer = Callable[[int, Matrix], bool]
+# Receives the share done, 0 to 1.
+Progress = Callable[[float], None]
+# How often a training run reports its progress.
+REPORTS = 4
 # At least this share of a batch are images with views, however few of the sample have them.
 MIN_VIEWED_SHARE = 0.5
 
@@ -42,26 +44,18 @@ class Hyperparameters:
         return asdict(self)
 
 
-def checkpoints(steps: int) -> list[int]:
-    """Return the steps after which a training run is evaluated: halfway and at the end."""
-    return sorted({max(steps // 2, 1), steps})
-
-
-def train_head(data: TrainingSet, start: Matrix, parameters: Hyperparameters, observe: Observer) -> Matrix:
-    """Return a head [dim, d] trained from `start`. Deterministic for a seed and a number of threads.
-
-    observe is called at each checkpoint.
-    """
+def train_head(data: TrainingSet, start: Matrix, parameters: Hyperparameters, progress: Progress) -> Matrix:
+    """Return a head [dim, d] trained from `start`. Deterministic for a seed and a number of threads."""
     batches = _Batches(data, parameters)
     head = torch.from_numpy(start.copy()).requires_grad_(True)
     optimizer = _Adam(head, parameters)
-    observed = set(checkpoints(parameters.steps))
+    reported = max(parameters.steps // REPORTS, 1)
     for step in range(1, parameters.steps + 1):
         loss = batches.loss(head)
         if loss.requires_grad:
             optimizer.step(step, loss)
-        if step in observed and not observe(step, head.detach().numpy().copy()):
-            break
+        if step % reported == 0:
+            progress(step / parameters.steps)
     return head.detach().numpy().astype(np.float32)
 
 

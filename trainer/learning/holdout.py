@@ -21,7 +21,10 @@ ABSENT, ABSENT_OF_LARGE, MIN_GROUPS = 10, 20, 8
 MAX_QUERIES = 1000
 MAX_NEIGHBOURHOODS = 300
 MAX_GALLERY = 10_000
+# Queries for entries with held-out images, and as many with images that are trained on.
+MAX_ENTRY_QUERIES = 500
 GROUPS_SEEN, GROUPS_UNSEEN, VIEWS, NEIGHBOURHOOD = "groups_seen", "groups_unseen", "views", "neighbourhood"
+ENTRIES = "entries"
 # Below this share of images without a group, no group's labels are hidden for a test of unseen groups.
 MIN_UNGROUPED_SHARE = 0.1
 # The frozen space's nearest images to an image are its neighbourhood.
@@ -52,6 +55,8 @@ class Holdout:
     - "groups_seen": a held-out image of a group that is trained on; the others of its group are relevant.
     - "groups_unseen": the same for groups whose labels are hidden from the training.
     - "views": an augmented view of a held-out image, with or without a group; that image is relevant.
+    - "entries": an augmented view of an image of a group that is trained on; all images of its group are relevant. Some
+      of these images are trained on, as all images of a collection are in the end. The view itself never is.
     - "neighbourhood": a held-out image without a group; its nearest images in the frozen space are relevant.
 
     strangers: held-out images of objects that the training does not know.
@@ -85,7 +90,7 @@ def folds(data: TrainingSet, fresh: Mask, seed: int) -> Iterator[Holdout]:
     for fold in range(1 if large else FOLDS):
         hidden = np.array([hide_groups and group_fold.get(int(group)) == fold for group in data.groups], dtype=bool)
         absent = np.array([absent_fold.get(int(group)) == fold for group in data.groups], dtype=bool)
-        yield _split(data, (image_fold == fold) & fresh, hidden & ~absent, absent, fold, random)
+        yield _split(data, (image_fold == fold) & fresh, fresh, hidden & ~absent, absent, fold, random)
 
 
 def fresh_holdout(data: TrainingSet, fresh: Mask, seed: int) -> Holdout:
@@ -94,16 +99,22 @@ def fresh_holdout(data: TrainingSet, fresh: Mask, seed: int) -> Holdout:
     Whole groups may be new. Deterministic for a seed.
     """
     none = np.zeros(len(data), dtype=bool)
-    return _split(data, fresh, none, none, 0, np.random.default_rng(seed))
+    return _split(data, fresh, fresh, none, none, 0, np.random.default_rng(seed))
 
 
 def _split(
-    data: TrainingSet, candidates: Mask, hidden: Mask, absent: Mask, fold: int, random: np.random.Generator
+    data: TrainingSet,
+    candidates: Mask,
+    fresh: Mask,
+    hidden: Mask,
+    absent: Mask,
+    fold: int,
+    random: np.random.Generator,
 ) -> Holdout:
     """Return one fold.
 
-    candidates: bool [n], the images that may be queries. hidden: those whose labels are hidden. absent: those whose
-    group is not trained on.
+    candidates: bool [n], the images that may be held out as queries. fresh: those that an earlier head was not trained
+    on. hidden: those whose labels are hidden. absent: those whose group is not trained on.
     """
     grouped = data.groups != UNGROUPED
     # One image of each picture.
@@ -116,20 +127,30 @@ def _split(
     viewed = np.flatnonzero(eligible[data.viewed]) if data.views.shape[1] else np.zeros(0, np.int64)
     viewed = _at_most(MAX_QUERIES, viewed, random)
     unlabelled = _at_most(MAX_NEIGHBOURHOODS, np.flatnonzero(eligible & (~grouped | hidden)), random)
-    # Each fold queries with a different view.
-    views = data.views[viewed, fold % max(data.views.shape[1], 1)] if len(viewed) else data.vectors[:0]
-    shown = data.viewed[viewed]
-    queries = np.concatenate([seen, unseen, shown, unlabelled])
-    labelling = _Labelling(data, _gallery(data, queries, random))
-    query_sets = (
-        labelling.groups(GROUPS_SEEN, seen),
-        labelling.groups(GROUPS_UNSEEN, unseen),
-        labelling.views(shown, views),
-        labelling.neighbourhoods(unlabelled),
-    )
+    # Each fold queries with a different view. Training on the others does not use it either.
+    view = fold % max(data.views.shape[1], 1)
+    queries = np.concatenate([seen, unseen, data.viewed[viewed], unlabelled])
     # The other images of a query's picture are held out with it.
     held_out = np.isin(data.pictures, np.union1d(data.pictures[queries], data.pictures[absent]))
     training = data.with_groups(np.where(hidden, UNGROUPED, data.groups)).without(held_out)
+    training = training.without_view(view)
+    known = np.isin(data.groups, training.known_groups)
+    # If images have a single view, it is trained on.
+    trained = fresh & distinct & known & ~held_out & (data.views.shape[1] > 1)
+    of_entries = np.concatenate(
+        [
+            _at_most(MAX_ENTRY_QUERIES, some, random)
+            for some in (viewed[known[data.viewed[viewed]]], np.flatnonzero(trained[data.viewed]))
+        ]
+    )
+    labelling = _Labelling(data, _gallery(data, np.union1d(queries, data.viewed[of_entries]), random))
+    query_sets = (
+        labelling.groups(GROUPS_SEEN, seen),
+        labelling.groups(GROUPS_UNSEEN, unseen),
+        labelling.views(viewed, view),
+        labelling.entries(of_entries, view),
+        labelling.neighbourhoods(unlabelled),
+    )
     strangers = strangers_of(data, ~held_out, held_out & distinct, ~grouped | absent, random)
     filled = tuple(query_set for query_set in query_sets if len(query_set.vectors))
     return Holdout(training, data.vectors[labelling.gallery], filled, strangers)
@@ -154,9 +175,22 @@ class _Labelling:
             name, self._data.vectors[images], [relevant[number] for number in answerable], self._pictures_of(images)
         )
 
-    def views(self, images: Labels, views: UnitVectors) -> QuerySet:
-        """Return queries with one view [q, dim] of each image. The images of its picture are relevant."""
-        return QuerySet(VIEWS, views, self._pictures_of(images), [NONE] * len(images))
+    def views(self, viewed: Labels, view: int) -> QuerySet:
+        """Return queries with one view of images. The images of its picture are relevant.
+
+        viewed: the positions [q] of the images among those that have views. view: the number of the view.
+        """
+        return self._of_view(VIEWS, viewed, view, self._pictures_of(self._data.viewed[viewed]))
+
+    def entries(self, viewed: Labels, view: int) -> QuerySet:
+        """Return queries with one view of images, given as in `views`. All images of its group are relevant."""
+        images = self._data.viewed[viewed]
+        relevant = [np.flatnonzero(self._of_group(image) | self._of_picture(image)) for image in images]
+        return self._of_view(ENTRIES, viewed, view, relevant)
+
+    def _of_view(self, name: str, viewed: Labels, view: int, relevant: list[Labels]) -> QuerySet:
+        vectors = self._data.views[viewed, view] if len(viewed) else self._data.vectors[:0]
+        return QuerySet(name, vectors, relevant, [NONE] * len(viewed))
 
     def neighbourhoods(self, images: Labels) -> QuerySet:
         """Return queries whose relevant images are the nearest in the frozen space."""

@@ -33,8 +33,9 @@ class Retrieval:
     average_precision, average_precision_at_10. recall_at_1, recall_at_10: whether a relevant image is among the first 1
     or 10 hits. found_at_10: the share of the relevant images that are, if there are at most FEW of them; otherwise
     equal to recall_at_10. If two relevant images come closer to each other, a query more often finds both or neither.
-    That lowers recall_at_10, although each of them is found as often as before. best_score: of the relevant images. A
-    query without one has 0 everywhere.
+    That lowers recall_at_10, although each of them is found as often as before. best_score: of the relevant images.
+    reciprocal_rank: of the best of them. A query without one has 0 everywhere. relevant: how many relevant images there
+    are.
     """
 
     average_precision: PerQuery
@@ -43,6 +44,8 @@ class Retrieval:
     recall_at_10: PerQuery
     best_score: PerQuery
     found_at_10: PerQuery
+    reciprocal_rank: PerQuery
+    relevant: PerQuery
 
     @classmethod
     def join(cls, several: "Sequence[Retrieval]") -> "Retrieval":
@@ -58,6 +61,7 @@ class Retrieval:
             "recall_at_1": self.recall_at_1,
             "recall_at_10": self.recall_at_10,
             "found_at_10": self.found_at_10,
+            "reciprocal_rank": self.reciprocal_rank,
         }
 
     def means(self) -> dict[str, float]:
@@ -89,7 +93,7 @@ def rank(queries: Matrix, gallery: Matrix, relevant: Sequence[Labels], excluded:
     return Retrieval(*np.array(rows, dtype=np.float64).reshape(-1, len(fields(Retrieval))).T)
 
 
-def _metrics(scores: Scores, relevant: Labels, excluded: Labels) -> tuple[float, float, float, float, float, float]:
+def _metrics(scores: Scores, relevant: Labels, excluded: Labels) -> tuple[float, ...]:
     """Return the metrics of one query, in the order of the fields of `Retrieval`. `scores` is overwritten.
 
     Only the ranks of the relevant images are computed, because sorting the whole ranking takes ten times as long. Among
@@ -97,7 +101,7 @@ def _metrics(scores: Scores, relevant: Labels, excluded: Labels) -> tuple[float,
     """
     found = np.sort(scores[relevant])[::-1]
     if not len(found):
-        return 0.0, 0.0, 0.0, 0.0, 0.0, 0.0
+        return (0.0,) * len(fields(Retrieval))
     scores[relevant] = EXCLUDED
     scores[excluded] = EXCLUDED
     if len(found) <= COUNTED:
@@ -110,7 +114,16 @@ def _metrics(scores: Scores, relevant: Labels, excluded: Labels) -> tuple[float,
     at_depth = precision[ranks <= DEPTH].sum() / min(len(found), DEPTH)
     recall = float(ranks[0] <= DEPTH)
     share = float((ranks <= DEPTH).mean()) if len(found) <= FEW else recall
-    return precision.mean(), at_depth, float(ranks[0] == 1), recall, float(found[0]), share
+    return (
+        precision.mean(),
+        at_depth,
+        float(ranks[0] == 1),
+        recall,
+        float(found[0]),
+        share,
+        1 / float(ranks[0]),
+        len(found),
+    )
 
 
 def score_histogram(scores: Sequence[float] | npt.NDArray[np.float64]) -> list[float]:

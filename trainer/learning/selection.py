@@ -1,10 +1,8 @@
-"""Model selection: choose the number of steps and the interpolation weight on the held-out queries."""
+"""Model selection: choose the interpolation weight on the held-out queries."""
 
-from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import reduce
-from itertools import product
 
 import numpy as np
 
@@ -13,22 +11,19 @@ from trainer.learning.acceptance import Decision, decide_adoption
 from trainer.learning.dataset import Matrix
 from trainer.learning.directions import directions_of
 from trainer.learning.evaluation import Evaluation
-from trainer.learning.head import Hyperparameters, checkpoints, train_head
+from trainer.learning.head import Hyperparameters, Progress, train_head
 from trainer.learning.holdout import LARGE, Holdout
 
 # Weights of the trained head in an interpolation with the head that the training started from. Large weights favour the
 # training data, small ones all other images (WiSE-FT: Wortsman et al., 2022, "Robust fine-tuning of zero-shot models").
-MIXES = (1.0, 0.75, 0.5, 0.25)
-
-Progress = Callable[[float], None]
+MIXES = (1.0, 0.85, 0.7, 0.5, 0.25)
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A trained head: what produced it, and the gate's decision on it. mix: the weight of the trained head, 0 to 1."""
+    """An interpolated head: the weight of the trained head in it, 0 to 1, and the gate's decision on it."""
 
     decision: Decision
-    step: int
     mix: float
 
 
@@ -61,8 +56,8 @@ class ModelSelection:
         self._evaluation = Evaluation(grouped)
         self._splits = splits
         self._parameters = parameters
-        # By the number of steps, one for each fold.
-        self._heads: dict[int, list[Matrix]] = defaultdict(list)
+        # One for each fold.
+        self._heads: list[Matrix] = []
 
     def best(self, progress: Iterator[Progress]) -> Candidate:
         """Return the best candidate. progress: one receiver, of the share done, for each training run."""
@@ -70,7 +65,10 @@ class ModelSelection:
             self._evaluation.add(fold.holdout, "frozen", None)
             for name, head in fold.baselines.items():
                 self._evaluation.add(fold.holdout, name, head)
-            self._train(fold, next(progress))
+            head = train_head(fold.holdout.training, fold.start, self._parameters, next(progress))
+            self._heads.append(head)
+            for mix in MIXES:
+                self._evaluation.add(fold.holdout, _space(mix), interpolated(fold.start, head, mix))
         return reduce(lambda first, second: second if second.decision.beats(first.decision) else first, self._all())
 
     def strangers(self, candidate: Candidate) -> tuple[Matrix, int]:
@@ -79,28 +77,17 @@ class ModelSelection:
         They are measured in the candidate's space if it was adopted, otherwise in the one that the training started
         from.
         """
-        trained = self._heads[candidate.step]
         mix = candidate.mix if candidate.decision.adopted else 0.0
         scores = [
             fold.holdout.strangers.best_scores(interpolated(fold.start, head, mix), 1 + RUNNER_UPS)
-            for fold, head in zip(self._splits, trained, strict=True)
+            for fold, head in zip(self._splits, self._heads, strict=True)
         ]
         return np.concatenate(scores), len(self._splits[0].holdout.strangers.gallery)
 
-    def _train(self, fold: Fold, progress: Progress) -> None:
-        def observe(step: int, head: Matrix) -> bool:
-            self._heads[step].append(head)
-            for mix in MIXES:
-                self._evaluation.add(fold.holdout, _space(step, mix), interpolated(fold.start, head, mix))
-            progress(step / self._parameters.steps)
-            return True
-
-        train_head(fold.holdout.training, fold.start, self._parameters, observe)
-
     def _all(self) -> Iterator[Candidate]:
         baselines = list(self._splits[0].baselines)
-        for step, mix in product(checkpoints(self._parameters.steps), MIXES):
-            yield Candidate(decide_adoption(self._evaluation, _space(step, mix), baselines), step, mix)
+        for mix in MIXES:
+            yield Candidate(decide_adoption(self._evaluation, _space(mix), baselines), mix)
 
 
 def interpolated(start: Matrix, head: Matrix, mix: float) -> Matrix:
@@ -108,5 +95,5 @@ def interpolated(start: Matrix, head: Matrix, mix: float) -> Matrix:
     return (1 - mix) * start + mix * head
 
 
-def _space(step: int, mix: float) -> str:
-    return f"{step} steps, {mix}"
+def _space(mix: float) -> str:
+    return f"mix {mix}"

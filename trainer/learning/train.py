@@ -1,6 +1,5 @@
 """Train an adapter's head: train without the held-out images, evaluate, decide, then train on all images."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,15 +10,20 @@ from trainer.learning.acceptance import Decision, decide_reuse
 from trainer.learning.chance import groups_are_meaningful
 from trainer.learning.dataset import MIN_IMAGES, UNGROUPED, EarlierHead, TrainingSet
 from trainer.learning.evaluation import Evaluation
-from trainer.learning.head import Hyperparameters, train_head
+from trainer.learning.head import Hyperparameters, Progress, train_head
 from trainer.learning.holdout import MIN_UNGROUPED_SHARE, Holdout, folds
-from trainer.learning.selection import Fold, ModelSelection, Progress, interpolated
+from trainer.learning.selection import Fold, ModelSelection, interpolated
 
-# Groups with fewer images than this on average get a stronger pull, by this factor.
+# Groups with fewer images than this on average get a stronger pull, by this factor, and more steps. They are found by
+# what views teach as well as by what their few images do.
 SMALL_GROUP = 8
-SMALL_GROUP_PULL = 10.0
-# If only some of the images have a group, the pull on the others is stronger, by this factor: the groups move them.
+SMALL_GROUP_PULL = 5.0
+SMALL_GROUP_STEPS = 1.3
+# If only some of the images have a group, the groups move the others. So the pull on the others is stronger, by this
+# factor.
 PARTLY_GROUPED_PULL = 2.5
+# The weight of the views beside a stronger pull, which weakens what is learned from them.
+PULLED_VIEWS = 1.5
 MEANINGLESS_GROUPS = (
     "Images with the same repository URL are no more alike than by chance, so groups were not used for training."
 )
@@ -79,17 +83,20 @@ def train_adapter(
 
 
 def adjusted(parameters: Hyperparameters, data: TrainingSet) -> Hyperparameters:
-    """Return the hyperparameters with the pull that suits a training set's groups.
+    """Return the hyperparameters that suit a training set's groups.
 
     Groups of a few images say little about which groups are alike, so their pairs get a stronger pull.
     """
     if not data.grouped:
         return parameters
     _, sizes = np.unique(data.groups[data.groups != UNGROUPED], return_counts=True)
+    small, partly = sizes.mean() < SMALL_GROUP, data.grouped < 1 - MIN_UNGROUPED_SHARE
     return replace(
         parameters,
-        pull_weight=parameters.pull_weight * (PARTLY_GROUPED_PULL if data.grouped < 1 - MIN_UNGROUPED_SHARE else 1.0),
-        group_pull_weight=parameters.group_pull_weight * (SMALL_GROUP_PULL if sizes.mean() < SMALL_GROUP else 1.0),
+        steps=round(parameters.steps * (SMALL_GROUP_STEPS if small else 1.0)),
+        view_weight=parameters.view_weight * (PULLED_VIEWS if small or partly else 1.0),
+        pull_weight=parameters.pull_weight * (PARTLY_GROUPED_PULL if partly else 1.0),
+        group_pull_weight=parameters.group_pull_weight * (SMALL_GROUP_PULL if small else 1.0),
     )
 
 
@@ -134,17 +141,14 @@ def _train(
     result = TrainingResult(name, start, best.decision, kept is not None, 0, 0.0, parameters, strangers, gallery_size)
     if not best.decision.adopted:
         return result
-    trained = train_head(data, start, parameters, _until(best.step, next(run_progress)))
-    head = interpolated(start, trained, best.mix)
-    return replace(result, adapter="learned", head=head, steps=best.step, mix=best.mix)
+    parameters = replace(parameters, steps=final_steps(parameters.steps, data, splits))
+    head = interpolated(start, train_head(data, start, parameters, next(run_progress)), best.mix)
+    return replace(result, adapter="learned", head=head, steps=parameters.steps, mix=best.mix, parameters=parameters)
 
 
-def _until(last: int, progress: Progress) -> Callable[[int, Matrix], bool]:
-    def observe(step: int, _: Matrix) -> bool:
-        progress(step / last)
-        return step < last
-
-    return observe
+def final_steps(steps: int, data: TrainingSet, splits: list[Holdout]) -> int:
+    """Return how many steps to train on all images, so that each is drawn as often as in the `steps` of a fold."""
+    return round(steps * len(data) * len(splits) / max(sum(len(holdout.training) for holdout in splits), 1))
 
 
 def _scaled(progress: Progress, base: float, share: float) -> Progress:

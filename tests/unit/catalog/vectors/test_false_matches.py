@@ -42,6 +42,16 @@ def test_a_very_high_score_is_a_match_even_if_others_score_as_much() -> None:
     assert MATCHES.rate(0.99, [0.99, 0.99, 0.99]) == 0.0
 
 
+def test_of_two_rare_rates_that_of_the_score_counts_less() -> None:
+    """With the lower of both, or twice that of the score, 12 instead of 10 % of the queries had a rate below 10 %."""
+    scores = [1.0 - rate for rate in FALSE_MATCH_RATES]
+    matches = FalseMatches(scores, [1.0 - rate for rate in FALSE_MATCH_RATES])
+    assert prominence(0.98, [0.98] * 3) < 0.2
+    assert matches.rate(0.98, [0.98] * 3) == pytest.approx(0.08)
+    # Above RARE, the higher of both is returned.
+    assert matches.rate(0.97, [0.97] * 3) == pytest.approx(1 - prominence(0.97, [0.97] * 3), abs=0.001)
+
+
 def test_a_result_that_is_rare_in_neither_way_gets_the_higher_rate() -> None:
     # Noise scores low everywhere, so its best result looks a little prominent.
     assert MATCHES.rate(0.55, [0.0, 0.0, 0.0]) == pytest.approx(0.8875)

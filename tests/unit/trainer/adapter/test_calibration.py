@@ -31,7 +31,7 @@ def test_few_queries_without_a_match_have_a_low_rate(seed: int, rate: float, at_
         matches = FalseMatches(matches.scores)
     found = (rates(matches, best_scores(3000, 200, 100 + seed)) < rate).mean()
     # The extrapolated tail is cautious.
-    assert (0.0 if by_score else rate / 5) <= found <= at_most
+    assert (0.0 if by_score else rate / 10) <= found <= at_most
 
 
 @pytest.mark.parametrize("by_score", [False, True])
@@ -39,7 +39,7 @@ def test_the_rate_holds_in_a_collection_larger_than_the_measured_one(by_score: b
     measured = false_matches(best_scores(500, 100, 0), 100, 1000)
     if by_score:
         measured = FalseMatches(measured.scores)
-    assert 0.005 < (rates(measured, best_scores(1000, 1000, 1)) < 0.05).mean() <= 0.08
+    assert 0.002 < (rates(measured, best_scores(1000, 1000, 1)) < 0.05).mean() <= 0.08
 
 
 def test_what_stands_out_is_found_among_queries_that_score_high_everywhere() -> None:
@@ -49,6 +49,20 @@ def test_what_stands_out_is_found_among_queries_that_score_high_everywhere() -> 
     found = np.hstack([np.tanh(np.arctanh(found[:, :1]) + 0.4), found[:, :-1]]).astype(np.float32)
     assert (rates(matches, found) < 0.05).mean() > 0.95
     assert (rates(FalseMatches(matches.scores), found) < 0.05).mean() < 0.6
+
+
+def test_a_few_queries_that_do_have_a_match_hardly_change_the_rates_of_others() -> None:
+    """Some held-out images are versions of a picture in another entry. They used to stretch the fitted tail."""
+    best = best_scores(300, 200, 0)
+    with_versions = best.copy()
+    with_versions[:9, 0] = 0.999
+    clean, measured = (false_matches(each, 200, 200) for each in (best, with_versions))
+    found = best_scores(300, 200, 1)
+    found = np.hstack([np.tanh(np.arctanh(found[:, :1]) + 0.3), found[:, :-1]]).astype(np.float32)
+    assert (rates(clean, found) < 0.05).mean() > 0.9
+    assert (rates(measured, found) < 0.05).mean() > 0.8
+    # The tail is still a tail: something else has a low rate as rarely as before.
+    assert (rates(measured, best_scores(3000, 200, 2)) < 0.01).mean() <= 0.02
 
 
 def test_limits_fall_as_rates_rise() -> None:

@@ -6,6 +6,7 @@ from catalog.vectors.projection import normalised
 from trainer.learning.dataset import UNGROUPED, EarlierHead, Labels, Mask, Matrix, TrainingSet
 from trainer.learning.head import Hyperparameters
 from trainer.learning.holdout import Holdout, folds
+from trainer.learning.strangers import Strangers, strangers_of
 from trainer.learning.train import TrainingResult, train_adapter
 
 DIM = 24
@@ -36,6 +37,12 @@ def objects(seed: int, groups: Labels = OBJECT_OF) -> TrainingSet:
     views = np.stack([photographed(2.5) for _ in range(VIEWS)], axis=1)
     numbers = np.arange(len(OBJECT_OF))
     return TrainingSet(photographed(0.0), groups, views, numbers, numbers)
+
+
+def no_strangers(data: TrainingSet) -> Strangers:
+    """Return no queries."""
+    none = np.zeros(len(data), dtype=bool)
+    return strangers_of(data, none, none, none, np.random.default_rng(0))
 
 
 def shuffled_groups(seed: int) -> Labels:

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 
 from catalog.vectors.projection import normalised
-from tests.unit.trainer.learning.synthetic import BLIND, DIM, PCA, SIGNAL, objects
+from tests.unit.trainer.learning.synthetic import BLIND, DIM, PCA, SIGNAL, no_strangers, objects
 from trainer.learning.acceptance import MIN_QUERIES, Decision, decide_adoption, decide_reuse
 from trainer.learning.dataset import Matrix, TrainingSet
-from trainer.learning.evaluation import Evaluation
+from trainer.learning.evaluation import Evaluation, Results
 from trainer.learning.holdout import Holdout, QuerySet, fresh_holdout
-from trainer.learning.strangers import Strangers
+from trainer.learning.retrieval import Retrieval
 
 
 def test_an_adapter_is_rejected_without_held_out_images() -> None:
@@ -29,7 +29,7 @@ def adoption(improved: int, worsened: int, name: str = "groups_seen", pca: Matri
         if count
     )
     data = TrainingSet(images, np.arange(2), images[:0, None], none, np.arange(2))
-    holdout, evaluation = Holdout(data, images, query_sets, Strangers(images[:0], none, images, none)), Evaluation(1.0)
+    holdout, evaluation = Holdout(data, images, query_sets, no_strangers(data)), Evaluation(1.0)
     for space, projection in (("frozen", None), ("pca", pca), ("adapter", SECOND_FIRST)):
         evaluation.add(holdout, space, projection)
     return decide_adoption(evaluation, "adapter", ["pca"])
@@ -43,6 +43,46 @@ def test_a_few_queries_cannot_reject_a_new_adapter(worsened: int, adopted: bool)
 def test_a_few_queries_cannot_adopt_a_new_adapter() -> None:
     assert not adoption(MIN_QUERIES - 1, 0).adopted
     assert adoption(MIN_QUERIES, 0).adopted
+
+
+@pytest.mark.parametrize("name", ["views", "entries", "groups_seen", "groups_unseen"])
+def test_every_question_can_reject_an_adapter(name: str) -> None:
+    found = adoption(0 if name == "views" else 60, 60, name)
+    assert not found.adopted
+    assert "worse" in found.reason
+
+
+class Measured(Evaluation):
+    """An evaluation with given results by space."""
+
+    def __init__(self, results: dict[str, Results]) -> None:
+        super().__init__(1.0)
+        self._given = results
+
+    def results(self, space: str) -> Results:
+        return self._given[space]
+
+
+def retrieval(found: float, precision: float, relevant: int) -> Retrieval:
+    """Return 60 equal queries with so many relevant images, of which a share is found in the first ten."""
+    always, each = np.ones(60), np.full(60, precision)
+    return Retrieval(each, each, always, always, always, found * always, always, relevant * always)
+
+
+@pytest.mark.parametrize(("relevant", "copies", "adopted"), [(2, True, True), (2, False, False), (8, True, False)])
+def test_recall_of_small_entries_is_judged_by_copies_of_their_images(
+    relevant: int, copies: bool, adopted: bool
+) -> None:
+    def results(found: float, precision: float) -> Results:
+        asked = ["views", "entries"] if copies else ["views"]
+        members = {"groups_seen": retrieval(found, 0.5, relevant)}
+        return members | {name: retrieval(1.0, precision, 1) for name in asked}
+
+    before = results(1.0, 0.5)
+    found = decide_adoption(
+        Measured({"frozen": before, "pca": before, "adapter": results(0.5, 1.0)}), "adapter", ["pca"]
+    )
+    assert found.adopted == adopted, found.reason
 
 
 def test_neighbourhoods_may_change_as_much_as_in_the_pca() -> None:
