@@ -45,8 +45,12 @@ class ComparisonSpace:
         mean: Matrix = unit.sum(axis=0) / np.float32(len(unit) + ORIGINS)
         unit -= mean
         flat = _view_whitening(shown, views, dim)
-        moment = flat.T @ (unit.T @ unit).astype(np.float64) @ flat
-        matrix = flat @ _whitening(moment, EVEN_IMAGES / len(unit), WHITENING)
+        even = EVEN_IMAGES / len(unit)
+        if _is_few(len(unit), dim):
+            matrix = _scaled(flat, unit.astype(np.float64) @ flat, even, WHITENING)
+        else:
+            moment = flat.T @ (unit.T @ unit).astype(np.float64) @ flat
+            matrix = flat @ _whitening(moment, even, WHITENING)
         return cls(mean, np.ascontiguousarray(matrix, dtype=np.float32))
 
     def apply(self, vectors: Matrix) -> Matrix:
@@ -56,12 +60,25 @@ class ComparisonSpace:
 
 
 def _view_whitening(shown: Sequence[Matrix], views: Sequence[Matrix], dim: int) -> Doubles:
-    moment, count = np.zeros((dim, dim)), 0
-    for images, some in zip(shown, views, strict=True):
-        changes = (normalised(some) - normalised(images)[:, np.newaxis]).reshape(-1, dim)
-        moment += changes.T @ changes
-        count += len(changes)
-    return _whitening(moment, EVEN_SHARE + EVEN_VIEWS / count, VIEW_WHITENING) if count else np.eye(dim)
+    count = sum(part.shape[0] * part.shape[1] for part in views)
+    if not count:
+        return np.eye(dim)
+    even = EVEN_SHARE + EVEN_VIEWS / count
+    changes = (
+        (normalised(some) - normalised(images)[:, np.newaxis]) for images, some in zip(shown, views, strict=True)
+    )
+    rows = (part.reshape(-1, dim) for part in changes)
+    if _is_few(count, dim):
+        return _scaled(np.eye(dim), np.concatenate(list(rows)).astype(np.float64), even, VIEW_WHITENING)
+    moment = np.zeros((dim, dim))
+    for part in rows:
+        moment += part.T @ part
+    return _whitening(moment, even, VIEW_WHITENING)
+
+
+def _is_few(rows: int, dim: int) -> bool:
+    """Return whether the principal directions of so many rows are cheaper to find from the rows than their moment."""
+    return 2 * rows < dim
 
 
 def _whitening(moment: Doubles, even: float, power: float) -> Doubles:
@@ -75,4 +92,22 @@ def _whitening(moment: Doubles, even: float, power: float) -> Doubles:
         return np.eye(len(moment))
     values, directions = np.linalg.eigh(moment / mean)
     scaled: Doubles = directions * (np.maximum(values, 0.0) + even) ** -power
+    return scaled
+
+
+def _scaled(matrix: Doubles, rows: Doubles, even: float, power: float) -> Doubles:
+    """Return matrix [n, dim] times the whitening of the moment of a few rows [m, dim].
+
+    It is that of `_whitening` up to a rotation: in every direction that no row has, the variance is `even`.
+    """
+    gram = rows @ rows.T
+    mean = np.trace(gram) / rows.shape[1]
+    if mean <= 0:
+        return matrix
+    values, combinations = np.linalg.eigh(gram / mean)
+    has_variance = values > len(values) * np.finfo(np.float64).eps * values[-1]
+    values, combinations = values[has_variance], combinations[:, has_variance]
+    directions = rows.T @ combinations / np.sqrt(values * mean)
+    rest = even**-power
+    scaled: Doubles = matrix * rest + (matrix @ directions * ((values + even) ** -power - rest)) @ directions.T
     return scaled

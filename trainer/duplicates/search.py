@@ -9,10 +9,12 @@ from contextlib import aclosing
 from typing import Protocol
 
 from catalog.duplicates.groups import CopyGroup, Duplicates
+from catalog.duplicates.miniatures import Miniatures
 from catalog.indexes import Index
 from servicekit.telemetry.logs import get_logger
 from trainer.adapter.pca import Report
 from trainer.duplicates.comparison_space import ComparisonSpace
+from trainer.duplicates.lookalikes import NEAR, Lookalikes
 from trainer.duplicates.near_pairs import NearPairs, Pairs, cells
 from trainer.duplicates.star_groups import StarGroup, star_groups
 from trainer.duplicates.vector_file import VectorFile
@@ -22,8 +24,6 @@ from trainer.index.distinct_vectors import DistinctVectors
 
 log = get_logger(__name__)
 
-# Two images are copies if their similarity in the comparison space is at least this. See docs/decisions/0016.
-COPY = 0.45
 # Images that the comparison space is made from.
 SAMPLE = 20_000
 # Compared between two other calculations of the trainer.
@@ -41,9 +41,12 @@ class ViewedPages(Protocol):
 class DuplicateSearch:
     """Finds and stores the duplicates of an index."""
 
-    def __init__(self, duplicates: Duplicates, executor: Executor, *, file_bytes: int | None) -> None:
+    def __init__(
+        self, duplicates: Duplicates, miniatures: Miniatures, executor: Executor, *, file_bytes: int | None
+    ) -> None:
         """executor: for numerical work. file_bytes: the largest size of the temporary file; None: any."""
         self._duplicates = duplicates
+        self._miniatures = miniatures
         self._executor = executor
         self._file_bytes = file_bytes
 
@@ -63,7 +66,8 @@ class DuplicateSearch:
                         shown, views = await vectors.views([image.id for image in page.images])
                         images.add_views(page, shown, views)
                     report(page.rows)
-            pairs = await self._pairs(images)
+            near = await self._pairs(images)
+        pairs = await self._without_lookalikes(index.collection_id, near, images.ids)
         stars = await loop.run_in_executor(self._executor, star_groups, pairs, len(images.ids))
         copies = _copies(stars, images.ids, images.equal)
         await self._duplicates.replace(index, copies)
@@ -76,12 +80,23 @@ class DuplicateSearch:
             await loop.run_in_executor(self._executor, images.file.replace, rows, space.apply)
         vectors = images.file.vectors()
         compared = await loop.run_in_executor(self._executor, cells, vectors)
-        near = NearPairs(vectors, COPY)
+        near = NearPairs(vectors, NEAR)
         for start in range(0, len(compared), CELLS_AT_ONCE):
             await loop.run_in_executor(self._executor, near.compare, compared[start : start + CELLS_AT_ONCE])
-        if near.least > COPY:
+        if near.least > NEAR:
             log.warning("duplicates_limited", least=round(near.least, 3))
         return await loop.run_in_executor(self._executor, near.pairs)
+
+    async def _without_lookalikes(self, collection_id: int, near: Pairs, ids: Sequence[int]) -> Pairs:
+        """Return the pairs whose miniatures show the same picture. ids: of the images, by position."""
+        loop = asyncio.get_running_loop()
+        compared = await loop.run_in_executor(self._executor, Lookalikes, near, len(ids))
+        for part in compared.parts():
+            position_of = {ids[position]: position for position in compared.images_of(part)}
+            found = await self._miniatures.of_images(collection_id, list(position_of))
+            by_position = {position_of[image]: miniature for image, miniature in found.items()}
+            await loop.run_in_executor(self._executor, compared.compare, part, by_position)
+        return compared.copies()
 
 
 class _Images:

@@ -10,12 +10,13 @@ from aiohttp import web
 from PIL import Image
 
 from catalog.duplicates.groups import DuplicateGroup, DuplicateKind, Duplicates
+from catalog.duplicates.miniatures import Miniature, Miniatures
 from catalog.jobs import JobState, LeaseLost
 from tests.integration.trainer.conftest import Trainers
 from tests.integration.trainer.parts.image_host import Answer, ImageHost, picture
 from tests.integration.trainer.parts.pixel_embedder import DIMENSION, PixelEmbedder
 from tests.integration.workplace import Workplace
-from trainer.duplicates import search
+from trainer.duplicates.lookalikes import COPY
 from trainer.duplicates.search import DuplicateSearch
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.usefixtures("nothing_to_learn")]
@@ -84,7 +85,7 @@ async def test_identical_files_and_copies_are_grouped_and_look_alikes_are_not(
     # The same pixels in different files.
     assert (equal.kind, names(equal), equal.score) == ("copy", {"pixels", "seven"}, 1.0)
     assert (copy.kind, names(copy), copy.number_of_entries) == ("copy", {"one", "crop"}, 1)
-    assert search.COPY <= copy.score < 1
+    assert COPY <= copy.score < 1
     assert await found_groups(workplace, collection, DuplicateKind.IDENTICAL) == [identical]
     assert await found_groups(workplace, collection, DuplicateKind.COPY) == [equal, copy]
 
@@ -106,6 +107,49 @@ async def test_identical_files_and_copies_are_grouped_and_look_alikes_are_not(
     assert await workplace.rows("SELECT FROM duplicate_images WHERE index_id = $1", index.id) == []
     with pytest.raises(LeaseLost):
         await duplicates.replace(index, [])
+
+
+async def test_pictures_of_one_motif_are_told_from_copies_by_their_miniatures(
+    trainers: Trainers, workplace: Workplace, host: ImageHost, embedder: PixelEmbedder
+) -> None:
+    random = np.random.default_rng(0)
+    names_ = ("one", "copy", "alike", "older", "oldest")
+    files = {name: picture(2000 + number) for number, name in enumerate(names_)}
+    seen = 60 * random.normal(size=DIMENSION)
+    first, second = (random.integers(0, 256, (24, 32), dtype=np.uint8) for _ in range(2))
+    shown = {"one": first, "copy": first // 2 + 40, "alike": second, "older": first}
+    for name, data in files.items():
+        # All of them are near each other. Only miniatures tell them apart.
+        look(embedder, data, 128 + seen + 5 * random.normal(size=DIMENSION))
+        if name in shown:
+            embedder.miniatures[hashlib.sha256(data).hexdigest()] = shown[name]
+    host.answers |= {name: serving(data) for name, data in files.items()}
+    urls = [host.url(name) for name in names_] + list(host.picture_urls(60, first=100))
+    collection = await workplace.collection(urls)
+    assert (await trainers.finetuned(collection)).state is JobState.DONE
+    ids = {
+        str(url).rpartition("/")[2]: int(str(image))
+        for image, url in await workplace.rows("SELECT id, image_url FROM images")
+    }
+    stored = await Miniatures(workplace.database).of_images(collection, list(ids.values()))
+    assert {image: small.grey.tolist() for image, small in stored.items()} == {
+        ids[name]: grey.tolist() for name, grey in shown.items()
+    }
+    # The image without a miniature is as near to all of them, so it is in the middle of the group.
+    (group,) = await found_groups(workplace, collection, DuplicateKind.COPY)
+    assert names(group) == set(names_)
+    # With one, it is a copy only of those that show the same picture.
+    await Miniatures(workplace.database).save(collection, {ids["oldest"]: Miniature(32, first.tobytes())})
+    job = await workplace.finetune(collection, force=True)
+    async with trainers.running():
+        assert (await trainers.ended(job)).state is JobState.DONE
+    (group,) = await found_groups(workplace, collection, DuplicateKind.COPY)
+    assert names(group) == {"one", "copy", "older", "oldest"}
+    # An image that was embedded again by an older embedder has no miniature.
+    await Miniatures(workplace.database).save(collection, {ids["one"]: None})
+    assert ids["one"] not in await Miniatures(workplace.database).of_images(collection, list(ids.values()))
+    with pytest.raises(LeaseLost):
+        await Miniatures(workplace.database).save(collection + 1000, {1: Miniature(1, b"1")})
 
 
 async def test_a_search_that_fails_does_not_fail_the_finetune(

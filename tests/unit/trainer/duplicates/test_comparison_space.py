@@ -1,8 +1,10 @@
 """The comparison space: copies are nearer in it than look-alikes."""
 
 import numpy as np
+import pytest
 
 from catalog.vectors.projection import Matrix, normalised
+from trainer.duplicates import comparison_space
 from trainer.duplicates.comparison_space import ComparisonSpace
 
 DIM, IMAGES = 48, 400
@@ -60,3 +62,22 @@ def test_two_copies_alone_are_near() -> None:
     pair = np.concatenate([image, image + 0.1 * noise(1, 1)])
     mapped = ComparisonSpace.of(pair, [], []).apply(pair)
     assert float(mapped[0] @ mapped[1]) > 0.9
+
+
+@pytest.mark.parametrize(("count", "viewed"), [(1, 1), (9, 5), (23, 0), (23, 23)])
+def test_the_rows_of_few_images_lead_to_the_same_scores_as_their_moment(
+    count: int, viewed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = 2 + noise(0, count)
+    views = np.stack([images[:viewed] + change(1)[:viewed], images[:viewed] + change(2)[:viewed]], axis=1)
+    shown = [images[: viewed // 2], images[viewed // 2 : viewed]]
+    parts = [views[: viewed // 2], views[viewed // 2 :]]
+    others = np.concatenate([images, 2 + noise(3, 50)])
+
+    def scores() -> Matrix:
+        mapped = ComparisonSpace.of(images, shown, parts).apply(others)
+        return mapped @ mapped.T
+
+    from_rows = scores()
+    monkeypatch.setattr(comparison_space, "_is_few", lambda *_: False)
+    np.testing.assert_allclose(from_rows, scores(), atol=2e-5)
