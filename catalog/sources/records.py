@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from catalog.postgres.database import Connection, Database
 from catalog.sources.readings import Reading, set_checkpoint
+from servicekit.process.fault_points import FaultPoint
 
 BATCH_ROWS = 2000
 SORT_SECONDS = 600.0
@@ -42,6 +43,8 @@ SELECT EXISTS (
     SELECT FROM source_records r JOIN source_images i USING (collection_id, identifier)
     WHERE r.collection_id = $1 AND r.reading_id = $2)
 """
+
+DISCARD_ALL = "DELETE FROM source_records WHERE collection_id = $1"
 
 DISCARD = "DELETE FROM source_records WHERE collection_id = $1 AND reading_id <> $2"
 
@@ -127,6 +130,7 @@ class Records:
             await set_checkpoint(connection, reading, checkpoint)
             await _delete(connection, reading, [one.identifier for one in distinct.values() if one.deleted])
             await _store(connection, reading, [one for one in distinct.values() if not one.deleted])
+        FaultPoint.RECORDS_STORED.reach()
 
     async def known(self, collection_id: int, identifiers: Sequence[str]) -> dict[str, KnownRecord]:
         """Return what is stored of these records, by identifier."""
@@ -156,6 +160,11 @@ class Records:
         """Remove the records that a reading of everything has not met."""
         async with self._database.connection() as connection:
             await connection.execute(DISCARD, reading.collection_id, reading.id, timeout=SORT_SECONDS)
+
+    async def discard_all(self, reading: Reading) -> None:
+        """Remove all records of a collection, before a reading that asks for everything."""
+        async with self._database.connection() as connection:
+            await connection.execute(DISCARD_ALL, reading.collection_id, timeout=SORT_SECONDS)
 
     async def rows(self, collection_id: int) -> AsyncGenerator[list[tuple[str, str]]]:
         """Yield image URL and repository URL of all images in batches, in the order of the content."""

@@ -31,6 +31,12 @@ LEFT JOIN LATERAL (
 WHERE s.collection_id = $1
 """
 
+# A collection from HeidICON gets a source when reading it takes too long for a request.
+PUT_HEIDICON = """
+INSERT INTO sources (collection_id, type, url, set_spec, views) VALUES ($1, 'heidicon', $2, $3, true)
+ON CONFLICT (collection_id) DO UPDATE SET url = excluded.url, set_spec = excluded.set_spec
+"""
+
 ACTIVE = "SELECT id, state FROM source_readings WHERE collection_id = $1 AND state IN ('queued', 'running')"
 
 ENQUEUE = "INSERT INTO source_readings (collection_id, whole, key_name) VALUES ($1, $2, $3) RETURNING id, state"
@@ -69,6 +75,7 @@ class SourceType(StrEnum):
 
     IIIF = "iiif"
     OAI = "oai"
+    HEIDICON = "heidicon"
 
 
 class Refresh(StrEnum):
@@ -82,7 +89,8 @@ class Refresh(StrEnum):
 class NewSource:
     """What a client says about a source.
 
-    metadata_prefix, set_spec, from_date: of OAI-PMH, as sent to the repository. views: images with one repository URL
+    metadata_prefix, set_spec, from_date: of OAI-PMH, as sent to the repository; set_spec is the id of the tag for
+    HeidICON. views: images with one repository URL
     are views of one object. refresh: None: it is read on request only. then_finetune: finetune after each reading if
     search does not serve the newest content.
     """
@@ -183,6 +191,31 @@ class Sources:
             )
             reading = await _enqueue(connection, collection_id, whole=True, key_name=key_name)
         return collection_id, reading.id
+
+    async def create_from_heidicon(
+        self, name: str, tag: str, instance: str, tag_id: int, key_name: str | None
+    ) -> tuple[int, int]:
+        """Create a collection from HeidICON, queue its first reading, and return the ids of both.
+
+        tag: as the client wrote it. instance, tag_id: the address of the EasyDB instance, and the tag there.
+        """
+        async with self._database.transaction() as connection:
+            collection_id = await collections.insert(connection, name, tag)
+            await connection.execute(PUT_HEIDICON, collection_id, instance, str(tag_id))
+            reading = await _enqueue(connection, collection_id, whole=True, key_name=key_name)
+        return collection_id, reading.id
+
+    async def enqueue_heidicon(
+        self, collection_id: int, instance: str, tag_id: int, key_name: str | None
+    ) -> QueuedReading:
+        """Queue a reading of a collection from HeidICON, unless one is queued or running. Raises as `enqueue`."""
+        async with self._database.transaction() as connection:
+            await collections.lock(connection, collection_id)
+            await connection.execute(PUT_HEIDICON, collection_id, instance, str(tag_id))
+            active = await connection.fetchrow(ACTIVE, collection_id)
+            if active is not None:
+                return QueuedReading(active["id"], active["state"], new=False)
+            return await _enqueue(connection, collection_id, whole=True, key_name=key_name)
 
     async def find(self, collection_id: int) -> Source | None:
         """Return the source of a collection; None if it has none or does not exist."""

@@ -15,7 +15,11 @@ FIELDS: Mapping[SourceType, Sequence[str]] = {
     SourceType.IIIF: ("type", "url", "views"),
     SourceType.OAI: ("type", "url", "views", "metadata_prefix", "set", "from"),
 }
-VIEWS = {SourceType.IIIF: ("none", "manifest"), SourceType.OAI: ("record", "none")}
+VIEWS = {
+    SourceType.IIIF: ("none", "manifest"),
+    SourceType.OAI: ("record", "none"),
+    SourceType.HEIDICON: ("record", "none"),
+}
 SCHEDULE = ("refresh", "then")
 FINETUNE = "finetune"
 # OAI-PMH 2.0, 2.4, 2.6 and 3.3: prefixes, sets and dates.
@@ -69,10 +73,10 @@ def invalid_source(problem: str) -> InvalidRequest:
 
 def _type(fields: JsonObject) -> SourceType:
     value = fields.get("type")
-    if value not in tuple(SourceType):
+    if not isinstance(value, str) or value not in FIELDS:
         found = "is missing" if value is None else f"is {shown(value)}"
-        raise invalid_source(f"needs a type, {' or '.join(SourceType)}, but it {found}")
-    return SourceType(cast("str", value))
+        raise invalid_source(f"needs a type, {' or '.join(FIELDS)}, but it {found}")
+    return SourceType(value)
 
 
 def _refuse_unknown(fields: JsonObject, kind: SourceType) -> None:

@@ -19,7 +19,7 @@ from trainer.sources.source_errors import invalid, too_large, unreachable
 
 log = get_logger(__name__)
 
-FIRST_PAUSE, LONGEST_PAUSE = 5.0, 60.0
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 4.0
 # A host that sends a web page or a wrong certificate does so for longer than a reading waits.
 WORTH_WAITING = TRANSIENT - {Reason.WEB_PAGE, Reason.TLS_ERROR}
 # Values of a JSON document, counted by their separators. A value takes about 100 bytes of memory.
@@ -95,9 +95,10 @@ def parse_json(url: str, body: bytes) -> object:
     """Parse a JSON document. Raises ServiceError for one that is not valid, too large or nested too deeply."""
     if body.count(b",") + body.count(b"[") + body.count(b"{") > MAX_JSON_VALUES:
         raise too_large(url, f"the document has more than {MAX_JSON_VALUES:,} values")
+    text = body.removeprefix(BYTE_ORDER_MARK)
     try:
-        found: object = pydantic_core.from_json(body.removeprefix(BYTE_ORDER_MARK), allow_inf_nan=False)
+        found: object = pydantic_core.from_json(text, allow_inf_nan=False)
     except ValueError as error:
-        kind = "a web page or XML" if body.lstrip()[:1] == b"<" else f"invalid JSON ({error})"
+        kind = "a web page or XML" if text.lstrip()[:1] == b"<" else f"invalid JSON ({error})"
         raise invalid(url, f"expected a IIIF manifest or collection in JSON, found {kind}") from None
     return found

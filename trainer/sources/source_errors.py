@@ -2,6 +2,7 @@
 
 from servicekit.download.failures import ImageFailed
 from servicekit.errors import ServiceError, UpstreamFailed
+from servicekit.quantities import counted
 
 SHOWN_CHARACTERS = 300
 
@@ -27,9 +28,16 @@ def refused(url: str, problem: str) -> ServiceError:
     return UpstreamFailed(f"{shown(url)}: {problem}.", code="source_refused")
 
 
-def empty(url: str) -> ServiceError:
-    """Return the error for a source without any image."""
-    message = f"{shown(url)}: no image was found. The content stays as it was."
+def empty(url: str, records: int) -> ServiceError:
+    """Return the error for a source without any image. records: how many were read."""
+    where = f" in {counted(records, 'record')}; the source lists the reasons" if records else ""
+    message = f"{shown(url)}: no image was found{where}. The content stays as it was."
+    return UpstreamFailed(message, code="source_empty")
+
+
+def no_records(url: str, wanted: str) -> ServiceError:
+    """Return the error for a repository without any record of those that were asked for. wanted: describes them."""
+    message = f"{shown(url)}: the repository has no {wanted}. The content stays as it was."
     return UpstreamFailed(message, code="source_empty")
 
 

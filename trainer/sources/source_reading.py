@@ -7,7 +7,9 @@ from catalog.postgres.leased_queue import lease_lost
 from catalog.sources.readings import Difference, Reading, Readings
 from catalog.sources.records import Records
 from catalog.sources.sources import Source, Sources, SourceType
+from servicekit.process.fault_points import FaultPoint
 from servicekit.telemetry.logs import get_logger
+from trainer.jobs.places import Place
 from trainer.jobs.retry import Retry
 from trainer.jobs.worker import JobKind
 from trainer.sources.reader import Reader, ReadResult
@@ -48,18 +50,19 @@ class SourceReading:
         """Return the progress of an attempt that begins."""
         return ReadingProgress(reading.progress)
 
-    async def run(self, reading: Reading, progress: ReadingProgress) -> None:
+    async def run(self, reading: Reading, progress: ReadingProgress, place: Place) -> None:
         """Return once the content is stored. Raises LeaseLost, or the ServiceError that ends the reading."""
         source = await self._stores.sources.find(reading.collection_id)
         if source is None:
             raise lease_lost(reading)
-        result = await self._readers[source.settings.type].read(reading, source, progress)
+        async with place.lent_while_waiting(lambda: progress.counts):
+            result = await self._readers[source.settings.type].read(reading, source, progress)
         if result.warnings:
             await self._stores.readings.warn(reading, list(result.warnings))
         progress.storing()
         if result.complete:
             if not await self._stores.records.has_images(reading):
-                raise empty(source.settings.url)
+                raise empty(source.settings.url, result.records)
             await self._stores.records.discard_others(reading)
         difference = await self._retry.call(self._store, reading, source, result)
         log.info(
@@ -73,6 +76,7 @@ class SourceReading:
     async def _store(self, reading: Reading, source: Source, result: ReadResult) -> Difference:
         url = source.settings.url
         async with staged_content(self._stores.records, reading, url, max_images=self._max_images) as staged:
+            FaultPoint.CONTENT_STAGED.reach()
             return await self._stores.readings.finish(
                 reading, staged, changed_since=result.changed_since, whole=result.complete
             )

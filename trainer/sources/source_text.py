@@ -2,12 +2,14 @@
 
 import html
 import re
+from urllib.parse import urljoin
 
 from catalog.content.cell_text import foreign_scheme, is_image_url, tidy
 from catalog.sources.records import SourceImage
 
 MAX_TEXT_CHARACTERS = 500
 MAX_IDENTIFIER_CHARACTERS = 1500
+RELATIVE = ("/", "./", "../")
 MARKUP = re.compile(r"<[^<>]{0,500}>")
 SPACES = re.compile(r"[\s\x00-\x1f\x7f]+")
 
@@ -24,11 +26,19 @@ def plain(text: str | None) -> str | None:
     return cleaned or None
 
 
-def web_address(text: str | None) -> str | None:
-    """Return a text that is an http(s) URL, without white space around it; None for any other."""
+def web_address(text: str | None, base: str | None = None) -> str | None:
+    """Return a text that is an http(s) URL, without white space around it; None for any other.
+
+    base: the address of the document that has it, to resolve texts that begin like a relative path.
+    """
     if text is None:
         return None
     url = tidy(text)
+    if base is not None and url.startswith(RELATIVE):
+        try:
+            url = urljoin(base, url)
+        except ValueError:
+            return None
     return url if is_image_url(url) and foreign_scheme(url) is None else None
 
 

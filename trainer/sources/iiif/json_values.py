@@ -46,8 +46,17 @@ def string(value: object) -> str | None:
     return value if isinstance(value, str) and value.strip() else None
 
 
+def words(value: object) -> str | None:
+    """Return a text that is not empty, or a number as one; None for any other value."""
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        return f"{value:g}"
+    return string(value)
+
+
 def number(value: object) -> int | None:
-    """Return a positive whole number; None for any other value."""
+    """Return a positive whole number, which may be written as a text; None for any other value."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) < 10:
+        return int(value) or None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value < 1e9:
         return None
     return int(value)
@@ -60,7 +69,7 @@ def text(value: object) -> str | None:
     languages: dict[str, list[str]] = {}
     for item in items(value):
         found = resource(item)
-        entry = string(item) or string(found.get("@value")) or string(found.get("value"))
+        entry = words(item) or words(found.get("@value")) or words(found.get("value"))
         if entry:
             languages.setdefault(string(found.get("@language")) or "none", []).append(entry)
     return _joined(_of_one_language(languages))
@@ -74,4 +83,4 @@ def _of_one_language(languages: Mapping[str, object]) -> object:
 
 
 def _joined(value: object) -> str | None:
-    return "; ".join(entry for item in items(value) if (entry := string(item))) or None
+    return "; ".join(entry for item in items(value) if (entry := words(item))) or None

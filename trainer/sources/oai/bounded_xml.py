@@ -21,13 +21,18 @@ class XmlRefused(Exception):
     """The document is not valid XML, or exceeds a limit. The message is a sentence without a final period."""
 
 
-def read_elements(body: bytes, names: frozenset[str], keep: Callable[[Element], None]) -> None:
+class XmlInvalid(XmlRefused):
+    """The document is not valid XML. It may be so once it is mended."""
+
+
+def read_elements(body: bytes, names: frozenset[str], keep: Callable[[Element], None]) -> str:
     """Pass each element with one of these names to `keep` when it ends, without those outside of it.
 
-    names: in Clark notation, `{namespace}name`. An element inside one that is kept belongs to that one. Raises
-    XmlRefused.
+    names: in Clark notation, `{namespace}name`. An element inside one that is kept belongs to that one. Returns the
+    name of the root. Raises XmlRefused.
     """
-    parser = DefusedXMLParser(target=_Selection(names, keep), forbid_dtd=True)
+    selection = _Selection(names, keep)
+    parser = DefusedXMLParser(target=selection, forbid_dtd=True)
     try:
         for start in range(0, len(body), CHUNK_BYTES):
             parser.feed(body[start : start + CHUNK_BYTES])
@@ -35,9 +40,10 @@ def read_elements(body: bytes, names: frozenset[str], keep: Callable[[Element], 
     except DefusedXmlException:
         raise XmlRefused("the XML has a document type declaration, which is not allowed") from None
     except ParseError as error:
-        raise XmlRefused(f"the response is not valid XML: {error}") from None
+        raise XmlInvalid(f"the response is not valid XML: {error}") from None
     except (ValueError, LookupError):
         raise XmlRefused("the encoding of the XML is not supported") from None
+    return selection.root
 
 
 class _Selection:
@@ -49,10 +55,12 @@ class _Selection:
         self._depth = 0
         self._nodes = 0
         self._builder: TreeBuilder | None = None
+        self.root = ""
         self._kept_depth = 0
         self._kept_from = 0
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
+        self.root = self.root or name
         self._depth += 1
         self._nodes += 1 + len(attributes)
         if self._depth > MAX_DEPTH:

@@ -7,7 +7,7 @@ A link whose path ends like an image file, or is an image request of IIIF, leads
 from xml.etree.ElementTree import Element
 
 from catalog.sources.records import SourceImage
-from trainer.sources.oai.image_links import addresses, is_image_link, may_be_image
+from trainer.sources.image_links import addresses, is_image_link, may_be_image
 from trainer.sources.source_text import source_image
 
 OAI_DC = "{http://www.openarchives.org/OAI/2.0/oai_dc/}"

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
 from catalog.sources.records import SourceImage
-from trainer.sources.oai.image_links import addresses, may_be_image
+from trainer.sources.image_links import addresses, may_be_image
 from trainer.sources.source_text import source_image, web_address
 
 RDF = "{http://www.w3.org/1999/02/22-rdf-syntax-ns#}"

@@ -14,11 +14,13 @@ FORMATS: Mapping[str, Callable[[Element], list[SourceImage]]] = {
     f"{mets.METS}mets": mets.images,
     f"{dublin_core.OAI_DC}dc": dublin_core.images,
 }
+BY_NAME = {tag.rpartition("}")[2]: read for tag, read in FORMATS.items()}
 
 
 def images_of(metadata: Element) -> list[SourceImage]:
     """Return the images that a record names. Raises ServiceError, unknown_format."""
-    read = FORMATS.get(metadata.tag)
+    # Some repositories misspell the namespace of the root.
+    read = FORMATS.get(metadata.tag) or BY_NAME.get(metadata.tag.rpartition("}")[2])
     if read is None:
         raise unknown_format(metadata.tag)
     return read(metadata)

@@ -17,7 +17,7 @@ from trainer.sources.oai.harvest_state import HarvestState
 from trainer.sources.oai.response import Page, parse_page
 from trainer.sources.reader import ReadResult
 from trainer.sources.reading_progress import ReadingProgress
-from trainer.sources.source_errors import invalid, refused, too_large
+from trainer.sources.source_errors import invalid, no_records, refused, shown, too_large
 
 MAX_RECORDS = 5_000_000
 # How often a repository may reject its tokens without sending later records in between.
@@ -57,7 +57,8 @@ class OaiReader:
             since = source.settings.from_date
             return HarvestState(whole=True, first_since=since, since=since)
         since = max(source.changed_since, source.settings.from_date or "")
-        if identity.granularity == "YYYY-MM-DD":
+        # Every repository understands days (OAI-PMH 2.0, 3.3.1).
+        if identity.granularity != "YYYY-MM-DDThh:mm:ssZ":
             since = since[:DAY]
         return HarvestState(whole=False, first_since=since, since=since)
 
@@ -68,7 +69,7 @@ class OaiReader:
         while True:
             page = await self._page(settings, _arguments(settings, state))
             if page.error is not None:
-                if not _continues(settings.url, page.error, state):
+                if not _continues(settings, page.error, state):
                     return
                 # The list may start over.
                 seen.clear()
@@ -119,10 +120,14 @@ def _arguments(settings: NewSource, state: HarvestState) -> dict[str, str]:
     return arguments
 
 
-def _continues(url: str, error: tuple[str, str], state: HarvestState) -> bool:
+def _continues(settings: NewSource, error: tuple[str, str], state: HarvestState) -> bool:
     """Return whether the harvest goes on after an error of the repository. Raises ServiceError if it cannot."""
-    code, _ = error
+    code, url = error[0], settings.url
     if code == "noRecordsMatch":
+        if state.whole and not state.done:
+            within = f" in the set {shown(settings.set_spec)}" if settings.set_spec else ""
+            since = f" since {settings.from_date}" if settings.from_date else ""
+            raise no_records(url, f"{settings.metadata_prefix} records{within}{since}")
         return False
     if code != "badResumptionToken" or state.token is None or state.rejected == MAX_REJECTED:
         raise _refused(url, error)

@@ -3,12 +3,14 @@
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from xml.etree.ElementTree import Element
 
 from catalog.sources.records import RecordFailure, SourceRecord
 from servicekit.errors import ServiceError
-from trainer.sources.oai.bounded_xml import XmlRefused, read_elements
+from trainer.sources.oai.bounded_xml import XmlInvalid, XmlRefused, read_elements
 from trainer.sources.oai.formats import images_of
+from trainer.sources.oai.mended_xml import mended
 from trainer.sources.source_errors import invalid
 from trainer.sources.source_text import record_identifier
 
@@ -16,7 +18,8 @@ OAI = "{http://www.openarchives.org/OAI/2.0/}"
 NAMES = frozenset(
     f"{OAI}{name}" for name in ("responseDate", "error", "record", "resumptionToken", "granularity", "deletedRecord")
 )
-DATE = re.compile(r"\d{4}-\d\d-\d\d(?:T\d\d:\d\d:\d\d(?:\.\d+)?Z)?")
+DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+DAY = len("2026-01-31")
 ROOT = re.compile(rb"<(?:\w+:)?OAI-PMH[\s>]")
 # The root element stands at the beginning, after declarations and comments.
 HEAD_BYTES = 64 * 1024
@@ -44,6 +47,20 @@ def parse_page(url: str, body: bytes) -> Page:
     """Parse a response. Raises ServiceError, source_invalid."""
     if not ROOT.search(body[:HEAD_BYTES].replace(b"\x00", b"")):
         raise invalid(url, "the response is not an OAI-PMH 2.0 response; check the base URL")
+    try:
+        try:
+            return _parsed(url, body)
+        except XmlInvalid:
+            better = mended(body)
+            if better is None or better == body:
+                raise
+            return _parsed(url, better)
+    except XmlRefused as error:
+        raise invalid(url, str(error)) from None
+
+
+def _parsed(url: str, body: bytes) -> Page:
+    """Parse a response. Raises XmlRefused, and ServiceError if its elements are in no namespace, or another one."""
     page = Page()
     takers: dict[str, Callable[[Element], None]] = {
         "record": lambda element: _take_record(page, element),
@@ -61,10 +78,11 @@ def parse_page(url: str, body: bytes) -> Page:
         elif name == "deletedRecord":
             page.deleted_record = _text(element)
 
-    try:
-        read_elements(body, NAMES, keep)
-    except XmlRefused as error:
-        raise invalid(url, str(error)) from None
+    root = read_elements(body, NAMES, keep)
+    if root != f"{OAI}OAI-PMH":
+        namespace = root.rpartition("}")[0].lstrip("{")
+        found = f"in the namespace “{namespace[:100]}”" if namespace else "in no namespace"
+        raise invalid(url, f"the elements of the response are {found}; expected that of OAI-PMH 2.0, {OAI.strip('{}')}")
     return page
 
 
@@ -108,8 +126,19 @@ def _take_error(page: Page, element: Element) -> None:
 
 
 def _take_date(page: Page, element: Element) -> None:
-    text = _text(element) or ""
-    page.response_date = text if DATE.fullmatch(text) else None
+    page.response_date = _date(_text(element) or "")
+
+
+def _date(text: str) -> str | None:
+    """Return a date as requests may have it (OAI-PMH 2.0, 3.3): in UTC and in seconds, or in days."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if len(text) <= DAY:
+        return text if DATE.fullmatch(text) else None
+    moment = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _text(element: Element | None) -> str | None:

@@ -17,14 +17,17 @@ from catalog.sources.sources import NewestReading, NewSource, Source, Sources, S
 from servicekit.download.client import Downloader
 from servicekit.download.content_kind import DOCUMENTS
 from servicekit.download.limits import DownloadLimits, DownloadRoute
+from servicekit.heidicon.client import heidicon_session
 from tests.integration.databases import new_database
 from tests.integration.trainer.sources.iiif_host import IiifHost, running_host
 from tests.integration.trainer.sources.oai_repository import Repository, running_repository
+from trainer.jobs.places import Places
 from trainer.jobs.retry import Retry
 from trainer.jobs.worker import Worker
 from trainer.metrics import TrainerMetrics
 from trainer.sources import source_reading
 from trainer.sources.documents import Documents
+from trainer.sources.heidicon_reader import HeidiconReader
 from trainer.sources.iiif.reader import IiifReader
 from trainer.sources.oai.reader import OaiReader
 from trainer.sources.source_reading import SourceReading, SourceStores
@@ -52,7 +55,7 @@ class Place:
         """Run a worker while entered."""
         limits = DownloadLimits(MAX_DOCUMENT_BYTES, 16, 8, 2, 5, 30.0, 5.0, 10.0, 10.0, 60.0)
         route = DownloadRoute(self.allow_private, "similis-tests")
-        async with Downloader.open(limits, route, DOCUMENTS) as downloader:
+        async with Downloader.open(limits, route, DOCUMENTS) as downloader, heidicon_session(5.0) as heidicon:
             documents = Documents(downloader, patience_seconds=0.0)
             records, metrics = Records(self.database), TrainerMetrics(CollectorRegistry())
             readings = Readings(self.database, lease_seconds=self.lease_seconds)
@@ -61,6 +64,7 @@ class Place:
                 {
                     SourceType.IIIF: IiifReader(documents, records, metrics),
                     SourceType.OAI: OaiReader(documents, records, metrics),
+                    SourceType.HEIDICON: HeidiconReader(heidicon, records, metrics, page_bytes=MAX_DOCUMENT_BYTES),
                 },
                 Retry(0.0),
                 max_images=self.max_images,
@@ -71,6 +75,7 @@ class Place:
                 self.work,
                 metrics.readings,
                 source_reading.KIND,
+                Places(1),
                 poll=0.05,
                 lease=self.lease_seconds,
             )

@@ -25,6 +25,7 @@ DELETED = (
     '<record><header status="deleted"><identifier>{identifier}</identifier>'
     "<datestamp>{datestamp}</datestamp></header></record>"
 )
+PER_SECOND = 10
 BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
@@ -68,14 +69,16 @@ class Repository:
     same_token: bool = False
     newest_first: bool = False
     port: int = 0
+    _listed: tuple[str | None, int, list[Record]] | None = None
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}/oai"
 
     def fill(self, count: int) -> None:
-        """Add records, ten for each second."""
-        self.records = {number: Record(number, number // 10) for number in range(count)}
+        """Add records, `PER_SECOND` for each second."""
+        self.records = {number: Record(number, number // PER_SECOND) for number in range(count)}
+        self._listed = None
 
     def change(self, numbers: range, *, deleted: bool = False) -> None:
         """Change records now."""
@@ -84,6 +87,14 @@ class Repository:
             self.records[number] = Record(number, self.now, version=self.now, deleted=deleted)
 
     def listed(self, since: str | None) -> list[Record]:
+        """Return the records since a date, in their order. They stay the same until the repository changes."""
+        if self._listed is not None and self._listed[:2] == (since, self.now):
+            return self._listed[2]
+        found = self._sorted(since)
+        self._listed = (since, self.now, found)
+        return found
+
+    def _sorted(self, since: str | None) -> list[Record]:
         found = [record for record in self.records.values() if since is None or record.datestamp >= since]
         return sorted(found, key=lambda record: (record.seconds, record.number), reverse=self.newest_first)
 
@@ -106,7 +117,8 @@ class Repository:
             self.refuse[page] -= 1
             return web.Response(status=503, headers={"Retry-After": "1"})
         if page in self.broken:
-            return web.Response(body=self.broken[page], content_type="text/xml")
+            headers = {"Content-Encoding": "gzip"} if self.broken[page].startswith(b"\x1f\x8b") else {}
+            return web.Response(body=self.broken[page], headers=headers, content_type="text/xml")
         return self._page(since, page)
 
     def _page(self, since: str | None, page: int) -> web.Response:

@@ -1,6 +1,8 @@
 """Sources of IIIF manifests: nested and paged collections, changes, broken parts, and hostile documents."""
 
 import asyncio
+import gzip
+import json
 
 import pytest
 from aiohttp import web
@@ -8,7 +10,7 @@ from aiohttp import web
 from catalog.images import Images
 from catalog.sources.records import ImageDetails, Records
 from catalog.sources.sources import NewSource, Source, SourceType
-from tests.integration.trainer.sources.conftest import Place
+from tests.integration.trainer.sources.conftest import MAX_DOCUMENT_BYTES, Place
 from tests.integration.trainer.sources.iiif_host import Answer, IiifHost
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -37,6 +39,22 @@ async def test_the_canvases_of_a_manifest_become_rows(place: Place, host: IiifHo
     assert difference(source) == (2, 0, 0)
     rows = (await place.csv(collection)).splitlines()
     assert rows == [f"{IMAGE.format(n)},http://library.example/book" for n in (1, 2)]
+
+
+async def test_a_manifest_behind_a_redirect_that_is_said_to_be_a_web_page_is_read(place: Place, host: IiifHost) -> None:
+    async def moved(_: web.Request) -> web.Response:
+        return web.Response(status=301, headers={"Location": "/new/book"})
+
+    async def page(_: web.Request) -> web.Response:
+        text = json.dumps(host.documents["book"]).encode()
+        return web.Response(body=b"\xef\xbb\xbf" + text, content_type="text/html", charset="latin-1")
+
+    url = host.manifest("book", IMAGE.format(1), "/images/2.jpg")
+    host.answers = {"book": moved, "new/book": page}
+    collection = await found(place, url)
+    await place.read(collection)
+    rows = (await place.csv(collection)).splitlines()
+    assert [row.partition(",")[0] for row in rows] == [IMAGE.format(1), host.url("images/2.jpg")]
 
 
 async def test_nested_collections_are_followed_and_each_manifest_counts_once(place: Place, host: IiifHost) -> None:
@@ -178,6 +196,11 @@ async def away(_: web.Request) -> web.Response:
     return web.Response(status=302, headers={"Location": "http://169.254.169.254/manifest"})
 
 
+async def bomb(_: web.Request) -> web.Response:
+    compressed = gzip.compress(b" " * (MAX_DOCUMENT_BYTES + 1))
+    return web.Response(body=compressed, headers={"Content-Encoding": "gzip"}, content_type="application/json")
+
+
 def body(text: bytes) -> Answer:
     async def answer(_: web.Request) -> web.StreamResponse:
         return web.Response(body=text, content_type="application/json")
@@ -190,13 +213,14 @@ def body(text: bytes) -> Answer:
     [
         (big, "source_too_large", "more than 4194304 bytes"),
         (away, "source_unreachable", "not public"),
+        (bomb, "source_too_large", "more than 4194304 bytes"),
         (body(b"[" * 1_000_000), "source_invalid", "recursion limit"),
         (body(b"[" + b"[]," * 1_000_000 + b"[]]"), "source_too_large", "more than 1,000,000 values"),
         (body(b"<html>"), "source_invalid", "found a web page"),
         (body(b'{"type": "Canvas"}'), "source_invalid", "found JSON of the type “Canvas”"),
         (body(b'{"type": "Manifest", "items": []}'), "source_empty", "no image was found"),
     ],
-    ids=["2 GB", "private address", "nested", "many values", "web page", "canvas", "empty"],
+    ids=["2 GB", "private address", "compressed", "nested", "many values", "web page", "canvas", "empty"],
 )
 async def test_a_hostile_document_ends_the_reading_with_one_clear_error(
     place: Place, host: IiifHost, answer: Answer, code: str, problem: str

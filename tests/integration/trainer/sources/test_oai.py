@@ -1,13 +1,14 @@
 """Sources that speak OAI-PMH: every record once, only changes later, and one clear error for what is broken."""
 
 import asyncio
+import gzip
 
 import pytest
 
 from catalog.sources.sources import NewSource, Source, SourceType
 from tests.eventually import eventually
 from tests.integration.trainer.sources.conftest import Place
-from tests.integration.trainer.sources.oai_repository import Repository
+from tests.integration.trainer.sources.oai_repository import PER_SECOND, Repository
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -94,6 +95,34 @@ async def test_a_kill_reads_at_most_one_page_twice(place: Place, repository: Rep
     assert repository.sent.total() <= 2000 + repository.page_size
 
 
+async def test_a_kill_an_expired_token_and_two_pauses_together_read_one_page_twice(
+    place: Place, repository: Repository
+) -> None:
+    """`python -m bench.harvest` does it with 100,000 records and a real kill."""
+    repository.fill(2000)
+    repository.refuse.update({2: 1, 14: 1})
+    repository.expired = {6}
+    collection = await harvested(place, repository)
+    async with place.reading():
+        await eventually(lambda: len(repository.sent) > 1000, seconds=30)
+    async with place.database.connection() as connection:
+        await connection.execute("UPDATE source_readings SET state = 'running', lease_until = now()")
+    assert difference(await place.read(collection)) == (2000, 0, 0)
+    assert repository.expired == set()
+    assert repository.refuse.total() == 0
+    rows = (await place.csv(collection)).splitlines()
+    assert rows == [f"http://images.example/0/{n}.jpg,http://repository.example/entry/{n}" for n in range(2000)]
+    # The page of the kill, and the records of the second at which the token expired: there is no finer position.
+    sent_twice = repository.sent.total() - 2000
+    assert sent_twice <= repository.page_size + PER_SECOND
+    repository.change(range(700, 720))
+    repository.sent.clear()
+    repository.requests.clear()
+    await place.read(collection)
+    assert repository.sent == dict.fromkeys(range(700, 720), 1)
+    assert [request["verb"] for request in repository.requests] == ["Identify", "ListRecords"]
+
+
 async def test_an_expired_token_reads_at_most_one_page_twice(place: Place, repository: Repository) -> None:
     repository.fill(2000)
     repository.expired = {7}
@@ -163,10 +192,14 @@ async def test_a_repository_that_rejects_all_its_tokens_ends_the_reading(place: 
     assert "badResumptionToken" in message
 
 
+OAI_PMH = '<OAI-PMH xmlns="http://www.openarchives.org/OAI/2.0/">{}</OAI-PMH>'
+DELETED_AND_EMPTY = (
+    '<record><header status="deleted"><identifier>a</identifier></header></record>'
+    "<record><header><identifier>b</identifier></header></record>"
+)
 ENTITIES = b"""<!DOCTYPE a [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a;&a;&a;&a;&a;&a;&a;&a;&a;">]>
 <OAI-PMH xmlns="http://www.openarchives.org/OAI/2.0/">&b;</OAI-PMH>"""
 NESTED = b'<OAI-PMH xmlns="http://www.openarchives.org/OAI/2.0/">' + b"<a>" * 1_000_000
-MANY = b'<OAI-PMH xmlns="http://www.openarchives.org/OAI/2.0/">' + b"<a/>" * 2_000_001
 
 
 @pytest.mark.parametrize(
@@ -177,8 +210,9 @@ MANY = b'<OAI-PMH xmlns="http://www.openarchives.org/OAI/2.0/">' + b"<a/>" * 2_0
         (b'<OAI-PMH xmlns="http://www.openarchives.org/OAI/2.0/"><ListRecords>', "source_invalid", "not valid XML"),
         (b"<!doctype html><html></html>", "source_invalid", "not an OAI-PMH 2.0 response"),
         (b"<OAI-PMH>" + bytes(5 * 1024 * 1024), "source_too_large", "more than 4194304 bytes"),
+        (gzip.compress(b"<OAI-PMH>" + bytes(5 * 1024 * 1024)), "source_too_large", "more than 4194304 bytes"),
     ],
-    ids=["entities", "nested", "cut off", "web page", "too large"],
+    ids=["entities", "nested", "cut off", "web page", "too large", "compressed"],
 )
 async def test_a_hostile_page_ends_the_reading_with_one_clear_error(
     place: Place, repository: Repository, body: bytes, code: str, problem: str
@@ -204,11 +238,21 @@ async def test_a_failed_reading_leaves_the_content(place: Place, repository: Rep
     assert await place.csv(collection) == before
 
 
+async def test_a_repository_without_records_is_an_error(place: Place, repository: Repository) -> None:
+    collection = await harvested(place, repository, set_spec="coins")
+    code, message = await place.failed(collection)
+    assert code == "source_empty"
+    assert "no oai_dc records in the set coins" in message
+
+
 async def test_a_repository_without_images_is_an_error(place: Place, repository: Repository) -> None:
+    repository.fill(3)
+    repository.broken = {0: OAI_PMH.format("<ListRecords>" + DELETED_AND_EMPTY + "</ListRecords>").encode()}
     collection = await harvested(place, repository)
     code, message = await place.failed(collection)
     assert code == "source_empty"
-    assert "no image was found" in message
+    assert "no image was found in 2 records; the source lists the reasons" in message
+    assert await place.sources.failure_counts(collection) == {"no_metadata": 1}
 
 
 async def test_private_addresses_are_not_read(place: Place, repository: Repository) -> None:

@@ -195,14 +195,20 @@ SHAPES: dict[str, tuple[Json, tuple[str, str, str | None, str | None, str | None
 BROKEN: dict[str, tuple[Json, list[str]]] = {
     "no sequences": ({"@context": V2, "@type": "sc:Manifest"}, []),
     "a canvas that is null": (manifest_3(canvas_3({"id": "https://m.example/1.jpg", "type": "Image"}), None), ["https://m.example/1.jpg"]),
-    "an address without a scheme": (manifest_3(canvas_3({"id": "//m.example/1.jpg", "type": "Image"})), []),
+    "an address without a scheme": (
+        manifest_3(canvas_3({"id": "//m.example/1.jpg", "type": "Image"})),
+        ["https://m.example/1.jpg"],
+    ),
     "an image without an address": (manifest_2(canvas_2({"@type": "dctypes:Image"})), []),
     "a service without a profile": (
         manifest_2(canvas_2(image({"@id": "https://img.example/1"}))),
         ["https://img.example/1/full/full/0/default.jpg"],
     ),
     "a label that is a number": (manifest_3(canvas_3({"id": "https://m.example/1.jpg"}), label=7), ["https://m.example/1.jpg"]),
-    "a list in place of an object": (manifest_2(canvas_2([image()])), []),
+    "a list in place of an object": (
+        manifest_2(canvas_2([image()])),
+        ["https://img.example/1/full/full/0/default.jpg"],
+    ),
     "control characters in a label": (
         manifest_3(canvas_3({"id": "https://m.example/1.jpg"}), label={"en": ["a\u0000b\nc"]}),
         ["https://m.example/1.jpg"],
