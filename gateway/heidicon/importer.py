@@ -1,6 +1,7 @@
 """The import from HeidICON: read all objects of a tag, page by page, and write them as a CSV."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,14 +9,35 @@ from pathlib import Path
 from gateway.content.commands import JoinPages, ParsePage
 from gateway.content.spool import write_file
 from gateway.content.worker import ContentWorker
-from gateway.heidicon.client import HeidiconClient
-from gateway.heidicon.schema import find_tags
 from servicekit.errors import TooLarge, UpstreamFailed
+from servicekit.heidicon.client import HeidiconClient
+from servicekit.heidicon.schema import find_tags
 from servicekit.quantities import counted
 from servicekit.request_context import remaining
 
 PAGE_OBJECTS = 1000
 PARALLEL_PAGES = 8
+# An instance that has sent no page for this share of the time has stopped answering.
+SILENT_SHARE = 0.25
+
+
+READ_IN_BACKGROUND = (
+    "HeidICON has more objects than can be read within one request, so they are read in the background. "
+    "source in the collection's info shows the progress."
+)
+
+
+class TakesLonger(Exception):
+    """The instance answers, but has more objects than it sends in the time of a request.
+
+    instance, tag: the address of the instance, and the id of the tag. warnings: for the client.
+    """
+
+    def __init__(self, instance: str, tag: int, warnings: Sequence[str]) -> None:
+        super().__init__()
+        self.instance = instance
+        self.tag = tag
+        self.warnings = warnings
 
 
 class HeidiconImporter:
@@ -33,12 +55,19 @@ class HeidiconImporter:
 
         tag: a display name or an id; the first of several tags with one name counts. folder: for temporary files.
         Raises InvalidRequest (heidicon_tag_unknown), TooLarge for more than `max_objects`, and UpstreamFailed:
-        heidicon_unavailable, heidicon_bad_answer; heidicon_incomplete for fewer objects than reported.
+        heidicon_unavailable, heidicon_bad_answer; heidicon_incomplete for fewer objects than reported. Raises
+        TakesLonger if the time is over while pages still come.
         """
+        pages: _Pages | None = None
+        seconds = remaining(self._seconds)
         try:
-            async with asyncio.timeout(remaining(self._seconds)):
-                pages = await self._read_pages(tag, worker, folder)
+            async with asyncio.timeout(seconds):
+                pages = await self._begin(tag, worker, folder)
+                while missing := self._missing(pages):
+                    await pages.read_all(missing)
         except TimeoutError:
+            if pages is not None and pages.still_come(SILENT_SHARE * seconds):
+                raise TakesLonger(self._client.instance, pages.tag, pages.warnings) from None
             message = "HeidICON did not respond in time. Try again later."
             raise UpstreamFailed(message, code="heidicon_unavailable") from None
         paths = [str(pages.paths[offset]) for offset in sorted(pages.paths)]
@@ -52,7 +81,8 @@ class HeidiconImporter:
             raise UpstreamFailed(message, code="heidicon_incomplete")
         return pages.warnings
 
-    async def _read_pages(self, tag: str, worker: ContentWorker, folder: Path) -> "_Pages":
+    async def _begin(self, tag: str, worker: ContentWorker, folder: Path) -> "_Pages":
+        """Find the tag and read its first page."""
         token = await self._client.anonymous_token()
         found = find_tags(await self._client.tags(token), tag)
         pages = _Pages(self._client, worker, folder, token, found[0], self._page_bytes)
@@ -63,8 +93,6 @@ class HeidiconImporter:
                 "Create the collection with an id as its heidicon_tag to choose another one."
             )
         await pages.read(0)
-        while missing := self._missing(pages):
-            await pages.read_all(missing)
         return pages
 
     def _missing(self, pages: "_Pages") -> list[int]:
@@ -93,6 +121,13 @@ class _Pages:
     paths: dict[int, Path] = field(default_factory=dict)
     totals: list[int] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    # How many pages have come, and when the latest one did, on the monotonic clock.
+    received: int = 0
+    latest: float = 0.0
+
+    def still_come(self, seconds: float) -> bool:
+        """Return whether pages after the first one have come, the latest of them within these seconds."""
+        return self.received > 1 and time.monotonic() - self.latest < seconds
 
     async def read_all(self, offsets: Sequence[int]) -> None:
         """Read several pages, `PARALLEL_PAGES` at a time."""
@@ -116,6 +151,7 @@ class _Pages:
             self.token, self.tag, offset=offset, limit=PAGE_OBJECTS, max_bytes=self.max_bytes
         ) as chunks:
             await write_file(body, chunks)
+        self.received, self.latest = self.received + 1, time.monotonic()
         parsed = await self.worker.ask(ParsePage(str(body), str(page), PAGE_OBJECTS))
         body.unlink()
         self.paths[offset] = page

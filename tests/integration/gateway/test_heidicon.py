@@ -11,7 +11,7 @@ import pytest_asyncio
 from aiohttp import web
 from structlog.testing import capture_logs
 
-from gateway.heidicon.client import heidicon_session
+from servicekit.heidicon.client import heidicon_session
 from tests.integration.gateway.api import Api
 from tests.integration.gateway.conftest import Launch
 from tests.integration.gateway.easydb import PAGE, TAGS, EasyDb, running_easydb, thing, version
@@ -349,6 +349,56 @@ async def test_a_slow_instance_is_a_502_before_the_deadline(launch: Launch, easy
     started = asyncio.get_running_loop().time()
     await assert_refused_without_change(api, "heidicon_unavailable")
     assert asyncio.get_running_loop().time() - started < 30
+
+
+def slowly(easydb: EasyDb) -> None:
+    """Let the instance send a page every now and then, and so many that they take too long."""
+    easydb.objects = [thing(identifier) for identifier in range(PAGE)]
+    easydb.total = lambda _: 1_000_000
+
+    async def wait(path: str) -> None:
+        if path == "/api/search":
+            await asyncio.sleep(0.1)
+
+    easydb.wait = wait
+
+
+async def test_a_tag_that_takes_too_long_is_read_afterwards(launch: Launch, easydb: EasyDb) -> None:
+    api = await launch(heidicon_url=easydb.url, heidicon_seconds=5.0)
+    slowly(easydb)
+    created = (await create(api, "Coins")).pushed()
+    assert created["message"] == "Collection created"
+    assert "read in the background" in created["warnings"][0]
+    info = await api.info(created["id"])
+    assert (info["heidicon_tag"], info["number_of_images"]) == ("Coins", 0)
+    source = info["source"]
+    assert (source["type"], source["url"], source["set"], source["state"]) == ("heidicon", easydb.url, "1", "queued")
+    # Asking again does not read it twice.
+    again = (await api.post(f"/api/collection/{created['id']}/updatecontent")).pushed()
+    assert (again["number_of_images"], again["reading_id"]) == (0, created["reading_id"])
+    await api.post(f"/api/collection/{created['id']}/source/cancel")
+    easydb.wait, easydb.total, easydb.objects = None, None, [thing(1)]
+    quick = (await api.post(f"/api/collection/{created['id']}/updatecontent")).pushed()
+    assert quick["number_of_images"] == 1
+    slowly(easydb)
+    slow = (await api.post(f"/api/collection/{created['id']}/updatecontent")).pushed()
+    assert slow["message"] == "The content is being read from HeidICON"
+    assert (slow["number_of_images"], slow["reading_id"] > created["reading_id"]) == (1, True)
+    for path, body in (("images", {"images": []}), ("images/delete", {"image_ids": [1]})):
+        (await api.post(f"/api/collection/{created['id']}/{path}", body)).refused(400, "content_is_imported")
+
+
+async def test_an_instance_that_falls_silent_is_a_502(launch: Launch, easydb: EasyDb) -> None:
+    api = await launch(heidicon_url=easydb.url, heidicon_seconds=2.0)
+    easydb.objects = [thing(identifier) for identifier in range(20 * PAGE)]
+    never = asyncio.Event()
+
+    async def wait(path: str) -> None:
+        if path == "/api/search" and easydb.searches:
+            await never.wait()
+
+    easydb.wait = wait
+    await assert_refused_without_change(api, "heidicon_unavailable")
 
 
 async def test_an_unreachable_instance_is_a_502(launch: Launch) -> None:

@@ -6,8 +6,8 @@ from contextlib import asynccontextmanager
 
 import aiohttp
 
-from gateway.heidicon.schema import bad_answer, parse_session, parse_tags
 from servicekit.errors import ServiceError, UpstreamFailed
+from servicekit.heidicon.schema import bad_answer, parse_session, parse_tags
 from servicekit.telemetry.logs import get_logger
 
 log = get_logger(__name__)

@@ -1,13 +1,12 @@
 """The answers of an EasyDB instance. The fields that we use are checked strictly, all others are ignored."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
-from catalog.content.cell_text import is_image_url
 from servicekit.errors import InvalidRequest, UpstreamFailed
 
 T = TypeVar("T")
@@ -118,12 +117,15 @@ def find_tags(tags: Mapping[int, set[str]], wanted: str) -> list[int]:
     return found
 
 
-def parse_page(body: bytes, limit: int) -> ObjectPage:
-    """Return a page of at most `limit` objects. Raises UpstreamFailed, heidicon_bad_answer."""
+def parse_page(body: bytes, limit: int, is_image_url: Callable[[str], bool]) -> ObjectPage:
+    """Return a page of at most `limit` objects. Raises UpstreamFailed, heidicon_bad_answer.
+
+    is_image_url: whether a text is valid as the image URL of a row.
+    """
     page = _parse(_PAGE, "/api/search", body)
     if len(page.objects) > limit:
         raise bad_answer(f"/api/search, {len(page.objects)} objects, but {limit} were requested")
-    return ObjectPage(page.count, [(entry.id, list(_image_urls(entry))) for entry in page.objects])
+    return ObjectPage(page.count, [(entry.id, list(_image_urls(entry, is_image_url))) for entry in page.objects])
 
 
 def _parse(adapter: TypeAdapter[T], path: str, body: bytes) -> T:
@@ -146,7 +148,7 @@ def _display_names(tag: _Tag) -> set[str]:
     return {name for name in (tag.displayname or {}).values() if isinstance(name, str)}
 
 
-def _image_urls(entry: _Object) -> Iterator[str]:
+def _image_urls(entry: _Object, is_image_url: Callable[[str], bool]) -> Iterator[str]:
     for asset in (entry.resources and entry.resources.asset) or ():
         version = _best_version(asset)
         if version is None:
