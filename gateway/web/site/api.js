@@ -19,6 +19,11 @@ export class Problem extends Error {
     return problemWords(this);
   }
 
+  /** Whether it may pass by itself: then the same request can succeed later. */
+  get canPass() {
+    return this.status === 0 || this.status === 429 || this.status >= 500;
+  }
+
   get isBusy() {
     return this.status === 429 || this.status === 503 || this.status === 504;
   }
@@ -111,11 +116,14 @@ export const api = {
   upload: (id, file, onProgress) => sent(`collection/${id}/updatecontent`, file, onProgress),
   finetune: (id, force) => post(`collection/${id}/finetune`, undefined, force ? { force: true } : {}),
   readSource: (id) => post(`collection/${id}/source/read`),
+  source: (id, signal) => call(`collection/${id}/source`, { signal }),
+  schedule: (id, json) => post(`collection/${id}/source/schedule`, json),
   cancelReading: (id) => post(`collection/${id}/source/cancel`),
   cancel: (id) => post(`collection/${id}/finetune/cancel`),
   remove: (id) => post(`collection/${id}/delete`),
   failures: (id, limit, signal) => call(`collection/${id}/failures`, { query: { limit }, signal }),
   images: (id, query, signal) => call(`collection/${id}/images`, { query, signal }),
+  image: (id, image, signal) => call(`collection/${id}/images/${image.image_id}`, { signal }),
   addImages: (id, images) => post(`collection/${id}/images`, { images }),
   removeImages: (id, ids) => post(`collection/${id}/images/delete`, { image_ids: ids }),
   duplicates: (id, query, signal) => call(`collection/${id}/duplicates`, { query, signal }),

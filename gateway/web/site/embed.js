@@ -17,6 +17,8 @@
       results: "Results",
       sure: "Very probably a match",
       probable: "Probably a match",
+      possible: "Perhaps a match",
+      only: "Only similar",
       likeness: ["Extremely similar", "Very similar", "Similar", "Somewhat similar", "Hardly similar"],
     },
     de: {
@@ -29,13 +31,18 @@
       large: "Dieses Bild ist zu groß.",
       busy: "Gerade suchen viele. Versuchen Sie es in ein paar Sekunden noch einmal.",
       results: "Treffer",
-      sure: "Sehr wahrscheinlich ein Treffer",
-      probable: "Wahrscheinlich ein Treffer",
+      sure: "Fast sicher das Gesuchte",
+      probable: "Wahrscheinlich das Gesuchte",
+      possible: "Vielleicht das Gesuchte",
+      only: "Nur ähnlich",
       likeness: ["Äußerst ähnlich", "Sehr ähnlich", "Ähnlich", "Etwas ähnlich", "Kaum ähnlich"],
     },
   };
   const PROBLEMS = { not_an_image: "unreadable", decode_error: "unreadable", invalid_base64: "unreadable", image_too_large: "large", image_too_slow: "large", image_crashed_decoder: "unreadable", overloaded: "busy", too_many_costly_images: "busy" };
   const LEAST = [99.9, 99, 95, 80];
+  const MOST = { sure: 0.01, probable: 0.05, possible: 0.25 };
+  // The place in LEAST from which on words do not contradict a high false match rate.
+  const SOMEWHAT = 3;
   const MOST_RESULTS = 100;
   // Below this, results are hardly similar, and an item page is better without them.
   const LEAST_ALIKE = 80;
@@ -96,9 +103,11 @@
 
   function captionOf(result, texts, isSearch) {
     const rate = isSearch ? result.false_match_rate : null;
-    if (rate !== null && rate <= 0.05) return rate <= 0.01 ? texts.sure : texts.probable;
+    const sure = rate !== null && Object.keys(MOST).find((name) => rate <= MOST[name]);
+    if (sure) return texts[sure];
     if (result.percentile === null) return "";
     const place = LEAST.findIndex((least) => result.percentile >= least);
+    if (rate !== null && place >= 0 && place < SOMEWHAT) return texts.only;
     return texts.likeness[place < 0 ? LEAST.length : place];
   }
 

@@ -1,11 +1,13 @@
 // The page: header, the screen that the address names, and footer.
 
-import { html, render, useEffect, useState } from "./vendor/preact-htm.js";
+import { html, render, useEffect, useRef, useState } from "./vendor/preact-htm.js";
 import { read } from "./address.js";
+import { focusOn, keepFocus } from "./focus.js";
 import { Icon, Notice, Spinner } from "./interface.js";
 import { currentLanguage, LANGUAGES, loadLanguage, preferredLanguage, t } from "./language.js";
 import { SearchScreen } from "./search/screen.js";
 import { lasting } from "./storage.js";
+import { arrived, keepPlaces } from "./visits.js";
 
 // The other screens are loaded when somebody goes there.
 const SCREENS = {
@@ -17,11 +19,24 @@ const SCREENS = {
 function useAddress() {
   const [address, setAddress] = useState(read);
   useEffect(() => {
-    const changed = () => setAddress(read());
+    const changed = () => {
+      setAddress(read());
+      arrived();
+    };
     window.addEventListener("hashchange", changed);
     return () => window.removeEventListener("hashchange", changed);
   }, []);
   return address;
+}
+
+/** Give the focus to the heading of a screen that somebody went to, or to the one that the address names. */
+function useFocusOnHeading(place, isThere) {
+  const before = useRef(place);
+  useEffect(() => {
+    if (!isThere || before.current === place) return;
+    before.current = place;
+    focusOn(document.querySelector("main [data-landing]") ?? document.querySelector("main h1"));
+  }, [place, isThere]);
 }
 
 function useScreen(name) {
@@ -84,6 +99,9 @@ function Page() {
   const screen = wanted in SCREENS ? wanted : "search";
   const [, setLanguage] = useState(currentLanguage());
   const { Screen, hasFailed } = useScreen(screen);
+  // A search keeps the place in its own way.
+  const place = screen === "search" ? screen : `${screen} ${parameters.get("collection")} ${parameters.get("show")}`;
+  useFocusOnHeading(place, Boolean(Screen));
   const change = async (name) => {
     await loadLanguage(name);
     lasting.set("language", name);
@@ -109,7 +127,10 @@ async function start() {
     document.getElementById("page").textContent = "Similis cannot be reached. Reload the page. Similis ist nicht erreichbar. Laden Sie die Seite neu.";
     return;
   }
-  render(html`<${Page} />`, document.getElementById("page"));
+  const page = document.getElementById("page");
+  keepPlaces();
+  render(html`<${Page} />`, page);
+  keepFocus(page);
 }
 
 start();

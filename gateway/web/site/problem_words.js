@@ -32,6 +32,11 @@ export function problemWords({ status, code, message }) {
   return textOf(code) ?? (status === 403 ? t("problem.forbidden") : message);
 }
 
+/** Return why a picture or a record could not be read. */
+export function reasonWords(reason) {
+  return has(`reason.${reason}`) ? t(`reason.${reason}`) : (textOf(reason) ?? reason);
+}
+
 /** Return why a finetune failed. */
 export function finetuneWords({ code, message }) {
   return has(`finetune.error.${code}`) ? t(`finetune.error.${code}`) : (textOf(code) ?? message);

@@ -1,6 +1,7 @@
 """A museum: serves photographs over HTTP, and says what its collections contain."""
 
 import io
+import json
 import re
 import threading
 from collections.abc import Iterator
@@ -20,8 +21,13 @@ MARKUP = """<img src=x onerror="window.injected=1">"><script>window.injected=1</
 SCRIPT_URL = "urn:javascript:window.injected=1"
 
 
+# What the two manifests say. The second is hostile.
+CREDITS = ("Lent by a private collector", MARKUP)
+RIGHTS = ("http://creativecommons.org/licenses/by/4.0/", SCRIPT_URL)
+
+
 class Museum:
-    """Photographs by number, at /NUMBER.jpg and below /attack/NUMBER/, and the page of an item at /item."""
+    """Photographs at /NUMBER.jpg and below /attack/NUMBER/, the page of an item at /item, manifests below /iiif/."""
 
     def __init__(self) -> None:
         views = photographs.collection()[:IMAGES]
@@ -47,6 +53,21 @@ class Museum:
             )
         )
 
+    def manifests(self) -> dict[str, object]:
+        """Return the IIIF documents by path: a collection of two manifests with an image each, and an absent one."""
+        names = ("first", "second")
+        members = [{"type": "Manifest", "id": f"{self.address}/iiif/{name}"} for name in (*names, "absent")]
+        documents: dict[str, object] = {"/iiif/all": {"type": "Collection", "items": members}}
+        for number, name in enumerate(names):
+            image = {"id": f"{self.address}/{number}.jpg", "type": "Image"}
+            canvas = {"type": "Canvas", "items": [{"items": [{"motivation": "painting", "body": image}]}]}
+            label = {"en": [name]}
+            manifest = {"id": f"{self.address}/iiif/{name}", "type": "Manifest", "label": label, "items": [canvas]}
+            credit = {"label": {"en": ["Attribution"]}, "value": {"en": [CREDITS[number]]}}
+            manifest |= {"requiredStatement": credit, "rights": RIGHTS[number]}
+            documents[f"/iiif/{name}"] = manifest
+        return documents
+
     @contextmanager
     def serving(self) -> Iterator["Museum"]:
         """Answer requests while entered."""
@@ -56,6 +77,10 @@ class Museum:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
+                document = museum.manifests().get(self.path)
+                if document is not None:
+                    self._send(200, json.dumps(document).encode(), {"Content-Type": "application/json"})
+                    return
                 if self.path == "/item":
                     self._send(200, museum.item.encode(), {"Content-Type": "text/html", **museum.item_headers})
                     return

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import FilePayload, Page, expect
 
 from demo.rest_client import RestClient
-from tests.e2e.web.conftest import FINETUNE_SECONDS, Visit, assert_accessible, texts
+from tests.e2e.web.conftest import FINETUNE_SECONDS, Visit, assert_accessible, picture_name, texts
 from tests.e2e.web.museum import IMAGES, MARKUP, REPOSITORY, Museum
 
 pytestmark = pytest.mark.timeout(300)
@@ -182,7 +182,7 @@ def test_the_management_fits_every_width(
         # The other widths have the same elements and colours.
         if width == NARROWEST:
             assert_accessible(page)
-        page.screenshot(path=screenshots / f"{screen}-{width}-{theme}.png", full_page=True)
+        page.screenshot(path=screenshots / picture_name(f"{screen}-{width}-{theme}", width), full_page=True)
         if screen == "manage":
             page.get_by_role("link", name=MARKUP).click()
             expect(page.locator(".facts")).to_be_visible()

@@ -1,12 +1,13 @@
 """The web page's search, in a browser: what a visitor does, sees and is told."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import FilePayload, Page, Route, expect
 
 from tests.e2e.running_instance import RunningInstance
-from tests.e2e.web.conftest import Visit, assert_accessible, texts
+from tests.e2e.web.conftest import PHOTOGRAPHS, Visit, assert_accessible, picture_name, texts
 from tests.e2e.web.museum import IMAGES, MARKUP, REPOSITORY, Museum
 
 pytestmark = pytest.mark.timeout(300)
@@ -36,13 +37,14 @@ def give(page: Page, jpeg: bytes, name: str = "photo.jpg") -> None:
     page.locator(".drop input").set_input_files([FilePayload(name=name, mimeType="image/jpeg", buffer=jpeg)])
 
 
-def calibrate(page: Page, *, results: int = IMAGES) -> None:
+def calibrate(page: Page, *, results: int = IMAGES, best_rate: float = 0.0004) -> None:
     """Let answers have the figures that a large collection has, and this many results.
 
     The search is real: its images, their order and the links. Replaced are `percentile` and `false_match_rate`, because
     rates are measured from 40 images on, whose finetune takes some 40 s of CPU time, and because the tests need each
     word of the scale. More results than the collection has are its results again. What the page says where
-    nothing was measured is tested with the real answers, in the tests that do not call this.
+    nothing was measured is tested with the real answers, in the tests that do not call this. best_rate: the false match
+    rate of the first result; that of each further one is four times as high.
     """
 
     def answer(route: Route) -> None:
@@ -53,7 +55,7 @@ def calibrate(page: Page, *, results: int = IMAGES) -> None:
                 **real[place % len(real)],
                 "image_id": real[place]["image_id"] if place < len(real) else 1_000_000 + place,
                 "percentile": 100 - 0.5 * place,
-                "false_match_rate": min(1, 0.0004 * 4**place),
+                "false_match_rate": min(1, best_rate * 4**place),
             }
             for place in range(results)
         ]
@@ -82,7 +84,7 @@ def test_a_visitor_finds_a_picture_and_its_entry(visit: Visit, museum: Museum, p
     picture_shown(page, 0)
     first = page.locator(".tile").first
     expect(first.locator("a")).to_have_attribute("href", f"{REPOSITORY}/{museum.objects[0]}")
-    expect(first.locator(".words")).to_contain_text(words["likeness.extremely"])
+    expect(first.locator(".words")).to_have_text(words["match.sure"])
     expect(first.locator(".figures").first).to_contain_text("100")
 
     # Compare, go on by keyboard, and close.
@@ -124,6 +126,27 @@ def test_back_returns_to_the_search_before(visit: Visit, museum: Museum, photogr
     expect(entry).to_have_attribute("href", f"{REPOSITORY}/{museum.objects[0]}")
     page.go_back()
     expect(page.get_by_text(texts("en")["input.prompt"])).to_be_visible()
+
+
+def test_back_shows_the_results_where_they_were(visit: Visit, museum: Museum, photographs: int) -> None:
+    page = visit(at(photographs))
+    calibrate(page, results=100)
+    searches: list[str] = []
+    page.on("request", lambda request: searches.append(request.url) if request.url.endswith("/search") else None)
+    give(page, museum.pictures[0])
+    picture_shown(page, 0)
+    for _ in range(4):
+        page.mouse.wheel(0, 500)
+        page.evaluate("() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    before = page.evaluate("scrollY")
+    assert before > 1000
+    page.evaluate("document.querySelector('header nav a:last-child').click()")
+    expect(page.locator(".help")).to_be_visible()
+    page.wait_for_function("scrollY === 0")
+    page.go_back()
+    page.wait_for_function("before => scrollY === before", arg=before)
+    picture_shown(page, 0)
+    assert len(searches) == 1
 
 
 def test_a_picture_can_be_pasted_and_dropped(visit: Visit, museum: Museum, photographs: int) -> None:
@@ -189,7 +212,10 @@ def test_the_page_makes_sense_without_pictures(visit: Visit, museum: Museum, pho
 def test_a_file_that_is_no_picture_is_named(visit: Visit, photographs: int, language: str) -> None:
     page = visit(at(photographs), language=language)
     give(page, b"%PDF-1.7 no picture", "letter.jpg")
-    expect(page.get_by_role("alert")).to_contain_text(texts(language)["problem.not_an_image"])
+    alert = page.get_by_role("alert")
+    expect(alert).to_contain_text(texts(language)["problem.not_an_image"])
+    # To search for the same file again would not help.
+    expect(alert.get_by_role("button")).to_have_count(0)
 
 
 def test_a_collection_that_was_not_finetuned_says_what_to_do(visit: Visit, photographs: int, empty: int) -> None:
@@ -255,7 +281,7 @@ def test_every_screen_is_accessible_and_can_be_looked_at(
         # The largest size has the same elements and colours.
         if size != "4k":
             assert_accessible(page)
-        page.screenshot(path=screenshots / f"{screen}-{size}-{theme}.png")
+        page.screenshot(path=screenshots / picture_name(f"{screen}-{size}-{theme}", width))
 
     expect(page.locator(".drop")).to_be_visible()
     look("start")
@@ -342,18 +368,30 @@ def test_results_are_asked_to_be_more_and_less_like_others(visit: Visit, museum:
     page = visit(at(photographs))
     give(page, museum.pictures[0])
     picture_shown(page, 2)
+    verdict = page.locator(".verdict")
+    expect(verdict).not_to_contain_text(words["verdict.examples"])
     unwanted = page.locator(".tile .picture img").nth(2).get_attribute("src")
     page.locator(".tile").nth(2).get_by_role("button", name=words["result.less"]).click()
     expect(page.locator(".examples li.less")).to_have_count(1)
+    expect(verdict.locator(".headline")).to_have_text(words["verdict.examples"])
+    expect(verdict).to_contain_text(words["verdict.examples.less"])
+    # Nothing was measured, so that nothing can be estimated.
+    expect(verdict).not_to_contain_text(words["verdict.estimate.examples"])
     picture_shown(page, 0)
     assert unwanted not in [image.get_attribute("src") for image in page.locator(".tile .picture img").all()]
     page.locator(".tile").first.get_by_role("button", name=words["result.more"]).click()
     expect(page.locator(".examples li")).to_have_count(2)
     picture_shown(page, 0)
     assert_accessible(page)
-    for _ in range(2):
-        page.locator(".examples button").first.click()
+    calibrate(page)
+    page.locator(".examples li.less button").click()
+    expect(page.locator(".examples li")).to_have_count(1)
+    expect(verdict.locator(".headline")).to_have_text(words["verdict.examples"])
+    expect(verdict).to_contain_text(words["verdict.examples.why"])
+    expect(verdict).to_contain_text(words["verdict.estimate.examples"])
+    page.locator(".examples button").click()
     expect(page.locator(".examples li")).to_have_count(0)
+    expect(verdict.locator(".headline")).to_have_text(words["verdict.sure"])
 
 
 def test_a_picture_that_cannot_be_downloaded_is_said_in_words(visit: Visit, museum: Museum, photographs: int) -> None:
@@ -375,15 +413,28 @@ def test_results_can_be_entries_of_all_collections(
     expect(tiles.first).to_have_attribute("aria-setsize", str(len(set(museum.objects))))
     views = museum.objects.count(museum.objects[0])
     expect(tiles.first).to_contain_text(words["result.views.other"].replace("{n}", str(views)))
+    give(page, museum.pictures[1])
+    expect(page.get_by_label(words["group"])).to_be_checked()
+    expect(tiles.first).to_have_attribute("aria-setsize", str(len(set(museum.objects))))
 
     page.get_by_label(words["collection"]).select_option("all")
-    expect(page.locator(".rows")).to_contain_text("Photographs")
+    expect(page.locator(".rows")).to_contain_text(PHOTOGRAPHS)
     expect(page.get_by_text(words["results.skipped"].replace("{names}", ""))).to_contain_text("Nothing yet")
     assert_accessible(page)
     page.screenshot(path=screenshots / "all-collections.png")
     tiles.first.get_by_role("button", name=words["result.similar"]).click()
     expect(page.locator("#collection")).not_to_have_value("all")
     picture_shown(page, 0)
+
+
+def measured(rate: float) -> Callable[[Route], None]:
+    """Return what lets the first result of an element's search have a high percentile and this false match rate."""
+
+    def answer(route: Route) -> None:
+        found = route.fetch()
+        route.fulfill(response=found, json=[found.json()[0] | {"percentile": 100, "false_match_rate": rate}])
+
+    return answer
 
 
 def test_a_page_of_another_site_shows_what_is_similar_and_searches(
@@ -413,8 +464,20 @@ def test_a_page_of_another_site_shows_what_is_similar_and_searches(
     expect(similar).not_to_have_count(len(set(museum.objects)) - 1)
 
     picture = FilePayload(name="0.jpg", mimeType="image/jpeg", buffer=museum.pictures[0])
-    page.locator("similis-search input").set_input_files([picture])
-    found = page.locator("similis-search li")
+    chosen, found = page.locator("similis-search input"), page.locator("similis-search li")
+    # The words agree with the false match rate.
+    captions = {
+        0.0004: "Very probably a match",
+        0.0252: "Probably a match",
+        0.1: "Perhaps a match",
+        0.3: "Only similar",
+    }
+    for rate, caption in captions.items():
+        page.route("**/search?*", measured(rate))
+        chosen.set_input_files([picture])
+        expect(found).to_contain_text([caption])
+        page.unroute_all()
+    chosen.set_input_files([picture])
     expect(found).to_have_count(2)
     expect(found.first).to_contain_text(MARKUP)
     expect(page.locator("similis-search a")).to_have_count(0)
@@ -422,5 +485,5 @@ def test_a_page_of_another_site_shows_what_is_similar_and_searches(
     assert_accessible(page)
     page.screenshot(path=screenshots / "embed.png", full_page=True)
     letter = FilePayload(name="letter.jpg", mimeType="image/jpeg", buffer=b"%PDF-1.7 no picture")
-    page.locator("similis-search input").set_input_files([letter])
+    chosen.set_input_files([letter])
     expect(page.locator("similis-search [role=status]")).to_contain_text("not a picture")

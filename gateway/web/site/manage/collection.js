@@ -113,7 +113,8 @@ export function CollectionPage({ id, access, parameters }) {
       ${info.number_of_images > 0 && html`<${Download} path=${`collection/${id}/csvfile`} type="text/csv" name=${`${info.name}.csv`}>${t("manage.csv")}</${Download}>`}
     </p>
     ${!rights && html`<${KeyPanel} ...${access} />`}
-    ${mayWrite && html`<${info.source ? Source : Upload} info=${info} onDone=${changed} />`}
+    ${info.source && html`<${Source} info=${info} canChange=${mayWrite} onDone=${changed} />`}
+    ${mayWrite && !info.source && html`<${Upload} info=${info} onDone=${changed} />`}
     <${Finetune} info=${info} canStart=${mayWrite} onChange=${refresh} />
     ${info.quality && html`<${Quality} quality=${info.quality} /><${History} info=${info} />`}
     <${Failures} info=${info} />

@@ -2,19 +2,16 @@
 
 import { html, useEffect, useState } from "../vendor/preact-htm.js";
 import { api } from "../api.js";
-import { has, t } from "../language.js";
+import { t } from "../language.js";
+import { reasonWords } from "../problem_words.js";
 import { Download } from "./download.js";
 import { Address } from "./thumbnail.js";
 
 const SHOWN = 100;
 
-function reasonInWords(reason) {
-  return has(`reason.${reason}`) ? t(`reason.${reason}`) : reason;
-}
-
 function Group({ reason, rows }) {
   return html`<details>
-    <summary><strong>${reasonInWords(reason)}</strong> <span class="faint">${t("failures.count", { n: rows.length })}</span></summary>
+    <summary><strong>${reasonWords(reason)}</strong> <span class="faint">${t("failures.count", { n: rows.length })}</span></summary>
     <ul class="links">${rows.map((row) => html`<li><${Address} url=${row.image_url} /> <span class="faint" lang="en">${row.detail}</span></li>`)}</ul>
   </details>`;
 }

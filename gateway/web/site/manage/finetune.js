@@ -7,16 +7,21 @@ import { duration, number, t } from "../language.js";
 import { finetuneWords } from "../problem_words.js";
 import { isActive, stateOf } from "./state.js";
 
-const PHASES = ["queued", "fetching", "fitting", "checking", "indexing", "publishing"];
+const PHASES = ["queued", "fetching", "first_index", "views", "fitting", "checking", "indexing", "publishing"];
+// Only a collection that cannot be searched yet has these.
+const FIRST = ["first_index", "views"];
 
 function Progress({ info }) {
   const phase = info.finetuning_phase ?? "queued";
   const counts = info.finetuning_counts;
+  const isFirst = FIRST.includes(phase) || !info.last_finetuned || info.quality?.provisional;
+  const phases = PHASES.filter((name) => isFirst || !FIRST.includes(name));
   return html`<div class="stack" role="status" aria-live="off">
     <progress max="100" value=${info.finetuning_progess ?? 0} aria-label=${t("finetune.progress")}></progress>
     <ol class="phases">
-      ${PHASES.map((name) => html`<li class=${PHASES.indexOf(name) < PHASES.indexOf(phase) ? "past" : name === phase ? "now" : ""} aria-current=${name === phase ? "step" : undefined}>${t(`finetune.phase.${name}`)}</li>`)}
+      ${phases.map((name) => html`<li class=${phases.indexOf(name) < phases.indexOf(phase) ? "past" : name === phase ? "now" : ""} aria-current=${name === phase ? "step" : undefined}>${t(`finetune.phase.${name}`)}</li>`)}
     </ol>
+    ${info.quality?.provisional && html`<p>${t("finetune.searchable")}</p>`}
     <p>
       ${counts && html`${t("finetune.counts", counts)} `}
       ${info.finetuning_seconds_left !== null && info.finetuning_seconds_left !== undefined && html`${t("finetune.left", { time: duration(info.finetuning_seconds_left) })}`}

@@ -39,7 +39,7 @@ function Line({ kind, history }) {
 function Table({ kinds, history }) {
   return html`<details>
     <summary>${t("history.figures")}</summary>
-    <div class="scroll">
+    <div class="scroll" tabindex="0" role="region" aria-label=${t("history.figures")}>
       <table>
         <thead><tr><th scope="col">${t("manage.finetuned")}</th><th scope="col" class="figure">${t("manage.pictures")}</th>${kinds.map((kind) => html`<th scope="col" class="figure">${t(`quality.${kind}`)}</th>`)}</tr></thead>
         <tbody>
@@ -69,6 +69,7 @@ export function History({ info }) {
         ${[0, 0.5, 1].map((share) => html`<path class="grid" d=${`M0 ${HEIGHT * (1 - share)}h${WIDTH}`} />`)}
         ${kinds.map((kind) => html`<${Line} kind=${kind} history=${history} />`)}
       </svg>
+      <p class="levels" aria-hidden="true">${[1, 0.5, 0].map((share) => html`<span>${number(100 * share)}</span>`)}</p>
       <p class="ends"><span>${day(first.published_at)}</span><span>${day(last.published_at)}</span></p>
       <figcaption>
         ${kinds.map((kind) => html`<span class=${`key-of ${kind}`}>${t(`quality.${kind}`)}: <strong>${figure(first.shares[kind])} → ${figure(last.shares[kind])}</strong></span>`)}

@@ -3,14 +3,15 @@
 import { html, useEffect, useState } from "../vendor/preact-htm.js";
 import { api } from "../api.js";
 import { Spinner } from "../interface.js";
-import { has, t } from "../language.js";
+import { t } from "../language.js";
+import { reasonWords } from "../problem_words.js";
 import { Address, Thumbnail } from "./thumbnail.js";
 
 const PAGE = 25;
 const STATES = ["indexed", "pending", "failed"];
 
 function State({ image }) {
-  const reason = image.reason && (has(`reason.${image.reason}`) ? t(`reason.${image.reason}`) : image.reason);
+  const reason = image.reason && reasonWords(image.reason);
   return html`<span class="mark ${image.state}">${t(`image.${image.state}`)}</span>${reason && html`<p class="faint">${reason}</p>`}`;
 }
 
@@ -20,7 +21,7 @@ function Row({ collection, image, canChange, isChosen, onChoose }) {
     <td class="picture"><${Thumbnail} collection=${collection} image=${image} /></td>
     <th scope="row">
       ${image.repo_url ? html`<${Address} url=${image.repo_url} />` : html`<span class="faint">${t("images.no_entry")}</span>`}
-      <p class="faint">${image.image_url}</p>
+      <p class="faint">${image.image_url.replace(/^https?:\/\//i, "")}</p>
       <div class="found-narrow"><${State} image=${image} /></div>
     </th>
     <td class="found"><${State} image=${image} /></td>
@@ -104,7 +105,8 @@ export function Images({ info, canChange, changes, onChange }) {
     const fail = (found) => found.name !== "AbortError" && setProblem(found);
     api.images(info.id, { limit: PAGE, after, state }, abort.signal).then(show, fail);
     return () => abort.abort();
-  }, [info.id, after, state, changes, info.last_modified, info.last_finetuned]);
+    // `last_modified` has whole seconds: a content may replace another within one.
+  }, [info.id, after, state, changes, info.last_modified, info.number_of_images, info.last_finetuned]);
   if (!info.number_of_images && !isOurs) return null;
   const toggle = (id) => {
     const next = new Set(chosen);

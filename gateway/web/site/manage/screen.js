@@ -38,18 +38,18 @@ function useCollections() {
 
 function Row({ id, name, info }) {
   return html`<tr>
-    <th scope="row"><a href=${`#/manage?collection=${id}`}>${name}</a></th>
+    <th scope="row"><a href=${`#/manage?collection=${id}`}>${name}</a>${info && html`<div class="found-narrow"><${StateMark} info=${info} /></div>`}</th>
     <td class="figure">${info ? number(info.number_of_images) : "…"}</td>
-    <td>${info && html`<${StateMark} info=${info} />`}</td>
-    <td>${info && date(info.last_modified)}</td>
+    <td class="found">${info && html`<${StateMark} info=${info} />`}</td>
+    <td class="changed">${info && date(info.last_modified)}</td>
   </tr>`;
 }
 
 function List({ list }) {
   if (!list.length) return html`<${Notice} title=${t("state.no_collections")}><p>${t("state.no_collections.why")}</p></${Notice}>`;
   return html`<div class="scroll" tabindex="0" role="region" aria-label=${t("manage.collections")}>
-    <table>
-      <thead><tr><th scope="col">${t("collection")}</th><th scope="col" class="figure">${t("manage.pictures")}</th><th scope="col">${t("manage.state")}</th><th scope="col">${t("manage.modified")}</th></tr></thead>
+    <table class="collections">
+      <thead><tr><th scope="col">${t("collection")}</th><th scope="col" class="figure">${t("manage.pictures")}</th><th scope="col" class="found">${t("manage.state")}</th><th scope="col" class="changed">${t("manage.modified")}</th></tr></thead>
       <tbody>${list.map((one) => html`<${Row} key=${one.id} ...${one} />`)}</tbody>
     </table>
   </div>`;

@@ -17,6 +17,7 @@ export function stateOf(info) {
   if (isActive(info)) return info.finetuning_state;
   if (!info.number_of_images) return "empty";
   if (!info.requires_finetuning) return "current";
+  if (info.quality?.provisional) return "provisional";
   if (info.finetuning_state === "failed") return "failed";
   return info.last_finetuned ? "changed" : "new";
 }

@@ -4,10 +4,10 @@ import { html, useState } from "../vendor/preact-htm.js";
 import { safeUrl } from "../address.js";
 import { pictureUrl } from "../pictures.js";
 
-/** An address as a link, or as text if no link may lead there. */
+/** An address as a link, or as text if no link may lead there. The scheme is the same everywhere, and takes room. */
 export function Address({ url }) {
   const safe = safeUrl(url);
-  return safe ? html`<a href=${safe} target="_blank" rel="noopener noreferrer">${url}</a>` : html`<span>${url}</span>`;
+  return safe ? html`<a href=${safe} target="_blank" rel="noopener noreferrer" title=${url}>${url.replace(/^https?:\/\//i, "")}</a>` : html`<span>${url}</span>`;
 }
 
 export function Thumbnail({ collection, image }) {

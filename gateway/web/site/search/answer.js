@@ -2,6 +2,7 @@
 
 import { useCallback, useEffect, useRef, useState } from "../vendor/preact-htm.js";
 import { api } from "../api.js";
+import { here } from "../visits.js";
 import { fieldsOf, remember } from "./query.js";
 
 const RESULTS = 100;
@@ -44,11 +45,12 @@ export function useAnswer(query, repeated) {
     const abort = new AbortController();
     const { signal } = abort;
     const set = (changes) => signal.aborted || setAnswer({ ...EMPTY, key, ...changes });
-    set({ isSearching: true });
+    const before = repeated ? null : here().answer;
     const start = async () => {
       try {
         const fields = await fieldsOf(query);
         run.current = { query, fields, signal, isBusy: false };
+        if (before?.key === key) return;
         const data = await searched(query, fields, 0, signal, (waitingFor) => set({ isSearching: true, waitingFor }));
         remember(query.collection, data.results);
         set({ results: data.results, skipped: data.skipped ?? [], next: data.next_offset ?? null });
@@ -56,9 +58,13 @@ export function useAnswer(query, repeated) {
         if (problem.name !== "AbortError") set({ problem });
       }
     };
+    if (before?.key === key) setAnswer(before);
+    else set({ isSearching: true });
     start();
     return () => abort.abort();
   }, [key, repeated]);
+  // "Back" shows it again at once.
+  if (answer.results && answer.key === key) here().answer = answer;
 
   const next = answer.key === key ? answer.next : null;
   const more = useCallback(async () => {
@@ -68,7 +74,7 @@ export function useAnswer(query, repeated) {
     try {
       const data = await searched(current.query, current.fields, next, current.signal, () => {});
       remember(current.query.collection, data.results);
-      setAnswer((now) => ({ ...now, results: [...now.results, ...data.results], next: data.next_offset ?? null }));
+      if (!current.signal.aborted) setAnswer((now) => ({ ...now, results: [...now.results, ...data.results], next: data.next_offset ?? null }));
     } catch {
       // What is there stays; scrolling further asks again.
     }

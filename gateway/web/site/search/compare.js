@@ -5,73 +5,45 @@ import { safeUrl } from "../address.js";
 import { Icon } from "../interface.js";
 import { t } from "../language.js";
 import { pictureUrl } from "../pictures.js";
-import { certainty, likeness, percentileFigure, rateFigure, rateInWords } from "../words.js";
-import { nameOf } from "./gallery.js";
-import { usePictureUrl } from "./query_picture.js";
+import { certainty, isMeasured, likenessWords, percentileFigure, rateFigure, rateInWords } from "../words.js";
+import { Origin } from "./origin.js";
+import { missingText, usePictureUrl } from "./query_picture.js";
+import { Side } from "./side.js";
+import { nameOf } from "./tile.js";
+import { MOST_ZOOM, START, useView, zoomed } from "./view.js";
 
-const MOST_ZOOM = 8;
-const START = { zoom: 1, x: 0, y: 0 };
+// Half the width of the slider's thumb: the middle of the thumb goes from one edge of the pictures to the other.
+const THUMB = 8;
+// Until its shape is known, a picture fills the frame.
+const UNKNOWN_RATIO = 1000;
 
-function zoomed(view, factor) {
-  const zoom = Math.min(MOST_ZOOM, Math.max(1, view.zoom * factor));
-  return bounded({ ...view, zoom });
-}
-
-/** Keep the middle of the picture within the frame. x, y: the shift in fractions of the frame. */
-function bounded({ zoom, x, y }) {
-  const most = (zoom - 1) / 2;
-  return { zoom, x: Math.min(most, Math.max(-most, x)), y: Math.min(most, Math.max(-most, y)) };
-}
-
-/** Both pictures move together: by wheel, pointer and keys. */
-function useView() {
-  const [view, setView] = useState(START);
-  const held = useRef(null);
-  const handlers = {
-    onWheel: (event) => {
-      event.preventDefault();
-      setView((now) => zoomed(now, event.deltaY < 0 ? 1.2 : 1 / 1.2));
-    },
-    onPointerDown: (event) => {
-      if (event.button !== 0) return;
-      held.current = { x: event.clientX, y: event.clientY };
-      event.currentTarget.setPointerCapture(event.pointerId);
-    },
-    onPointerMove: (event) => {
-      if (!held.current) return;
-      const { clientWidth, clientHeight } = event.currentTarget;
-      const [dx, dy] = [(event.clientX - held.current.x) / clientWidth, (event.clientY - held.current.y) / clientHeight];
-      held.current = { x: event.clientX, y: event.clientY };
-      setView((now) => bounded({ ...now, x: now.x + dx, y: now.y + dy }));
-    },
-    onPointerUp: () => {
-      held.current = null;
-    },
-    onPointerCancel: () => {
-      held.current = null;
-    },
-  };
-  return { view, setView, handlers };
-}
-
-function Side({ url, title, alt, view, handlers, clip }) {
-  const transform = `translate(${100 * view.x}%, ${100 * view.y}%) scale(${view.zoom})`;
-  const frame = useRef(null);
-  // Preact would listen passively, and the page would scroll.
+/** Return the size of an element in pixels. */
+function useSize(element) {
+  const [size, setSize] = useState({ width: 0, height: 0 });
   useEffect(() => {
-    const element = frame.current;
-    element.addEventListener("wheel", handlers.onWheel, { passive: false });
-    return () => element.removeEventListener("wheel", handlers.onWheel);
+    const observer = new ResizeObserver(([{ contentRect }]) => setSize({ width: contentRect.width, height: contentRect.height }));
+    observer.observe(element.current);
+    return () => observer.disconnect();
   }, []);
-  const { onWheel: _, ...pointer } = handlers;
-  return html`<figure class="side" style=${clip === undefined ? {} : { clipPath: `inset(0 0 0 ${clip}%)` }}>
-    <figcaption>${title}</figcaption>
-    <div class="frame" ref=${frame} ...${pointer}>
-      ${url
-        ? html`<img src=${url} alt=${alt} draggable=${false} referrerpolicy="no-referrer" style=${{ transform }} />`
-        : html`<span class="missing">${t("query.no_preview")}</span>`}
-    </div>
-  </figure>`;
+  return size;
+}
+
+/** Return where the wider one of the pictures begins and ends in the frame, in pixels. ratios: width / height of each. */
+function edgesOf({ width, height }, ratios, { zoom, x }) {
+  const half = (zoom * Math.min(width, height * Math.max(...ratios))) / 2;
+  const middle = width * (0.5 + x);
+  return [Math.max(0, middle - half), Math.min(width, middle + half)];
+}
+
+function rateSentence({ false_match_rate: rate }, isText) {
+  if (isText) return t("compare.rate.text");
+  if (!isMeasured(rate)) return t("compare.rate.unknown");
+  return t("compare.rate.figure", { figure: rateFigure(rate), words: rateInWords(rate) });
+}
+
+function percentileSentence({ percentile }, isText) {
+  if (!isMeasured(percentile)) return t("compare.likeness.unknown");
+  return t(isText ? "compare.fit.figure" : "compare.likeness.figure", { figure: percentileFigure(percentile) });
 }
 
 export function Compare({ results, place, query, onPlace, onClose, onSimilar }) {
@@ -79,6 +51,11 @@ export function Compare({ results, place, query, onPlace, onClose, onSimilar }) 
   const { view, setView, handlers } = useView();
   const [isOver, setIsOver] = useState(false);
   const [swipe, setSwipe] = useState(50);
+  const frame = useRef(null);
+  const size = useSize(frame);
+  const [ratios, setRatios] = useState({ query: UNKNOWN_RATIO, result: UNKNOWN_RATIO });
+  const [left, right] = edgesOf(size, Object.values(ratios), view);
+  const isText = query.kind === "text";
   const queryUrl = usePictureUrl(query);
   const result = results[place];
   const entry = safeUrl(result.repo_url);
@@ -122,15 +99,17 @@ export function Compare({ results, place, query, onPlace, onClose, onSimilar }) 
       </div>
     </header>
     <div class="sides ${isOver ? "over-each-other" : ""}">
-      <${Side} url=${queryUrl} title=${t("compare.query")} alt=${t("query.alt")} ...${{ view, handlers }} />
-      <${Side} key=${result.image_url} url=${pictureUrl(query.collection, result, true)} title=${t("compare.result")} alt=${name} ...${{ view, handlers }} clip=${isOver ? swipe : undefined} />
+      <${Side} url=${queryUrl} missing=${isText ? query.text : t(missingText(query.kind, queryUrl))} title=${t(query.region ? "compare.query.part" : "compare.query")} alt=${t("query.alt")}
+        region=${query.region} onRatio=${(ratio) => setRatios((now) => ({ ...now, query: ratio }))} ...${{ frame, view, handlers }} />
+      <${Side} key=${result.image_url} url=${pictureUrl(query.collection, result, true)} missing=${t("result.no_picture")} title=${t("compare.result")} alt=${name}
+        onRatio=${(ratio) => setRatios((now) => ({ ...now, result: ratio }))} ...${{ view, handlers }} clip=${isOver ? left + ((right - left) * swipe) / 100 : undefined} />
     </div>
     ${isOver &&
-    html`<input class="swipe" type="range" min="0" max="100" value=${swipe} aria-label=${t("compare.swipe.label")} onInput=${(event) => setSwipe(event.target.valueAsNumber)} />`}
+    html`<input class="swipe" type="range" min="0" max="100" value=${swipe} style=${{ width: `${right - left + 2 * THUMB}px`, "--left": `${left - THUMB}px` }} aria-label=${t("compare.swipe.label")} onInput=${(event) => setSwipe(event.target.valueAsNumber)} />`}
     <footer>
       <dl>
-        <div><dt>${t("compare.likeness")}</dt><dd><strong>${likeness(result.percentile)}</strong> ${t("compare.likeness.figure", { figure: percentileFigure(result.percentile) })}</dd></div>
-        <div><dt>${t("compare.rate")}</dt><dd><strong><span class="certainty ${sure}" aria-hidden="true"></span>${t(`certainty.${sure}`)}</strong> ${sure === "unknown" ? t("compare.rate.unknown") : t("compare.rate.figure", { figure: rateFigure(result.false_match_rate), words: rateInWords(result.false_match_rate) })}</dd></div>
+        <div><dt>${t("compare.rate")}</dt><dd><strong><span class="certainty ${sure}" aria-hidden="true"></span>${t(`certainty.${sure}`)}</strong> ${rateSentence(result, isText)}</dd></div>
+        <div><dt>${t(isText ? "compare.fit" : "compare.likeness")}</dt><dd><strong>${likenessWords(result, isText)}</strong> ${percentileSentence(result, isText)}</dd></div>
       </dl>
       <p class="actions">
         ${entry
@@ -139,6 +118,7 @@ export function Compare({ results, place, query, onPlace, onClose, onSimilar }) 
         <button type="button" class="button" onClick=${() => { dialog.current.close(); onSimilar(result); }}><${Icon} name="similar" />${t("result.similar")}</button>
         ${entry && html`<span class="faint address">${name}</span>`}
       </p>
+      <${Origin} collection=${result.collection_id ?? query.collection} image=${result} />
     </footer>
   </dialog>`;
 }

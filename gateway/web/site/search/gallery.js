@@ -1,66 +1,21 @@
 // The results as a justified gallery. A row is added when the shapes of its pictures are known, and never moves again.
 
 import { Component, html, useEffect, useLayoutEffect, useMemo, useRef, useState } from "../vendor/preact-htm.js";
-import { safeUrl } from "../address.js";
-import { Icon, Spinner } from "../interface.js";
+import { Spinner } from "../interface.js";
 import { t } from "../language.js";
 import { pictureUrl } from "../pictures.js";
-import { certainty, isMeasured, likeness, percentileFigure, rateFigure, rateInWords } from "../words.js";
+import { here } from "../visits.js";
 import { rowsOf, rowsWithin } from "./layout.js";
 import { useShapes } from "./ratios.js";
+import { isSmall, linesOf, Tile } from "./tile.js";
 
 const STEP = 24;
-// How far beyond the visible part rows are kept, in pixels.
-const MARGIN = 1200;
+// How far beyond the visible part rows are kept, and pictures loaded, in pixels.
+const KEPT = 1000;
+const AHEAD = 1600;
 // The text below every picture: words, actions, and the space between them.
 const LINES = 2.6;
 const LINE_REM = 1.4;
-
-/** Return what a picture is called: its entry's URL without the scheme, or its text. */
-export function nameOf(result) {
-  const named = result.repo_url || result.image_url;
-  return named.replace(/^https?:\/\/(www\.)?/i, "");
-}
-
-function Tile({ result, picture, place, all, left, top, width, height, isShown, names, onOpen, onSimilar, onExample }) {
-  const entry = safeUrl(result.repo_url);
-  const name = nameOf(result);
-  const sure = certainty(result.false_match_rate);
-  const description = t("result.description", { place, likeness: likeness(result.percentile), name });
-  return html`<li class="tile" aria-posinset=${place} aria-setsize=${all} style=${{ left: `${left}px`, top: `${top}px`, width: `${width}px`, "--picture": `${height}px` }}>
-    <button class="picture" type="button" onClick=${() => onOpen(place - 1)} aria-haspopup="dialog">
-      ${isShown && picture
-        ? html`<img src=${picture} alt=${description} decoding="async" referrerpolicy="no-referrer" />`
-        : html`<span class="missing">${description}<small>${t("result.no_picture")}</small></span>`}
-    </button>
-    <div class="caption">
-      <p class="words">
-        ${sure !== "unknown" && html`<span class="certainty ${sure}" title=${t(`certainty.${sure}`)}></span>`}
-        ${likeness(result.percentile)}${sure !== "unknown" && html`<span class="hidden">. ${t(`certainty.${sure}`)}</span>`}
-      </p>
-      ${names && html`<p class="figures">${names.get(result.collection_id)}</p>`}
-      ${result.views > 1 && html`<p class="figures">${t("result.views", { n: result.views })}</p>`}
-      ${isMeasured(result.percentile) &&
-      html`<p class="figures" title=${t("result.percentile.title")}>${t("result.percentile", { figure: percentileFigure(result.percentile) })}</p>`}
-      ${isMeasured(result.false_match_rate) &&
-      html`<p class="figures" title=${rateInWords(result.false_match_rate)}>${t("result.rate", { figure: rateFigure(result.false_match_rate) })}</p>`}
-      <p class="actions">
-        ${entry
-          ? html`<a href=${entry} target="_blank" rel="noopener noreferrer" title=${name}><${Icon} name="entry" /><span>${t("result.entry")}</span><span class="hidden"> ${name}, ${t("new_tab")}</span></a>`
-          : html`<span class="plain" title=${result.repo_url}>${result.repo_url}</span>`}
-        <button type="button" class="quiet" onClick=${() => onSimilar(result)} title=${t("result.similar")} aria-label=${`${t("result.similar")}: ${name}`}>
-          <${Icon} name="similar" /><span>${t("result.similar")}</span>
-        </button>
-        ${onExample &&
-        ["more", "less"].map(
-          (sign) => html`<button type="button" class="quiet sign" onClick=${() => onExample(sign, result)} title=${t(`result.${sign}`)} aria-label=${`${t(`result.${sign}`)}: ${name}`}>
-            <${Icon} name=${sign === "more" ? "plus" : "minus"} />
-          </button>`,
-        )}
-      </p>
-    </div>
-  </li>`;
-}
 
 // Each row changes only with its own pictures.
 class Row extends Component {
@@ -74,13 +29,15 @@ class Row extends Component {
       row.first !== next.row.first ||
       row.top !== next.row.top ||
       row.height !== next.row.height ||
+      this.props.rem !== next.rem ||
       row.widths.length !== next.row.widths.length ||
       row.widths.some((width, index) => width !== next.row.widths[index]) ||
       !results.slice(row.first, row.first + row.widths.length).every(same)
     );
   }
 
-  render({ row, results, urls, shapes, names, onOpen, onSimilar, onExample }) {
+  render({ row, rem, results, urls, shapes, isText, names, onOpen, onSimilar, onExample }) {
+    const hasSmallText = isSmall(row.widths.map((width) => width / rem));
     return row.widths.map((width, index) => {
       const place = row.first + index;
       return html`<${Tile}
@@ -93,7 +50,10 @@ class Row extends Component {
         top=${row.top}
         width=${width}
         height=${row.height}
+        rem=${rem}
+        hasSmallText=${hasSmallText}
         isShown=${shapes[place].isShown}
+        isText=${isText}
         names=${names}
         onOpen=${onOpen}
         onSimilar=${onSimilar}
@@ -119,34 +79,33 @@ function heightFor(width) {
   return width < 1800 ? 210 : Math.min(340, 130 + width / 22);
 }
 
-/** Return how many lines of figures at least one result has. */
-function linesOf(results, names) {
-  const some = (has) => (results.some(has) ? 1 : 0);
-  const measured = some((one) => isMeasured(one.percentile)) + some((one) => isMeasured(one.false_match_rate));
-  return measured + some((one) => one.views > 1) + (names ? 1 : 0);
-}
-
-/** Return the height of the text below a picture, in pixels. */
-function captionHeight(lines) {
-  return Math.round(lines * LINE_REM * parseFloat(getComputedStyle(document.documentElement).fontSize));
+/** Return the size of the text in pixels, which visitors can change. */
+function remInPixels() {
+  return parseFloat(getComputedStyle(document.documentElement).fontSize);
 }
 
 /** Return the first and the last row that are near what is seen. Rows far away are not in the page. */
 function useVisible(list, rows) {
   const [range, setRange] = useState([0, 0]);
+  // Rows are added below, so the place of the list stays. To ask for it then would lay out the page once more.
+  const above = useRef(null);
   useLayoutEffect(() => {
     let isQueued = false;
+    const show = () => {
+      const [first, last] = rowsWithin(rows, above.current - KEPT, above.current + innerHeight + KEPT);
+      setRange((now) => (now[0] === first && now[1] === last ? now : [first, last]));
+    };
     const look = () => {
       isQueued = false;
-      const above = -list.current.getBoundingClientRect().top;
-      const [first, last] = rowsWithin(rows, above - MARGIN, above + innerHeight + MARGIN);
-      setRange((now) => (now[0] === first && now[1] === last ? now : [first, last]));
+      above.current = -list.current.getBoundingClientRect().top;
+      show();
     };
     const later = () => {
       if (!isQueued) requestAnimationFrame(look);
       isQueued = true;
     };
-    look();
+    if (above.current === null) look();
+    else show();
     addEventListener("scroll", later, { passive: true });
     addEventListener("resize", later);
     return () => {
@@ -157,24 +116,33 @@ function useVisible(list, rows) {
   return range;
 }
 
-export function Gallery({ collection, results, hasMore = false, names = null, language, onOpen, onSimilar, onExample, onEnd }) {
+export function Gallery({ collection, results, hasMore = false, isText = false, names = null, language, onOpen, onSimilar, onExample, onEnd }) {
   const list = useRef(null);
   const end = useRef(null);
   const width = useWidth(list);
-  const [wanted, setWanted] = useState(STEP);
+  const [wanted, setWanted] = useState(here().wanted ?? STEP);
+  useEffect(() => {
+    here().wanted = wanted;
+  }, [wanted]);
+  const [focused, setFocused] = useState(null);
   const urls = useMemo(() => results.map((result) => pictureUrl(collection, result)), [collection, results]);
   const shapes = useShapes(urls, wanted);
   const isLast = shapes.length >= urls.length && !hasMore;
   const gap = width < 480 ? 10 : 16;
-  const lines = LINES + linesOf(results, names);
+  const rem = useMemo(remInPixels, [width]);
+  const caption = Math.round((LINES + linesOf(results, names, isText)) * LINE_REM * rem);
   const rows = useMemo(() => {
     const ratios = shapes.map((shape) => shape.ratio);
-    return width ? rowsOf(ratios, { width, height: heightFor(width), gap, caption: captionHeight(lines), isLast }) : [];
-  }, [urls, shapes.length, width, lines, isLast]);
+    return width ? rowsOf(ratios, { width, height: heightFor(width), gap, caption, isLast }) : [];
+  }, [urls, shapes.length, width, caption, isLast]);
   const [first, last] = useVisible(list, rows);
+  const isNear = (row, at) => at >= first && at <= last;
+  // The keyboard must not lose its place.
+  const hasFocus = (row) => focused !== null && focused >= row.first && focused < row.first + row.widths.length;
+  const follow = (event) => setFocused(event.type === "focusin" ? event.target.closest(".tile").getAttribute("aria-posinset") - 1 : null);
   const isWaiting = shapes.length < Math.min(wanted, urls.length);
   const bottom = rows.at(-1);
-  const height = bottom ? bottom.top + bottom.height + captionHeight(lines) : 0;
+  const height = bottom ? bottom.top + bottom.height + caption : 0;
 
   useEffect(() => {
     if (isWaiting) return undefined;
@@ -184,15 +152,15 @@ export function Gallery({ collection, results, hasMore = false, names = null, la
         if (wanted < urls.length) setWanted(wanted + STEP);
         else onEnd?.();
       },
-      { rootMargin: `${MARGIN}px` },
+      { rootMargin: `${AHEAD}px` },
     );
     observer.observe(end.current);
     return () => observer.disconnect();
   }, [isWaiting, wanted, urls, onEnd]);
 
   return html`<div class="gallery">
-    <ol class="rows" ref=${list} aria-label=${t("results")} style=${{ height: `${height}px`, "--caption": `${captionHeight(lines)}px` }}>
-      ${rows.slice(first, last + 1).map((row) => html`<${Row} key=${row.first} ...${{ row, results, urls, shapes, names, language, onOpen, onSimilar, onExample }} />`)}
+    <ol class="rows" ref=${list} aria-label=${t("results")} onfocusin=${follow} onfocusout=${follow} style=${{ height: `${height}px`, "--caption": `${caption}px` }}>
+      ${rows.filter((row, at) => isNear(row, at) || hasFocus(row)).map((row) => html`<${Row} key=${row.first} ...${{ row, rem, results, urls, shapes, isText, names, language, onOpen, onSimilar, onExample }} />`)}
     </ol>
     <div ref=${end} class="end" aria-hidden="true"></div>
     ${hasMore && html`<${Spinner} key=${height} label=${t("results.more")} />`}

@@ -6,6 +6,14 @@ import { Icon } from "../interface.js";
 import { date, t } from "../language.js";
 import { given } from "./query.js";
 
+/** Return what is said about the choice. A space keeps the place of what is not known yet. */
+function aboutOf(value, list, info) {
+  if (value === "all") return t("collection.count", { n: list.length });
+  if (!info) return "\u00a0";
+  const pictures = t("collection.pictures", { n: info.number_of_indexed_images ?? info.number_of_images });
+  return info.last_finetuned ? `${pictures} · ${t("collection.as_of", { date: date(info.last_finetuned) })}` : pictures;
+}
+
 export function CollectionChoice({ list, value, onChange, info }) {
   return html`<div class="field">
     <label for="collection">${t("collection")}</label>
@@ -14,9 +22,7 @@ export function CollectionChoice({ list, value, onChange, info }) {
       ${list.map((one) => html`<option value=${one.id} selected=${String(one.id) === String(value)}>${one.name}</option>`)}
     </select>
     <p class="faint about">
-      ${info
-        ? `${t("collection.pictures", { n: info.number_of_indexed_images ?? info.number_of_images })}${info.last_finetuned ? ` · ${t("collection.as_of", { date: date(info.last_finetuned) })}` : ""}`
-        : " "}
+      ${aboutOf(value, list, info)}
     </p>
   </div>`;
 }
@@ -79,7 +85,7 @@ export function Input({ onGiven, isSmall = false }) {
     </label>
     <label class="button photograph">
       <input type="file" accept="image/*" capture="environment" onChange=${take} />
-      <${Icon} name="camera" />${t("input.photograph")}
+      <${Icon} name="camera" /><span>${t("input.photograph")}</span>
     </label>
     <${Description} onGiven=${onGiven} />
     <${Address} onGiven=${onGiven} />

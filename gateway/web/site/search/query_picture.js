@@ -51,8 +51,10 @@ function Examples({ query, onRemove }) {
     ${["more", "less"].map(
       (sign) =>
         query[sign].length > 0 &&
-        html`<p>${t(`examples.${sign}`)}</p>
-          <ul>${query[sign].map((id) => html`<${Example} key=${id} ...${{ query, id, sign, onRemove }} />`)}</ul>`,
+        html`<div>
+          <p>${t(`examples.${sign}`)}</p>
+          <ul>${query[sign].map((id) => html`<${Example} key=${id} ...${{ query, id, sign, onRemove }} />`)}</ul>
+        </div>`,
     )}
   </div>`;
 }
@@ -64,7 +66,7 @@ function placeIn(ratio) {
 }
 
 /** Return the text in place of a picture. url: where it should have been shown from, or null. */
-function missingText(kind, url) {
+export function missingText(kind, url) {
   if (kind === "id") return "query.unknown";
   return kind === "url" && !url ? "query.not_shown" : "query.no_preview";
 }

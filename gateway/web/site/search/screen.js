@@ -1,13 +1,14 @@
 // The search: what is looked for at the side, what was found beside it.
 
 import { html, useCallback, useEffect, useMemo, useState } from "../vendor/preact-htm.js";
-import { go, replace } from "../address.js";
+import { go, replace, write } from "../address.js";
 import { api } from "../api.js";
+import { land } from "../focus.js";
 import { Icon, Notice, Spinner } from "../interface.js";
 import { currentLanguage, t } from "../language.js";
 import { KeyPanel, useKey } from "../manage/key.js";
 import { lasting } from "../storage.js";
-import { certainty, isMeasured, percentileFigure, rateFigure, rateInWords } from "../words.js";
+import { certainty, isMeasured, lowestRate, percentileFigure, rateInWords } from "../words.js";
 import { Compare } from "./compare.js";
 import { Gallery } from "./gallery.js";
 import { CollectionChoice, Input } from "./input.js";
@@ -80,20 +81,36 @@ function useDropAndPaste(onGiven) {
   return isOver;
 }
 
-/** Return whether somebody may ask if the collection has the picture. Who starts from its own pictures does not. */
-function asksWhether(query) {
-  return (query.kind === "picture" || query.kind === "url") && !query.more.length && !query.less.length;
+function hasExamples({ more, less }) {
+  return more.length + less.length > 0;
 }
 
-/** How sure the best match is. */
-function Verdict({ best, query }) {
-  if (query.kind === "text") return html`<div class="verdict"><p class="headline">${t("verdict.text")}</p><p>${t("verdict.text.why")}</p></div>`;
-  if (!asksWhether(query)) return html`<div class="verdict"><p class="headline">${t("verdict.similar")}</p><p>${t("verdict.similar.why")}</p></div>`;
-  const sure = certainty(best.false_match_rate);
+/** Return whether somebody may ask if the collection has the picture. Who starts from its own pictures does not. */
+function asksWhether(query) {
+  return (query.kind === "picture" || query.kind === "url") && !hasExamples(query);
+}
+
+function Headline({ sure = "", title, why }) {
   return html`<div class="verdict ${sure}">
-    <p class="headline"><span class="certainty ${sure}" aria-hidden="true"></span>${t(`verdict.${sure}`)}</p>
-    <p>${t(`verdict.${sure}.why`, { rate: rateInWords(best.false_match_rate), figure: rateFigure(best.false_match_rate) })}</p>
+    <h2 class="headline">${sure && html`<span class="certainty ${sure}" aria-hidden="true"></span>`}${title}</h2>
+    <p>${why} <a href=${write("help", { about: "figures" })}>${t("verdict.help")}</a></p>
   </div>`;
+}
+
+/** What the results are, and how sure the best match is. rate: the lowest false match rate, or null. */
+function Verdict({ rate, query }) {
+  // It was measured with single, whole pictures.
+  const estimate = (about) => (isMeasured(rate) ? ` ${t(`verdict.estimate.${about}`)}` : "");
+  if (hasExamples(query)) {
+    const why = t(query.less.length ? "verdict.examples.less" : "verdict.examples.why");
+    return html`<${Headline} title=${t("verdict.examples")} why=${why + estimate("examples")} />`;
+  }
+  if (query.kind === "text") return html`<${Headline} title=${t("verdict.text")} why=${t("verdict.text.why")} />`;
+  const part = query.region ? estimate("part") : "";
+  if (!asksWhether(query)) return html`<${Headline} title=${t("verdict.similar")} why=${t("verdict.similar.why") + part} />`;
+  const sure = certainty(rate);
+  const title = t(`verdict.${sure}${query.collection === ALL && sure !== "unknown" ? ".all" : ""}`);
+  return html`<${Headline} sure=${sure} title=${title} why=${t(`verdict.${sure}.why`, { rate: rateInWords(rate) }) + part} />`;
 }
 
 function Threshold({ value, onChange, shown, all, isPart }) {
@@ -111,7 +128,7 @@ function Threshold({ value, onChange, shown, all, isPart }) {
       aria-valuetext=${text}
       onInput=${(event) => onChange(STEPS[event.target.valueAsNumber])}
     />
-    <p><strong>${text}</strong><span role="status">${t(isPart ? "threshold.shown_first" : "threshold.shown", { n: shown, all })}</span></p>
+    <p><strong>${text}</strong><span role="status">${t(`threshold.${shown < all ? "some" : "each"}${isPart ? "_first" : ""}`, { n: shown, all })}</span></p>
   </div>`;
 }
 
@@ -128,7 +145,7 @@ function Failure({ problem, query, onRepeat }) {
   return html`<${Notice} kind=${problem.isBusy ? "busy" : "problem"} title=${titleOf(problem)}>
     <p>${problem.words}</p>
     ${problem.requestId && problem.status >= 500 && html`<p class="faint">${t("problem.request_id", { id: problem.requestId })}</p>`}
-    <p><button type="button" class="button" onClick=${onRepeat}>${t("again")}</button></p>
+    ${(problem.canPass || query.kind !== "picture") && html`<p><button type="button" class="button" onClick=${onRepeat}>${t("again")}</button></p>`}
   </${Notice}>`;
 }
 
@@ -137,6 +154,10 @@ function Results({ answer, query, names, onRepeat, onSimilar, onExample }) {
   const [atLeast, setAtLeast] = useState(query.atLeast);
   const [open, setOpen] = useState(null);
   useEffect(() => setAtLeast(query.atLeast), [query.key]);
+  const isSettled = Boolean(problem || results);
+  useEffect(() => {
+    if (isSettled) land(document.querySelector(".search.active section h2"));
+  }, [query.key, isSettled]);
   const shown = useMemo(
     () => (results ?? []).filter((result) => !atLeast || result.percentile === null || result.percentile >= atLeast),
     [results, atLeast],
@@ -157,22 +178,27 @@ function Results({ answer, query, names, onRepeat, onSimilar, onExample }) {
   const skipped = answer.skipped.map((one) => names?.get(one.collection_id) ?? one.collection_id);
   const hasMore = next !== null && shown.length === results.length;
   const hasPercentiles = results.some((result) => isMeasured(result.percentile));
-  // The verdict says it of the best result already.
-  const isSaid = asksWhether(query) && !isMeasured(results[0].false_match_rate);
+  // The verdict says it already.
+  const rate = lowestRate(results);
+  const isSaid = asksWhether(query) && !isMeasured(rate);
   // Nothing is measured for descriptions, as the verdict says.
   const isUnmeasured = !isSaid && query.kind !== "text" && results.some((result) => !isMeasured(result.false_match_rate));
   return html`
     <div class="summary">
-      <${Verdict} best=${results[0]} query=${query} />
+      <${Verdict} rate=${rate} query=${query} />
       <div>
         ${hasPercentiles && html`<${Threshold} value=${atLeast} onChange=${filter} shown=${shown.length} all=${results.length} isPart=${next !== null} />`}
         <label class="option"><input type="checkbox" checked=${query.isGrouped} onChange=${(event) => go("search", parametersOf(query, { group: event.target.checked ? 1 : null }))} />${t("group")}</label>
+        ${onExample && html`<p class="faint">${t("results.hint")}</p>`}
       </div>
     </div>
-    ${isUnmeasured && html`<p class="faint">${t("results.unmeasured")}</p>`}
-    ${skipped.length > 0 && html`<p class="faint">${t("results.skipped", { names: skipped.join(", ") })}</p>`}
+    ${(isUnmeasured || skipped.length > 0) &&
+    html`<div class="notes faint">
+      ${isUnmeasured && html`<p>${t("results.unmeasured")}</p>`}
+      ${skipped.length > 0 && html`<p>${t("results.skipped", { names: skipped.join(", ") })}</p>`}
+    </div>`}
     ${shown.length
-      ? html`<${Gallery} key=${query.key} collection=${query.collection} results=${shown} hasMore=${hasMore} language=${currentLanguage()} onOpen=${setOpen} onEnd=${hasMore ? more : null} ...${{ names, onSimilar, onExample }} />`
+      ? html`<${Gallery} key=${query.key} collection=${query.collection} results=${shown} hasMore=${hasMore} isText=${query.kind === "text"} language=${currentLanguage()} onOpen=${setOpen} onEnd=${hasMore ? more : null} ...${{ names, onSimilar, onExample }} />`
       : html`<${Notice} title=${t("state.all_filtered")}>
           <p><button type="button" class="button" onClick=${() => filter(0)}>${t("state.all_filtered.do")}</button></p>
         </${Notice}>`}
@@ -229,16 +255,18 @@ export function SearchScreen({ parameters }) {
     },
     [query],
   );
+  // The choice stays for the next question.
+  const group = query?.isGrouped ? 1 : null;
   const start = useCallback(
     (found) => {
       const target = query?.collection ?? collection;
       if (!found || !target || !isSearchable) return;
-      go("search", { collection: target, ...(found.file ? { picture: keep(found.file) } : found.url ? { image_url: found.url } : { text: found.text }) });
+      go("search", { collection: target, group, ...(found.file ? { picture: keep(found.file) } : found.url ? { image_url: found.url } : { text: found.text }) });
     },
     [query, collection, isSearchable],
   );
   const similar = useCallback(
-    (result) => go("search", { collection: result.collection_id ?? query?.collection ?? collection, image_id: result.image_id }),
+    (result) => go("search", { collection: result.collection_id ?? query?.collection ?? collection, image_id: result.image_id, group }),
     [query, collection],
   );
   const refine = useCallback(
