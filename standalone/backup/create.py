@@ -1,70 +1,51 @@
-"""`similis backup`: copies an instance into a folder while it works."""
+"""`similis backup`: copies an instance, or what is on servers, into a folder while it works."""
 
-import asyncio
 import os
 import shutil
 import sys
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
 import asyncpg
 
-from catalog.postgres.advisory_lock import JANITOR_LOCK, try_lock
-from catalog.postgres.database import Database
+from catalog.postgres.advisory_lock import JANITOR_LOCK
+from catalog.postgres.migrate import ADVISORY_LOCK
 from catalog.vectors.collection_file import write_collection
 from catalog.vectors.names import VectorCollection, VectorCollections
 from servicekit.errors import ServiceError
 from servicekit.process.service import StartupError
 from servicekit.quantities import counted
 from servicekit.version import VERSION
-from standalone.backup.archive import ADMIN_KEY, DATABASE, VECTORS, Manifest, digests, write_durably, write_manifest
-from standalone.backup.database_dump import dump_database
-from standalone.backup.stores import Stores, instance_stores
+from standalone.backup.archive import (
+    ADMIN_KEY,
+    DATABASE,
+    VECTORS,
+    Manifest,
+    check_files,
+    digests,
+    read_manifest,
+    write_durably,
+    write_manifest,
+)
+from standalone.backup.database import Snapshot, locked_session, write_snapshot
+from standalone.backup.stores import Stores
 from standalone.schema import check_schema
 
-PREFIX = "similis"
-JANITOR_SECONDS = 60.0
-RETRY_SECONDS = 0.5
-
-SCHEMA = "SELECT max(version) FROM schema_migrations"
-LIVE = """
-SELECT i.qdrant_collection FROM collections c JOIN indexes i ON i.id = c.live_index
-WHERE c.deleting_at IS NULL AND i.lost_at IS NULL
-"""
-# The collections, with the greatest id of an image that the snapshot knows. Ids are given out later to other images.
-COLLECTIONS = """
-SELECT c.id, (SELECT coalesce(max(id), 0) FROM images m WHERE m.collection_id = c.id) AS last_image,
-       coalesce(t.row_count, 0) AS images
-FROM collections c LEFT JOIN contents t ON t.collection_id = c.id AND t.revision = c.content_revision
-WHERE c.deleting_at IS NULL
-"""
+PARTIAL = ".partial"
 
 
-@dataclass(frozen=True)
-class Snapshot:
-    """The catalog at one moment. name: by which other connections can read it.
-
-    live: the Qdrant collections of the live indexes. last_images: the greatest id of an image, by collection.
-    """
-
-    name: str
-    schema: int
-    live: frozenset[str]
-    last_images: dict[int, int]
-    images: int
-
-
-async def create_backup(root: Path, target: Path) -> None:
-    """Write a backup of the instance in `root` to the new folder `target`. Raises StartupError.
+async def create_backup(opening: AbstractAsyncContextManager[Stores], target: Path) -> None:
+    """Write a backup of the databases that `opening` opens to the new folder `target`. Raises StartupError.
 
     Everything that was acknowledged before the call is in it.
     """
     with _new_folder(target) as folder:
         try:
-            async with instance_stores(root) as stores:
+            async with opening as stores:
+                # Before the database is written, which can take long.
+                await VectorCollections(stores.qdrant, stores.prefix).list()
                 await check_schema(stores.database_url)
                 await _write(stores, folder)
         except ServiceError as error:
@@ -72,12 +53,22 @@ async def create_backup(root: Path, target: Path) -> None:
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             raise StartupError(f"the backup failed: {error}") from error
     sys.stdout.write(f"{target}\n")
+    sys.stdout.flush()
+
+
+def check_backup(folder: Path) -> None:
+    """Print what a backup holds. Raises StartupError if it is not complete and unchanged."""
+    manifest = read_manifest(folder)
+    check_files(folder, manifest)
+    content = f"{counted(manifest.collections, 'collection')}, {counted(manifest.images, 'image')}"
+    made = f"made at {manifest.created_at} by Similis {manifest.version}"
+    sys.stdout.write(f"{folder}: complete and unchanged: {content}, {made}\n")
 
 
 @contextmanager
 def _new_folder(target: Path) -> Iterator[Path]:
     """Yield a folder beside `target` that gets its name once it is complete. Nothing is left if the backup fails."""
-    partial = target.with_name(f"{target.name}.partial")
+    partial = target.with_name(f"{target.name}{PARTIAL}")
     if target.exists():
         raise StartupError(f"{target} already exists. Choose a new folder for the backup")
     try:
@@ -96,13 +87,15 @@ def _new_folder(target: Path) -> Iterator[Path]:
 
 
 async def _write(stores: Stores, folder: Path) -> None:
-    async with Database.open(stores.database_url, max_connections=1) as database, _janitor_waits(database):
-        async with _snapshot(stores.database_url) as snapshot:
-            found = f"{counted(len(snapshot.last_images), 'collection')}, {counted(snapshot.images, 'image')}"
-            _say(f"{found}: writing the database")
-            await dump_database(stores.database_url, snapshot.name, folder / DATABASE)
-        if stores.data.admin_key.exists():
-            write_durably(folder / ADMIN_KEY, stores.data.admin_key.read_bytes())
+    # The trainer's janitor would remove vectors meanwhile.
+    async with locked_session(stores.database_url, JANITOR_LOCK):
+        _say("writing the database")
+        (folder / DATABASE).mkdir(mode=0o700)
+        async with locked_session(stores.database_url, ADVISORY_LOCK) as connection:
+            snapshot = await write_snapshot(connection, folder / DATABASE)
+        _say(f"{counted(len(snapshot.last_images), 'collection')}, {counted(snapshot.images, 'image')}")
+        if stores.admin_key is not None and stores.admin_key.exists():
+            write_durably(folder / ADMIN_KEY, stores.admin_key.read_bytes())
         vectors = await _write_vectors(stores, snapshot, folder)
     write_manifest(
         folder,
@@ -110,20 +103,23 @@ async def _write(stores: Stores, folder: Path) -> None:
             version=VERSION,
             schema=snapshot.schema,
             created_at=datetime.now(UTC).isoformat(timespec="seconds"),
+            prefix=stores.prefix,
             collections=len(snapshot.last_images),
             images=snapshot.images,
             vectors=vectors,
             digests=digests(folder),
         ),
     )
-    _sync_folder(folder)
+    for written in (folder / DATABASE, folder / VECTORS, folder):
+        _sync_folder(written)
 
 
 async def _write_vectors(stores: Stores, snapshot: Snapshot, folder: Path) -> dict[str, int]:
     (folder / VECTORS).mkdir(mode=0o700)
     written: dict[str, int] = {}
-    needed = [found for found in await VectorCollections(stores.qdrant, PREFIX).list() if _is_needed(found, snapshot)]
-    missing = snapshot.live - {found.name for found in needed}
+    listed = await VectorCollections(stores.qdrant, stores.prefix).list()
+    needed = [found for found in listed if _is_needed(found, snapshot)]
+    missing = snapshot.live.keys() - {found.name for found in needed}
     if missing:
         raise StartupError(f"Qdrant has lost an index ({min(missing)}). Finetune its collection, then try again")
     for number, found in enumerate(needed, start=1):
@@ -133,6 +129,12 @@ async def _write_vectors(stores: Stores, snapshot: Snapshot, folder: Path) -> di
             written[found.name] = await write_collection(stores.qdrant, found.name, file, last=last)
             file.flush()
             os.fsync(file.fileno())
+    for name, points in snapshot.live.items():
+        if written[name] < points:
+            raise StartupError(
+                f"Qdrant has lost vectors of an index ({name} has {written[name]} of {points}). Finetune its "
+                "collection with force=true, then try again"
+            )
     return written
 
 
@@ -140,41 +142,6 @@ def _is_needed(found: VectorCollection, snapshot: Snapshot) -> bool:
     if found.backbone is None:
         return found.name in snapshot.live
     return found.collection_id in snapshot.last_images
-
-
-@asynccontextmanager
-async def _janitor_waits(database: Database) -> AsyncIterator[None]:
-    """Keep the janitor from removing vectors while entered. Raises StartupError if it does not come to an end."""
-    deadline = asyncio.get_running_loop().time() + JANITOR_SECONDS
-    while True:
-        async with try_lock(database, JANITOR_LOCK) as acquired:
-            if acquired:
-                yield
-                return
-        if asyncio.get_running_loop().time() > deadline:
-            raise StartupError(
-                "the trainer's janitor, or another backup, has been running for a minute. Try again later"
-            )
-        await asyncio.sleep(RETRY_SECONDS)
-
-
-@asynccontextmanager
-async def _snapshot(url: str) -> AsyncIterator[Snapshot]:
-    """Hold a snapshot of the catalog while entered."""
-    connection = await asyncpg.connect(url)
-    try:
-        async with connection.transaction(isolation="repeatable_read", readonly=True):
-            name = await connection.fetchval("SELECT pg_export_snapshot()")
-            rows = await connection.fetch(COLLECTIONS)
-            yield Snapshot(
-                name=name,
-                schema=await connection.fetchval(SCHEMA),
-                live=frozenset(row["qdrant_collection"] for row in await connection.fetch(LIVE)),
-                last_images={row["id"]: row["last_image"] for row in rows},
-                images=sum(row["images"] for row in rows),
-            )
-    finally:
-        await connection.close()
 
 
 def _sync_folder(folder: Path) -> None:

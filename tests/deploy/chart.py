@@ -113,7 +113,8 @@ def pod_of(document: Document) -> PodSpec | None:
     owner = f"{document['kind']}/{document['metadata']['name']}"
     if document["kind"] == "Pod":
         return PodSpec(owner, document["metadata"]["labels"], document["spec"])
-    if document["kind"] in ("Deployment", "Job"):
-        made = document["spec"]["template"]
+    if document["kind"] in ("Deployment", "Job", "CronJob"):
+        job = document["spec"].get("jobTemplate", document)
+        made = job["spec"]["template"]
         return PodSpec(owner, made["metadata"]["labels"], made["spec"])
     return None

@@ -5,6 +5,10 @@ Qdrant, with mutual TLS between the services.
 """
 
 import asyncio
+import json
+import re
+import shlex
+import subprocess
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -19,10 +23,13 @@ import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from similis.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 
+from catalog.collections import Collections
+from catalog.postgres.database import Database
 from catalog.postgres.migrate import migrate
-from tests.deploy.chart import NAMESPACE, Document, Rendered, rendered
+from tests.deploy.chart import KUBECTL, NAMESPACE, Document, Rendered, loaded, rendered
 from tests.deploy.environment import settings
 from tests.deploy.node import Node, RunningPod
+from tests.e2e.machine.handbook import block
 from tests.integration.databases import new_database
 from tests.integration.embedder_process import MODEL_CACHE
 from tests.integration.gateway.parts import running_postgres
@@ -186,6 +193,52 @@ async def test_the_pods_of_helm_test_that_check_a_service_succeed(deployed: Depl
     assert {"postgres", "schema", "qdrant", "embedder", "certificate"} <= {
         line.split()[1] for line in output.splitlines()
     }
+
+
+async def test_the_cron_job_makes_a_backup_and_the_handbook_restores_it(
+    deployed: Deployed, postgres_url: str, tmp_path: Path
+) -> None:
+    async with aiohttp.ClientSession() as session:
+        headers = {"API-Key": KEY}
+        async with session.post(
+            f"{deployed.url}/api/collection/create", json={"name": "kept"}, headers=headers
+        ) as answer:
+            assert answer.status == 200
+    address = settings(deployed.release, deployed.gateway_deployment)["SIMILIS_QDRANT_ADDRESS"]
+    job = cron_job(rendered("minimal", *_flags(address), "--set", "backup.enabled=true"))
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    output = await deployed.node.run(deployed.release, job["spec"]["template"]["spec"], container)
+    made = Path(output.splitlines()[-1])
+    assert made.parent == deployed.node.folder / "backup"
+
+    (tmp_path / "backup").symlink_to(made.parent)
+    async with (
+        new_database(postgres_url, migrated=False) as url,
+        running_qdrant(tmp_path / "qdrant") as qdrant,
+        Database.open(url) as database,
+    ):
+        release = rendered("minimal", *_flags(f"{qdrant.host}:{qdrant.grpc_port}"), "--set", "backup.enabled=true")
+        restoring = patched_as_in_the_handbook(cron_job(release), made.name)
+        assert restoring["spec"]["backoffLimit"] == 0
+        pod = restoring["spec"]["template"]["spec"]
+        await Node(tmp_path, {"similis-postgres": {"url": url}}).run(release, pod, pod["containers"][0])
+        assert "kept" in [name for _, name in await Collections(database).names()]
+
+
+def cron_job(release: Rendered) -> Document:
+    """Return the Job that `kubectl create job --from` makes of the CronJob."""
+    made: Document = release.one("CronJob", "similis-backup")["spec"]["jobTemplate"]
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": "restore"}, "spec": made["spec"]}
+
+
+def patched_as_in_the_handbook(job: Document, backup: str) -> Document:
+    """Return the Job with the patch by which the handbook turns it into a restore."""
+    (patch,) = re.findall(r"kubectl (patch --local .*?\]')", block("create job restore"), re.DOTALL)
+    arguments = shlex.split(patch.replace("2026-11-29T02-00-00Z", backup))
+    done = subprocess.run([KUBECTL, *arguments], input=json.dumps(job), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (found,) = loaded(done.stdout)
+    return found
 
 
 async def test_a_stopping_embedder_answers_accepted_and_late_calls(deployed: Deployed) -> None:

@@ -6,9 +6,7 @@
 import os
 import re
 import shlex
-import shutil
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
@@ -22,15 +20,13 @@ from catalog.postgres.database import Database
 from catalog.postgres.migrate import migrate
 from deploy.grafana.rows import ROWS
 from servicekit.download.failures import Reason
-from servicekit.process.service import EXIT_CONFIG
 from standalone import cli
 from standalone.postgres.binaries import program_directory
 from tests.deploy.chart import CHART
+from tests.e2e.machine.handbook import HANDBOOK, ROOT, block, blocks
 from tests.integration.gateway.parts import running_postgres
 from tests.packages import modules
 
-ROOT = Path(__file__).parents[2]
-HANDBOOK = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 MIGRATION = (ROOT / "docs" / "migration.md").read_text(encoding="utf-8")
 # Errors that can end a job come from the trainer and from the catalog's clients of Postgres and Qdrant.
 SOURCES = [
@@ -40,6 +36,10 @@ SOURCES = [
 ]
 
 
+# Commands that need arguments, where only their name is mentioned.
+NAMES = ("up", "keys", "migrate-from", "backup", "restore")
+
+
 def rows() -> dict[str, list[str]]:
     """Return the other columns of each table row, by the codes in its first column."""
     found: dict[str, list[str]] = {}
@@ -47,20 +47,6 @@ def rows() -> dict[str, list[str]]:
         if line.lstrip().startswith("| `"):
             first, *others = [cell.strip() for cell in line.strip().strip("|").split("|")]
             found |= dict.fromkeys(re.findall(r"`(\w+)`", first), others)
-    return found
-
-
-def blocks() -> list[str]:
-    """Return the code blocks of the handbook, without their fences."""
-    return [
-        re.sub(r"^   ", "", text, flags=re.MULTILINE) if text.startswith("   ") else text
-        for text in re.findall(r"^ *```\w+\n(.*?)^ *```", HANDBOOK, re.DOTALL | re.MULTILINE)
-    ]
-
-
-def block(*words: str) -> str:
-    """Return the one code block that contains all of these words."""
-    (found,) = (text for text in blocks() if all(word in text for word in words))
     return found
 
 
@@ -102,9 +88,10 @@ def test_every_command_is_valid() -> None:
     texts = (*blocks(), MIGRATION, *re.findall(r"`([^`\n]+)`", HANDBOOK + MIGRATION))
     text = re.sub(r"\\\n", " ", "\n".join(texts))
     commands = {
-        found.strip() for found in re.findall(r"(?:^|[\s/])similis ((?:up|keys|migrate|check)\b[^\n#`|]*)", text)
+        found.strip()
+        for found in re.findall(r"(?:^|[\s/])similis ((?:up|keys|migrate|check|backup|restore)\b[^\n#`|]*)", text)
     }
-    commands = {command for command in commands if "…" not in command and command not in ("up", "keys", "migrate-from")}
+    commands = {command for command in commands if "…" not in command and command not in NAMES}
     assert len(commands) > 8
     for command in commands:
         arguments = ["1" if word == "ID" else word for word in shlex.split(command)]
@@ -117,32 +104,6 @@ def test_every_panel_exists() -> None:
     named = set(re.findall(r"(?<!\*)\*([^*\n]+)\*(?!\*)", runbook)) - {"italics"}
     assert len(named) > 10
     assert named - titles == set()
-
-
-def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
-    analyze = shutil.which("systemd-analyze")
-    if analyze is None:
-        # systemd-analyze belongs to the init system, which tests cannot install.
-        pytest.skip("this machine does not run systemd, so the unit was not verified")
-    unit = block("[Service]", "ExecStart=").replace("/opt/similis/.venv/bin/", f"{Path(sys.executable).parent}/")
-    (tmp_path / "similis.service").write_text(unit, encoding="utf-8")
-    done = subprocess.run(
-        [analyze, "verify", str(tmp_path / "similis.service")], capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stdout + done.stderr) == (0, "")
-
-
-def test_the_unit_does_not_restart_after_a_wrong_setting() -> None:
-    """A wrong setting has a special exit status; argparse exits with 2."""
-    unit = block("[Service]", "ExecStart=")
-    command = re.search(r"^ExecStart=\S*/similis (.*)$", unit, re.MULTILINE)
-    assert command is not None
-    environment = {**os.environ, "SIMILIS_LOG_LEVEL": "loud"}
-    similis = [sys.executable, "-m", "standalone"]
-    wrong = subprocess.run([*similis, *command[1].split()], env=environment, capture_output=True, check=False)
-    unknown = subprocess.run([*similis, "up", "--unknown"], capture_output=True, check=False)
-    assert wrong.returncode == EXIT_CONFIG
-    assert f"RestartPreventExitStatus={unknown.returncode} {wrong.returncode}\n" in unit
 
 
 async def test_a_dump_can_replace_the_schema_of_a_newer_release(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ EXPECTED_SECRETS = {
 }
 EXPECTED_CONFIG_MAPS = {"qdrant-ca", "database-ca", "789"}
 EXPECTED_ACCOUNTS = {"shared", "default", "1"}
-EXPECTED_CLAIMS = {"models"}
+EXPECTED_CLAIMS = {"models", "backups"}
 # The default of `--timeout`.
 HELM_TIMEOUT_SECONDS = 300
 

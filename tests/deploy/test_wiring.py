@@ -1,8 +1,10 @@
 """Objects refer to each other correctly: selectors, ports, addresses, routes."""
 
+import re
+import shlex
 from collections.abc import Iterator
 
-from tests.deploy.chart import NAMESPACE, Document, PodSpec, Rendered, pods, rendered
+from tests.deploy.chart import CHART, NAMESPACE, Document, PodSpec, Rendered, loaded, pods, rendered, template
 from tests.deploy.environment import main_container, settings
 
 
@@ -49,6 +51,26 @@ def test_every_deployment_has_all_three_probes(release: Rendered) -> None:
     for deployment in release.of("Deployment"):
         container = main_container(deployment)
         assert {"startupProbe", "readinessProbe", "livenessProbe"} <= container.keys()
+
+
+def test_the_second_release_that_turns_tls_on_shares_no_object_with_the_first() -> None:
+    handbook = (CHART / "README.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"helm install similis-tls (.*?)```", handbook, re.DOTALL)
+    words = shlex.split(command.replace("\\\n", " "))
+    options = [argument for word in words if "=" in word for argument in ("--set", word)]
+    done = template("external", *options, release="similis-tls")
+    assert done.returncode == 0, done.stderr
+    second = Rendered("external", tuple(loaded(done.stdout)))
+    assert not {_identity(document) for document in rendered("external").documents} & {
+        _identity(document) for document in second.documents
+    }
+    assert not {"Job", "Ingress"} & {document["kind"] for document in second.documents}
+    for service in ("gateway", "embedder", "trainer"):
+        assert settings(second, second.one("Deployment", f"similis-tls-{service}"))["SIMILIS_TLS_CERT_FILE"]
+
+
+def _identity(document: Document) -> tuple[str, str]:
+    return document["kind"], document["metadata"]["name"]
 
 
 def test_services_listen_on_their_container_ports(release: Rendered) -> None:

@@ -32,6 +32,7 @@ RESOURCES = (
     Resource("apps/v1", "Deployment", "deployments"),
     Resource("apps/v1", "ReplicaSet", "replicasets"),
     Resource("autoscaling/v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
+    Resource("batch/v1", "CronJob", "cronjobs"),
     Resource("batch/v1", "Job", "jobs"),
     Resource("gateway.networking.k8s.io/v1", "HTTPRoute", "httproutes"),
     Resource("keda.sh/v1alpha1", "ScaledObject", "scaledobjects"),

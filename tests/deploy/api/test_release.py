@@ -141,7 +141,7 @@ async def test_a_release_with_all_features_is_installed_and_removed(cluster: Clu
     status, output = await cluster.helm("uninstall", "similis", *WAIT)
     assert status == 0, output
     # The claim for models is kept.
-    assert cluster.left() == before | {"PersistentVolumeClaim/similis-models"}
+    assert cluster.left() == before | {"PersistentVolumeClaim/similis-models", "PersistentVolumeClaim/similis-backup"}
 
 
 async def test_the_command_in_the_notes_prints_the_api_key(cluster: Cluster) -> None:

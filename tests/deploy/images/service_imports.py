@@ -6,10 +6,9 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.packages import FOLDERS, NAMES, PYPROJECT, imports
+from tests.packages import FOLDERS, NAMES, imports
 
 # The processes that run from each service's image, including child processes.
 PROCESSES = {
@@ -22,32 +21,6 @@ PROCESSES = {
     ),
     "trainer": ("trainer.__main__", "trainer.learning.__main__", "standalone.__main__"),
 }
-
-
-def group(name: str) -> list[str]:
-    """Return the requirements of a dependency group, including those of the groups that it includes (PEP 735)."""
-    found: list[str] = []
-    for entry in PYPROJECT["dependency-groups"][name]:
-        found += [entry] if isinstance(entry, str) else group(entry["include-group"])
-    return found
-
-
-def installed(service: str) -> set[str]:
-    """Return the distributions that a service's group installs, including their dependencies."""
-    found: set[str] = set()
-    waiting = [Requirement(text) for text in group(service)]
-    while waiting:
-        requirement = waiting.pop()
-        name = canonicalize_name(requirement.name)
-        if name in found:
-            continue
-        found.add(name)
-        for text in importlib.metadata.requires(name) or ():
-            needed = Requirement(text)
-            extras = requirement.extras or {""}
-            if needed.marker is None or any(needed.marker.evaluate({"extra": extra}) for extra in extras):
-                waiting.append(needed)
-    return found
 
 
 def modules(distributions: Iterable[str]) -> set[str]:

@@ -15,7 +15,9 @@ from typing import Any
 import pytest
 import yaml
 
-from tests.deploy.images.service_imports import PROCESSES, group, imported, installed, modules, plain
+from deploy.image_packages import group, installed
+from tests.deploy.images.service_imports import PROCESSES, imported, modules, plain
+from tests.e2e.machine.handbook import HANDBOOK
 from tests.packages import NAMES, PYPROJECT, ROOT
 
 DOCKER = ROOT / "deploy" / "docker"
@@ -145,6 +147,18 @@ def test_the_gateways_image_has_no_heavy_packages() -> None:
     assert "transformers" not in installed("trainer")
 
 
+@pytest.mark.parametrize("service", ["gateway", "trainer"])
+def test_an_image_with_the_command_has_what_a_backup_of_servers_needs(service: str, tmp_path: Path) -> None:
+    nowhere = {"SIMILIS_DATABASE_URL": "postgresql://127.0.0.1:1/similis", "SIMILIS_QDRANT_ADDRESS": "127.0.0.1:1"}
+    for command, words in (
+        ("backup", "the backup failed: The vector store is not available"),
+        ("restore", "is not a backup of Similis"),
+    ):
+        ended = confined(service, "standalone", command, str(tmp_path / "backup"), "--servers", **nowhere)
+        assert (ended.returncode, ended.stderr.count("\n")) == (1, 1), ended.stderr
+        assert words in ended.stderr
+
+
 @pytest.mark.parametrize(
     ("service", "setting"), [("gateway", "DATABASE_URL"), ("trainer", "DATABASE_URL"), ("embedder", "METRICS_PORT")]
 )
@@ -224,6 +238,15 @@ def test_the_gateway_reads_qdrant_with_a_read_only_key() -> None:
         assert services[name]["environment"]["SIMILIS_QDRANT_API_KEY_FILE"] == f"/run/secrets/{secret}"
         assert secret in services[name]["secrets"]
     assert "qdrant_api_key" not in services["gateway"]["secrets"]
+
+
+def test_the_variables_of_the_compose_file_are_those_of_the_handbook() -> None:
+    used = set(re.findall(r"\$\{(\w+)", (DOCKER / "docker-compose.yaml").read_text(encoding="utf-8")))
+    section = re.search(r"### One machine, with containers\n(.*?)\n### ", HANDBOOK, re.DOTALL)
+    assert section is not None
+    rows = re.findall(r"^\| (`[A-Z_`, ]+) \|", section[1], re.MULTILINE)
+    assert used == {name for row in rows for name in re.findall(r"[A-Z_]+", row)}
+    assert "SIMILIS_TRUSTED_PROXIES" in compose()["services"]["gateway"]["environment"]
 
 
 # What the script runs instead of the programs of a virtual environment: it writes down what it was asked.

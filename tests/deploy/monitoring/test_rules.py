@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from tests.deploy.chart import CHART, NAMESPACE, RELEASE, TOOLS, Rendered, loaded, rendered, template
-from tests.deploy.monitoring.metric_names import asked_for
+from tests.deploy.monitoring.metric_names import OF_KUBE_STATE_METRICS, asked_for
 
 PROMTOOL = TOOLS / "promtool" / "promtool"
 
@@ -19,6 +19,8 @@ def labels(release: str) -> str:
 
 
 OWN = labels(RELEASE)
+# kube-state-metrics knows no releases.
+OF_THE_CRON_JOB = f'namespace="{NAMESPACE}", cronjob="{RELEASE}-backup"'
 
 
 def expressions(release: Rendered) -> list[str]:
@@ -28,6 +30,7 @@ def expressions(release: Rendered) -> list[str]:
 
 def tidy(expression: str) -> str:
     """Return an expression without differences in white space and empty selectors."""
+    expression = expression.replace(OF_THE_CRON_JOB, 'cronjob="similis-backup"').replace("360000", "180000")
     return re.sub(r"\{[\s,]*", "{", " ".join(expression.split()))
 
 
@@ -79,7 +82,8 @@ def test_no_rule_uses_series_of_another_release() -> None:
         for name in asked_for(expression):
             asked = re.findall(rf"\b(?<!:){name}\b(?!:)(.*)", expression)
             assert asked, name
-            assert all(rest.startswith(f"{{{OWN}") for rest in asked), expression
+            own = OF_THE_CRON_JOB if name in OF_KUBE_STATE_METRICS else OWN
+            assert all(rest.startswith(f"{{{own}") for rest in asked), expression
 
 
 def test_releases_in_one_namespace_have_separate_alerts(tmp_path: Path) -> None:
@@ -163,6 +167,18 @@ def test_an_alert_can_be_switched_off_or_get_other_labels() -> None:
     )
     assert before.keys() - after.keys() == {"SimilisVersionSkew"}
     assert after["SimilisNotScraped"]["labels"] == {"severity": "critical", "team": "a"}
+
+
+def test_old_backups_are_reported_if_the_chart_makes_backups() -> None:
+    def found(*flags: str) -> list[str]:
+        on = ("--set", "metrics.prometheusRule.enabled=true")
+        return [text for text in expressions(rendered("minimal", *on, *flags)) if "kube_cronjob" in text]
+
+    assert found() == []
+    flags = ("backup.enabled=true", "backup.alertAfterHours=2", "fullnameOverride=coins")
+    (expression,) = found(*(part for flag in flags for part in ("--set", flag)))
+    assert f'kube_cronjob_created{{namespace="{NAMESPACE}", cronjob="coins-backup"}}' in expression
+    assert expression.endswith("> 7200\n")
 
 
 def test_operators_add_relabelings() -> None:

@@ -11,6 +11,9 @@ from standalone.instance.data_directory import DataDirectory, open_data_director
 from standalone.postgres.database import running_database
 from standalone.postgres.server import prepare_cluster
 from standalone.process.child_log import ChildLog
+from tests.integration.stores import postgres_url, qdrant_address, workplace
+
+__all__ = ["postgres_url", "qdrant_address", "workplace"]
 
 
 @pytest.fixture(scope="session")

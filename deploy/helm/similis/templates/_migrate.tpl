@@ -53,7 +53,10 @@ change the pod template of a Job.
 {{- ternary $name (printf "%s-%d" $name .Release.Revision) (eq .Values.migrate.mode "hook") -}}
 {{- end -}}
 
-{{/* Runs a command against the database: dict "root" $ "name" "migrate" "args" (list …). */}}
+{{/*
+Runs a command against the database: dict "root" $ "name" "migrate" "args" (list …) "resources" (dict …). "settings" are
+further variables, "mounts" further mounts.
+*/}}
 {{- define "similis.databaseContainer" -}}
 - name: {{ .name }}
   image: {{ include "similis.image" (dict "root" .root "component" "gateway") }}
@@ -63,20 +66,20 @@ change the pod template of a Job.
   env:
     - {name: SIMILIS_LOG_LEVEL, value: {{ .root.Values.logLevel }}}
     - {name: SIMILIS_LOG_FORMAT, value: json}
-    {{- range $name, $value := include "similis.databaseSettings" .root | fromYaml }}
-    - {name: {{ $name }}, value: {{ $value }}}
+    {{- range $name, $value := merge (include "similis.databaseSettings" .root | fromYaml) (.settings | default dict) }}
+    - {name: {{ $name }}, value: {{ $value | quote }}}
     {{- end }}
   # `kubectl describe` then shows the end of the log as the reason for a failure.
   terminationMessagePolicy: FallbackToLogsOnError
   securityContext:
     {{- include "similis.securityContext" (dict "given" .root.Values.gateway.securityContext) | nindent 4 }}
   resources:
-    {{- toYaml .root.Values.migrate.resources | nindent 4 }}
+    {{- toYaml .resources | nindent 4 }}
   volumeMounts:
     {{- include "similis.tmpMount" .root | nindent 4 }}
     {{- include "similis.databaseMounts" .root | trim | nindent 4 }}
-    {{- if .apiKey }}
-    - {name: api-key, mountPath: /etc/similis/api-key, readOnly: true}
+    {{- with .mounts }}
+    {{- . | nindent 4 }}
     {{- end }}
 {{- end -}}
 

@@ -111,3 +111,39 @@
 {{- define "similis.modelClaim" -}}
 {{- .Values.embedder.modelCache.existingClaim | default (printf "%s-models" (include "similis.fullname" .)) -}}
 {{- end -}}
+
+{{/*
+A claim that outlives the release: dict "root" $ "component" "embedder" "name" "…" "own" (dict …) "path" "…", of the
+values, "advice" "…", about another claim. Kubernetes refuses some changes in the middle of an upgrade; say so before it
+begins.
+*/}}
+{{- define "similis.claim" -}}
+{{- $own := .own -}}
+{{- $advice := printf "Kubernetes cannot change an existing claim. %s" .advice -}}
+{{- with lookup "v1" "PersistentVolumeClaim" .root.Release.Namespace .name -}}
+{{- if ne (toJson .spec.accessModes) (toJson $own.accessModes) -}}
+{{- fail (printf "%s.accessModes is %s, but the claim %q has %s. %s" $.path (toJson $own.accessModes) $.name (toJson .spec.accessModes) $advice) -}}
+{{- end -}}
+{{- if and $own.storageClassName (ne $own.storageClassName (.spec.storageClassName | default "")) -}}
+{{- fail (printf "%s.storageClassName is %q, but the claim %q has %q. %s" $.path $own.storageClassName $.name (.spec.storageClassName | default "") $advice) -}}
+{{- end -}}
+{{- if and (ne .spec.resources.requests.storage $own.size) (ne (dig "status" "phase" "" .) "Bound") -}}
+{{- fail (printf "%s.size is %s, but the claim %q asks for %s and is not bound to a volume yet. %s" $.path $own.size $.name .spec.resources.requests.storage $advice) -}}
+{{- end -}}
+{{- end -}}
+apiVersion: v1
+kind: PersistentVolumeClaim
+metadata:
+  {{- /* Neither an uninstallation nor a change of the values deletes what is on it. */}}
+  {{- $keep := dict "helm.sh/resource-policy" "keep" }}
+  {{- include "similis.metadata" (dict "root" .root "component" .component "name" .name "annotations" (merge dict ($own.annotations | default dict) $keep)) | nindent 2 }}
+spec:
+  accessModes:
+    {{- toYaml $own.accessModes | nindent 4 }}
+  {{- with $own.storageClassName }}
+  storageClassName: {{ . | quote }}
+  {{- end }}
+  resources:
+    requests:
+      storage: {{ $own.size }}
+{{- end -}}
