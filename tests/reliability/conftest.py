@@ -8,35 +8,65 @@ from urllib.parse import urlsplit
 import psutil
 import pytest
 
-from demo.image_server import image_server
 from demo.rest_client import RestClient
-from tests.e2e.running_instance import RunningInstance, data_with_shared_models, until
-from tests.integration.gateway.indexing import picture
+from tests.e2e.running_instance import RunningInstance, data_with_shared_models
+from tests.reliability.parts.changing import ChangingCollection
+from tests.reliability.parts.faults import Faults
+from tests.reliability.parts.museum import Museum, running_museum
+from tests.reliability.parts.rest import Rest
+from tests.reliability.parts.scale import LONG
+from tests.reliability.parts.stored import Stored
 
-# Too few to learn from, which would take a minute.
-IMAGES = 20
-# Small limits, so that little is needed to reach them.
+# In the short form, tests/e2e/test_up_finetune.py kills what learns: learning takes half a minute.
+collect_ignore = [] if LONG else ["kills/test_learning.py"]
+# Longer where many rounds must pass, because a busy machine now and then holds a process up for seconds.
+LEASE_SECONDS = 5.0 if LONG else 2.0
 SETTINGS = {
     "SIMILIS_WORKERS": "1",
+    # Small limits, so that little is needed to reach them.
     "SIMILIS_BODY_MEMORY_BYTES": str(60 * 1024 * 1024),
     "SIMILIS_UPLOAD_RECEIVERS": "3",
     "SIMILIS_DOWNLOAD_CONCURRENCY": "8",
+    # Short times, so that what was killed is soon back, and what is left behind is soon removed.
+    "SIMILIS_MAX_RESTART_DELAY_SECONDS": "0.2",
+    "SIMILIS_LEASE_SECONDS": str(LEASE_SECONDS),
+    "SIMILIS_POLL_SECONDS": "0.5",
+    "SIMILIS_JANITOR_SECONDS": "1",
+    "SIMILIS_INDEX_GRACE_SECONDS": "1",
+    "SIMILIS_CONTENT_GRACE_SECONDS": "1",
 }
 
 
 @dataclass(frozen=True)
 class Attacked:
-    """An instance that is attacked. collection: has an index. key: an admin key."""
+    """An instance that is attacked. key: an admin key. museum: where all images are. changing: has an index."""
 
     instance: RunningInstance
-    collection: int
+    changing: ChangingCollection
     key: str
     client: RestClient
+    museum: Museum
+    faults: Faults
+
+    @property
+    def collection(self) -> int:
+        """The id of a collection with an index."""
+        return self.changing.id
 
     @property
     def port(self) -> int:
         """The port of the gateway."""
         return urlsplit(self.instance.address).port or 0
+
+    @property
+    def rest(self) -> Rest:
+        """A client that expects failures."""
+        return Rest(self.instance.address, self.key)
+
+    @property
+    def stored(self) -> Stored:
+        """What the instance has stored."""
+        return Stored(self.instance.data)
 
     def gateway_memory(self) -> int:
         """Return how much memory the gateway has, in bytes."""
@@ -55,21 +85,32 @@ class Attacked:
 @pytest.fixture(scope="session")
 def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
     """Run the instance."""
-    data = data_with_shared_models(tmp_path_factory.mktemp("reliability") / "data")
-    images = {f"{number}.jpg": picture(number) for number in range(IMAGES)}
-    with image_server(images) as host:
-        instance = RunningInstance.start(data, "--allow-private-addresses", environment=SETTINGS)
+    folder = tmp_path_factory.mktemp("reliability")
+    data, faults = data_with_shared_models(folder / "data"), Faults(folder / "faults")
+    settings = {**SETTINGS, **faults.environment}
+    with running_museum() as museum:
+        instance = RunningInstance.start(data, "--allow-private-addresses", environment=settings)
         try:
-            yield _filled(instance, data, [host + name for name in images])
+            yield _filled(instance, data, museum, faults)
         finally:
+            faults.disarm()
             assert instance.stop() == 0
 
 
-def _filled(instance: RunningInstance, data: Path, urls: list[str]) -> Attacked:
+@pytest.fixture
+def faults(attacked: Attacked) -> Iterator[Faults]:
+    """Faults of the instance, none of which outlasts the test."""
+    yield attacked.faults
+    attacked.faults.disarm()
+
+
+@pytest.fixture(scope="session")
+def changing(attacked: Attacked) -> ChangingCollection:
+    """A collection with an index whose content changes."""
+    return attacked.changing
+
+
+def _filled(instance: RunningInstance, data: Path, museum: Museum, faults: Faults) -> Attacked:
     key = (data / "admin-key").read_text(encoding="ascii").strip()
-    client = RestClient(instance.address, key)
-    collection = client.create("coins")
-    client.upload(collection, "\n".join(f"{url},https://repo.example.org/{n}" for n, url in enumerate(urls)))
-    client.finetune(collection)
-    until(lambda: client.info(collection)["finetuning_state"] == "done", 120.0)
-    return Attacked(instance, collection, key, client)
+    changing = ChangingCollection.create(Rest(instance.address, key), museum.address, "changing")
+    return Attacked(instance, changing, key, RestClient(instance.address, key), museum, faults)

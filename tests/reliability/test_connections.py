@@ -14,7 +14,7 @@ import pytest
 from bench.parts.load.open_loop import request
 from tests.e2e.running_instance import until
 from tests.ports import free_port
-from tests.reliability.attacker import attacker
+from tests.reliability.parts.attacker import attacker
 
 PROBE = request("GET", "/healthz")
 UNREACHABLE = "127.0.0.1:1"

@@ -10,7 +10,7 @@ import pytest
 from bench.parts.load.open_loop import Client, Outcome, offered, one_after_the_other, request
 from tests.integration.gateway.indexing import picture
 from tests.reliability.conftest import Attacked
-from tests.reliability.scale import scaled
+from tests.reliability.parts.scale import scaled
 
 IDLE_SECONDS, FLOOD_SECONDS = 2.0, 6.0
 # How many times what one core can answer is offered, and bounds for machines that are very fast or busy.

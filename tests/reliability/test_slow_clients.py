@@ -8,9 +8,9 @@ import pytest
 from bench.parts.load.open_loop import request
 from tests.e2e.running_instance import until
 from tests.integration.gateway.indexing import picture
-from tests.reliability.attacker import Attacker, attacker, has_answer, status_on
 from tests.reliability.conftest import Attacked
-from tests.reliability.scale import scaled
+from tests.reliability.parts.attacker import Attacker, attacker, has_answer, status_on
+from tests.reliability.parts.scale import scaled
 
 MIB = 1024 * 1024
 # Three copies of each image count against the memory of 60 MiB.
