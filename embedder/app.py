@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from prometheus_client import CollectorRegistry
 
 from embedder.backbones.resolve import resolve_backbone
-from embedder.backbones.source import BackboneError, BackboneSource
+from embedder.backbones.source import BackboneError, BackboneSource, WrongBackbone
 from embedder.config import EmbedderSettings, worker_environment
 from embedder.engines.model_cache import converted_model
 from embedder.hardware import HardwareError, HardwarePlan, has_cuda, plan_hardware
@@ -31,6 +31,7 @@ from embedder.workers.process import WorkerGone, WorkerUnfit
 from servicekit.grpc.server import RunningServer, ServerPlan, grpc_server
 from servicekit.process.background import in_background
 from servicekit.process.service import StartupError
+from servicekit.settings import SettingsError
 from servicekit.telemetry.logs import get_logger
 from servicekit.telemetry.metrics import RpcServerMetrics, metrics_endpoint, new_registry, show_free_disk
 
@@ -46,10 +47,24 @@ ENCODED_COPIES = 4
 TEXT_THREADS = 1
 
 
+@dataclass(frozen=True)
+class RunningEmbedder:
+    """An embedder that answers: over gRPC, and by calls of its service in the same process."""
+
+    server: RunningServer
+    service: EmbeddingService
+
+
 @asynccontextmanager
 async def embedder(settings: EmbedderSettings) -> AsyncIterator[RunningServer]:
-    """Run the service while entered. Raises StartupError."""
-    registry = new_registry("embedder")
+    """Run the service alone in this process while entered. Raises StartupError or SettingsError."""
+    async with embedding(settings, new_registry("embedder")) as running:
+        yield running.server
+
+
+@asynccontextmanager
+async def embedding(settings: EmbedderSettings, registry: CollectorRegistry) -> AsyncIterator[RunningEmbedder]:
+    """Run the service while entered. registry: gets its metrics. Raises StartupError or SettingsError."""
     metrics = EmbedderMetrics(registry)
     show_free_disk(registry, "models", settings.model_cache, settings.volume_limit)
     async with contextlib.AsyncExitStack() as stack:
@@ -58,6 +73,8 @@ async def embedder(settings: EmbedderSettings) -> AsyncIterator[RunningServer]:
             plan = plan_hardware(settings, cuda=await has_cuda(settings.device, worker_environment()))
             workers = await stack.enter_async_context(_workers(settings, source, plan, metrics))
             texts = await stack.enter_async_context(_texts(settings, source, plan, metrics))
+        except WrongBackbone as error:
+            raise SettingsError(f"SIMILIS_BACKBONE: {error}") from error
         except (BackboneError, HardwareError, WorkerUnfit, WorkerGone, OSError) as error:
             raise StartupError(str(error)) from error
         queues = _queues(settings, metrics)
@@ -68,7 +85,7 @@ async def embedder(settings: EmbedderSettings) -> AsyncIterator[RunningServer]:
         service = EmbeddingService(served, dispatcher, limits, lambda: readiness.serving, metrics, texts)
         running = await stack.enter_async_context(_serving(settings, plan, service, registry))
         await stack.enter_async_context(in_background(readiness.watch(running.health.set_serving), "readiness"))
-        yield running
+        yield RunningEmbedder(running, service)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from similis.embedder.v1 import embedder_pb2
 from embedder.service import EmbeddingService
 from embedder.workers.messages import FLOAT_BYTES, WorkResult
 from servicekit.errors import ServiceError
+from servicekit.process.fault_points import FaultPoint
 
 # The encoded images of one stream may take this much memory, whatever their number.
 MAX_HELD_BYTES = 32 << 20
@@ -105,7 +106,9 @@ class ImageStream:
             self._service.check_checksum(request.backbone_checksum)
             self._service.check_views(request.views.count)
             self._held[number] = len(request.image)
-            self._start(self._answer(number, request.item_id, request.image, request.views.count, request.views.seed))
+            self._start(
+                self._answer(number, request.item_id, request.image, request.views, miniature=request.miniature)
+            )
             number += 1
             # While this waits for the next request, the request would hold a second copy of the image.
             del request
@@ -116,13 +119,19 @@ class ImageStream:
             self._freed.clear()
             await self._freed.wait()
 
-    async def _answer(self, number: int, item_id: int, image: bytes, views: int, seed: int) -> None:
+    async def _answer(
+        self, number: int, item_id: int, image: bytes, views: embedder_pb2.Views, *, miniature: bool
+    ) -> None:
+        whole = not (views.count and views.only)
         try:
-            result = await self._service.embed(image, "bulk", views=views, seed=seed)
+            result = await self._service.embed(
+                image, "bulk", views=views.count, seed=views.seed, whole=whole, miniature=miniature
+            )
         except Exception as error:
             await self._done.put(error)
         else:
-            await self._done.put((number, _response(item_id, result, self._service.served.dimension)))
+            FaultPoint.IMAGE_ANSWERED.reach()
+            await self._done.put((number, _response(item_id, result, self._service.served.dimension, whole=whole)))
 
     async def _discard(self) -> None:
         """Read requests until the caller pauses, because one that is still sending would miss the stream's status."""
@@ -133,11 +142,15 @@ class ImageStream:
                         await anext(self._requests)
 
 
-def _response(item_id: int, result: WorkResult, dimension: int) -> Response:
+def _response(item_id: int, result: WorkResult, dimension: int, *, whole: bool) -> Response:
     if result.code is not None:
         error = embedder_pb2.ItemError(code=result.code, message=result.message)
         return Response(item_id=item_id, error=error)
     size = dimension * FLOAT_BYTES
-    vector, *views = (result.vectors[start : start + size] for start in range(0, len(result.vectors), size))
-    embedding = embedder_pb2.Embedding(vector=vector, views=views, warnings=result.warnings)
+    vectors = [result.vectors[start : start + size] for start in range(0, len(result.vectors), size)]
+    vector = vectors.pop(0) if whole else b""
+    miniature = None
+    if result.miniature:
+        miniature = embedder_pb2.Miniature(width=result.miniature_width, pixels=result.miniature)
+    embedding = embedder_pb2.Embedding(vector=vector, views=vectors, warnings=result.warnings, miniature=miniature)
     return Response(item_id=item_id, embedding=embedding)

@@ -19,6 +19,8 @@ from servicekit.telemetry.logs import get_logger
 log = get_logger(__name__)
 
 MAX_TEXT_CHARACTERS = 2000
+# To hash a larger image would hold up other calls for more than a millisecond.
+HASHED_AT_ONCE = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,11 @@ class EmbeddingService:
         return self._texts is not None
 
     @property
+    def is_ready(self) -> bool:
+        """Whether it embeds images: there is a worker, and the last image or canary was embedded."""
+        return self._is_ready()
+
+    @property
     def max_image_bytes(self) -> int:
         """The largest encoded image that is accepted."""
         return self._limits.max_image_bytes
@@ -84,16 +91,25 @@ class EmbeddingService:
             raise InvalidRequest(f"views.count is {count}. At most {self._limits.max_views} views are allowed.")
 
     async def embed(
-        self, image: bytes, lane: LaneName, *, views: int = 0, seed: int = 0, region: Region | None = None
+        self,
+        image: bytes,
+        lane: LaneName,
+        *,
+        views: int = 0,
+        seed: int = 0,
+        region: Region | None = None,
+        whole: bool = True,
+        miniature: bool = False,
     ) -> WorkResult:
         """Return the result of an image, which has a code and a message for the caller if it could not be embedded.
 
-        region: the part to embed; None: all of it. Raises InvalidRequest (invalid_region), Overloaded and Unavailable
+        region: the part to embed; None: all of it. whole: whether to embed the image itself, or its views alone.
+        miniature: whether to return one, too. Raises InvalidRequest (invalid_region), Overloaded and Unavailable
         (interactive lane only) and DeadlineExceeded.
         """
         outcome = "failed"
         try:
-            result = await self._embed(image, lane, views, seed, region)
+            result = await self._embed(image, lane, views, seed, region, whole=whole, miniature=miniature)
             outcome = result.code or "embedded"
         except asyncio.CancelledError:
             outcome = "cancelled"
@@ -137,7 +153,17 @@ class EmbeddingService:
         log.warning("text_inference_failed", reason=result.message)
         return replace(result, message="The text could not be embedded: the inference engine failed.")
 
-    async def _embed(self, image: bytes, lane: LaneName, views: int, seed: int, region: Region | None) -> WorkResult:
+    async def _embed(
+        self,
+        image: bytes,
+        lane: LaneName,
+        views: int,
+        seed: int,
+        region: Region | None,
+        *,
+        whole: bool,
+        miniature: bool,
+    ) -> WorkResult:
         if region is not None and (problem := region.problem()):
             raise InvalidRequest(f"The region is not valid. {problem}", code="invalid_region")
         if len(image) > self._limits.max_image_bytes:
@@ -145,12 +171,23 @@ class EmbeddingService:
             return WorkResult(0, code="image_too_large", message=f"The image is larger than {limit}.")
         if views:
             # Views depend on the image too, so that two images with one seed are not cropped and turned alike.
-            seed = int.from_bytes(hashlib.sha256(image + seed.to_bytes(8, "little")).digest()[:8], "little")
+            is_large = len(image) > HASHED_AT_ONCE
+            seed = await asyncio.to_thread(_seed_for, image, seed) if is_large else _seed_for(image, seed)
         if lane == "interactive" and not self._is_ready():
             raise Unavailable("The embedder is not ready. Try again in a moment.", code="embedder_not_ready")
         seconds = remaining(self._limits.seconds if lane == "interactive" else self._limits.bulk_seconds)
-        queued = QueuedImage(image, lane, time.monotonic() + seconds, views=views, seed=seed, region=region)
+        deadline = time.monotonic() + seconds
+        queued = QueuedImage(
+            image, lane, deadline, views=views, seed=seed, region=region, whole=whole, miniature=miniature
+        )
         return await self._dispatcher.embed(queued)
+
+
+def _seed_for(image: bytes, seed: int) -> int:
+    """Return the seed of the views of an image."""
+    hashed = hashlib.sha256(image)
+    hashed.update(seed.to_bytes(8, "little"))
+    return int.from_bytes(hashed.digest()[:8], "little")
 
 
 def error_of(result: WorkResult) -> ServiceError:

@@ -2,14 +2,16 @@
 
 import argparse
 import asyncio
+import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime
 from pathlib import Path
 
 from catalog.keys.permissions import Permissions, Scope
 from catalog.postgres.database import with_ca_file
+from catalog.settings import StoreSettings
 from servicekit.check.command import add_options
 from servicekit.process.descriptors import raise_descriptor_limit
 from servicekit.process.service import EXIT_CONFIG, StartupError
@@ -17,17 +19,15 @@ from servicekit.settings import SettingsError, load_settings
 from servicekit.telemetry.logs import configure_logging
 from servicekit.version import VERSION
 from standalone import summaries
-from standalone.backup.create import create_backup
-from standalone.backup.restore import restore_backup
 from standalone.config import StandaloneSettings
 from standalone.keys import create_key, delete_key, ensure_key, list_keys, parse_expiry
-from standalone.migration.migrate_from import MigrationOptions, migrate_from
 from standalone.postgres.database import instance_database
 from standalone.schema import migrate_data_directory, migrate_database
 from standalone.up import UpOptions, up
 
 DEFAULT_DATA = "data"
 INTERRUPTED = 130
+TERMINATED = 143
 
 SERVICES = ("gateway", "trainer", "embedder")
 
@@ -38,7 +38,8 @@ Command = Callable[[argparse.Namespace, StandaloneSettings], Awaitable[int | Non
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return the exit status.
 
-    0: success, 1: the command failed or found a failure, 2: wrong usage, 78: a wrong setting, 130: interrupted.
+    0: success, 1: the command failed or found a failure, 2: wrong usage, 78: a wrong setting, 130: interrupted,
+    143: ended by SIGTERM.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -54,6 +55,8 @@ def run(arguments: Sequence[str]) -> int:
         return _fail(error, 1)
     except KeyboardInterrupt:
         return INTERRUPTED
+    except asyncio.CancelledError:
+        return TERMINATED
 
 
 def _fail(error: Exception, status: int) -> int:
@@ -87,17 +90,57 @@ async def _migrate(options: argparse.Namespace, settings: StandaloneSettings) ->
     sys.stderr.write(f"similis: {done}\n")
 
 
-async def _backup(options: argparse.Namespace, _: StandaloneSettings) -> None:
-    await create_backup(options.data.absolute(), options.directory.absolute())
+async def _backup(options: argparse.Namespace, settings: StandaloneSettings) -> None:
+    # Imported by the commands that need them. They are half of the imports, and `up` would load them at each start.
+    from standalone.backup.create import check_backup, create_backup
+    from standalone.backup.series import add_backup
+    from standalone.backup.stores import instance_stores, server_stores
+
+    directory = options.directory.absolute()
+    if options.check:
+        check_backup(directory)
+        return
+    if options.servers:
+        opening = server_stores(load_settings(StoreSettings))
+    else:
+        opening = instance_stores((options.data or Path(DEFAULT_DATA)).absolute(), settings.vector_prefix)
+    with _ended_by_sigterm():
+        if options.keep is None:
+            await create_backup(opening, directory)
+        else:
+            await add_backup(opening, directory, options.keep)
 
 
 async def _restore(options: argparse.Namespace, settings: StandaloneSettings) -> None:
-    await restore_backup(
-        options.directory.absolute(), options.data.absolute(), min_free_bytes=settings.min_free_disk_bytes
-    )
+    from standalone.backup.restore import restore_backup, restore_servers
+
+    directory = options.directory.absolute()
+    with _ended_by_sigterm():
+        if options.servers:
+            await restore_servers(directory, load_settings(StoreSettings))
+        else:
+            await restore_backup(
+                *(directory, (options.data or Path(DEFAULT_DATA)).absolute()),
+                prefix=settings.vector_prefix,
+                min_free_bytes=settings.min_free_disk_bytes,
+            )
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """End the current command on SIGTERM as on Ctrl-C, so that it leaves nothing behind."""
+    task = asyncio.current_task()
+    assert task is not None  # noqa: S101 (a command is a task)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    try:
+        yield
+    finally:
+        asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
 
 
 async def _migrate_from(options: argparse.Namespace, settings: StandaloneSettings) -> None:
+    from standalone.migration.migrate_from import MigrationOptions, migrate_from
+
     async with _migrated_database(options, settings) as url:
         await migrate_from(
             url,
@@ -191,21 +234,39 @@ def _add_backup(commands: "argparse._SubParsersAction[argparse.ArgumentParser]")
     backup = commands.add_parser(
         "backup",
         help=summaries.BACKUP,
-        description="Copy the instance in a data directory to a new folder: database, vectors and the first API key. "
-        "The instance may go on working; everything that it acknowledged before is in the copy. Nobody else can read "
-        "the folder, because it holds the key. For servers of your own, see docs/operations.md.",
+        description="Copy the instance in a data directory, or with --servers the databases of a cluster, to a new "
+        "folder: database, vectors and the first API key of an instance. Similis may go on working; everything that it "
+        "acknowledged before is in the copy. Prints the folder. Nobody else can read it, because of the keys.",
     )
     backup.add_argument("directory", type=Path, metavar="DIR", help="the folder to create")
+    task = backup.add_mutually_exclusive_group()
+    task.add_argument(
+        "--keep",
+        type=_keep,
+        metavar="N",
+        help="create a folder in DIR, named after the time (UTC), then remove all but the N newest backups there",
+    )
+    task.add_argument(
+        "--check",
+        action="store_true",
+        help="create nothing: say whether the backup in DIR is complete and unchanged. The exit status is 1 if not",
+    )
     restore = commands.add_parser(
         "restore",
         help=summaries.RESTORE,
-        description="Make a new data directory from a backup, on this machine or another one and as any user. The "
-        "backup is checked first. If anything fails, no data directory is made.",
+        description="Make a new data directory from a backup, on this machine or another one and as any user; or with "
+        "--servers fill the empty databases of a cluster. Backups of an instance and of servers are the same. The "
+        "backup is checked first. If anything fails, nothing is left.",
     )
     restore.add_argument("directory", type=Path, metavar="DIR", help="the folder that 'similis backup' made")
     for parser, text in ((backup, "the data directory of 'similis up'"), (restore, "the data directory to create")):
-        parser.add_argument(
-            "--data", type=Path, default=Path(DEFAULT_DATA), metavar="DIR", help=f"{text} (default: ./data)"
+        stores = parser.add_mutually_exclusive_group()
+        stores.add_argument("--data", type=Path, metavar="DIR", help=f"{text} (default: ./data)")
+        stores.add_argument(
+            "--servers",
+            action="store_true",
+            help="instead of a data directory, use the Postgres and Qdrant servers of the settings that the trainer "
+            "reads: SIMILIS_DATABASE_URL, SIMILIS_QDRANT_ADDRESS, SIMILIS_VECTOR_PREFIX and so on",
         )
     backup.set_defaults(command=_backup)
     restore.set_defaults(command=_restore)
@@ -363,6 +424,12 @@ def _expiry(text: str) -> datetime:
         return parse_expiry(text)
     except (ValueError, OverflowError) as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _keep(text: str) -> int:
+    if not text.isascii() or not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of backups; keep at least 1")
+    return int(text)
 
 
 def _port(text: str) -> int:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import Field, PositiveFloat
 
-from catalog.settings import PostgresUrl
+from catalog.settings import PostgresUrl, VectorPrefix
 from servicekit.settings import ServiceSettings
 from servicekit.telemetry.logs import LogFormat
 
@@ -18,8 +18,12 @@ class StandaloneSettings(ServiceSettings):
     """Free disk space below which `similis up` does not start, and uploads and finetunes are refused."""
     start_timeout_seconds: PositiveFloat = 300.0
     """How long a part may take to become ready."""
+    max_restart_delay_seconds: PositiveFloat = 30.0
+    """The longest wait before a part that keeps dying is started again."""
     database_url: PostgresUrl | None = None
     """For `similis keys`, `similis migrate` and `similis migrate-from`: a Postgres server, in place of the one in the
-    data directory."""
+    data directory. `similis backup` and `similis restore` use it with `--servers`."""
     database_ca_file: Path | None = None
     """For the same commands: PEM file with the authorities that sign Postgres' certificate."""
+    vector_prefix: VectorPrefix = "similis"
+    """Prefix of the names in the instance's Qdrant. `similis backup` and `similis restore` need the services' value."""

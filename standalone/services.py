@@ -9,7 +9,7 @@ from standalone.instance.addresses import Addresses
 from standalone.instance.data_directory import DataDirectory
 from standalone.postgres.server import database_url
 from standalone.process.probes import Probe, ReadyzProbe, accepts_connections
-from standalone.process.supervisor import ChildSpec
+from standalone.process.supervisor import ChildSpec, RestartPolicy
 from standalone.process.tethered_process import ChildCommand
 
 # How long a service may take to end after its own grace period.
@@ -47,12 +47,14 @@ class Services:
         grace_seconds: float,
         allow_private_addresses: bool,
         merge_metrics: bool = False,
+        restarts: RestartPolicy | None = None,
     ) -> None:
         """Prepare the specifications.
 
         environment: the operator's environment variables.
         grace_seconds: how long a service lets its requests finish when it stops.
         merge_metrics: whether each service serves its metrics on a socket, to be merged at one address.
+        restarts: how services that died are started again.
         """
         self._data = data
         self._addresses = addresses
@@ -60,6 +62,7 @@ class Services:
         self._grace_seconds = grace_seconds
         self._allow_private_addresses = allow_private_addresses
         self._merge_metrics = merge_metrics
+        self._restarts = restarts or RestartPolicy()
         self.readyz = ReadyzProbe(addresses.host, addresses.port)
 
     def qdrant(self) -> ChildSpec:
@@ -68,19 +71,11 @@ class Services:
         ready = accepts_connections(self._addresses.qdrant)
         return self._spec("qdrant", "local_qdrant", ready, {}, arguments)
 
-    def embedder(self) -> ChildSpec:
-        """Return the specification of the embedder, which keeps its models in the data directory."""
-        settings = {
-            "LISTEN": f"unix:{self._addresses.embedder}",
-            "MODEL_CACHE": str(self._data.models),
-            **self._metrics("embedder"),
-        }
-        return self._spec("embedder", "embedder", accepts_connections(self._addresses.embedder), settings)
-
     def trainer(self) -> ChildSpec:
         """Return the specification of the trainer."""
         settings = {
             "LISTEN": f"unix:{self._addresses.trainer}",
+            "KEPT_IMAGES_DIRECTORY": str(self._data.kept_images),
             **self._downloads(),
             "NICENESS": str(TRAINER_NICENESS),
             **self._metrics("trainer"),
@@ -89,8 +84,13 @@ class Services:
         return self._spec("trainer", "trainer", accepts_connections(self._addresses.trainer), settings)
 
     def gateway(self) -> ChildSpec:
-        """Return the specification of the gateway, which is ready once all of its upstreams are."""
+        """Return the specification of the gateway, which is ready once all of its upstreams are.
+
+        The embedder is in its process. It keeps its models in the data directory, and listens for the trainer.
+        """
         settings = {
+            "LISTEN": f"unix:{self._addresses.embedder}",
+            "MODEL_CACHE": str(self._data.models),
             "HOST": self._addresses.host,
             "PORT": str(self._addresses.port),
             # In the data directory, whose free space is checked. /tmp may be in memory.
@@ -101,7 +101,12 @@ class Services:
             "TRAINER_ADDRESS": f"unix:{self._addresses.trainer}",
             **self._upstreams(),
         }
-        return self._spec("gateway", "gateway", self.readyz.is_ready, settings)
+        socket = self._addresses.metrics("embedder")
+        arguments = ("--embedder-metrics", f"unix:{socket}") if self._merge_metrics else ()
+        # First the gateway stops, then the embedder.
+        return self._spec(
+            "gateway", "standalone.gateway_and_embedder", self.readyz.is_ready, settings, arguments, stops=2
+        )
 
     def _downloads(self) -> dict[str, str]:
         return {"ALLOW_PRIVATE_ADDRESSES": "true" if self._allow_private_addresses else "false"}
@@ -120,16 +125,25 @@ class Services:
         }
 
     def _spec(
-        self, name: str, module: str, ready: Probe, settings: Mapping[str, str], arguments: tuple[str, ...] = ()
+        self,
+        name: str,
+        module: str,
+        ready: Probe,
+        settings: Mapping[str, str],
+        arguments: tuple[str, ...] = (),
+        *,
+        stops: int = 1,
     ) -> ChildSpec:
+        """Return a specification. stops: how many services in the process stop, one after the other."""
         command = ChildCommand(
             arguments=(sys.executable, "-m", module, *arguments),
             # There is one process of each service, so there is no load balancer to wait for when it stops.
             environment=child_environment(self._environment, {**settings, "LOG_FORMAT": "json", "DRAIN_SECONDS": "0"}),
             directory=Path.cwd(),
         )
-        grace = self._grace_seconds + MARGIN_SECONDS
-        return ChildSpec(name, command, ready, grace_seconds=grace, inherited=(self._data.children_lock,))
+        grace = stops * self._grace_seconds + MARGIN_SECONDS
+        inherited = (self._data.children_lock,)
+        return ChildSpec(name, command, ready, grace_seconds=grace, policy=self._restarts, inherited=inherited)
 
 
 def child_environment(operators: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:

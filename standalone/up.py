@@ -11,18 +11,17 @@ from catalog.keys.api_keys import ApiKeys
 from catalog.postgres.database import Database
 from servicekit.errors import ServiceError
 from servicekit.process.service import StartupError
+from servicekit.settings import SettingsError
 from servicekit.telemetry.logs import get_logger
-from servicekit.telemetry.metrics import exposition_endpoint
 from servicekit.version import VERSION
 from standalone.admin_key import ensure_admin_key
 from standalone.config import StandaloneSettings
 from standalone.instance.addresses import Addresses, authority, check_port
 from standalone.instance.data_directory import DataDirectory, open_data_directory
 from standalone.instance.run_directory import run_directory
-from standalone.metrics import InstanceMetrics
 from standalone.postgres.server import database_url, ensure_database, postgres_spec, prepare_cluster
 from standalone.process.child_log import ChildLog
-from standalone.process.supervisor import Child, ChildSpec, supervised
+from standalone.process.supervisor import Child, ChildSpec, restart_policy, supervised
 from standalone.schema import migrate_data_directory
 from standalone.services import Services, operators_environment
 
@@ -74,7 +73,7 @@ class Children:
 async def up(options: UpOptions, settings: StandaloneSettings) -> None:
     """Run the instance until SIGTERM, SIGINT or SIGHUP. A second signal stops it without waiting for requests.
 
-    Raises StartupError when the instance cannot start, SettingsError when a setting of a child is wrong.
+    Raises StartupError when the instance cannot start, SettingsError when an option or a setting is wrong.
     """
     stop, stop_now = asyncio.Event(), asyncio.Event()
     _handle_signals(stop, stop_now)
@@ -105,7 +104,7 @@ def _handle_signals(stop: asyncio.Event, stop_now: asyncio.Event) -> None:
 
 async def _run(options: UpOptions, settings: StandaloneSettings, stop_now: asyncio.Event) -> None:
     if options.metrics_port and options.metrics_port == options.port:
-        raise StartupError(f"--port and --metrics-port must differ, both are {options.port}")
+        raise SettingsError(f"--port and --metrics-port must differ, both are {options.port}")
     port = check_port(options.host, options.port)
     async with AsyncExitStack() as stack:
         data = await stack.enter_async_context(
@@ -121,13 +120,14 @@ async def _run(options: UpOptions, settings: StandaloneSettings, stop_now: async
             grace_seconds=settings.shutdown_grace_seconds,
             allow_private_addresses=options.allow_private_addresses,
             merge_metrics=options.metrics_port is not None,
+            restarts=restart_policy(settings.max_restart_delay_seconds),
         )
         if options.metrics_port is not None:
             await _serve_metrics(stack, addresses, options.metrics_port, options.data)
         children = Children(stack, data, stop_now)
         try:
             async with asyncio.timeout(settings.start_timeout_seconds):
-                await _start(children, services, data, sockets)
+                await _start(children, services, data, sockets, settings.max_restart_delay_seconds)
         except TimeoutError:
             raise StartupError(
                 f"not ready after {settings.start_timeout_seconds:g} s (SIMILIS_START_TIMEOUT_SECONDS). "
@@ -141,25 +141,30 @@ async def _run(options: UpOptions, settings: StandaloneSettings, stop_now: async
 
 
 async def _serve_metrics(stack: AsyncExitStack, addresses: Addresses, port: int, data: Path) -> None:
+    # Imported only if they are needed, because they load a web server.
+    from servicekit.telemetry.metrics import exposition_endpoint
+    from standalone.metrics import InstanceMetrics
+
     sockets = {name: addresses.metrics(name) for name in ("gateway", "embedder", "trainer")}
     endpoint = exposition_endpoint(InstanceMetrics(sockets, data).exposition, addresses.host, port)
     port = await stack.enter_async_context(endpoint)
     log.info("metrics_served", address=f"http://{authority(addresses.host, port)}/metrics")
 
 
-async def _start(children: Children, services: Services, data: DataDirectory, sockets: Path) -> None:
+async def _start(
+    children: Children, services: Services, data: DataDirectory, sockets: Path, max_restart_delay: float
+) -> None:
     # Children that need no database load while it comes up. The databases are the last to stop.
     await prepare_cluster(data, ChildLog("postgres", data.logs))
-    postgres = await children.start(postgres_spec(data, sockets))
+    postgres = await children.start(postgres_spec(data, sockets, max_restart_delay=max_restart_delay))
     await children.start(services.qdrant())
-    await children.start(services.embedder())
+    await children.start(services.gateway())
     await postgres.wait_ready()
     await ensure_database(sockets)
     url = database_url(sockets)
     await migrate_data_directory(url)
     await _hand_over_key(url, data)
     await children.start(services.trainer())
-    await children.start(services.gateway())
     await children.wait_ready()
 
 

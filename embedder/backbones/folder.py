@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from embedder.backbones.processor import preprocessing_of
-from embedder.backbones.source import BackboneError, BackboneSource, Pooling, checksum_of
+from embedder.backbones.source import BackboneError, BackboneSource, Pooling, WrongBackbone, checksum_of
 from servicekit.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -37,13 +37,13 @@ TEXT_TOKENS = {"clip": 77, "siglip": 64, "tipsv2": 64}
 def folder_source(name: str, folder: Path) -> BackboneSource:
     """Return the model in `folder`. Raises BackboneError if a file is missing or the model is not supported."""
     if not folder.is_dir():
-        raise BackboneError(f"backbone {name!r}: the folder does not exist")
+        raise WrongBackbone(f"backbone {name!r}: the folder does not exist")
     config = _read_json(name, folder / "config.json")
     model_type = str(config.get("model_type", ""))
     pooling = POOLING.get(model_type)
     if pooling is None:
         supported = ", ".join(sorted(POOLING))
-        raise BackboneError(
+        raise WrongBackbone(
             f"backbone {name!r}: the model type {model_type!r} is not supported (supported: {supported})"
         )
     weights = sorted(folder.glob("*.safetensors"))

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from embedder.backbones.folder import TOKENIZER, has_text_tower
-from embedder.backbones.source import BackboneError
+from embedder.backbones.source import BackboneError, WrongBackbone
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 NAME = re.compile(r"[\w.-]+/[\w.-]+")
@@ -22,9 +22,9 @@ def download_model(name: str, revision: str | None) -> Path:
     Raises BackboneError for an unknown name, a revision that is not a commit, or a failed download.
     """
     if NAME.fullmatch(name) is None:
-        raise BackboneError(f"backbone {name!r} is not built in, not a folder, and not a hub name (owner/model)")
+        raise WrongBackbone(f"backbone {name!r} is not built in, not a folder, and not a hub name (owner/model)")
     if revision is None or COMMIT.fullmatch(revision) is None:
-        raise BackboneError(f"backbone {name!r}: set SIMILIS_BACKBONE_REVISION to the full commit hash of the model")
+        raise WrongBackbone(f"backbone {name!r}: set SIMILIS_BACKBONE_REVISION to the full commit hash of the model")
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import LocalEntryNotFoundError
 

@@ -17,6 +17,10 @@ class BackboneError(Exception):
     """A backbone that cannot be served. The message is one line for the operator."""
 
 
+class WrongBackbone(BackboneError):
+    """The settings name a backbone that cannot be served, however often it is tried."""
+
+
 @dataclass(frozen=True)
 class BackboneSource:
     """Where the files of a backbone are, and how to use them.

@@ -73,7 +73,14 @@ class BatchedInference:
         (self._urgent if urgent else self._bulk).append(waiting)
         self._submit_batches()
         result = await waiting.result
-        return replace(result, id=decoded.id, warnings=decoded.warnings, decode_seconds=decoded.decode_seconds)
+        return replace(
+            result,
+            id=decoded.id,
+            miniature=decoded.miniature,
+            miniature_width=decoded.miniature_width,
+            warnings=decoded.warnings,
+            decode_seconds=decoded.decode_seconds,
+        )
 
     def _submit_batches(self) -> None:
         while (worker := self._free_worker()) is not None and (batch := self._next_batch(worker)):

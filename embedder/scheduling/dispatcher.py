@@ -87,7 +87,7 @@ class Dispatcher:
         worker = self._worker_for_suspect()
         if worker is None or worker.outstanding:
             return False
-        slots = self._inference.reserve(1 + self._suspects[0].views)
+        slots = self._inference.reserve(self._suspects[0].inputs)
         if slots is None:
             return False
         self._submit(self._suspects.popleft(), worker, slots)
@@ -103,7 +103,7 @@ class Dispatcher:
         image = queue.first()
         if worker is None or image is None:
             return False
-        slots = self._inference.reserve(1 + image.views)
+        slots = self._inference.reserve(image.inputs)
         if slots is None:
             return False
         queue.take()
@@ -172,6 +172,8 @@ class Dispatcher:
             all_cores=image.is_urgent and self._is_lone(worker),
             suspect=image.suspect,
             region=image.region,
+            whole=image.whole,
+            miniature=image.miniature,
         )
         task = asyncio.create_task(self._finish(image, slots, request.id, worker.submit(request)))
         self._running.add(task)

@@ -16,7 +16,8 @@ class QueuedImage:
     """An image that waits for its result.
 
     lane: "interactive" for searches, "bulk" for finetunes. deadline: on the monotonic clock. canary: embed the canary
-    instead. suspect: a worker exited while it had this image. region: the part to embed; None: all of it.
+    instead. suspect: a worker exited while it had this image. region: the part to embed; None: all of it. whole: embed
+    the image itself, not only its views. miniature: return one, too.
     """
 
     image: bytes = field(repr=False)
@@ -27,6 +28,8 @@ class QueuedImage:
     canary: bool = False
     suspect: bool = False
     region: Region | None = None
+    whole: bool = True
+    miniature: bool = False
     arrived: float = field(default_factory=time.monotonic)
     result: asyncio.Future[WorkResult] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
@@ -34,6 +37,11 @@ class QueuedImage:
     def is_urgent(self) -> bool:
         """Whether it goes ahead of bulk images."""
         return self.lane == "interactive"
+
+    @property
+    def inputs(self) -> int:
+        """How many inputs of the backbone it has."""
+        return self.views + self.whole
 
     @property
     def is_wanted(self) -> bool:

@@ -27,4 +27,10 @@ class DecodeHandler:
             return WorkResult(request.id, code=error.code, message=error.message)
         for slot, pixels in zip(request.slots, inputs.pixels, strict=True):
             self._arena.write(slot, pixels)
-        return WorkResult(request.id, warnings=inputs.warnings, decode_seconds=time.perf_counter() - started)
+        return WorkResult(
+            request.id,
+            miniature=inputs.grey_values,
+            miniature_width=inputs.grey_width,
+            warnings=inputs.warnings,
+            decode_seconds=time.perf_counter() - started,
+        )

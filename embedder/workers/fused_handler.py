@@ -10,6 +10,7 @@ from embedder.decoding.image_error import ImageError
 from embedder.engines.engine import Engine, EngineError, Pixels, Vectors
 from embedder.workers.limited_decoding import LimitedDecoding
 from embedder.workers.messages import WorkRequest, WorkResult
+from servicekit.process.fault_points import FaultPoint
 
 # Larger batches are no faster on CPUs, and a search would have to wait for all of them.
 MAX_FORWARD = 8
@@ -35,6 +36,7 @@ class FusedHandler:
             return WorkResult(request.id, code=error.code, message=error.message)
         pixels = np.stack(inputs.pixels)
         decoded = time.perf_counter()
+        FaultPoint.DECODED.reach()
         try:
             vectors = np.concatenate([self._engine.embed(part, all_cores=request.all_cores) for part in _parts(pixels)])
             if request.canary:
@@ -44,6 +46,8 @@ class FusedHandler:
         return WorkResult(
             request.id,
             vectors.astype("<f4", copy=False).tobytes(),
+            inputs.grey_values,
+            inputs.grey_width,
             warnings=inputs.warnings,
             decode_seconds=decoded - started,
             forward_seconds=time.perf_counter() - decoded,

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from embedder.workers.memory import resident_bytes
-from embedder.workers.messages import WorkRequest, WorkResult, to_header
+from embedder.workers.messages import WorkRequest, WorkResult, to_body, to_header
 from servicekit.process.parent_link import ParentLink
 
 
@@ -18,4 +18,4 @@ class Handler(Protocol):
 
 def send_result(link: ParentLink, result: WorkResult) -> None:
     """Send a result, with the memory that this process has now."""
-    link.send(to_header(replace(result, memory_bytes=resident_bytes())), result.vectors)
+    link.send(to_header(replace(result, memory_bytes=resident_bytes())), to_body(result))

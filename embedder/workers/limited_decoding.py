@@ -29,7 +29,15 @@ class LimitedDecoding:
         self._current.note(request.id)
         try:
             with cpu_limit(seconds):
-                return prepare_inputs(self._decoder, image, request.views, request.seed, request.region)
+                return prepare_inputs(
+                    self._decoder,
+                    image,
+                    request.views,
+                    request.seed,
+                    request.region,
+                    whole=request.whole,
+                    with_miniature=request.miniature,
+                )
         except OutOfTime:
             raise too_slow(seconds) from None
         finally:

@@ -51,7 +51,8 @@ class WorkRequest:
 
     slots: of the arena, for a decoder to fill or for an engine to infer. canary: embed the worker's own canary, `image`
     is empty. urgent: go ahead of requests that are not. all_cores: use all cores for it. suspect: the image may have
-    ended another worker. region: the part of the image to embed; None: all of it.
+    ended another worker. region: the part of the image to embed; None: all of it. whole: embed the image itself, not
+    only its views. miniature: return one, too.
     """
 
     id: int
@@ -64,11 +65,13 @@ class WorkRequest:
     all_cores: bool = False
     suspect: bool = False
     region: Region | None = None
+    whole: bool = True
+    miniature: bool = False
 
     @property
     def inputs(self) -> int:
         """How many images and views it asks for."""
-        return max(1 + self.views, len(self.slots))
+        return max(self.views + self.whole, len(self.slots))
 
 
 @dataclass(frozen=True)
@@ -78,11 +81,14 @@ class WorkResult:
     vectors: of the image and its views, one after the other (float32, little-endian), or of the text; empty from a
     decoder, or if there is an error `code`. warnings: codes of what was wrong with an image or a text that was embedded
     anyway. read_characters: how many characters of a text count. batch_size: inputs in the forward pass.
-    memory_bytes: memory of the worker.
+    memory_bytes: memory of the worker. miniature: its grey values, row by row; empty if the request asks for none.
+    miniature_width: 0 without one.
     """
 
     id: int
     vectors: bytes = field(default=b"", repr=False)
+    miniature: bytes = field(default=b"", repr=False)
+    miniature_width: int = 0
     code: str | None = None
     message: str = ""
     warnings: list[str] = field(default_factory=list)
@@ -97,7 +103,14 @@ class WorkResult:
 def to_header(message: WorkerOrders | WorkerReady | WorkRequest | WorkResult) -> bytes:
     """Return a message as the header of a frame, without the bytes that are the body."""
     fields = {name: value for name, value in vars(message).items() if not isinstance(value, bytes)}
+    if isinstance(message, WorkResult):
+        fields["miniature_bytes"] = len(message.miniature)
     return json.dumps(fields, separators=(",", ":")).encode()
+
+
+def to_body(result: WorkResult) -> bytes:
+    """Return the body of the frame of a result: the vectors, and the miniature."""
+    return result.vectors + result.miniature
 
 
 def to_request(header: bytes, body: bytes) -> WorkRequest:
@@ -109,4 +122,6 @@ def to_request(header: bytes, body: bytes) -> WorkRequest:
 
 def to_result(header: bytes, body: bytes) -> WorkResult:
     """Return the result in a frame."""
-    return WorkResult(vectors=body, **json.loads(header))
+    fields: dict[str, Any] = json.loads(header)
+    end = len(body) - fields.pop("miniature_bytes")
+    return WorkResult(vectors=body[:end], miniature=body[end:], **fields)

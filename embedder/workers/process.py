@@ -75,7 +75,11 @@ class WorkerProcess:
         try:
             inherited = tuple(descriptor for descriptor in (arena, current.descriptor) if descriptor >= 0)
             child = await ChildProcess.start(
-                MODULE, str(arena), str(current.descriptor), pass_fds=inherited, environment=environment
+                *(MODULE, str(arena), str(current.descriptor)),
+                pass_fds=inherited,
+                environment=environment,
+                # With Linux's autogroups, a worker that shared our session would take its time from us.
+                new_session=True,
             )
             try:
                 ready = await _send_orders(child, orders, seconds)

@@ -56,6 +56,11 @@ class DataDirectory:
         return self.root / "spool"
 
     @property
+    def kept_images(self) -> Path:
+        """Images that a finetune has downloaded and still needs. The trainer creates it."""
+        return self.root / "images"
+
+    @property
     def logs(self) -> Path:
         """One log for each child."""
         return self.root / "logs"

@@ -53,6 +53,7 @@ TUNING = {
     "timezone": "UTC",
 }
 GRACE_SECONDS = 30.0
+MAX_RESTART_DELAY = 5.0
 CONNECT_SECONDS = 5.0
 CONNECT_ERRORS = (OSError, TimeoutError, asyncpg.PostgresError, asyncpg.InterfaceError)
 
@@ -88,8 +89,13 @@ async def prepare_cluster(data: DataDirectory, output: ChildLog) -> None:
     os.close(descriptor)
 
 
-def postgres_spec(data: DataDirectory, run_directory: Path) -> ChildSpec:
-    """Return the server on a prepared cluster. It is ready when it accepts connections."""
+def postgres_spec(
+    data: DataDirectory, run_directory: Path, *, max_restart_delay: float = MAX_RESTART_DELAY
+) -> ChildSpec:
+    """Return the server on a prepared cluster. It is ready when it accepts connections.
+
+    max_restart_delay: the longest wait, in seconds, before it is started again; at most MAX_RESTART_DELAY.
+    """
 
     async def ready() -> bool:
         try:
@@ -116,7 +122,7 @@ def postgres_spec(data: DataDirectory, run_directory: Path) -> ChildSpec:
         grace_seconds=GRACE_SECONDS,
         # The fast shutdown: closes connections and writes everything to disk.
         stop_signal=signal.SIGINT,
-        policy=RestartPolicy(first_delay=0.1, max_delay=5.0, start_attempts=1),
+        policy=RestartPolicy(0.1, min(max_restart_delay, MAX_RESTART_DELAY), start_attempts=1),
         inherited=(data.children_lock,),
     )
 

@@ -82,9 +82,9 @@ class ChildLog:
         level = logging.getLevelNamesMapping().get(str(event.pop("level", "")).upper(), logging.INFO)
         if level < logging.WARNING:
             return
-        name = str(event.pop("event", ""))
+        name, service = str(event.pop("event", "")), event.get("service", self._name)
         fields = {key: value for key, value in event.items() if key not in HIDDEN}
-        log.log(level, name, **fields, service=self._name)
+        log.log(level, name, **fields, service=service)
 
 
 def _json_event(line: str) -> dict[str, object] | None:

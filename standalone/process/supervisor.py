@@ -5,7 +5,7 @@ import signal
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from servicekit.backoff import Backoff
 from servicekit.process.service import EXIT_CONFIG, StartupError
@@ -32,6 +32,12 @@ class RestartPolicy:
     stable_after: float = 60.0
     # A child that dies this often before it was ever ready is given up.
     start_attempts: int = 3
+
+
+def restart_policy(max_delay: float) -> RestartPolicy:
+    """Return the usual policy with another longest wait, in seconds."""
+    usual = RestartPolicy()
+    return replace(usual, first_delay=min(usual.first_delay, max_delay), max_delay=max_delay)
 
 
 @dataclass(frozen=True)

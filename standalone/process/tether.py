@@ -1,6 +1,6 @@
 """Runs a program that ends when its supervisor ends, for whatever reason.
 
-`tethered_process` executes this file as a script, in the new process and before the program itself:
+The command of `tethered` executes this file as a script, in the new process and before the program itself:
 
     tether.py PARENT DEATH_SIGNAL UID GID DIRECTORY PROGRAM [ARGUMENT ...]
 
@@ -15,6 +15,15 @@ import signal
 import sys
 
 PR_SET_PDEATHSIG = 1
+
+
+def tethered(program: list[str], death_signal: int, *, directory: str = ".", uid: int = -1, gid: int = -1) -> list[str]:
+    """Return the command that runs a program tethered to this process. It must be started on the main thread.
+
+    program: its path and arguments. uid, gid: the user and group to become (-1: no change).
+    """
+    numbers = (os.getpid(), int(death_signal), uid, gid)
+    return [sys.executable, "-I", "-S", __file__, *map(str, numbers), directory, *program]
 
 
 def main(arguments: list[str]) -> None:

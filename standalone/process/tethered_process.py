@@ -3,14 +3,13 @@
 import asyncio
 import os
 import signal
-import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from standalone.process import tether
 from standalone.process.child_log import ChildLog
+from standalone.process.tether import tethered
 
 # A grandchild may keep the output open after the child has ended. It is not read longer than this.
 OUTPUT_SECONDS = 1.0
@@ -79,10 +78,12 @@ async def spawn(command: ChildCommand, output: ChildLog, *, inherited: tuple[int
     Call it on the main thread: the kernel sends the death signal when the thread that started the child ends.
     """
     account = command.account or Account(-1, -1)
-    arguments = (
-        *(sys.executable, "-I", "-S", str(Path(tether.__file__))),
-        *(str(number) for number in (os.getpid(), int(command.death_signal), account.uid, account.gid)),
-        *(str(command.directory), *command.arguments),
+    arguments = tethered(
+        list(command.arguments),
+        command.death_signal,
+        directory=str(command.directory),
+        uid=account.uid,
+        gid=account.gid,
     )
     read_end, write_end = os.pipe()
     try:

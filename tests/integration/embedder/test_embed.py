@@ -172,6 +172,19 @@ async def test_views_repeat_with_the_seed_and_show_the_image(
     assert min(similarity(view, single.vector) for view in first) > 0.2
 
 
+async def test_views_alone_are_those_that_come_with_the_image(
+    embedder: RunningEmbedder, channel: grpc.aio.Channel
+) -> None:
+    async def embedding(*, only: bool) -> pb.Embedding:
+        sent = requests(photographs(1), views=pb.Views(count=4, seed=1, only=only))
+        (response,) = [response async for response in embedder.stub(channel).EmbedStream(sent)]
+        return response.embedding
+
+    both, alone = await embedding(only=False), await embedding(only=True)
+    assert (len(both.views), len(alone.views), bool(both.vector), alone.vector) == (4, 4, True, b"")
+    assert all(similarity(a, b) > 0.99999 for a, b in zip(both.views, alone.views, strict=True))
+
+
 async def test_a_region_has_the_vector_of_the_cut_image(embedder: RunningEmbedder, channel: grpc.aio.Channel) -> None:
     left, right = photograph("astronaut.png"), photograph("coffee.png").resize((512, 512))
     both = Image.new("RGB", (1024, 512))

@@ -86,7 +86,7 @@ def anonymous_bytes(pid: int) -> int:
 @pytest.mark.parametrize("backbone", ["/no/such/folder", "nonsense", "facebook/dinov2-base"])
 async def test_a_wrong_backbone_stops_the_start_with_a_one_line_error(backbone: str) -> None:
     status, stderr = await failed_start(backbone=backbone)
-    assert status == 1
+    assert status == 78
     lines = stderr.strip().splitlines()
     assert len(lines) == 1
     assert backbone in lines[0]
@@ -305,6 +305,9 @@ async def test_the_staged_pipeline_returns_the_same_vectors() -> None:
     for number in set(range(len(images))) - {5}:
         one, other = fused[number].embedding, staged[number].embedding
         assert len(other.views) == len(one.views) == 2
+        assert one.miniature == other.miniature
+        assert one.HasField("miniature") == other.HasField("miniature") == (number != 7)
+        assert (one.miniature.width, len(one.miniature.pixels)) == ((0, 0) if number == 7 else (32, 32 * 30))
         for a, b in zip((one.vector, *one.views), (other.vector, *other.views), strict=True):
             assert cosine(np.frombuffer(a, "<f4"), np.frombuffer(b, "<f4")) > 0.9999
 
@@ -315,7 +318,9 @@ async def embed_while_a_worker_dies(images: list[bytes], *, pipeline: str) -> di
 
         async def requests() -> AsyncIterator[pb.EmbedStreamRequest]:
             for number, image in enumerate(images):
-                yield pb.EmbedStreamRequest(item_id=number, image=image, views=pb.Views(count=2, seed=1))
+                yield pb.EmbedStreamRequest(
+                    item_id=number, image=image, views=pb.Views(count=2, seed=1), miniature=number != 7
+                )
 
         found: dict[int, pb.EmbedStreamResponse] = {}
         async for response in running.stub(channel).EmbedStream(requests()):

@@ -16,22 +16,14 @@ from embedder.backbones.text_tower import TextTower
 from servicekit.grpc.channel import open_channel
 from servicekit.grpc.status import from_rpc_error
 from tests.eventually import eventually
-from tests.integration.embedder.models.checkpoints import save_text_checkpoint
-from tests.integration.embedder_process import RunningEmbedder, running_embedder
+from tests.integration.embedder_process import RunningEmbedder
 from tests.unit.embedder.decoding.photographs import encoded, photograph
 
-pytestmark = pytest.mark.asyncio(loop_scope="module")
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 TEXT = "a photo of a red coin"
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def clip(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningEmbedder]:
-    folder = save_text_checkpoint("clip", tmp_path_factory.mktemp("clip"))
-    async with running_embedder(backbone=str(folder), workers="1", engine="torch", interactive_workers="0") as running:
-        yield running
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def channel(clip: RunningEmbedder) -> AsyncIterator[grpc.aio.Channel]:
     async with open_channel(clip.target) as opened:
         yield opened

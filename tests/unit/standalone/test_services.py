@@ -49,7 +49,7 @@ def test_only_the_command_line_allows_private_addresses(allowed: bool) -> None:
 
 def test_no_command_line_contains_a_database_url_or_a_secret() -> None:
     children = services({"SIMILIS_SOME_SECRET": "hunter2"})
-    for spec in (children.qdrant(), children.embedder(), children.trainer(), children.gateway()):
+    for spec in (children.qdrant(), children.trainer(), children.gateway()):
         words = " ".join(spec.command.arguments)
         assert "postgresql" not in words
         assert "hunter2" not in words

@@ -1,6 +1,8 @@
 """Children that start together."""
 
 import asyncio
+import subprocess
+import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
 
@@ -19,3 +21,18 @@ async def test_when_several_children_cannot_start_one_error_is_raised(tmp_path: 
             await children.start(python_child(tmp_path, "import sys; sys.exit('no model')", policy=QUICK, name=name))
         with pytest.raises(StartupError, match=r"(first|second) cannot start \(exit status 1\): no model"):
             await children.wait_ready()
+
+
+@pytest.mark.parametrize(
+    ("module", "heavy"),
+    [
+        ("standalone.cli", ["numpy", "grpc", "aiohttp", "cryptography", "standalone.backup", "standalone.migration"]),
+        ("standalone.gateway_and_embedder.app", ["cryptography", "torch"]),
+        ("trainer.app", ["cryptography", "torch"]),
+    ],
+)
+def test_a_start_imports_nothing_that_only_other_commands_need(module: str, heavy: list[str]) -> None:
+    """Every start of an instance waits for these imports, and its processes keep them in memory."""
+    script = f"import sys, {module}; print([name for name in {heavy} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

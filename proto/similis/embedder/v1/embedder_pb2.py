@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"similis/embedder/v1/embedder.proto\x12\x13similis.embedder.v1\"\x11\n\x0f\x44\x65scribeRequest\"\xa1\x01\n\x10\x44\x65scribeResponse\x12\x10\n\x08\x62\x61\x63kbone\x18\x01 \x01(\t\x12\x10\n\x08\x63hecksum\x18\x02 \x01(\t\x12\x11\n\tdimension\x18\x03 \x01(\r\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x05 \x01(\t\x12\x0f\n\x07pooling\x18\x06 \x01(\t\x12\x17\n\x0fmax_image_bytes\x18\x07 \x01(\x04\x12\x0c\n\x04text\x18\x08 \x01(\x08\"e\n\x0c\x45mbedRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\x19\n\x11\x62\x61\x63kbone_checksum\x18\x02 \x01(\t\x12+\n\x06region\x18\x03 \x01(\x0b\x32\x1b.similis.embedder.v1.Region\"=\n\x06Region\x12\t\n\x01x\x18\x01 \x01(\x01\x12\t\n\x01y\x18\x02 \x01(\x01\x12\r\n\x05width\x18\x03 \x01(\x01\x12\x0e\n\x06height\x18\x04 \x01(\x01\"d\n\rEmbedResponse\x12\x0e\n\x06vector\x18\x01 \x01(\x0c\x12\x19\n\x11\x62\x61\x63kbone_checksum\x18\x02 \x01(\t\x12\x10\n\x08warnings\x18\x03 \x03(\t\x12\x16\n\x0eregion_applied\x18\x04 \x01(\x08\"z\n\x12\x45mbedStreamRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\x04\x12\r\n\x05image\x18\x02 \x01(\x0c\x12\x19\n\x11\x62\x61\x63kbone_checksum\x18\x03 \x01(\t\x12)\n\x05views\x18\x04 \x01(\x0b\x32\x1a.similis.embedder.v1.Views\"$\n\x05Views\x12\r\n\x05\x63ount\x18\x01 \x01(\r\x12\x0c\n\x04seed\x18\x02 \x01(\x04\"\x97\x01\n\x13\x45mbedStreamResponse\x12\x0f\n\x07item_id\x18\x01 \x01(\x04\x12\x33\n\tembedding\x18\x02 \x01(\x0b\x32\x1e.similis.embedder.v1.EmbeddingH\x00\x12/\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x1e.similis.embedder.v1.ItemErrorH\x00\x42\t\n\x07outcome\"<\n\tEmbedding\x12\x0e\n\x06vector\x18\x01 \x01(\x0c\x12\r\n\x05views\x18\x02 \x03(\x0c\x12\x10\n\x08warnings\x18\x03 \x03(\t\"*\n\tItemError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\";\n\x10\x45mbedTextRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x19\n\x11\x62\x61\x63kbone_checksum\x18\x02 \x01(\t\"i\n\x11\x45mbedTextResponse\x12\x0e\n\x06vector\x18\x01 \x01(\x0c\x12\x19\n\x11\x62\x61\x63kbone_checksum\x18\x02 \x01(\t\x12\x10\n\x08warnings\x18\x03 \x03(\t\x12\x17\n\x0fread_characters\x18\x04 \x01(\r2\xfc\x02\n\x0f\x45mbedderService\x12W\n\x08\x44\x65scribe\x12$.similis.embedder.v1.DescribeRequest\x1a%.similis.embedder.v1.DescribeResponse\x12N\n\x05\x45mbed\x12!.similis.embedder.v1.EmbedRequest\x1a\".similis.embedder.v1.EmbedResponse\x12\x64\n\x0b\x45mbedStream\x12\'.similis.embedder.v1.EmbedStreamRequest\x1a(.similis.embedder.v1.EmbedStreamResponse(\x01\x30\x01\x12Z\n\tEmbedText\x12%.similis.embedder.v1.EmbedTextRequest\x1a&.similis.embedder.v1.EmbedTextResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"similis/embedder/v1/embedder.proto\x12\x13similis.embedder.v1\"\x11\n\x0f\x44\x65scribeRequest\"\xa1\x01\n\x10\x44\x65scribeResponse\x12\x10\n\x08\x62\x61\x63kbone\x18\x01 \x01(\t\x12\x10\n\x08\x63hecksum\x18\x02 \x01(\t\x12\x11\n\tdimension\x18\x03 \x01(\r\x12\x0e\n\x06\x64\x65vice\x18\x04 \x01(\t\x12\x0e\n\x06\x65ngine\x18\x05 \x01(\t\x12\x0f\n\x07pooling\x18\x06 \x01(\t\x12\x17\n\x0fmax_image_bytes\x18\x07 \x01(\x04\x12\x0c\n\x04text\x18\x08 \x01(\x08\"e\n\x0c\x45mbedRequest\x12\r\n\x05image\x18\x01 \x01(\x0c\x12\x19\n\x11\x62\x61\x63kbone_checksum\x18\x02 \x01(\t\x12+\n\x06region\x18\x03 \x01(\x0b\x32\x1b.similis.embedder.v1.Region\"=\n\x06Region\x12\t\n\x01x\x18\x01 \x01(\x01\x12\t\n\x01y\x18\x02 \x01(\x01\x12\r\n\x05width\x18\x03 \x01(\x01\x12\x0e\n\x06height\x18\x04 \x01(\x01\"d\n\rEmbedResponse\x12\x0e\n\x06vector\x18\x01 \x01(\x0c\x12\x19\n\x11\x62\x61\x63kbone_checksum\x18\x02 \x01(\t\x12\x10\n\x08warnings\x18\x03 \x03(\t\x12\x16\n\x0eregion_applied\x18\x04 \x01(\x08\"\x8d\x01\n\x12\x45mbedStreamRequest\x12\x0f\n\x07item_id\x18\x01 \x01(\x04\x12\r\n\x05image\x18\x02 \x01(\x0c\x12\x19\n\x11\x62\x61\x63kbone_checksum\x18\x03 \x01(\t\x12)\n\x05views\x18\x04 \x01(\x0b\x32\x1a.similis.embedder.v1.Views\x12\x11\n\tminiature\x18\x05 \x01(\x08\"2\n\x05Views\x12\r\n\x05\x63ount\x18\x01 \x01(\r\x12\x0c\n\x04seed\x18\x02 \x01(\x04\x12\x0c\n\x04only\x18\x03 \x01(\x08\"\x97\x01\n\x13\x45mbedStreamResponse\x12\x0f\n\x07item_id\x18\x01 \x01(\x04\x12\x33\n\tembedding\x18\x02 \x01(\x0b\x32\x1e.similis.embedder.v1.EmbeddingH\x00\x12/\n\x05\x65rror\x18\x03 \x01(\x0b\x32\x1e.similis.embedder.v1.ItemErrorH\x00\x42\t\n\x07outcome\"o\n\tEmbedding\x12\x0e\n\x06vector\x18\x01 \x01(\x0c\x12\r\n\x05views\x18\x02 \x03(\x0c\x12\x10\n\x08warnings\x18\x03 \x03(\t\x12\x31\n\tminiature\x18\x04 \x01(\x0b\x32\x1e.similis.embedder.v1.Miniature\"*\n\tMiniature\x12\r\n\x05width\x18\x01 \x01(\r\x12\x0e\n\x06pixels\x18\x02 \x01(\x0c\"*\n\tItemError\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0f\n\x07message\x18\x02 \x01(\t\";\n\x10\x45mbedTextRequest\x12\x0c\n\x04text\x18\x01 \x01(\t\x12\x19\n\x11\x62\x61\x63kbone_checksum\x18\x02 \x01(\t\"i\n\x11\x45mbedTextResponse\x12\x0e\n\x06vector\x18\x01 \x01(\x0c\x12\x19\n\x11\x62\x61\x63kbone_checksum\x18\x02 \x01(\t\x12\x10\n\x08warnings\x18\x03 \x03(\t\x12\x17\n\x0fread_characters\x18\x04 \x01(\r2\xfc\x02\n\x0f\x45mbedderService\x12W\n\x08\x44\x65scribe\x12$.similis.embedder.v1.DescribeRequest\x1a%.similis.embedder.v1.DescribeResponse\x12N\n\x05\x45mbed\x12!.similis.embedder.v1.EmbedRequest\x1a\".similis.embedder.v1.EmbedResponse\x12\x64\n\x0b\x45mbedStream\x12\'.similis.embedder.v1.EmbedStreamRequest\x1a(.similis.embedder.v1.EmbedStreamResponse(\x01\x30\x01\x12Z\n\tEmbedText\x12%.similis.embedder.v1.EmbedTextRequest\x1a&.similis.embedder.v1.EmbedTextResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,20 +41,22 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REGION']._serialized_end=406
   _globals['_EMBEDRESPONSE']._serialized_start=408
   _globals['_EMBEDRESPONSE']._serialized_end=508
-  _globals['_EMBEDSTREAMREQUEST']._serialized_start=510
-  _globals['_EMBEDSTREAMREQUEST']._serialized_end=632
-  _globals['_VIEWS']._serialized_start=634
-  _globals['_VIEWS']._serialized_end=670
-  _globals['_EMBEDSTREAMRESPONSE']._serialized_start=673
-  _globals['_EMBEDSTREAMRESPONSE']._serialized_end=824
-  _globals['_EMBEDDING']._serialized_start=826
-  _globals['_EMBEDDING']._serialized_end=886
-  _globals['_ITEMERROR']._serialized_start=888
-  _globals['_ITEMERROR']._serialized_end=930
-  _globals['_EMBEDTEXTREQUEST']._serialized_start=932
-  _globals['_EMBEDTEXTREQUEST']._serialized_end=991
-  _globals['_EMBEDTEXTRESPONSE']._serialized_start=993
-  _globals['_EMBEDTEXTRESPONSE']._serialized_end=1098
-  _globals['_EMBEDDERSERVICE']._serialized_start=1101
-  _globals['_EMBEDDERSERVICE']._serialized_end=1481
+  _globals['_EMBEDSTREAMREQUEST']._serialized_start=511
+  _globals['_EMBEDSTREAMREQUEST']._serialized_end=652
+  _globals['_VIEWS']._serialized_start=654
+  _globals['_VIEWS']._serialized_end=704
+  _globals['_EMBEDSTREAMRESPONSE']._serialized_start=707
+  _globals['_EMBEDSTREAMRESPONSE']._serialized_end=858
+  _globals['_EMBEDDING']._serialized_start=860
+  _globals['_EMBEDDING']._serialized_end=971
+  _globals['_MINIATURE']._serialized_start=973
+  _globals['_MINIATURE']._serialized_end=1015
+  _globals['_ITEMERROR']._serialized_start=1017
+  _globals['_ITEMERROR']._serialized_end=1059
+  _globals['_EMBEDTEXTREQUEST']._serialized_start=1061
+  _globals['_EMBEDTEXTREQUEST']._serialized_end=1120
+  _globals['_EMBEDTEXTRESPONSE']._serialized_start=1122
+  _globals['_EMBEDTEXTRESPONSE']._serialized_end=1227
+  _globals['_EMBEDDERSERVICE']._serialized_start=1230
+  _globals['_EMBEDDERSERVICE']._serialized_end=1610
 # @@protoc_insertion_point(module_scope)

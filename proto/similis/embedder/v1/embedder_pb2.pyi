@@ -183,10 +183,13 @@ class EmbedStreamRequest(_message.Message):
     IMAGE_FIELD_NUMBER: _builtins.int
     BACKBONE_CHECKSUM_FIELD_NUMBER: _builtins.int
     VIEWS_FIELD_NUMBER: _builtins.int
+    MINIATURE_FIELD_NUMBER: _builtins.int
     item_id: _builtins.int
     """Chosen by the caller, returned with the outcome."""
     image: _builtins.bytes
     backbone_checksum: _builtins.str
+    miniature: _builtins.bool
+    """Whether to return a miniature, too."""
     @_builtins.property
     def views(self) -> Global___Views:
         """Absent: the image alone."""
@@ -198,10 +201,11 @@ class EmbedStreamRequest(_message.Message):
         image: _builtins.bytes = ...,
         backbone_checksum: _builtins.str = ...,
         views: Global___Views | None = ...,
+        miniature: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["views", b"views"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone_checksum", b"backbone_checksum", "image", b"image", "item_id", b"item_id", "views", b"views"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backbone_checksum", b"backbone_checksum", "image", b"image", "item_id", b"item_id", "miniature", b"miniature", "views", b"views"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -215,18 +219,22 @@ class Views(_message.Message):
 
     COUNT_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
+    ONLY_FIELD_NUMBER: _builtins.int
     count: _builtins.int
     seed: _builtins.int
     """The same seed and image give the same views."""
+    only: _builtins.bool
+    """Whether the caller needs the views alone. `vector` may be empty then; an embedder of an older release fills it."""
     def __init__(
         self,
         *,
         count: _builtins.int = ...,
         seed: _builtins.int = ...,
+        only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "seed", b"seed"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "only", b"only", "seed", b"seed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -268,8 +276,9 @@ class Embedding(_message.Message):
     VECTOR_FIELD_NUMBER: _builtins.int
     VIEWS_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    MINIATURE_FIELD_NUMBER: _builtins.int
     vector: _builtins.bytes
-    """float32, little-endian."""
+    """float32, little-endian. May be empty if the caller asked for views alone."""
     @_builtins.property
     def views(self) -> _containers.RepeatedScalarFieldContainer[_builtins.bytes]:
         """One vector for each view asked for, in order."""
@@ -278,20 +287,51 @@ class Embedding(_message.Message):
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """As in EmbedResponse."""
 
+    @_builtins.property
+    def miniature(self) -> Global___Miniature:
+        """Absent unless asked for, and from an embedder of an older release."""
+
     def __init__(
         self,
         *,
         vector: _builtins.bytes = ...,
         views: _abc.Iterable[_builtins.bytes] | None = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        miniature: Global___Miniature | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["miniature", b"miniature"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["vector", b"vector", "views", b"views", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["miniature", b"miniature", "vector", b"vector", "views", b"views", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Embedding: _TypeAlias = Embedding  # noqa: Y015
+
+@_typing.final
+class Miniature(_message.Message):
+    """A small grey picture of the upright image. The search for duplicates compares these pictures."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WIDTH_FIELD_NUMBER: _builtins.int
+    PIXELS_FIELD_NUMBER: _builtins.int
+    width: _builtins.int
+    """At most 32, as is the height."""
+    pixels: _builtins.bytes
+    """A byte for each pixel, row by row."""
+    def __init__(
+        self,
+        *,
+        width: _builtins.int = ...,
+        pixels: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["pixels", b"pixels", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Miniature: _TypeAlias = Miniature  # noqa: Y015
 
 @_typing.final
 class ItemError(_message.Message):
