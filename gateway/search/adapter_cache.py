@@ -1,5 +1,6 @@
 """A cache of the adapters that searches use."""
 
+from dataclasses import dataclass
 from typing import Protocol
 
 from cachetools import LRUCache
@@ -14,26 +15,39 @@ class AdapterStore(Protocol):
     async def get(self, adapter_id: int) -> StoredAdapter | None: ...
 
 
+@dataclass(frozen=True)
+class _Cached:
+    """An adapter and its id."""
+
+    id: int
+    projection: Projection
+
+
 class AdapterCache:
-    """Keep the most recently used adapters in memory. An adapter never changes, so no entry becomes stale."""
+    """Keep the adapters of the most recently searched collections in memory, one for each: a finetune replaces it."""
 
     def __init__(self, adapters: AdapterStore, *, max_bytes: int) -> None:
         self._adapters = adapters
-        self._cached: LRUCache[int, Projection] = LRUCache(max_bytes, getsizeof=_size)
+        self._cached: LRUCache[int, _Cached] = LRUCache(max_bytes, getsizeof=_size)
 
-    async def get(self, adapter_id: int) -> Projection | None:
-        """Return the adapter; None: it was deleted. Raises what `Database.connection` raises."""
-        found = self._cached.get(adapter_id)
-        if found is not None:
-            return found
+    @property
+    def bytes(self) -> int:
+        """How many bytes it holds."""
+        return int(self._cached.currsize)
+
+    async def get(self, collection_id: int, adapter_id: int) -> Projection | None:
+        """Return an adapter of a collection; None: it was deleted. Raises what `Database.connection` raises."""
+        found = self._cached.get(collection_id)
+        if found is not None and found.id == adapter_id:
+            return found.projection
         stored = await self._adapters.get(adapter_id)
         if stored is None:
             return None
-        projection = Projection.from_bytes(stored.weights)
-        if _size(projection) <= self._cached.maxsize:
-            self._cached[adapter_id] = projection
-        return projection
+        loaded = _Cached(adapter_id, Projection.from_bytes(stored.weights))
+        if _size(loaded) <= self._cached.maxsize:
+            self._cached[collection_id] = loaded
+        return loaded.projection
 
 
-def _size(projection: Projection) -> int:
-    return projection.matrix.nbytes
+def _size(cached: _Cached) -> int:
+    return cached.projection.matrix.nbytes

@@ -8,6 +8,7 @@ from functools import partial
 from aiohttp import web
 
 from gateway.admission.shares import BodyMemory
+from gateway.content.file_kind import other_kind
 from gateway.http import body, form
 from gateway.http.base64_body import Base64Body, Base64Fields, Path
 from gateway.http.json_object import JsonObject
@@ -72,7 +73,8 @@ class SearchBodies:
             await _take(self._chunks(request, self._max_image_bytes), images.begin())
             return Sent(images.finish())
         head, pieces = await body.head_of(self._chunks(request, self._max_request_bytes))
-        if body.is_binary(head):
+        if body.is_binary(head) or other_kind(head):
+            # What it is instead of an image is said when it is whole.
             await _take(pieces, images.begin())
             return Sent(images.finish())
         if head.startswith(b"[") and body.is_json(request):

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from dataclasses import replace
 from functools import partial
 
 from aiohttp import web
@@ -20,7 +21,7 @@ from gateway.search.answers import answered, described, merged
 from gateway.search.bodies import SearchBodies, Sent, SentObject
 from gateway.search.concurrency import concurrently
 from gateway.search.costly_images import CostlyImages
-from gateway.search.question import Question
+from gateway.search.question import Example, Question
 from gateway.search.service import SearchAnswer, SearchService
 from gateway.search.similar import read_similar, similar_warnings
 from servicekit.errors import ServiceError
@@ -31,6 +32,8 @@ from servicekit.version import VERSION
 SIMILAR_SECONDS = 60
 # How many queries of a batch are answered at a time. Each of them needs a place among all searches.
 ANSWERED_AT_ONCE = 8
+# The examples of a request, without their images, for those who describe its answer.
+EXAMPLES = web.RequestKey("examples", tuple[Example, ...])
 # The most that a batch may have besides its images.
 BATCH_BYTES = 1024 * 1024
 
@@ -55,6 +58,7 @@ class SearchHandlers:
         with self._bodies.memory() as account, self._costly.charging(client):
             sent = await self._bodies.read(request, account, question_fields.IMAGE_PATHS)
             question = _question(request, sent)
+            request[EXAMPLES] = tuple(replace(each, image=None) for each in question.examples)
 
             async def search(index: Index) -> SearchAnswer:
                 return await self._searches.search(index, question, account)

@@ -17,8 +17,9 @@ from gateway.metrics import GatewayMetrics
 from gateway.search.adapter_cache import AdapterCache
 from gateway.search.concurrency import concurrently
 from gateway.search.example_downloads import ExampleDownloads
+from gateway.search.index.held_vectors import HeldVectors
 from gateway.search.question import Example
-from gateway.upstreams.embedder import EmbeddedText, QueryEmbedder
+from gateway.upstreams.embedder import EmbeddedText, Embedder
 from servicekit.errors import FailedPrecondition, InvalidRequest
 from servicekit.image_region import Region
 from servicekit.limits import ByteAccount
@@ -77,7 +78,7 @@ class BaseVectors:
 
     def __init__(
         self,
-        embedder: QueryEmbedder,
+        embedder: Embedder,
         metrics: GatewayMetrics,
         images: Sequence[tuple[bytes, Region | None]],
         texts: Sequence[str] = (),
@@ -151,9 +152,10 @@ class QueryVectors:
     def __init__(
         self,
         *,
-        embedder: QueryEmbedder,
+        embedder: Embedder,
         adapters: AdapterCache,
         vectors: Generations,
+        held: HeldVectors,
         images: IndexedImages,
         downloads: ExampleDownloads,
         metrics: GatewayMetrics,
@@ -161,6 +163,7 @@ class QueryVectors:
         self._embedder = embedder
         self._adapters = adapters
         self._vectors = vectors
+        self._held = held
         self._images = images
         self._downloads = downloads
         self._metrics = metrics
@@ -241,7 +244,12 @@ class QueryVectors:
         return found
 
     async def _read(self, index: Index, ids: Sequence[int]) -> dict[int, Vector]:
-        return await self._vectors.read(index.qdrant_collection, ids, index.tuned_vector) if ids else {}
+        if not ids:
+            return {}
+        held = self._held.get(index.qdrant_collection, index.tuned_vector)
+        if held is not None:
+            return held.of(ids)
+        return await self._vectors.read(index.qdrant_collection, ids, index.tuned_vector)
 
     async def _refuse(self, index: Index, ids: Sequence[int]) -> None:
         """Raise the error for images without a vector in the index."""
@@ -256,7 +264,7 @@ class QueryVectors:
         """Return the index's adapter; None if its vectors are those of the backbone."""
         if index.adapter_id is None:
             return None
-        adapter = await self._adapters.get(index.adapter_id)
+        adapter = await self._adapters.get(index.collection_id, index.adapter_id)
         if adapter is None:
             raise VectorsMissing("The index has lost its adapter. Finetune the collection again.")
         return adapter

@@ -7,8 +7,10 @@ from functools import partial
 import numpy as np
 
 from catalog.indexes import Index
+from catalog.vectors.client import VectorsDamaged, VectorsMissing
 from catalog.vectors.generations import Generations, Hit
 from gateway.search.concurrency import concurrently
+from gateway.search.index.held_vectors import HeldVectors
 from gateway.search.query_vectors import QueryPart, QueryVector
 from gateway.search.texts.sample_cache import SampleCache
 from gateway.search.texts.score_distribution import FusedScale, Percentiles, ScoreDistribution
@@ -16,13 +18,16 @@ from gateway.search.texts.score_distribution import FusedScale, Percentiles, Sco
 # How many of the nearest points of each part of a mixed query are compared in both spaces. With more of them, the
 # results before would change, so there is only one step for those who page further.
 USUAL_CANDIDATES, MOST_CANDIDATES = 400, 2000
+# To find more points among those in memory would hold up the event loop.
+MOST_FROM_MEMORY = 1000
 
 
 class PointSearch:
     """Finds points. Every method raises as those of `Generations`."""
 
-    def __init__(self, vectors: Generations, samples: SampleCache) -> None:
+    def __init__(self, vectors: Generations, held: HeldVectors, samples: SampleCache) -> None:
         self._vectors = vectors
+        self._held = held
         self._samples = samples
 
     async def nearest(self, index: Index, query: QueryVector, limit: int) -> tuple[list[Hit], QueryVector]:
@@ -32,7 +37,25 @@ class PointSearch:
         if query.text is not None:
             scale = await self._distribution(index, query.text)
             return await self._of_part(index, query.text, limit), replace(query, scale=scale)
-        return await self._of_part(index, query.alone, limit), query
+        return await self._of_images(index, query.alone, limit), query
+
+    async def _of_images(self, index: Index, part: QueryPart, limit: int) -> list[Hit]:
+        """Return points like `_of_part`, without a call if the generation is held in memory."""
+        if limit > MOST_FROM_MEMORY:
+            return await self._of_part(index, part, limit)
+        name, space = index.qdrant_collection, part.space
+        held = self._held.get(name, space)
+        if held is not None:
+            return held.nearest(part.vector, limit)
+        try:
+            hits = await self._of_part(index, part, limit)
+        except (VectorsMissing, VectorsDamaged):
+            self._held.forget(name, space)
+            raise
+        self._held.answered(name, space)
+        # Scores differ in their last digits. Once the vectors are held, an answer does not depend on when it is given.
+        held = self._held.get(name, space)
+        return hits if held is None else held.nearest(part.vector, limit)
 
     async def _of_part(self, index: Index, part: QueryPart, limit: int) -> list[Hit]:
         return await self._vectors.query(index.qdrant_collection, part.vector, limit, None, using=part.space)
@@ -60,4 +83,4 @@ class PointSearch:
         return percentiles if part.weight > 0 else 100 - percentiles
 
     async def _distribution(self, index: Index, part: QueryPart) -> ScoreDistribution:
-        return ScoreDistribution(await self._samples.get(index.qdrant_collection, part.space) @ part.vector)
+        return ScoreDistribution(await self._samples.get(index, part.space) @ part.vector)

@@ -19,6 +19,7 @@ from tests.integration.embedder_process import RunningEmbedder
 from tests.integration.gateway.api import Answer, Api, api_client
 from tests.integration.gateway.conftest import Launch, Parts, settings_for
 from tests.integration.gateway.indexing import Indexer, picture
+from tests.presentation_schema import assert_valid
 from tests.unit.embedder.decoding.photographs import NAMES, encoded, photograph
 from tests.unit.servicekit.test_network_guard import METADATA, SPELLINGS
 
@@ -169,6 +170,22 @@ async def test_a_detail_of_a_20_megapixel_scan_is_found_where_the_whole_picture_
         whole = [each for each in await results(serving, index, **named) if each["image_id"] != ids["/scan.jpg"]]
         assert whole[0]["image_id"] != wanted
         assert next(each["score"] for each in whole if each["image_id"] == wanted) < 0.75
+
+
+async def test_a_manifest_names_the_region_as_a_target(
+    serving: Api, index: Index, host: ImageHost, ids: dict[str, int]
+) -> None:
+    path = "/3/image.jpg"
+    named = ({"image_url": host.url(path)}, {"image_id": ids[path]}, {"image": upload(host.files[path])})
+    route = f"/api/collection/{index.collection_id}/search?format=iiif"
+    answers = [await serving.post(route, {**each, "region": REGION}, key=None) for each in named]
+    for answer in answers:
+        assert_valid(answer.json)
+    targets = [answer.json["annotations"][0]["items"][0]["target"] for answer in answers[:2]]
+    part = ",".join(f"{100 * REGION[name]:g}" for name in ("x", "y", "width", "height"))
+    assert targets == [f"{host.url(path)}#xywh=percent:{part}"] * 2
+    # An image that was sent has no address.
+    assert "annotations" not in answers[2].json
 
 
 async def test_an_indexed_image_is_left_out_of_the_results_for_its_region(

@@ -19,6 +19,7 @@ from tests.integration.embedder_process import RunningEmbedder
 from tests.integration.gateway.api import Answer, Api, api_client
 from tests.integration.gateway.conftest import Launch, Parts, settings_for
 from tests.integration.gateway.indexing import Indexer, image_url, picture
+from tests.presentation_schema import assert_valid
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
 
@@ -376,6 +377,7 @@ async def test_similar_is_a_manifest_if_the_client_asks_for_one(serving: Api, in
     for answer in (asked, accepted):
         assert answer.headers["Content-Type"] == MANIFEST["Accept"]
         assert answer.headers["Vary"] == "API-Key, Accept"
+        assert_valid(answer.json)
         painted = [canvas["items"][0]["items"][0]["body"]["id"] for canvas in answer.json["items"]]
         assert painted == [result["image_url"] for result in plain.json["results"]]
         assert answer.json["seeAlso"][0]["id"].endswith(f"/api/collection/{index.collection_id}/indexes/{index.id}")
@@ -398,6 +400,10 @@ async def test_a_search_is_a_manifest_if_the_client_asks_for_one(serving: Api, i
     answer = await serving.post(f"{path}?format=iiif", {"image_id": ids[7]})
     assert answer.json["type"] == "Manifest"
     assert len(answer.json["items"]) == 5
+    assert_valid(answer.json)
+    assert answer.json["label"] == {"en": [f"Images similar to image {ids[7]}"]}
+    other = await serving.post(f"{path}?format=iiif", {"image_id": ids[8]})
+    assert other.json["id"] != answer.json["id"]
     (await serving.post(f"{path}?format=iiif", {"image_id": 999_999_999})).refused(400, "image_not_found")
     (await serving.post(f"{path}?format=xml", {"image_id": ids[7]})).refused(400, "invalid_format")
 

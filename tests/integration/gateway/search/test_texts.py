@@ -21,8 +21,7 @@ from gateway.search.texts.score_distribution import ScoreDistribution
 from gateway.upstreams.embedder import QueryEmbedder
 from servicekit.grpc.channel import open_channel
 from servicekit.telemetry.metrics import RpcClientMetrics
-from tests.integration.embedder.models.checkpoints import save_text_checkpoint
-from tests.integration.embedder_process import RunningEmbedder, running_embedder
+from tests.integration.embedder_process import RunningEmbedder
 from tests.integration.gateway.api import Answer, Api, api_client
 from tests.integration.gateway.conftest import Parts, settings_for
 from tests.integration.gateway.indexing import Indexer, content, picture
@@ -33,13 +32,6 @@ Matrix = npt.NDArray[np.float32]
 
 COUNT = 30
 TEXT = "a photo of a red coin"
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="session")
-async def clip(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[RunningEmbedder]:
-    folder = save_text_checkpoint("clip", tmp_path_factory.mktemp("clip"))
-    async with running_embedder(backbone=str(folder), workers="1", engine="torch", interactive_workers="0") as running:
-        yield running
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

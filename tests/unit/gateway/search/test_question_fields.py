@@ -2,6 +2,8 @@
 
 import base64
 import json
+import re
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -114,6 +116,57 @@ def test_fields_that_exclude_each_other_are_named(body: dict[str, Any], names: t
     code, message = refused(body)
     assert code == "conflicting_fields"
     assert all(name in message for name in names), message
+
+
+# A valid value of each field.
+VALUES: dict[str, Any] = {
+    "image": IMAGE,
+    "image_url": "https://example.org/1.jpg",
+    "image_id": 5,
+    "text": "coin",
+    "region": {"x": 0, "y": 0, "width": 0.5, "height": 1},
+    "weight": 1,
+    "examples": [{"image_id": 6}],
+    "num_results": 10,
+    "threshold": 50,
+    "min_percentile": 50,
+    "max_false_match_rate": 0.1,
+    "offset": 10,
+    "group_by": "repo_url",
+    "exclude": [7],
+    "exclude_self": False,
+}
+# The pairs that make no sense, as docs/api.md describes them.
+SENSELESS = {
+    *(frozenset(pair) for pair in combinations(("image", "image_url", "image_id", "text", "examples"), 2)),
+    *(frozenset(("text", name)) for name in ("region", "exclude_self", "max_false_match_rate")),
+    frozenset(("examples", "region")),
+    *(frozenset(("weight", name)) for name in VALUES if name != "weight"),
+}
+
+
+def test_every_field_is_in_the_table_of_pairs() -> None:
+    assert set(VALUES) == {*question_fields.FIELDS, "weight"}
+
+
+@pytest.mark.parametrize(("one", "other"), list(combinations(VALUES, 2)))
+def test_each_pair_of_fields_is_accepted_or_both_are_named(one: str, other: str) -> None:
+    body = {one: VALUES[one], other: VALUES[other]}
+    if body.keys().isdisjoint((*question_fields.SOURCES, "examples")):
+        body |= ID
+    if frozenset((one, other)) not in SENSELESS:
+        assert asked(body).examples
+        return
+    code, message = refused(body)
+    assert code == "conflicting_fields"
+    # A weight belongs into examples, whatever it is sent with.
+    named = ("weight", "examples") if "weight" in (one, other) else (one, other)
+    assert all(re.search(rf"\b{name}\b", message) for name in named), message
+    # The same in the list of examples, for the fields that are there, too.
+    if {one, other} <= {*question_fields.SOURCES, "region"}:
+        code, message = refused({"examples": [ID, body]})
+        assert code == "conflicting_fields"
+        assert all(f"examples[1].{name}" in message for name in (one, other)), message
 
 
 @pytest.mark.parametrize(
