@@ -149,11 +149,20 @@ def read_authorities(file: Path, name: str) -> bytes:
 
 
 def quiet_grpc() -> None:
-    """Limit gRPC's own log to errors, unless the operator has set its level. Call it before gRPC is used.
+    """Limit gRPC's own log to errors, unless the operator has set its level. Call it before gRPC is imported.
 
     It is not in our format, and it repeats why a connection fails with each attempt.
     """
     os.environ.setdefault("GRPC_VERBOSITY", "ERROR")
+
+
+def single_threaded_numpy() -> None:
+    """Let numpy compute in one thread, unless the operator says otherwise. Call it before numpy is imported.
+
+    Its threads wait for each other in loops. On busy processors, a product of a small matrix takes several times the
+    CPU time with two of them.
+    """
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 
 S = TypeVar("S", bound=ServiceSettings)
@@ -169,6 +178,7 @@ def load_settings(kind: type[S]) -> S:
 
 
 def _line(place: list[str], message: str) -> str:
-    message = message.removeprefix("Value error, ")
+    # Two of pydantic's own phrases.
+    message = message.removeprefix("Value error, ").replace("Field required", "required, but not set")
     # A message about several settings already names them.
     return f"{PREFIX}{'_'.join(place).upper()}: {message}" if place else message

@@ -1,10 +1,12 @@
 """Check the certificates for mutual TLS."""
 
+import warnings
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
+from cryptography.utils import CryptographyDeprecationWarning
 
 from servicekit.check.findings import Check, Finding, failed, ok, warning
 from servicekit.grpc.tls import CertificateFiles
@@ -37,7 +39,13 @@ def authorities(file: Path, setting: str) -> Check:
     """Return a check of a file with trusted authorities. setting: the variable that names the file."""
 
     async def check() -> Finding:
-        found = [_problem_with_dates(certificate, setting) for certificate in _certificates(file)]
+        try:
+            certificates = _certificates(file)
+        except OSError as error:
+            return failed(f"{file} cannot be read: {error.strerror}. Correct {setting}.")
+        except ValueError:
+            return failed(f"{file} has no certificate. Correct {setting}.")
+        found = [_problem_with_dates(certificate, setting) for certificate in certificates]
         # Old authorities may stay in the file next to new ones.
         problems = [problem for problem in found if problem is not None]
         return problems[0] if len(problems) == len(found) else ok(f"{len(found)} in {file}")
@@ -46,7 +54,10 @@ def authorities(file: Path, setting: str) -> Check:
 
 
 def _certificates(file: Path) -> list[x509.Certificate]:
-    return x509.load_pem_x509_certificates(file.read_bytes())
+    with warnings.catch_warnings():
+        # Old public authorities have serial numbers that would not be allowed today.
+        warnings.simplefilter("ignore", CryptographyDeprecationWarning)
+        return x509.load_pem_x509_certificates(file.read_bytes())
 
 
 def _issuers(files: TlsFiles) -> list[x509.Certificate]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from servicekit.check.findings import Check, Finding, Level, failed, lines
 from servicekit.errors import ServiceError
 from servicekit.process.service import EXIT_CONFIG, StartupError
-from servicekit.settings import S, SettingsError, load_settings, quiet_grpc
+from servicekit.settings import S, SettingsError, load_settings
 from servicekit.telemetry.logs import configure_logging
 
 CHECK_SECONDS = 15.0
@@ -24,7 +24,6 @@ def run_check(name: str, kind: type[S], checks: Callable[[S], Mapping[str, Check
     """
     options = _parser(name).parse_args(arguments)
     # Only what is found is shown.
-    quiet_grpc()
     configure_logging(name, level="critical")
     try:
         found = asyncio.run(_checked(checks(load_settings(kind)), options.wait))

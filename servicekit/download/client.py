@@ -5,6 +5,7 @@ It limits size, time, redirects and attempts, and connects only where the networ
 
 import asyncio
 import hashlib
+import re
 from collections.abc import AsyncIterator, Iterable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -44,9 +45,11 @@ SMALL_BYTES = 1024 * 1024
 LARGE_BYTES = 128 * 1024 * 1024
 # A body that comes more slowly, once this long has passed, is not waited for.
 SLOWEST_BYTES_PER_SECOND, SETTLING_SECONDS = 256, 30.0
-NOT_MODIFIED, TOO_MANY_REQUESTS, UNAVAILABLE = 304, 429, 503
-# A proxy that changed the image answers with 203 (RFC 9110, 15.3.4).
-COMPLETE = frozenset({200, 203})
+PARTIAL, NOT_MODIFIED, TOO_MANY_REQUESTS, UNAVAILABLE = 206, 304, 429, 503
+# A host that has just made the image may answer with 201, a proxy that changed it with 203 (RFC 9110, 15.3).
+COMPLETE = frozenset({200, 201, 203})
+# Nobody asked for a part. Some hosts send the whole as one.
+WHOLE_RANGE = re.compile(r"bytes 0-([0-9]{1,18})/([0-9]{1,18})")
 REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
 
 
@@ -221,7 +224,7 @@ class Downloader:
     ) -> Download:
         if response.status == NOT_MODIFIED and version:
             return Download(None, version)
-        if response.status not in COMPLETE:
+        if response.status not in COMPLETE and not _is_whole_range(response):
             raise failure_of_status(response.status, response.headers.get("Retry-After"))
         try:
             received = await self._body(response, attempt)
@@ -261,6 +264,9 @@ class Downloader:
                     size = response.content_length or self._limits.max_bytes
                     await attempt.memory.enter_async_context(self._large.reserved(size))
                 small = False
+        error = response.content.exception()
+        if error is not None:
+            raise error
         return bytes(body)
 
     async def _piece(self, response: aiohttp.ClientResponse) -> bytes:
@@ -293,6 +299,11 @@ async def _stopped(clock: asyncio.Timeout) -> AsyncIterator[None]:
     finally:
         if deadline is not None:
             clock.reschedule(deadline + loop.time() - began)
+
+
+def _is_whole_range(response: aiohttp.ClientResponse) -> bool:
+    found = WHOLE_RANGE.fullmatch(response.headers.get("Content-Range", "").strip())
+    return response.status == PARTIAL and found is not None and int(found[1]) + 1 == int(found[2])
 
 
 def _origin(url: URL) -> str:

@@ -7,25 +7,33 @@ GZIP = b"\x1f\x8b"
 ANY_HEADER, NO_HEADER = 47, -15
 
 
-def decoded(body: bytes, encoding: str, limit: int) -> bytes:
-    """Return a body without its Content-Encoding, of at most `limit` + 1 bytes.
+def decoded(body: bytes, encodings: str, limit: int) -> bytes:
+    """Return a body without its Content-Encoding, of at most `limit` + 1 bytes. encodings: separated by commas.
 
     A body that is not compressed as the header claims is returned as it is: other clients ignore the header, too.
     """
-    name = encoding.strip().lower()
-    if name in ("gzip", "x-gzip") or (body.startswith(GZIP) and name):
+    for name in reversed(encodings.lower().split(",")):
+        body = _decoded_once(body, name.strip(), limit)
+    return body
+
+
+def _decoded_once(body: bytes, encoding: str, limit: int) -> bytes:
+    if encoding in ("gzip", "x-gzip") or (body.startswith(GZIP) and encoding):
         return _inflated(body, ANY_HEADER, limit) or body
-    if name == "deflate":
+    if encoding == "deflate":
         # Some servers leave out the zlib header.
         return _inflated(body, ANY_HEADER, limit) or _inflated(body, NO_HEADER, limit) or body
     return body
 
 
 def _inflated(body: bytes, wbits: int, limit: int) -> bytes | None:
-    """Return the decompressed body, or None if it is not a complete compressed one."""
+    """Return the decompressed body, or None if it is not a compressed one.
+
+    The end may be missing, as for curl: gzip has a checksum there. Without a header, only the end shows that it is one.
+    """
     decompressor = zlib.decompressobj(wbits)
     try:
         data = decompressor.decompress(body, limit + 1)
     except zlib.error:
         return None
-    return data if decompressor.eof or len(data) > limit else None
+    return data if decompressor.eof or len(data) > limit or wbits == ANY_HEADER else None

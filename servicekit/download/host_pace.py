@@ -32,8 +32,8 @@ OPEN_AFTER = 11
 # A host that has answered before must also have been silent for this long before it is given up.
 OPEN_SECONDS = 60.0
 # Between two requests to a suspected host that has answered before, and between two probes of one that was given up.
-LONGEST_PROBE_PAUSE = 15.0
-PROBE_SECONDS = 15.0
+LONGEST_PROBE_PAUSE = 4.0
+PROBE_SECONDS = 4.0
 
 
 class Held(Enum):

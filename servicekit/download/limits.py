@@ -4,7 +4,7 @@ import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
-from servicekit.process.service import StartupError
+from servicekit.settings import SettingsError
 from servicekit.version import HOMEPAGE, VERSION
 
 
@@ -53,7 +53,7 @@ def user_agent(contact: str | None) -> str:
 def trusted_authorities(more: Path | None) -> ssl.SSLContext:
     """Return the TLS settings for image hosts. Without `more`, OpenSSL's defaults, with SSL_CERT_FILE and SSL_CERT_DIR.
 
-    more: PEM file with further authorities. Raises StartupError if it cannot be used.
+    more: PEM file with further authorities. Raises SettingsError if it cannot be used.
     """
     context = ssl.create_default_context()
     if more is not None:
@@ -61,5 +61,5 @@ def trusted_authorities(more: Path | None) -> ssl.SSLContext:
             context.load_verify_locations(cafile=more)
         except OSError as error:
             reason = "it has no certificate" if isinstance(error, ssl.SSLError) else error.strerror
-            raise StartupError(f"SIMILIS_DOWNLOAD_CA_FILE: {more}: {reason}") from error
+            raise SettingsError(f"SIMILIS_DOWNLOAD_CA_FILE: {more}: {reason}") from error
     return context

@@ -11,7 +11,6 @@ import time
 from urllib.parse import unquote
 
 import grpc
-from cryptography import x509
 
 from servicekit.connection_failure import ConnectionFailure
 from servicekit.settings import TlsFiles
@@ -97,5 +96,8 @@ class ConnectionProbe:
 
 
 def _has_expired(tls: TlsFiles) -> bool:
+    # Imported only for a refused certificate: every service would hold 6 MB more.
+    from cryptography import x509
+
     certificate = x509.load_pem_x509_certificate(tls.certificate.read_bytes())
     return certificate.not_valid_after_utc.timestamp() < time.time()

@@ -5,13 +5,13 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import NoReturn
 
 from servicekit.process.descriptors import raise_descriptor_limit
 from servicekit.process.priority import step_back
-from servicekit.settings import S, SettingsError, load_settings, quiet_grpc
+from servicekit.settings import S, SettingsError, load_settings
 from servicekit.telemetry.logs import configure_logging, get_logger
 
 log = get_logger(__name__)
@@ -23,16 +23,22 @@ class StartupError(Exception):
     """The service cannot start. The message is one line for the operator."""
 
 
-def run_service(name: str, settings: type[S], build: Callable[[S], AbstractAsyncContextManager[object]]) -> int:
+def run_service(
+    name: str,
+    settings: type[S],
+    build: Callable[[S], AbstractAsyncContextManager[object]],
+    *,
+    others: Collection[str] = (),
+) -> int:
     """Run a service until SIGTERM or SIGINT, and return the exit status for `end_process`.
 
     0: a clean stop. 78: a wrong setting. 1: the service could not start. `build` returns the application, an
-    asynchronous context manager that serves while it is entered. It raises SettingsError or StartupError.
+    asynchronous context manager that serves while it is entered. It raises SettingsError or StartupError. others:
+    further services that it runs, by their packages.
     """
-    quiet_grpc()
     try:
         loaded = load_settings(settings)
-        configure_logging(name, level=loaded.log_level, log_format=loaded.log_format)
+        configure_logging(name, level=loaded.log_level, log_format=loaded.log_format, others=others)
     except (SettingsError, ValueError) as error:
         sys.stderr.write(f"{name}: {error}\n")
         return EXIT_CONFIG
@@ -70,7 +76,9 @@ def _tracing(name: str, wanted: bool) -> Iterator[None]:
     try:
         from servicekit.telemetry.trace_export import exported_traces
     except ImportError as error:
-        raise StartupError("SIMILIS_TRACING needs additional packages. Run: pip install 'similis[tracing]'") from error
+        raise SettingsError(
+            "SIMILIS_TRACING needs additional packages. Run in the checkout: pip install -e '.[tracing]'"
+        ) from error
     with exported_traces(name):
         yield
 

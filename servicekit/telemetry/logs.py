@@ -2,6 +2,7 @@
 
 import logging
 import sys
+from collections.abc import Collection
 from typing import Literal
 
 import structlog
@@ -14,10 +15,13 @@ LogFormat = Literal["json", "console"]
 ROOT = "similis"
 
 
-def configure_logging(service: str, *, level: str = "info", log_format: LogFormat = "json") -> None:
+def configure_logging(
+    service: str, *, level: str = "info", log_format: LogFormat = "json", others: Collection[str] = ()
+) -> None:
     """Set up logging for this process. Libraries log in the same format, but only warnings and errors.
 
-    Raises ValueError for an unknown level.
+    others: further services in this process, by the packages whose events have their names. Raises ValueError for an
+    unknown level.
     """
     number = logging.getLevelNamesMapping().get(level.upper())
     if number is None:
@@ -35,8 +39,9 @@ def configure_logging(service: str, *, level: str = "info", log_format: LogForma
         if log_format == "json"
         else [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), timestamp_key="time")]
     )
+    named: list[structlog.typing.Processor] = [_ServiceNames(others)] if others else []
     structlog.configure(
-        processors=[repetition.processor, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[repetition.processor, *shared, *named, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.make_filtering_bound_logger(number),
         cache_logger_on_first_use=True,
@@ -56,6 +61,19 @@ def configure_logging(service: str, *, level: str = "info", log_format: LogForma
     logging.getLogger(ROOT).setLevel(number)
     structlog.contextvars.clear_contextvars()
     structlog.contextvars.bind_contextvars(service=service)
+
+
+class _ServiceNames:
+    """Names the service of an event by the package that logs it."""
+
+    def __init__(self, packages: Collection[str]) -> None:
+        self._packages = packages
+
+    def __call__(self, logger: logging.Logger, _: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+        package = logger.name.removeprefix(f"{ROOT}.").partition(".")[0]
+        if package in self._packages:
+            event["service"] = package
+        return event
 
 
 def _add_trace_ids(_: object, __: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:

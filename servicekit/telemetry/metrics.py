@@ -21,11 +21,15 @@ BLOCK_BYTES = 512
 LATENCY_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
-def new_registry(service: str) -> CollectorRegistry:
-    """Return a registry with the metrics of the process, the Python version and the build."""
+def new_registry(service: str, *, of_process: bool = True) -> CollectorRegistry:
+    """Return a registry with the metrics of the process, the Python version and the build.
+
+    of_process: False for a service in the process of another one, whose registry has those of process and Python.
+    """
     registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    PlatformCollector(registry=registry)
+    if of_process:
+        ProcessCollector(registry=registry)
+        PlatformCollector(registry=registry)
     build = Gauge(
         "similis_build_info",
         "Always 1. The label version is the running version.",

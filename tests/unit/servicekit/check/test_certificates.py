@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from servicekit.check.certificates import authorities, own_certificate
-from servicekit.check.findings import Level
+from servicekit.check.findings import Level, failed
 from servicekit.process.service import StartupError
 from tests.certificates import Authority
 
@@ -37,6 +37,16 @@ async def test_a_key_of_another_certificate_is_refused(tmp_path: Path) -> None:
     files = replace(authority.issue(tmp_path / "tls"), key=authority.issue(tmp_path / "other").key)
     with pytest.raises(StartupError, match="TLS files cannot be used"):
         await own_certificate(files)()
+
+
+async def test_authorities_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    """What failed used to be told as an exception of Python."""
+    file = tmp_path / "ca.crt"
+    missing = await authorities(file, "SIMILIS_TLS_CA_FILE")()
+    file.write_text("no certificate", encoding="ascii")
+    wrong = await authorities(file, "SIMILIS_TLS_CA_FILE")()
+    assert missing == failed(f"{file} cannot be read: No such file or directory. Correct SIMILIS_TLS_CA_FILE.")
+    assert wrong == failed(f"{file} has no certificate. Correct SIMILIS_TLS_CA_FILE.")
 
 
 async def test_authorities_that_are_valid_are_counted(tmp_path: Path) -> None:

@@ -19,10 +19,11 @@ class Asked:
 
 @dataclass
 class RawHost:
-    """A host on a loopback port. asked: the requests so far."""
+    """A host on a loopback port. piece: how many bytes it sends at a time; 0: all. asked: the requests so far."""
 
     answer: Callable[[Asked], bytes]
     scheme: str
+    piece: int = 0
     port: int = 0
     asked: list[Asked] = field(default_factory=list)
 
@@ -37,8 +38,13 @@ class RawHost:
             headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
             asked = Asked(first.split(" ")[1], headers)
             self.asked.append(asked)
-            writer.write(self.answer(asked))
-            await writer.drain()
+            answer = self.answer(asked)
+            piece = self.piece or len(answer)
+            for start in range(0, len(answer), piece):
+                writer.write(answer[start : start + piece])
+                await writer.drain()
+                # The next one must not join it.
+                await asyncio.sleep(0)
         except (OSError, asyncio.IncompleteReadError):
             pass
         finally:
@@ -46,9 +52,11 @@ class RawHost:
 
 
 @asynccontextmanager
-async def raw_host(answer: Callable[[Asked], bytes], tls: ssl.SSLContext | None = None) -> AsyncIterator[RawHost]:
+async def raw_host(
+    answer: Callable[[Asked], bytes], tls: ssl.SSLContext | None = None, piece: int = 0
+) -> AsyncIterator[RawHost]:
     """A serving host while entered."""
-    host = RawHost(answer, "http" if tls is None else "https")
+    host = RawHost(answer, "http" if tls is None else "https", piece)
     server = await asyncio.start_server(host.serve, "127.0.0.1", 0, ssl=tls)
     host.port = server.sockets[0].getsockname()[1]
     async with server:

@@ -1,8 +1,11 @@
 """The process of a service, from its start to its end."""
 
+import os
 import signal
 import subprocess
 import sys
+
+from servicekit.process.service import EXIT_CONFIG
 
 SERVICE = """
 import asyncio
@@ -34,3 +37,13 @@ def test_a_blocked_thread_does_not_delay_the_end_of_the_process() -> None:
             assert "service_stopped" in process.stderr.read()
         finally:
             process.kill()
+
+
+def test_tracing_without_its_packages_is_a_wrong_setting() -> None:
+    """The message used to name a package that no index has."""
+    missing = "import sys\nsys.modules['servicekit.telemetry.trace_export'] = None\n"
+    environment = {**os.environ, "SIMILIS_TRACING": "true"}
+    command = [sys.executable, "-c", missing + SERVICE]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=40, check=False)
+    assert done.returncode == EXIT_CONFIG
+    assert done.stderr.endswith("Run in the checkout: pip install -e '.[tracing]'\n")
