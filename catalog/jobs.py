@@ -29,25 +29,21 @@ ROW_COUNT = "SELECT row_count FROM contents WHERE collection_id = $1 AND revisio
 INSERT = "INSERT INTO jobs (collection_id, revision, force, refresh) VALUES ($1, $2, $3, $4) RETURNING *"
 
 # Compares bytes, not revisions: a content that is uploaded again has a new revision but nothing new to learn. An index
-# without its vectors serves no content.
-LIVE = """
-SELECT i.backbone, l.digest = t.digest AND i.lost_at IS NULL AS is_newest
+# without its vectors serves no content. After a provisional one, the adapter has yet to be learned.
+LIVE = f"""
+SELECT i.backbone, l.digest = t.digest AND i.lost_at IS NULL AND NOT {collections.PROVISIONAL} AS is_newest
 FROM collections c
 JOIN indexes i ON i.id = c.live_index
 JOIN contents l ON l.collection_id = c.id AND l.revision = i.revision
 JOIN contents t ON t.collection_id = c.id AND t.revision = c.content_revision
 WHERE c.id = $1
-"""
+"""  # noqa: S608 (constants)
 
 # One statement checks that the job is still ours, makes the index live, supersedes the previous one and ends the job.
 # clock_timestamp(), because now() is the start of the transaction, which may have waited for an upload since: the
 # previous index gets its whole grace period.
 PUBLISH = """
-WITH job AS (
-    UPDATE jobs SET state = 'done', phase = 'done', progress = 100, finished_at = clock_timestamp(), lease_until = NULL
-    WHERE id = $1 AND token = $2 AND state = 'running'
-    RETURNING id, collection_id, token
-), published AS (
+WITH job AS ({job}), published AS (
     UPDATE indexes i SET published_at = clock_timestamp(), image_count = $4 FROM job
     WHERE i.id = $3 AND i.job_id = job.id AND i.token = job.token
     RETURNING i.id, i.collection_id
@@ -60,6 +56,17 @@ WITH job AS (
     RETURNING c.id
 )
 SELECT count(*) FROM live
+"""
+
+END = """
+UPDATE jobs SET state = 'done', phase = 'done', progress = 100, finished_at = clock_timestamp(), lease_until = NULL
+WHERE id = $1 AND token = $2 AND state = 'running'
+RETURNING id, collection_id, token
+"""
+
+# Locks the job's row, so that nobody takes the lease over before the index is live.
+GO_ON = """
+SELECT id, collection_id, token FROM jobs WHERE id = $1 AND token = $2 AND state = 'running' FOR UPDATE
 """
 
 
@@ -118,12 +125,19 @@ class Jobs(LeasedQueue[Job]):
 
     async def publish(self, job: Job, index_id: int, image_count: int) -> None:
         """Make the index live and end the job, in one statement. Raises LeaseLost."""
+        await self._publish(job, PUBLISH.format(job=END), index_id, image_count)
+
+    async def publish_provisional(self, job: Job, index_id: int, image_count: int) -> None:
+        """Make a provisional index live, which search uses until the job ends. Raises LeaseLost."""
+        await self._publish(job, PUBLISH.format(job=GO_ON), index_id, image_count)
+
+    async def _publish(self, job: Job, statement: str, index_id: int, image_count: int) -> None:
         async with self._database.transaction() as connection:
             try:
                 await collections.lock(connection, job.collection_id)
             except InvalidRequest:
                 raise lease_lost(job) from None
-            if await connection.fetchval(PUBLISH, job.id, job.token, index_id, image_count) != 1:
+            if await connection.fetchval(statement, job.id, job.token, index_id, image_count) != 1:
                 raise lease_lost(job)
 
 

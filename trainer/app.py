@@ -11,10 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+import aiohttp
+
 from catalog.adapters import Adapters
 from catalog.collections import Collections
 from catalog.contents import Contents
 from catalog.duplicates.groups import Duplicates
+from catalog.duplicates.miniatures import Miniatures
 from catalog.image_versions import ImageVersions
 from catalog.images import Images
 from catalog.indexed_images import IndexedImages
@@ -36,6 +39,7 @@ from servicekit.download.content_kind import DOCUMENTS, IMAGES, Accepted
 from servicekit.download.limits import DownloadLimits
 from servicekit.grpc.channel import open_channel
 from servicekit.grpc.server import RunningServer, ServerPlan, grpc_server
+from servicekit.heidicon.client import heidicon_session
 from servicekit.process.background import in_background
 from servicekit.process.service import StartupError
 from servicekit.telemetry.logs import get_logger
@@ -44,6 +48,7 @@ from servicekit.telemetry.upstreams import watched_upstreams
 from trainer.adapter.calibration import Calibration
 from trainer.adapter.fit import LearnedAdapter
 from trainer.adapter.numerics import numerics_executor
+from trainer.adapter.pca import PrincipalComponents
 from trainer.cleanup.janitor import Janitor
 from trainer.cleanup.sweeps import Sweeps, SweptStores
 from trainer.config import TrainerSettings, learning_environment
@@ -51,9 +56,11 @@ from trainer.duplicates.search import DuplicateSearch
 from trainer.embed.client import IDEMPOTENT, BulkEmbedder
 from trainer.embed.client import SERVICE as EMBEDDER
 from trainer.fetch.pipeline import FetchPipeline
+from trainer.fetch.view_pipeline import ViewPipeline
 from trainer.index.build import IndexBuilder
 from trainer.jobs import finetune
 from trainer.jobs.finetune import Finetune, FinetuneSteps, FinetuneStores, Tolerance
+from trainer.jobs.places import Places
 from trainer.jobs.progress import Progress
 from trainer.jobs.retry import Retry
 from trainer.jobs.worker import Worker
@@ -61,6 +68,7 @@ from trainer.metrics import TrainerMetrics
 from trainer.servicer import SERVICE, TrainerServicer
 from trainer.sources import source_reading
 from trainer.sources.documents import Documents
+from trainer.sources.heidicon_reader import HEIDICON_IDLE_SECONDS, HeidiconReader
 from trainer.sources.iiif.reader import IiifReader
 from trainer.sources.oai.reader import OaiReader
 from trainer.sources.reader import Reader
@@ -104,6 +112,7 @@ class _Parts:
     embedder: BulkEmbedder
     downloader: Downloader
     documents: Documents
+    heidicon: aiohttp.ClientSession
     numerics: Executor
     metrics: TrainerMetrics
 
@@ -113,8 +122,13 @@ async def trainer(settings: TrainerSettings) -> AsyncIterator[RunningTrainer]:
     """Run a trainer while entered. On exit, its running jobs go back to the queue. Raises StartupError."""
     async with AsyncExitStack() as stack:
         parts = await _connect(stack, settings)
-        workers = [_worker(number, parts, settings) for number in range(settings.concurrent_jobs)]
-        readers = [_reader(number, parts, settings) for number in range(settings.concurrent_readings)]
+        jobs, readings = Places(settings.concurrent_jobs), Places(settings.concurrent_readings)
+        # More workers than places: a job that waits for hosts lends its place.
+        waiting = settings.waiting_jobs
+        workers = [_worker(number, parts, jobs, settings) for number in range(settings.concurrent_jobs + waiting)]
+        readers = [
+            _reader(number, parts, readings, settings) for number in range(settings.concurrent_readings + waiting)
+        ]
         nudged: list[_Nudged] = [*workers, *readers, _janitor(parts, settings)]
 
         def nudge() -> None:
@@ -157,6 +171,7 @@ async def _connect(stack: AsyncExitStack, settings: TrainerSettings) -> _Parts:
             await _open_downloader(stack, settings, settings.max_document_bytes, DOCUMENTS),
             patience_seconds=settings.patience_seconds,
         ),
+        heidicon=await stack.enter_async_context(heidicon_session(HEIDICON_IDLE_SECONDS)),
         numerics=stack.enter_context(numerics_executor()),
         metrics=metrics,
     )
@@ -180,25 +195,27 @@ async def _open_downloader(
     return await stack.enter_async_context(Downloader.open(limits, settings.download_route(), accepted))
 
 
-def _worker(number: int, parts: _Parts, settings: TrainerSettings) -> Worker[Job, Progress]:
+def _worker(number: int, parts: _Parts, places: Places, settings: TrainerSettings) -> Worker[Job, Progress]:
     return Worker(
         _name(f"{number}"),
         parts.jobs,
         _finetune(parts, settings),
         parts.metrics.finetunes,
         finetune.KIND,
+        places,
         poll=settings.poll_seconds,
         lease=settings.lease_seconds,
     )
 
 
-def _reader(number: int, parts: _Parts, settings: TrainerSettings) -> Worker[Reading, ReadingProgress]:
+def _reader(number: int, parts: _Parts, places: Places, settings: TrainerSettings) -> Worker[Reading, ReadingProgress]:
     return Worker(
         _name(f"reading-{number}"),
         parts.readings,
         _source_reading(parts, settings),
         parts.metrics.readings,
         source_reading.KIND,
+        places,
         poll=settings.poll_seconds,
         lease=settings.lease_seconds,
     )
@@ -215,6 +232,9 @@ def _source_reading(parts: _Parts, settings: TrainerSettings) -> SourceReading:
     readers: dict[SourceType, Reader] = {
         SourceType.IIIF: IiifReader(parts.documents, records, parts.metrics),
         SourceType.OAI: OaiReader(parts.documents, records, parts.metrics),
+        SourceType.HEIDICON: HeidiconReader(
+            parts.heidicon, records, parts.metrics, page_bytes=settings.max_document_bytes
+        ),
     }
     return SourceReading(stores, readers, retry, max_images=settings.max_source_images)
 
@@ -222,6 +242,7 @@ def _source_reading(parts: _Parts, settings: TrainerSettings) -> SourceReading:
 def _finetune(parts: _Parts, settings: TrainerSettings) -> Finetune:
     # A finetune retries all calls of its stores and of the embedder; workers and janitor try again in their own loops.
     retry = Retry(settings.patience_seconds)
+    miniatures = retry.wrap(Miniatures(parts.database))
     stores = FinetuneStores(
         jobs=retry.wrap(parts.jobs),
         images=retry.wrap(parts.images),
@@ -234,6 +255,7 @@ def _finetune(parts: _Parts, settings: TrainerSettings) -> Finetune:
     fetch = FetchPipeline(
         images=stores.images,
         versions=stores.versions,
+        miniatures=miniatures,
         indexes=stores.indexes,
         downloader=parts.downloader,
         downloads=settings.download_concurrency,
@@ -242,10 +264,14 @@ def _finetune(parts: _Parts, settings: TrainerSettings) -> Finetune:
     threads = settings.learning_threads or max(1, len(os.sched_getaffinity(0)) // 2)
     steps = FinetuneSteps(
         fetch=fetch,
+        views=ViewPipeline(stores.images, parts.downloader, settings.kept_images_directory, _kept_bytes(settings)),
+        first_fit=PrincipalComponents(parts.numerics),
         fit=LearnedAdapter(parts.numerics, threads=threads, environment=learning_environment()),
         calibration=Calibration(parts.numerics),
         index_builder=IndexBuilder(parts.generations, IndexedImages(parts.database), retry, parts.numerics),
-        duplicate_search=DuplicateSearch(stores.duplicates, parts.numerics, file_bytes=_file_bytes(settings)),
+        duplicate_search=DuplicateSearch(
+            stores.duplicates, miniatures, parts.numerics, file_bytes=_file_bytes(settings)
+        ),
     )
     return Finetune(
         stores,
@@ -254,6 +280,16 @@ def _finetune(parts: _Parts, settings: TrainerSettings) -> Finetune:
         retry,
         parts.metrics,
         Tolerance(settings.max_transient_failures, settings.max_refresh_removals),
+    )
+
+
+def _kept_bytes(settings: TrainerSettings) -> int | None:
+    """Return how many bytes of images a job may keep. Jobs that wait for hosts keep theirs, too."""
+    share = _file_bytes(settings)
+    return (
+        None
+        if share is None
+        else share * settings.concurrent_jobs // (settings.concurrent_jobs + settings.waiting_jobs)
     )
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from catalog.store_checks import store_checks
 from servicekit.check.certificates import authorities, own_certificate
 from servicekit.check.connections import grpc_service
+from servicekit.check.downloads import download_checks
 from servicekit.check.findings import Check
 from servicekit.check.machine import folder, limits
 from trainer.config import TrainerSettings
@@ -26,6 +27,7 @@ def checks(settings: TrainerSettings) -> Mapping[str, Check]:
     if settings.tls is not None:
         found["certificate"] = own_certificate(settings.tls)
         found["authorities"] = authorities(settings.tls.authorities, "SIMILIS_TLS_CA_FILE")
+    found |= download_checks(settings)
     found["temporary files"] = folder(Path(tempfile.gettempdir()), "TMPDIR", needed=SAMPLE_BYTES)
     found["limits"] = limits(memory=MEMORY_BYTES)
     return found

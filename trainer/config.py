@@ -1,11 +1,12 @@
 """Settings of the trainer. Each field is read from SIMILIS_<FIELD>; its description is for `docs/configuration.md`."""
 
 import os
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field, PositiveFloat
 
-from catalog.settings import StoreSettings, VectorPrefix
+from catalog.settings import StoreSettings
 from servicekit.download.settings import DownloadSettings
 from servicekit.grpc.target import GrpcAddress
 from servicekit.settings import RpcServerSettings
@@ -29,9 +30,6 @@ class TrainerSettings(RpcServerSettings, StoreSettings, DownloadSettings):
 
     database_connections: Count = 10
     """The most connections to Postgres."""
-    vector_prefix: VectorPrefix = "similis"
-    """Prefix of our collections' names in Qdrant. The trainer removes collections with this prefix that the database
-    does not know, so installations that share a Qdrant need different ones."""
     embedder_address: GrpcAddress = "127.0.0.1:9001"
     """gRPC address of the embedder: `dns:///embedder:9001` balances over all replicas behind a name,
     `ipv4:10.0.0.1:9001,10.0.0.2:9001` over a fixed list."""
@@ -40,6 +38,8 @@ class TrainerSettings(RpcServerSettings, StoreSettings, DownloadSettings):
     """How many finetunes run at a time."""
     concurrent_readings: Count = 1
     """How many sources of collections are read at a time."""
+    waiting_jobs: Annotated[int, Field(ge=0)] = 4
+    """How many finetunes, and how many readings, may wait for slow hosts besides those that run."""
     poll_seconds: PositiveFloat = 5.0
     """How often an idle trainer looks for jobs that it was not notified of."""
     lease_seconds: Annotated[float, Field(ge=1.0)] = 30.0
@@ -67,6 +67,10 @@ class TrainerSettings(RpcServerSettings, StoreSettings, DownloadSettings):
     """How long one attempt at an image may take, without the time that it waits for its host's turn."""
     download_patience_seconds: PositiveFloat = 300.0
     """How long a host may keep asking us to wait until its images fail, and the longest pause that it gets."""
+
+    kept_images_directory: Path | None = None
+    """Folder for the images of a first finetune that are still needed for learning, at most 1 GiB of them. Default: a
+    folder of this user in the temporary folder."""
 
     max_document_bytes: Count = 32 * MIB
     """The largest manifest, or page of records, that is read from a source."""

@@ -9,7 +9,7 @@ from servicekit.telemetry.metrics import RpcClientMetrics, RpcServerMetrics, Ups
 IMAGE_OUTCOMES = ("embedded", "known", "unchanged", "failed")
 JOB_OUTCOMES = ("done", "failed", "cancelled", "released", "lost", "abandoned")
 RECORD_OUTCOMES = ("read", "unchanged", "deleted", "failed")
-PHASES = ("fetching", "fitting", "checking", "indexing", "publishing")
+PHASES = ("fetching", "first_index", "views", "fitting", "checking", "indexing", "publishing")
 REMOVED_KINDS = ("images", "collection", "index", "vectors")
 PHASE_BUCKETS = (0.1, 0.5, 1, 5, 15, 60, 300, 900, 3600, 14400, 43200)
 

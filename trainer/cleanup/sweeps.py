@@ -16,6 +16,7 @@ from catalog.vectors.base_store import BaseStore, BaseStores
 from catalog.vectors.generations import Generations
 from catalog.vectors.names import VectorCollection, VectorCollections
 from servicekit.errors import ServiceError
+from servicekit.process.fault_points import FaultPoint
 from servicekit.telemetry.logs import get_logger
 from trainer.metrics import TrainerMetrics
 
@@ -122,6 +123,7 @@ class Sweeps:
         while ids := await self._stores.images.unreferenced(collection_id, IMAGES_AT_ONCE):
             for store in stores:
                 await store.remove(ids)
+            FaultPoint.IMAGE_VECTORS_REMOVED.reach()
             await self._stores.images.remove(collection_id, ids)
             self._removed("images", collection=collection_id, images=len(ids))
         await self._stores.images.remove_ended_spans(collection_id)
@@ -130,11 +132,13 @@ class Sweeps:
         for found in await self._stores.vectors.list():
             if found.collection_id == collection_id:
                 await self._drop(found)
+                FaultPoint.COLLECTION_DROPPED.reach()
         await self._stores.collections.remove(collection_id)
         self._removed("collection", collection=collection_id)
 
     async def _remove_index(self, index: Index) -> None:
         await self._stores.generations.drop(index.qdrant_collection)
+        FaultPoint.INDEX_DROPPED.reach()
         await self._stores.indexes.remove(index.id)
         self._removed("index", index=index.qdrant_collection)
 

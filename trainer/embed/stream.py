@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from similis.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 
+from catalog.duplicates.miniatures import Miniature
 from servicekit.backoff import Backoff
 from servicekit.download.failures import ImageFailed, Reason
 from servicekit.errors import ServiceError, Unavailable
@@ -41,6 +42,7 @@ STALL_SECONDS = 120.0
 VIEW_SEED = 1
 
 Vector = npt.NDArray[np.float32]
+Matrix = npt.NDArray[np.float32]
 _Call: TypeAlias = "grpc.aio.StreamStreamCall[embedder_pb2.EmbedStreamRequest, embedder_pb2.EmbedStreamResponse]"
 
 
@@ -48,12 +50,14 @@ _Call: TypeAlias = "grpc.aio.StreamStreamCall[embedder_pb2.EmbedStreamRequest, e
 class Embedded:
     """The result for one image. vector: [dim]; views: [n, dim], the augmented views that were asked for.
 
-    warnings: codes of what was wrong with the image, which was embedded all the same.
+    warnings: codes of what was wrong with the image, which was embedded all the same. miniature: None from an embedder
+    of an older release.
     """
 
     vector: Vector
     views: Vector
     warnings: tuple[str, ...] = ()
+    miniature: Miniature | None = None
 
 
 @dataclass
@@ -63,6 +67,8 @@ class _Pending:
     id: int
     image: bytes
     views: int
+    # Whether the image itself is embedded too.
+    whole: bool
     result: "asyncio.Future[Embedded]"
 
 
@@ -120,6 +126,13 @@ class EmbeddingStream:
         Raises ImageFailed for a bad image. Raises FailedPrecondition (backbone_changed) when another backbone is
         served, and Unavailable when the embedder stays unavailable; after these two the stream cannot be used.
         """
+        return await self._embed(image, views, whole=True)
+
+    async def embed_views(self, image: bytes, views: int) -> Matrix:
+        """Return the vectors [views, dim] of augmented views of an encoded image. Raises as `embed` does."""
+        return (await self._embed(image, views, whole=False)).views
+
+    async def _embed(self, image: bytes, views: int, *, whole: bool) -> Embedded:
         if self._failure is not None:
             raise self._failure
         if len(image) > self._max_image_bytes:
@@ -128,7 +141,7 @@ class EmbeddingStream:
             raise ImageFailed(Reason.IMAGE_TOO_LARGE, f"The image is larger than {limit}, the limit of the embedder.")
         if not self._pending:
             self._last_progress = time.monotonic()
-        pending = _Pending(next(self._ids), image, views, asyncio.get_running_loop().create_future())
+        pending = _Pending(next(self._ids), image, views, whole, asyncio.get_running_loop().create_future())
         self._pending[pending.id] = pending
         self._unsent.append(pending)
         self._changed.set()
@@ -225,7 +238,8 @@ class EmbeddingStream:
                     item_id=pending.id,
                     image=pending.image,
                     backbone_checksum=self._checksum,
-                    views=embedder_pb2.Views(count=pending.views, seed=VIEW_SEED) if pending.views else None,
+                    views=_views(pending) if pending.views else None,
+                    miniature=pending.whole,
                 )
 
     def _has_room(self, opened: _OpenCall) -> bool:
@@ -243,7 +257,7 @@ class EmbeddingStream:
         if response.WhichOneof("outcome") != "embedding":
             pending.result.set_exception(_image_failed(response.error.code, response.error.message))
             return
-        embedded = _embedded(response.embedding, self._dimension, pending.views)
+        embedded = _embedded(response.embedding, self._dimension, pending)
         if embedded is None:
             failure = ImageFailed(Reason.EMBEDDING_FAILED, "The embedder returned an invalid vector.")
             pending.result.set_exception(failure)
@@ -257,12 +271,19 @@ class EmbeddingStream:
                 pending.result.set_exception(error)
 
 
-def _embedded(answer: embedder_pb2.Embedding, dimension: int, views: int) -> Embedded | None:
+def _views(pending: _Pending) -> embedder_pb2.Views:
+    return embedder_pb2.Views(count=pending.views, seed=VIEW_SEED, only=not pending.whole)
+
+
+def _embedded(answer: embedder_pb2.Embedding, dimension: int, pending: _Pending) -> Embedded | None:
     """Return the answer's vector [dimension] and views [views, dimension]; None if they are malformed or not finite."""
-    rows = [np.frombuffer(row, dtype="<f4") for row in (answer.vector, *answer.views)]
-    if len(rows) != 1 + views or any(row.shape != (dimension,) or not np.isfinite(row).all() for row in rows):
+    vector = np.frombuffer(answer.vector, dtype="<f4") if pending.whole else np.zeros(dimension, np.float32)
+    rows = [vector, *(np.frombuffer(row, dtype="<f4") for row in answer.views)]
+    if len(rows) != 1 + pending.views or any(row.shape != (dimension,) or not np.isfinite(row).all() for row in rows):
         return None
-    return Embedded(rows[0], np.stack(rows)[1:], tuple(answer.warnings))
+    small = Miniature(answer.miniature.width, answer.miniature.pixels)
+    miniature = small if answer.HasField("miniature") and small.is_valid else None
+    return Embedded(rows[0], np.stack(rows)[1:], tuple(answer.warnings), miniature)
 
 
 def _is_this_task_cancelled() -> bool:

@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import dataclass
 
+from catalog.duplicates.miniatures import Miniatures
 from catalog.image_versions import EmbeddedVersion, ImageVersions
 from catalog.images import Image, Images
 from catalog.indexes import Indexes
@@ -11,7 +12,9 @@ from servicekit.download.client import Downloader
 from servicekit.download.failures import PERMANENT, ImageFailed
 from servicekit.download.image_version import UNKNOWN, ImageVersion
 from servicekit.errors import ServiceError
+from servicekit.process.fault_points import FaultPoint
 from trainer.embed.stream import EmbeddingStream
+from trainer.fetch.kept_images import KeptImages
 from trainer.fetch.queue import DownloadQueue, QueuedDownload
 from trainer.fetch.result_writer import ResultWriter
 from trainer.fetch.view_sample import ViewSample
@@ -25,6 +28,8 @@ LOOK_AHEAD = 2048
 SHOWN_HOSTS = 10
 # The most images whose embedding a kill can waste, as a share of the collection and in absolute numbers.
 MAX_UNSAVED_SHARE = 0.03
+# The most downloads that a kill can waste, as a share of the collection.
+MAX_REPEATED_SHARE = 0.05
 MIN_UNSAVED, MAX_UNSAVED = 4, 64
 
 
@@ -34,37 +39,52 @@ class FetchPipeline:
 
     images: Images
     versions: ImageVersions
+    miniatures: Miniatures
     indexes: Indexes
     downloader: Downloader
     downloads: int
     metrics: TrainerMetrics
 
-    async def run(self, attempt: Attempt, stream: EmbeddingStream) -> None:
+    async def run(self, attempt: Attempt, stream: EmbeddingStream, kept: KeptImages | None = None) -> None:
         """Return once each row of the attempt has a base vector or a failure.
 
-        A refresh also asks for the images that have a vector, and embeds those that changed. Raises ServiceError when
-        a service stays unavailable.
+        kept: where to keep images whose views are embedded later; None: they are embedded now. A refresh also asks for
+        the images that have a vector, and embeds those that changed. Raises ServiceError when a service stays
+        unavailable.
         """
         try:
-            await _FetchPhase(self, attempt, stream).run()
+            await _FetchPhase(self, attempt, stream, kept).run()
         except ExceptionGroup as group:
-            raise _root_cause(group) from group
+            raise root_cause(group) from group
 
 
 class _FetchPhase:
     """The fetch phase of one attempt: finds images, downloads, embeds and stores them at the same time."""
 
-    def __init__(self, pipeline: FetchPipeline, attempt: Attempt, stream: EmbeddingStream) -> None:
+    def __init__(
+        self, pipeline: FetchPipeline, attempt: Attempt, stream: EmbeddingStream, kept: KeptImages | None
+    ) -> None:
         self._pipeline = pipeline
         self._metrics = pipeline.metrics
         self._attempt = attempt
         self._stream = stream
-        unsaved = min(max(int(attempt.total * MAX_UNSAVED_SHARE), MIN_UNSAVED), MAX_UNSAVED)
+        self._kept_images = kept
+        unsaved = unsaved_limit(attempt.total)
         # More than may download at a time: the rest wait for the embedder with their images.
         self._workers = pipeline.downloads + unsaved
+        # An image that is being embedded need not hold a place at its host. But then more images are in memory, which
+        # a kill wastes, and that may only be a small share of the collection.
+        self._frees_places = self._workers <= attempt.total * MAX_REPEATED_SHARE
         self._sample = ViewSample(attempt.total)
         self._queue = DownloadQueue(look_ahead=LOOK_AHEAD, places=pipeline.downloader.places)
-        self._writer = ResultWriter(attempt, pipeline.versions, pipeline.indexes, pipeline.metrics, max_unsaved=unsaved)
+        self._writer = ResultWriter(
+            attempt,
+            pipeline.versions,
+            pipeline.miniatures,
+            pipeline.indexes,
+            pipeline.metrics,
+            max_unsaved=unsaved,
+        )
 
     async def run(self) -> None:
         self._attempt.progress.paced_by = self._pacing_hosts
@@ -128,6 +148,7 @@ class _FetchPhase:
         """Download and embed one image, and hand the result to the writer."""
         try:
             async with self._pipeline.downloader.download(queued.url, queued.version) as download:
+                FaultPoint.DOWNLOADED.reach()
                 if download.body is None:
                     ids = await self._queue.done(queued)
                     await self._writer.unchanged(ids, download.version)
@@ -153,12 +174,23 @@ class _FetchPhase:
     async def _embed(self, queued: QueuedDownload, body: bytes, version: EmbeddedVersion) -> None:
         self._metrics.downloaded_bytes.inc(len(body))
         async with self._writer.unsaved_slot() as slot:
-            embedded = await self._stream.embed(body, self._sample.views(queued.image_ids[0]))
+            if self._frees_places:
+                await self._queue.arrived(queued)
+            views = self._sample.views(queued.image_ids[0])
+            if views and self._kept_images is not None and await self._kept_images.keep(queued.url, body):
+                views = 0
+            embedded = await self._stream.embed(body, views)
+            FaultPoint.EMBEDDED.reach()
             ids = await self._queue.done(queued)
             slot.store(ids, embedded, version)
 
 
-def _root_cause(group: ExceptionGroup[Exception]) -> Exception:
+def unsaved_limit(images: int) -> int:
+    """Return how many images of a collection may be embedded at a time without being stored."""
+    return min(max(int(images * MAX_UNSAVED_SHARE), MIN_UNSAVED), MAX_UNSAVED)
+
+
+def root_cause(group: ExceptionGroup[Exception]) -> Exception:
     """Return the error that explains the others: a lost lease, else an unexpected error, else the first."""
     leaves = _leaves(group)
     for leaf in leaves:

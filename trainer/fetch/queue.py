@@ -13,13 +13,15 @@ from servicekit.download.image_version import UNKNOWN, ImageVersion
 class QueuedDownload:
     """A URL to download for one or more images.
 
-    host: its origin, `scheme://host:port`. version: the version of the image that all of them have.
+    host: its origin, `scheme://host:port`. version: the version of the image that all of them have. transferring: it
+    has one of its host's places.
     """
 
     url: str
     host: str
     version: ImageVersion
     image_ids: list[int] = field(default_factory=list)
+    transferring: bool = False
 
 
 class DownloadQueue:
@@ -83,6 +85,7 @@ class DownloadQueue:
             waiting = self._waiting[host]
             download = waiting.popleft()
             self._running[host] = self._running.get(host, 0) + 1
+            download.transferring = True
             if not waiting:
                 del self._waiting[host]
                 if self._closed and not self._waiting:
@@ -91,19 +94,31 @@ class DownloadQueue:
                 self._ready.append(host)
             return download
 
+    async def arrived(self, download: QueuedDownload) -> None:
+        """Free the place at the host of a download that has ended but whose result is not known yet."""
+        async with self._changed:
+            self._free_place(download)
+            self._changed.notify_all()
+
     async def done(self, download: QueuedDownload) -> list[int]:
         """End a download and return the images that share its result."""
-        host = download.host
         async with self._changed:
             del self._downloads[download.url, download.version]
             self._images -= len(download.image_ids)
-            self._running[host] -= 1
-            if self._running[host] == 0:
-                del self._running[host]
-            if host in self._waiting and host not in self._ready and self._has_place(host):
-                self._ready.append(host)
+            self._free_place(download)
             self._changed.notify_all()
         return download.image_ids
+
+    def _free_place(self, download: QueuedDownload) -> None:
+        host = download.host
+        if not download.transferring:
+            return
+        download.transferring = False
+        self._running[host] -= 1
+        if self._running[host] == 0:
+            del self._running[host]
+        if host in self._waiting and host not in self._ready and self._has_place(host):
+            self._ready.append(host)
 
     def _has_place(self, host: str) -> bool:
         return self._running.get(host, 0) < self._places(host)

@@ -8,10 +8,12 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from catalog.duplicates.miniatures import Miniatures
 from catalog.image_versions import EmbeddedVersion, ImageVersions
 from catalog.indexes import ImageFailure, Indexes
 from servicekit.download.failures import ImageFailed
 from servicekit.download.image_version import ImageVersion
+from servicekit.process.fault_points import FaultPoint
 from trainer.embed.stream import Embedded
 from trainer.jobs.attempt import Attempt
 from trainer.metrics import TrainerMetrics
@@ -68,6 +70,7 @@ class ResultWriter:
         self,
         attempt: Attempt,
         versions: ImageVersions,
+        miniatures: Miniatures,
         indexes: Indexes,
         metrics: TrainerMetrics,
         *,
@@ -75,6 +78,7 @@ class ResultWriter:
     ) -> None:
         self._attempt = attempt
         self._versions = versions
+        self._miniatures = miniatures
         self._indexes = indexes
         self._metrics = metrics
         self._unsaved_slots = asyncio.Semaphore(max_unsaved)
@@ -150,8 +154,12 @@ class ResultWriter:
             await self._attempt.views.remove(result.images)
 
     async def _store_rows(self, rows: list[tuple[int, _Vector]]) -> None:
+        # Before the vector, too. One that is newer than its vector does no harm.
+        miniatures = {image: result.embedded.miniature for image, result in rows}
+        await self._miniatures.save(self._attempt.index.collection_id, miniatures)
         vectors = np.stack([result.embedded.vector for _, result in rows])
         await self._attempt.vectors.put([image for image, _ in rows], vectors)
+        FaultPoint.VECTORS_STORED.reach()
         # After the vector: a kill in between costs a download, while the other order could keep an outdated vector.
         await self._store_versions({image: result.warned_version for image, result in rows})
 

@@ -8,6 +8,7 @@ from catalog.jobs import Job
 from catalog.vectors.base_store import BaseStore
 from servicekit.download.failures import Reason
 from trainer.embed.client import Backbone
+from trainer.jobs.places import Place
 from trainer.jobs.progress import Progress
 
 
@@ -25,6 +26,7 @@ class Attempt:
     backbone: Backbone
     total: int
     progress: Progress
+    place: Place
     vectors: BaseStore
     views: BaseStore
     kept: Counter[Reason] = field(default_factory=Counter)

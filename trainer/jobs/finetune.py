@@ -4,38 +4,43 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from json import dumps, loads
 
 from catalog.adapters import Adapters
 from catalog.duplicates.groups import Duplicates
 from catalog.image_versions import ImageVersions
 from catalog.images import Images
-from catalog.indexes import Indexes
+from catalog.indexes import Index, Indexes
 from catalog.jobs import Job, Jobs, LeaseLost
 from catalog.vectors.base_store import BaseStores
 from catalog.vectors.client import VectorsDamaged, VectorsMissing
 from catalog.vectors.projection import Projection
 from servicekit.download.failures import PERMANENT
 from servicekit.errors import FailedPrecondition
+from servicekit.process.fault_points import FaultPoint
 from servicekit.telemetry.logs import get_logger
 from servicekit.telemetry.tracing import child_span
 from servicekit.version import VERSION
 from trainer.adapter.calibration import Calibration
 from trainer.adapter.pca import PASSES, Fit, Fitted, Previous
 from trainer.duplicates.search import DuplicateSearch
-from trainer.embed.client import BulkEmbedder
+from trainer.embed.client import Backbone, BulkEmbedder
 from trainer.fetch.failure_policy import require_enough_images
 from trainer.fetch.fetch_warnings import fetch_warnings
+from trainer.fetch.kept_images import KeptImages
 from trainer.fetch.pipeline import FetchPipeline
 from trainer.fetch.removals import remove_failed_images
-from trainer.fetch.view_sample import VIEWS
+from trainer.fetch.view_pipeline import ViewPipeline
+from trainer.fetch.view_sample import MAX_VIEWED, VIEWS
 from trainer.index.base_vectors import StoredVectors
 from trainer.index.build import IndexBuilder
 from trainer.jobs.attempt import Attempt
+from trainer.jobs.places import Place
 from trainer.jobs.progress import Phase, Progress
 from trainer.jobs.retry import Retry
 from trainer.jobs.worker import JobKind
+from trainer.learning.dataset import MIN_IMAGES
 from trainer.learning.retrieval import score_histogram
 from trainer.metrics import TrainerMetrics
 
@@ -53,6 +58,7 @@ RESTART_SECONDS = 1.0
 MAX_UNSEEN = 500
 # The lineage that the adapter's file records besides the backbone.
 LINEAGE = ("adapter", "revision", "version", "images", "sample", "continued", "steps", "mix", "hyperparameters")
+PROVISIONAL_REASON = "Search works already. The adapter is still being learned."
 PERMANENT_REASONS = frozenset(reason.value for reason in PERMANENT)
 
 
@@ -79,9 +85,11 @@ class Tolerance:
 
 @dataclass(frozen=True)
 class FinetuneSteps:
-    """The steps of a finetune. fit: how the adapter is made."""
+    """The steps of a finetune. fit: how the adapter is made; first_fit: how that of a provisional index is."""
 
     fetch: FetchPipeline
+    views: ViewPipeline
+    first_fit: Fit
     fit: Fit
     calibration: Calibration
     index_builder: IndexBuilder
@@ -111,29 +119,28 @@ class Finetune:
         """Return the progress of an attempt that begins."""
         return Progress(job.progress)
 
-    async def run(self, job: Job, progress: Progress) -> None:
+    async def run(self, job: Job, progress: Progress, place: Place) -> None:
         """Return once the job's index is live. Raises LeaseLost, or the ServiceError that failed the finetune."""
         for restart in range(RESTARTS):
             try:
-                return await self._run_phases(job, progress)
+                return await self._run_phases(job, progress, place)
             except (FailedPrecondition, VectorsMissing, VectorsDamaged) as error:
                 log.warning("finetune_restarted", code=error.code, restart=restart)
                 if isinstance(error, VectorsDamaged):
                     await self._drop_damaged_stores(job)
                 await asyncio.sleep(RESTART_SECONDS * restart)
-        return await self._run_phases(job, progress)
+        return await self._run_phases(job, progress, place)
 
-    async def _run_phases(self, job: Job, progress: Progress) -> None:
-        attempt = await self._begin(job, progress)
-        index = attempt.index
-        with self._phase(attempt, Phase.FETCHING):
-            await self._fetch(attempt)
-        failures = await self._stores.indexes.failure_counts(index.id)
-        require_enough_images(failures, attempt.total, max_transient=self._tolerance.transient_failures)
-        if job.refresh:
-            await remove_failed_images(attempt, self._stores.indexes, most=self._tolerance.refresh_removals)
-        await self._stores.jobs.warn(job, await fetch_warnings(attempt, self._stores.versions))
+    async def _run_phases(self, job: Job, progress: Progress, place: Place) -> None:
+        attempt = await self._begin(job, progress, place)
         vectors = StoredVectors(self._stores.images, attempt)
+        serving, provisional = await self._stores.indexes.live_with(job.collection_id, attempt.backbone.checksum)
+        if serving and not provisional:
+            await self._fetch(attempt)
+        else:
+            attempt = await self._fetch_for_first_index(attempt, vectors, serving=serving)
+        index = attempt.index
+        failed = sum((await self._stores.indexes.failure_counts(index.id)).values())
         with self._phase(attempt, Phase.FITTING, passes=PASSES):
             fitted = await self._fit(attempt, vectors)
         with self._phase(attempt, Phase.CHECKING):
@@ -143,8 +150,42 @@ class Finetune:
             count = await self._steps.index_builder.run(index, vectors, fitted.projection, progress.advance)
             await self._find_duplicates(attempt, vectors)
         with self._phase(attempt, Phase.PUBLISHING):
+            FaultPoint.PUBLISHING.reach()
             await self._stores.jobs.publish(job, index.id, count)
-        log.info("index_published", index=index.qdrant_collection, images=count, failed=sum(failures.values()))
+            FaultPoint.PUBLISHED.reach()
+        log.info("index_published", index=index.qdrant_collection, images=count, failed=failed)
+
+    async def _fetch_for_first_index(self, attempt: Attempt, vectors: StoredVectors, *, serving: bool) -> Attempt:
+        """Fetch the images of a collection that cannot be searched, make it searchable, and then embed the views.
+
+        serving: a provisional index is there already. Returns the attempt with the index that is to be written next.
+        """
+        if attempt.total < MIN_IMAGES:
+            # Nothing will be learned, so the index itself is as fast.
+            await self._fetch(attempt)
+            return attempt
+        attempt.progress.expect_first_index(attempt.total, min(attempt.total, MAX_VIEWED) * VIEWS)
+        async with self._steps.views.keeping_images(attempt.job) as kept:
+            await self._fetch(attempt, kept)
+            if not serving:
+                attempt = await self._publish_first_index(attempt, vectors)
+            with self._phase(attempt, Phase.VIEWS, images=min(attempt.total, MAX_VIEWED)):
+                async with self._embedder.stream(attempt.backbone).connected() as stream:
+                    await self._steps.views.run(attempt, stream, kept)
+        return attempt
+
+    async def _publish_first_index(self, attempt: Attempt, vectors: StoredVectors) -> Attempt:
+        """Publish an index with a plain projection, which serves until the adapter is learned."""
+        index, job, progress = attempt.index, attempt.job, attempt.progress
+        with self._phase(attempt, Phase.FIRST_INDEX, passes=PASSES + 1):
+            plain = await self._steps.first_fit.fit(vectors, attempt.backbone.dimension, None, progress.advance)
+            fitted = Fitted(plain.projection, plain.quality | {"provisional": True, "reason": PROVISIONAL_REASON})
+            await self._check(attempt, vectors, fitted)
+            count = await self._steps.index_builder.run(index, vectors, fitted.projection, progress.advance)
+            await self._stores.jobs.publish_provisional(job, index.id, count)
+            FaultPoint.FIRST_PUBLISHED.reach()
+        log.info("first_index_published", index=index.qdrant_collection, images=count)
+        return replace(attempt, index=await self._new_index(job, attempt.backbone))
 
     async def _drop_damaged_stores(self, job: Job) -> None:
         """Remove the base stores that cannot be read. Their images are fetched and embedded again."""
@@ -155,34 +196,45 @@ class Finetune:
                 await store.drop()
                 log.error("base_store_dropped", collection=job.collection_id, store=store.name)
 
-    async def _begin(self, job: Job, progress: Progress) -> Attempt:
-        """Register a new index, with the known failures that need no second try."""
+    async def _begin(self, job: Job, progress: Progress, place: Place) -> Attempt:
         backbone = await self._embedder.describe()
-        keep = frozenset[str]() if job.force or job.refresh else PERMANENT_REASONS
         base_stores = self._stores.base_stores
-        index = await self._stores.indexes.begin(
+        return Attempt(
+            job=job,
+            index=await self._new_index(job, backbone),
+            backbone=backbone,
+            total=await self._stores.images.count(job.collection_id, job.revision),
+            progress=progress,
+            place=place,
+            vectors=self._retry.wrap(base_stores.of(job.collection_id, backbone.checksum)),
+            views=self._retry.wrap(base_stores.views_of(job.collection_id, backbone.checksum)),
+        )
+
+    async def _new_index(self, job: Job, backbone: Backbone) -> Index:
+        """Register a new index, with the known failures that need no second try."""
+        keep = frozenset[str]() if job.force or job.refresh else PERMANENT_REASONS
+        return await self._stores.indexes.begin(
             job,
             backbone.checksum,
             keep,
             backbone_name=backbone.name or None,
             shared_dim=backbone.dimension if backbone.text else None,
         )
-        return Attempt(
-            job=job,
-            index=index,
-            backbone=backbone,
-            total=await self._stores.images.count(job.collection_id, job.revision),
-            progress=progress,
-            vectors=self._retry.wrap(base_stores.of(job.collection_id, backbone.checksum)),
-            views=self._retry.wrap(base_stores.views_of(job.collection_id, backbone.checksum)),
-        )
 
-    async def _fetch(self, attempt: Attempt) -> None:
-        dimension = attempt.backbone.dimension
-        await attempt.vectors.ensure(dimension)
-        await attempt.views.ensure(dimension * VIEWS)
-        async with self._embedder.stream(attempt.backbone).connected() as stream:
-            await self._steps.fetch.run(attempt, stream)
+    async def _fetch(self, attempt: Attempt, kept: KeptImages | None = None) -> None:
+        """Embed the images. kept: where to keep those whose views are embedded later; None: they are embedded now."""
+        job, dimension = attempt.job, attempt.backbone.dimension
+        with self._phase(attempt, Phase.FETCHING):
+            await attempt.vectors.ensure(dimension)
+            await attempt.views.ensure(dimension * VIEWS)
+            waiting = attempt.place.lent_while_waiting(lambda: attempt.progress.counts)
+            async with waiting, self._embedder.stream(attempt.backbone).connected() as stream:
+                await self._steps.fetch.run(attempt, stream, kept)
+        failures = await self._stores.indexes.failure_counts(attempt.index.id)
+        require_enough_images(failures, attempt.total, max_transient=self._tolerance.transient_failures)
+        if job.refresh:
+            await remove_failed_images(attempt, self._stores.indexes, most=self._tolerance.refresh_removals)
+        await self._stores.jobs.warn(job, await fetch_warnings(attempt, self._stores.versions))
 
     async def _fit(self, attempt: Attempt, vectors: StoredVectors) -> Fitted:
         previous = None if attempt.job.refresh else await self._previous_adapter(attempt)
@@ -198,6 +250,7 @@ class Finetune:
         quality, dim = dumps(figures), projection.matrix.shape[1]
         weights = projection.to_bytes({"backbone": index.backbone, **_lineage(figures)})
         adapter = await self._stores.adapters.add(index.collection_id, index.backbone, weights, quality)
+        FaultPoint.ADAPTER_STORED.reach()
         await self._stores.indexes.set_adapter(index, adapter, dim, quality, quantiles)
 
     async def _find_duplicates(self, attempt: Attempt, vectors: StoredVectors) -> None:
@@ -220,6 +273,8 @@ class Finetune:
         if found is None or found.backbone != attempt.backbone.checksum or found.quality is None:
             return None
         quality: dict[str, object] = loads(found.quality)
+        if quality.get("provisional"):
+            return None
         revision = quality.get("revision")
         since = revision if isinstance(revision, int) else 0
         changed = await images.changed_share(job.collection_id, job.revision, since)
@@ -227,9 +282,9 @@ class Finetune:
         return Previous(Fitted(Projection.from_bytes(found.weights), quality), since, attempt.total, changed, unseen)
 
     @contextmanager
-    def _phase(self, attempt: Attempt, phase: Phase, *, passes: int = 1) -> Iterator[None]:
-        """Report a phase in the progress, the trace, the metrics and the log."""
-        attempt.progress.enter(phase, attempt.total, passes=passes)
+    def _phase(self, attempt: Attempt, phase: Phase, *, passes: int = 1, images: int | None = None) -> Iterator[None]:
+        """Report a phase in the progress, the trace, the metrics and the log. images: all of them by default."""
+        attempt.progress.enter(phase, attempt.total if images is None else images, passes=passes)
         began = time.perf_counter()
         with child_span(phase.value):
             yield

@@ -9,18 +9,33 @@ from catalog.jobs import PacingHost, PhaseCounts
 
 
 class Phase(Enum):
-    """The phases of a running job, in order."""
+    """The phases of a running job, in order. A collection that can be searched already has no first index."""
 
     FETCHING = "fetching"
+    FIRST_INDEX = "first_index"
+    VIEWS = "views"
     FITTING = "fitting"
     CHECKING = "checking"
     INDEXING = "indexing"
     PUBLISHING = "publishing"
 
+    @property
+    def order(self) -> int:
+        """Its place among the phases."""
+        return list(Phase).index(self)
 
-# Where each phase begins, in percent: roughly its share of the time of a first finetune.
-BEGINS = {Phase.FETCHING: 0.0, Phase.FITTING: 70.0, Phase.CHECKING: 88.0, Phase.INDEXING: 89.0, Phase.PUBLISHING: 99.0}
-ENDS = dict(zip(BEGINS, [*list(BEGINS.values())[1:], 100.0], strict=True))
+
+# Roughly the share of each phase of the time, in percent. FETCHING includes the phases up to FITTING if there are any.
+SHARES = {
+    Phase.FETCHING: 70.0,
+    Phase.FIRST_INDEX: 0.0,
+    Phase.VIEWS: 0.0,
+    Phase.FITTING: 18.0,
+    Phase.CHECKING: 1.0,
+    Phase.INDEXING: 10.0,
+    Phase.PUBLISHING: 1.0,
+}
+FIRST_INDEX_SHARE = 2.0
 # A phase must have run for this long before its speed says anything.
 SETTLES_SECONDS = 1.0
 
@@ -35,6 +50,7 @@ class Progress:
         self.changed = asyncio.Event()
         # Returns the hosts that set the pace; the phase that downloads sets it.
         self.paced_by: Callable[[], Sequence[PacingHost]] = _no_hosts
+        self._shares = SHARES
         self._clock = clock
         self._entered = clock()
         self._passes = 1
@@ -43,6 +59,13 @@ class Progress:
         self._skipped = 0
         # The estimated end of the job, by the clock.
         self._end: float | None = None
+
+    def expect_first_index(self, images: int, views: int) -> None:
+        """Divide the time between fetching and fitting, given the number of images and of views to embed."""
+        both = SHARES[Phase.FETCHING] - FIRST_INDEX_SHARE
+        fetching = both * images / max(images + views, 1)
+        first = {Phase.FETCHING: fetching, Phase.FIRST_INDEX: FIRST_INDEX_SHARE, Phase.VIEWS: both - fetching}
+        self._shares = {**SHARES, **first}
 
     def enter(self, phase: Phase, images: int, *, passes: int = 1) -> None:
         """Begin a phase that processes `images` images `passes` times.
@@ -79,9 +102,11 @@ class Progress:
 
     def _update(self) -> None:
         share = min((self._done + self._skipped) / self._total, 1.0) if self._total else 0.0
-        begin, end = BEGINS[self.phase], ENDS[self.phase]
-        self.percent = max(self.percent, begin + (end - begin) * share)
-        self._estimate(end - begin, 100.0 - end)
+        begin = sum(self._shares[phase] for phase in Phase if phase.order < self.phase.order)
+        width = self._shares[self.phase]
+        self.percent = min(max(self.percent, begin + width * share), 100.0)
+        if width:
+            self._estimate(width, 100.0 - begin - width)
         self.changed.set()
 
     def _estimate(self, width: float, later: float) -> None:

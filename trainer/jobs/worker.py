@@ -12,10 +12,12 @@ from structlog.contextvars import bound_contextvars
 from catalog.postgres.leased_queue import MAX_ATTEMPTS, JobT, LeasedJob, LeasedQueue, LeaseLost
 from servicekit.errors import ServiceError
 from servicekit.process.background import in_background
+from servicekit.process.fault_points import FaultPoint
 from servicekit.telemetry.logs import get_logger
 from servicekit.telemetry.state_log import StateLog
 from servicekit.telemetry.tracing import root_span, without_databases
 from trainer.jobs.lease import CancelRequested, JobProgress, Lease
+from trainer.jobs.places import Place, Places
 from trainer.jobs.retry import TRANSIENT, Retry
 from trainer.metrics import JobMetrics
 
@@ -70,13 +72,13 @@ class Work(Protocol[WorkedT, ProgressT]):
         """Return the progress of an attempt that begins."""
         ...
 
-    async def run(self, job: WorkedT, progress: ProgressT) -> None:
-        """Do the job, and record its success."""
+    async def run(self, job: WorkedT, progress: ProgressT, place: Place) -> None:
+        """Do the job, and record its success. place: may be lent while the job waits."""
         ...
 
 
 class Worker(Generic[JobT, ProgressT]):
-    """Runs one job at a time."""
+    """Runs one job at a time. It claims one when it has a place."""
 
     def __init__(
         self,
@@ -85,6 +87,7 @@ class Worker(Generic[JobT, ProgressT]):
         work: Work[JobT, ProgressT],
         metrics: JobMetrics,
         kind: JobKind,
+        places: Places,
         *,
         poll: float,
         lease: float,
@@ -97,6 +100,7 @@ class Worker(Generic[JobT, ProgressT]):
         self._work = work
         self._metrics = metrics
         self._kind = kind
+        self._places = places
         self._poll_seconds = poll
         self._lease_seconds = lease
         self._nudged = asyncio.Event()
@@ -117,17 +121,23 @@ class Worker(Generic[JobT, ProgressT]):
     async def _run(self) -> None:
         while True:
             self._nudged.clear()
-            job = await self._claim()
-            if job is not None:
-                await self._run_job(job)
-                continue
+            async with self._places.place() as place:
+                job = await self._claim()
+                if job is not None:
+                    await self._run_job(job, place)
+                    continue
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._poll_seconds):
                     await self._nudged.wait()
 
     async def _claim(self) -> JobT | None:
+        claim = asyncio.create_task(self._jobs.claim(self._name))
         try:
-            job = await self._jobs.claim(self._name)
+            job = await asyncio.shield(claim)
+        except asyncio.CancelledError:
+            # Postgres may grant the job although nobody waits for it any more.
+            await self._give_back(claim)
+            raise
         except Exception as error:
             # The worker must survive: the next claim may succeed.
             self._claims.failure(error)
@@ -135,7 +145,15 @@ class Worker(Generic[JobT, ProgressT]):
         self._claims.success()
         return job
 
-    async def _run_job(self, job: JobT) -> None:
+    async def _give_back(self, claim: "asyncio.Task[JobT | None]") -> None:
+        """Release the job of a claim that is still under way. If that takes too long, its lease expires."""
+        with suppress(ServiceError, TimeoutError):
+            async with asyncio.timeout(RELEASE_SECONDS):
+                job = await claim
+                if job is not None:
+                    await self._release(job)
+
+    async def _run_job(self, job: JobT, place: Place) -> None:
         """Run a job in a trace of its own, with metrics and log events around it."""
         attributes = {"similis.job": job.id, "similis.collection": job.collection_id, "similis.attempt": job.attempts}
         with (
@@ -144,10 +162,11 @@ class Worker(Generic[JobT, ProgressT]):
             without_databases(),
         ):
             log.info("job_claimed", attempt=job.attempts)
+            FaultPoint.CLAIMED.reach()
             self._metrics.running.inc()
             outcome = Outcome.RELEASED
             try:
-                outcome = await self._execute(job)
+                outcome = await self._execute(job, place)
             except asyncio.CancelledError:
                 await self._release(job)
                 raise
@@ -157,10 +176,10 @@ class Worker(Generic[JobT, ProgressT]):
                 span.set_attribute("similis.outcome", outcome.value)
                 log.info("attempt_ended", outcome=outcome.value)
 
-    async def _execute(self, job: JobT) -> Outcome:
+    async def _execute(self, job: JobT, place: Place) -> Outcome:
         """Run a job to its end and record that end in the database."""
         try:
-            await self._run_leased(job)
+            await self._run_leased(job, place)
         except LeaseLost as error:
             log.warning("lease_lost", reason=error.message)
             return Outcome.LEASE_LOST
@@ -174,7 +193,7 @@ class Worker(Generic[JobT, ProgressT]):
             return await self._fail(job, "internal", INTERNAL_ERROR)
         return Outcome.DONE
 
-    async def _run_leased(self, job: JobT) -> None:
+    async def _run_leased(self, job: JobT, place: Place) -> None:
         if job.attempts > MAX_ATTEMPTS:
             raise TooManyAttempts(
                 f"It was started {MAX_ATTEMPTS} times without making progress. Ask the operator to check the trainer's "
@@ -183,7 +202,7 @@ class Worker(Generic[JobT, ProgressT]):
         progress = self._work.progress_of(job)
         self._lease = Lease(self._jobs, job, progress, lease_seconds=self._lease_seconds)
         try:
-            await self._lease.hold(self._work.run(job, progress))
+            await self._lease.hold(self._work.run(job, progress, place))
         finally:
             self._lease = None
 

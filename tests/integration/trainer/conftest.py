@@ -16,6 +16,7 @@ from tests.integration.workplace import Workplace
 from trainer.adapter import fit as learned_adapter
 from trainer.app import RunningTrainer, trainer
 from trainer.config import TrainerSettings
+from trainer.jobs import finetune
 
 __all__ = ["postgres_url", "qdrant_address", "workplace"]
 
@@ -85,7 +86,8 @@ async def embedder() -> AsyncIterator[PixelEmbedder]:
 @pytest.fixture
 def nothing_to_learn(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every collection too small to learn from. Trainers in this process then publish the PCA, which is quick."""
-    monkeypatch.setattr(learned_adapter, "MIN_IMAGES", 1_000_000)
+    for module in (learned_adapter, finetune):
+        monkeypatch.setattr(module, "MIN_IMAGES", 1_000_000)
 
 
 @pytest_asyncio.fixture(loop_scope="session")

@@ -197,7 +197,7 @@ async def test_deleting_a_collection_during_its_finetune_leaves_nothing_behind(
         await leftovers_gone(workplace)
         await eventually(lambda: host.under_way == 0)
     tables = ("jobs", "images", "image_versions", "contents", "content_chunks", "indexes", "adapters", "image_failures")
-    for table in (*tables, "equal_images"):
+    for table in (*tables, "equal_images", "image_miniatures"):
         assert await workplace.rows(f"SELECT count(*) FROM {table}") == [(0,)], table  # noqa: S608
 
 

@@ -24,16 +24,19 @@ DIMENSION = SIDE * SIDE * 3
 
 
 class PixelEmbedder(embedder_pb2_grpc.EmbedderServiceServicer):
-    """Answers like the embedder. `embedded` counts images by digest."""
+    """Answers like the embedder. `embedded` counts images by digest, `viewed` those whose views alone were wanted."""
 
     def __init__(self) -> None:
         self.target = ""
         self.checksum = "pixels-1-" + "0" * 55
         self.embedded: Counter[str] = Counter()
+        self.viewed: Counter[str] = Counter()
         # Vectors to return instead of pixels, by the image's digest.
         self.vectors: dict[str, npt.NDArray[np.float32]] = {}
         # The same for the views [v, DIMENSION] of an image.
         self.views: dict[str, npt.NDArray[np.float32]] = {}
+        # Miniatures to return: the grey values of each row, by the image's digest. An image without one has none.
+        self.miniatures: dict[str, npt.NDArray[np.uint8]] = {}
         self.streams = 0
         # Warnings to return with an image, by its digest.
         self.warnings: dict[str, list[str]] = {}
@@ -89,7 +92,8 @@ class PixelEmbedder(embedder_pb2_grpc.EmbedderServiceServicer):
 
     def _outcome(self, request: embedder_pb2.EmbedStreamRequest) -> embedder_pb2.EmbedStreamResponse:
         digest = hashlib.sha256(request.image).hexdigest()
-        self.embedded[digest] += 1
+        only = request.views.only
+        (self.viewed if only else self.embedded)[digest] += 1
         try:
             with Image.open(io.BytesIO(request.image)) as image:
                 pixels = image.convert("RGB").resize((SIDE, SIDE))
@@ -99,13 +103,15 @@ class PixelEmbedder(embedder_pb2_grpc.EmbedderServiceServicer):
         except OSError:
             error = embedder_pb2.ItemError(code="decode_error", message="the image is damaged")
             return embedder_pb2.EmbedStreamResponse(item_id=request.item_id, error=error)
-        vector = self.vectors.get(digest, np.asarray(pixels, dtype="<f4").ravel()).tobytes()
+        vector = b"" if only else self.vectors.get(digest, np.asarray(pixels, dtype="<f4").ravel()).tobytes()
         rotated = [pixels.rotate(10.0 * number) for number in range(1, request.views.count + 1)]
         views = self.views.get(digest, [np.asarray(view, dtype="<f4").ravel() for view in rotated])
+        grey = self.miniatures.get(digest) if request.miniature else None
         return embedder_pb2.EmbedStreamResponse(
             item_id=request.item_id,
             embedding=embedder_pb2.Embedding(
                 vector=vector,
+                miniature=None if grey is None else embedder_pb2.Miniature(width=grey.shape[1], pixels=grey.tobytes()),
                 views=[view.tobytes() for view in views[: request.views.count]],
                 warnings=self.warnings.get(digest, []),
             ),

@@ -51,6 +51,22 @@ async def test_a_finished_download_makes_room_for_the_next_of_its_host() -> None
     assert await queue.get() is None
 
 
+async def test_an_image_that_is_being_embedded_holds_no_place_at_its_host() -> None:
+    queue = DownloadQueue(look_ahead=100, places=lambda _: 1)
+    for number in range(3):
+        await queue.put(number, f"http://example.org/{number}")
+    first = await queue.get()
+    assert first is not None
+    assert await available(queue) == []
+    await queue.arrived(first)
+    # An image with the same URL shares the result that is not known yet.
+    await queue.put(9, "http://example.org/0")
+    assert await available(queue) == ["http://example.org/1"]
+    assert await queue.done(first) == [0, 9]
+    # Its place was freed once.
+    assert await available(queue) == []
+
+
 async def test_a_host_that_gets_slower_has_fewer_downloads_at_a_time_and_never_none() -> None:
     places = 3
     queue = DownloadQueue(look_ahead=100, places=lambda _: places)

@@ -4,21 +4,26 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainer.jobs.progress import BEGINS, Phase, Progress
+from trainer.jobs.progress import SHARES, Phase, Progress
 
 
-def test_the_phases_add_up_to_a_hundred_percent() -> None:
+@pytest.mark.parametrize("first", [False, True])
+def test_the_phases_add_up_to_a_hundred_percent(first: bool) -> None:
     progress = Progress()
+    if first:
+        progress.expect_first_index(4, 16)
+    phases = list(Phase) if first else [phase for phase in Phase if SHARES[phase]]
     seen = []
-    for phase in Phase:
+    for phase in phases:
         progress.enter(phase, 4)
         seen.append(progress.percent)
         for _ in range(4):
             progress.advance(1)
             seen.append(progress.percent)
-    assert (seen[0], seen[-1]) == (0.0, 100.0)
+    assert seen[0] == 0.0
+    assert seen[-1] == pytest.approx(100.0)
     assert seen == sorted(seen)
-    assert len(set(seen)) == 4 * len(Phase) + 1
+    assert len(set(seen)) == 4 * len(phases) + 1
 
 
 @given(
@@ -41,7 +46,7 @@ def test_a_phase_without_images_is_not_an_error() -> None:
     progress = Progress()
     progress.enter(Phase.INDEXING, 0)
     progress.advance(0)
-    assert progress.percent == BEGINS[Phase.INDEXING]
+    assert progress.percent == 89.0
 
 
 class Clock:
@@ -59,7 +64,7 @@ def test_a_phase_with_several_passes_counts_each_image_once() -> None:
     progress.enter(Phase.FITTING, 10, passes=4)
     progress.advance(21)
     assert (progress.counts.done, progress.counts.total) == (5, 10)
-    assert progress.percent == pytest.approx(BEGINS[Phase.FITTING] + 18 * 21 / 40)
+    assert progress.percent == pytest.approx(70.0 + 18 * 21 / 40)
 
 
 def test_the_estimate_is_exact_at_constant_speed() -> None:
@@ -98,3 +103,15 @@ def test_a_job_that_outlasts_its_estimate_has_none() -> None:
     progress.advance(2)
     clock.seconds += 1000
     assert progress.counts.seconds_left is None
+
+
+def test_images_and_views_share_the_time_until_fitting_by_their_numbers() -> None:
+    progress = Progress()
+    progress.expect_first_index(1000, 4000)
+    progress.enter(Phase.FIRST_INDEX, 1000)
+    # A fifth of 70 percent, without the 2 percent of the index.
+    assert progress.percent == pytest.approx(68 / 5)
+    progress.enter(Phase.VIEWS, 1000)
+    assert progress.percent == pytest.approx(68 / 5 + 2)
+    progress.enter(Phase.FITTING, 1000)
+    assert progress.percent == pytest.approx(70.0)

@@ -12,6 +12,7 @@ from catalog.jobs import MAX_ATTEMPTS, Job, Jobs, LeaseLost
 from servicekit.errors import NoSpace, Unavailable
 from tests.unit.trainer.jobs.fake_queue import JOB, FakeQueue
 from trainer.jobs.finetune import KIND, Finetune
+from trainer.jobs.places import Place, Places
 from trainer.jobs.progress import Progress
 from trainer.jobs.worker import Outcome, Worker
 from trainer.metrics import TrainerMetrics
@@ -26,7 +27,7 @@ class FakeFinetune:
     def progress_of(self, job: Job) -> Progress:
         return Progress(job.progress)
 
-    async def run(self, job: Job, progress: Progress) -> None:  # noqa: ARG002
+    async def run(self, job: Job, progress: Progress, place: Place) -> None:  # noqa: ARG002
         await self._work()
 
 
@@ -44,7 +45,9 @@ async def forever() -> None:
 def worker(queue: FakeQueue, work: Callable[[], Awaitable[None]]) -> tuple[Worker[Job, Progress], TrainerMetrics]:
     metrics = TrainerMetrics(CollectorRegistry())
     finetune = cast("Finetune", FakeFinetune(work))
-    return Worker("worker", cast("Jobs", queue), finetune, metrics.finetunes, KIND, poll=60.0, lease=0.3), metrics
+    return Worker(
+        "worker", cast("Jobs", queue), finetune, metrics.finetunes, KIND, Places(1), poll=60.0, lease=0.3
+    ), metrics
 
 
 def counted(metrics: TrainerMetrics) -> dict[str, float]:
@@ -129,6 +132,25 @@ async def test_a_worker_that_stops_releases_its_job() -> None:
     assert counted(metrics) == {"released": 1}
 
 
+async def test_a_worker_that_stops_while_it_claims_a_job_releases_it() -> None:
+    claiming, granted = asyncio.Event(), asyncio.Event()
+
+    class SlowQueue(FakeQueue):
+        async def claim(self, worker: str) -> Job | None:
+            claiming.set()
+            await granted.wait()
+            return await super().claim(worker)
+
+    queue = SlowQueue()
+    subject, _ = worker(queue, forever)
+    async with asyncio.timeout(20):
+        async with subject.running():
+            await claiming.wait()
+            asyncio.get_running_loop().call_later(0.05, granted.set)
+        assert queue.job is None
+        assert queue.ends == [("released",)]
+
+
 async def test_a_nudge_notices_a_cancelled_job_before_the_next_heartbeat_is_due() -> None:
     queue, started = FakeQueue(), asyncio.Event()
 
@@ -138,7 +160,9 @@ async def test_a_nudge_notices_a_cancelled_job_before_the_next_heartbeat_is_due(
 
     metrics = TrainerMetrics(CollectorRegistry())
     finetune = cast("Finetune", FakeFinetune(work))
-    subject = Worker("worker", cast("Jobs", queue), finetune, metrics.finetunes, KIND, poll=60.0, lease=3600.0)
+    subject = Worker(
+        "worker", cast("Jobs", queue), finetune, metrics.finetunes, KIND, Places(1), poll=60.0, lease=3600.0
+    )
     async with asyncio.timeout(20), subject.running():
         await started.wait()
         queue.beats = [True]
