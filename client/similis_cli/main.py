@@ -75,10 +75,13 @@ def _app() -> tuple[typer.Typer, set[str]]:
     group.command("add")(images.add_images)
     group.command("remove")(images.remove_images)
     app.add_typer(group, name="images", rich_help_panel=COLLECTIONS)
-    group = typer.Typer(help="Show or read the source of a collection, or cancel a reading.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Show or read the source of a collection, cancel a reading, or change the schedule.", no_args_is_help=True
+    )
     group.command("show")(sources.show)
     group.command("read")(sources.read)
     group.command("cancel")(sources.cancel)
+    group.command("schedule")(sources.schedule)
     app.add_typer(group, name="source", rich_help_panel=COLLECTIONS)
     ours = {command.name for command in app.registered_commands if command.name} | {"images", "source"}
     return app, ours

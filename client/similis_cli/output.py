@@ -18,14 +18,23 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
 
 
+def note(message: str) -> None:
+    """Say something on standard error that is no result."""
+    sys.stderr.write(f"{message}\n")
+
+
 def show_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, empty: str) -> None:
     """Print rows: as a table on a terminal, and otherwise with tabs and without a header.
 
-    A column whose name begins with `>` is aligned to the right. empty: what to say if there are no rows.
+    A column whose name begins with `>` is aligned to the right. empty: what to say if there are no rows, on standard
+    error unless there is a terminal. On a terminal that is too narrow for the columns, each cell has its own line.
     """
     if not sys.stdout.isatty():
+        row = None
         for row in rows:
             sys.stdout.write("\t".join(_text(cell) for cell in row) + "\n")
+        if row is None:
+            note(empty)
         return
     lines = [[_text(cell) for cell in row] for row in rows]
     if not lines:
@@ -36,20 +45,35 @@ def show_table(columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, empty:
     from rich.table import Table
     from rich.text import Text
 
+    console = Console(highlight=False)
+    titles = [column.removeprefix(">") for column in columns]
+    widths = [max(len(title), *(len(line[number]) for line in lines)) for number, title in enumerate(titles)]
+    if sum(min(width, FOLDED) for width in widths) + 3 * len(columns) > console.width:
+        _show_cells(titles, lines)
+        return
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for number, column in enumerate(columns):
+    for column, title, width in zip(columns, titles, widths, strict=True):
         # Short columns stay on one line. Long ones, such as URLs, are folded, so that nothing is cut off.
-        title = column.removeprefix(">")
-        width = max(len(title), *(len(line[number]) for line in lines))
         table.add_column(
             title,
             justify="right" if column.startswith(">") else "left",
-            min_width=width if width <= SHORT else None,
+            min_width=min(width, FOLDED),
             overflow="fold",
         )
     for line in lines:
         table.add_row(*(Text(cell) for cell in line))
-    Console(highlight=False).print(table)
+    console.print(table)
+
+
+def _show_cells(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> None:
+    """Print each cell in a line, with its title, and an empty line between rows."""
+    width = max(map(len, titles))
+    for number, line in enumerate(lines):
+        if number:
+            say("")
+        for title, cell in zip(titles, line, strict=True):
+            if cell:
+                say(f"{title:<{width}}  {cell}")
 
 
 def show_fields(fields: Iterable[tuple[str, Cell]]) -> None:
@@ -101,8 +125,8 @@ def show_json_list(values: Iterable[object]) -> None:
     sys.stdout.buffer.flush()
 
 
-# The most characters of a cell that is never folded.
-SHORT = 14
+# The most characters of a cell that is never folded, and the least that one is folded to.
+FOLDED = 14
 
 
 def _text(cell: Cell) -> str:

@@ -1,8 +1,11 @@
 """Exit statuses, and what a person reads when a command fails."""
 
-import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 from typing import NoReturn
+
+from similis_cli.output import note, printable
 
 
 class Status(IntEnum):
@@ -44,12 +47,13 @@ def report(error: Exception) -> int:
     if not isinstance(error, SimilisError):
         raise error
     words = error.detail
+    sentence = words if words.endswith((".", "!", "?")) else f"{words}."
     if isinstance(error, Forbidden):
-        return _say(f"{words} Set the key with 'similis login', --key-file or SIMILIS_API_KEY.", Status.FORBIDDEN)
+        return _say(f"{sentence} Set the key with 'similis login', --key-file or SIMILIS_API_KEY.", Status.FORBIDDEN)
     if isinstance(error, ConnectionFailed | UnexpectedAnswer):
-        return _say(f"{words} Set the address with 'similis login', --url or SIMILIS_URL.", Status.UNAVAILABLE)
+        return _say(f"{sentence} Set the address with 'similis login', --url or SIMILIS_URL.", Status.UNAVAILABLE)
     if error.request_id is not None and isinstance(error, ServerFailure | TemporaryFailure):
-        words = f"{words} The logs of the service have more under the request id {error.request_id}."
+        words = f"{sentence} The logs of the service have more under the request id {error.request_id}."
     status = Status.FAILED
     if isinstance(error, FinetuneFailed):
         status = Status.FINETUNE_FAILED
@@ -63,14 +67,19 @@ def fail(message: str, status: Status = Status.FAILED) -> NoReturn:
     raise CommandError(message, status)
 
 
-def note(message: str) -> None:
-    """Say something on standard error that is no result."""
-    sys.stderr.write(f"{message}\n")
+@contextmanager
+def prompting() -> Iterator[None]:
+    """End the command as interrupted if a question is answered with Ctrl-C or Ctrl-D."""
+    import typer
+
+    try:
+        yield
+    except typer.Abort:
+        note("")
+        raise typer.Exit(Status.INTERRUPTED) from None
 
 
 def _say(message: str, status: Status) -> int:
-    from similis_cli.output import printable
-
     note("\n".join(printable(line) for line in f"similis: {message}".splitlines()))
     return status
 

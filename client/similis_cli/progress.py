@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from similis_cli.output import printable, show_json_line
-from similis_cli.problems import note
+from similis_cli.output import note, printable, show_json_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,6 +17,8 @@ if TYPE_CHECKING:
 PHASES = {
     "queued": "Waiting for a trainer",
     "fetching": "Downloading and embedding images",
+    "first_index": "Making the collection searchable",
+    "views": "Preparing to learn",
     "fitting": "Learning",
     "checking": "Checking what was learnt",
     "indexing": "Building the index",

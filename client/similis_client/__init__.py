@@ -18,11 +18,13 @@ from similis_client.answers import (
     KeyInfo,
     MergedAnswer,
     Pace,
+    RecordCounts,
     Result,
     Revision,
     SearchAnswer,
     ServiceInfo,
     Skipped,
+    Source,
     Uploaded,
 )
 from similis_client.client import Similis
@@ -47,9 +49,7 @@ from similis_client.sources import (
     IiifSource,
     OaiSource,
     ReadingStarted,
-    RecordCounts,
     RecordFailure,
-    Source,
     SourceStatus,
 )
 from similis_client.sync import FinetuneSync, SimilisSync

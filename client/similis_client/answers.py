@@ -25,9 +25,10 @@ class Created(Confirmation):
 
 @dataclass(frozen=True, kw_only=True)
 class Uploaded(Confirmation):
-    """The content of a collection was replaced."""
+    """The content of a collection was replaced. reading_id: of a reading that goes on, and will replace it."""
 
     number_of_images: int
+    reading_id: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,6 +114,44 @@ class Pace:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RecordCounts:
+    """How many records or manifests a reading has read. total: None if the source does not say."""
+
+    done: int
+    total: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """The source of a collection, and its newest reading. `docs/api.md` explains the fields."""
+
+    type: str
+    url: str
+    metadata_prefix: str | None = None
+    set: str | None = None
+    views: str = "none"
+    refresh: str | None = None
+    then: str | None = None
+    state: str = "never"
+    phase: str | None = None
+    progress: float | None = None
+    counts: RecordCounts | None = None
+    paced_by: list[Pace] = field(default_factory=list)
+    last_read: datetime | None = None
+    next_reading: datetime | None = None
+    added: int | None = None
+    changed: int | None = None
+    removed: int | None = None
+    reading_warnings: list[str] = field(default_factory=list)
+    error: FinetuneError | None = None
+
+    @property
+    def is_being_read(self) -> bool:
+        """Whether a reading is queued or running."""
+        return self.state in ("queued", "running")
+
+
+@dataclass(frozen=True, kw_only=True)
 class CollectionInfo:
     """A collection and its newest finetune. `docs/api.md` explains the fields."""
 
@@ -135,6 +174,7 @@ class CollectionInfo:
     number_of_indexed_images: int | None = None
     number_of_failures: int | None = None
     quality: dict[str, object] | None = None
+    source: Source | None = None
 
     @property
     def is_finetuning(self) -> bool:

@@ -1,9 +1,8 @@
 """Sources: where the content of an imported collection is kept, and what became of reading it."""
 
 from dataclasses import dataclass, field
-from datetime import datetime
 
-from similis_client.answers import Confirmation, FinetuneError, Pace
+from similis_client.answers import Confirmation, Source
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,44 +44,6 @@ class OaiSource:
         required: dict[str, object] = {"type": "oai", "url": self.url, "metadata_prefix": self.metadata_prefix}
         optional = {"set": self.set, "from": self.since, "views": self.views}
         return _given(required, **optional, refresh=self.refresh, then=self.then)
-
-
-@dataclass(frozen=True, kw_only=True)
-class RecordCounts:
-    """How many records or manifests a reading has read. total: None if the source does not say."""
-
-    done: int
-    total: int | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Source:
-    """The source of a collection, and its newest reading. `docs/api.md` explains the fields."""
-
-    type: str
-    url: str
-    metadata_prefix: str | None = None
-    set: str | None = None
-    views: str = "none"
-    refresh: str | None = None
-    then: str | None = None
-    state: str = "never"
-    phase: str | None = None
-    progress: float | None = None
-    counts: RecordCounts | None = None
-    paced_by: list[Pace] = field(default_factory=list)
-    last_read: datetime | None = None
-    next_reading: datetime | None = None
-    added: int | None = None
-    changed: int | None = None
-    removed: int | None = None
-    reading_warnings: list[str] = field(default_factory=list)
-    error: FinetuneError | None = None
-
-    @property
-    def is_being_read(self) -> bool:
-        """Whether a reading is queued or running."""
-        return self.state in ("queued", "running")
 
 
 @dataclass(frozen=True, kw_only=True)

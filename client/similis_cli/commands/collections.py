@@ -11,8 +11,8 @@ import typer
 from similis_cli.commands.finetuning import finetune_and_report
 from similis_cli.commands.sources import follow_reading, given_source
 from similis_cli.options import AsJson, Collection, KeyFile, Url, Watch
-from similis_cli.output import say, show_fields, show_json, show_json_list, show_table
-from similis_cli.problems import Status, fail, note
+from similis_cli.output import note, say, show_fields, show_json, show_json_list, show_table
+from similis_cli.problems import Status, fail, prompting
 from similis_cli.progress import duration, follow
 from similis_cli.session import collection_id, session
 
@@ -65,7 +65,9 @@ Views = Annotated[
 ]
 Refresh = Annotated[
     str | None,
-    typer.Option("--refresh", metavar="daily|weekly", help="Read the source again by itself.", rich_help_panel=SOURCE),
+    typer.Option(
+        "--refresh", metavar="daily|weekly", help="Read the source again automatically.", rich_help_panel=SOURCE
+    ),
 ]
 Then = Annotated[
     str | None,
@@ -128,6 +130,7 @@ def status(
             ("Id", str(info.id)),
             ("Name", info.name),
             ("HeidICON tag", info.heidicon_tag),
+            ("Source", _source(info)),
             ("State", _state(info)),
             ("Progress", progress),
             ("Phase", info.finetuning_phase),
@@ -227,7 +230,9 @@ def delete(
             if not sys.stdin.isatty():
                 fail("Without a terminal to ask on, 'similis delete' needs --yes. Nothing was deleted.", Status.USAGE)
             question = f"Delete collection {info.id}, {info.name!r}, with {_images(info.number_of_images)}?"
-            if not typer.confirm(question, err=True):
+            with prompting():
+                confirmed = typer.confirm(question, err=True)
+            if not confirmed:
                 fail("Nothing was deleted.")
         say(similis.delete(info.id).message)
 
@@ -336,7 +341,20 @@ def _state(info: CollectionInfo) -> str:
         return "finetune failed"
     if info.last_finetuned is None:
         return "not finetuned"
+    if (info.quality or {}).get("provisional"):
+        return "searchable, not finetuned"
     return "changed since its finetune" if info.requires_finetuning else "ready"
+
+
+def _source(info: CollectionInfo) -> str | None:
+    source = info.source
+    if source is None or source.type in ("csv", "heidicon"):
+        return None
+    if source.is_being_read:
+        return f"{source.url}, being read"
+    if source.error:
+        return f"{source.url}, reading failed: {source.error.message} ({source.error.code})"
+    return f"{source.url}, read {_time(source.last_read)}" if source.last_read else f"{source.url}, not read yet"
 
 
 def _date(time: datetime) -> str:

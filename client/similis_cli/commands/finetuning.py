@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from similis_cli.options import AsJson, Collection, KeyFile, Url, Watch
-from similis_cli.output import say, show_json, show_json_list, show_message, show_table
-from similis_cli.problems import note
+from similis_cli.output import note, say, show_json, show_json_list, show_message, show_table
 from similis_cli.progress import follow
 from similis_cli.session import collection_id, session
 

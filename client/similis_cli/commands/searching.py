@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from similis_cli.options import AsJson, KeyFile, Url
-from similis_cli.output import show_json, show_table
-from similis_cli.problems import Status, fail, note
+from similis_cli.output import note, show_json, show_table
+from similis_cli.problems import Status, fail
 from similis_cli.session import collection_id, session
 
 if TYPE_CHECKING:
@@ -57,6 +57,9 @@ def search(
     if (image is None) == (text is None):
         fail("Give an image or a URL, or --text.", Status.USAGE)
     is_url = image is not None and image.startswith(("http://", "https://"))
+    if image is not None and not is_url:
+        # Before the service is asked which collections there are.
+        Path(image).open("rb").close()
     query = Query(
         image=Path(image) if image is not None and not is_url else None,
         image_url=image if is_url else None,
@@ -108,6 +111,8 @@ def _search(similis: SimilisSync, query: Query, collections: list[str]) -> Searc
     named = [collection_id(similis, name) for name in collections]
     if not named:
         existing = similis.collections()
+        if not existing:
+            note("warning: There is no collection to search. 'similis import images.csv --name NAME' creates one.")
         # The answer for one collection also has its index and its own warnings.
         named = [existing[0].id] if len(existing) == 1 else []
     return similis.search(named[0], query) if len(named) == 1 else similis.search_collections(query, named or None)

@@ -1,4 +1,4 @@
-"""`source show`, `source read` and `source cancel`, and the import from a source."""
+"""`source show`, `read`, `cancel` and `schedule`, and the import from a source."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from similis_cli.options import AsJson, Collection, KeyFile, Url
-from similis_cli.output import say, show_fields, show_json, show_message
-from similis_cli.problems import Status, fail, note
+from similis_cli.output import note, say, show_fields, show_json, show_message
+from similis_cli.problems import Status, fail
 from similis_cli.session import collection_id, session
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from similis_client import IiifSource, OaiSource, SimilisSync, Source
 
 INTERVAL_SECONDS = 1.0
+NEVER = "never"
 PHASES = {
     "queued": "Waiting for a trainer",
     "listing": "Listing manifests",
@@ -84,6 +85,23 @@ def cancel(collection: Collection, url: Url = None, key_file: KeyFile = None, as
     with session(url, key_file) as similis:
         cancelled = similis.cancel_reading(collection_id(similis, collection))
     show_message(cancelled, as_json=as_json)
+
+
+def schedule(
+    collection: Collection,
+    refresh: Annotated[str, typer.Argument(metavar="daily|weekly|never", help="How often to read it automatically.")],
+    then: Annotated[
+        str | None, typer.Option("--then", metavar="finetune", help="What to do when the content has changed.")
+    ] = None,
+    url: Url = None,
+    key_file: KeyFile = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change when the source of a collection is read."""
+    with session(url, key_file) as similis:
+        identifier = collection_id(similis, collection)
+        changed = similis.schedule_source(identifier, refresh=None if refresh == NEVER else refresh, then=then)
+    show_message(changed, as_json=as_json)
 
 
 def given_source(

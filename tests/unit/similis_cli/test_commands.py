@@ -268,7 +268,7 @@ async def test_duplicates_are_listed_by_group(commands: Commands) -> None:
 async def test_duplicates_that_were_not_searched_for_are_a_warning(commands: Commands) -> None:
     commands.service.answer({"duplicates": [], "searched": False, "warnings": ["Not finetuned."], "next": None})
     listed = await commands.run("duplicates", "1")
-    assert (listed.output, listed.errors) == ("", "warning: Not finetuned.\n")
+    assert (listed.output, listed.errors) == ("", "warning: Not finetuned.\nNo duplicates were found.\n")
 
 
 async def test_images_are_listed_added_and_removed(commands: Commands, home: Path) -> None:
@@ -374,6 +374,14 @@ async def test_a_reading_that_failed_says_why(commands: Commands) -> None:
     assert "The source could not be read. (source_empty)" in ended.errors
 
 
+@pytest.mark.parametrize(("refresh", "sent"), [("weekly", "weekly"), ("never", None)])
+async def test_the_schedule_of_a_source_is_changed(commands: Commands, refresh: str, sent: str | None) -> None:
+    commands.service.answer({"message": "The source is read weekly."})
+    ended = await commands.run("source", "schedule", "1", refresh, "--then", "finetune")
+    assert ended.output.strip() == "The source is read weekly."
+    assert json.loads(commands.service.received[-1].body) == {"refresh": sent, "then": "finetune"}
+
+
 async def test_a_source_is_shown_with_the_records_that_brought_no_image(commands: Commands) -> None:
     failure = {"record": "oai:7", "reason": "no_image", "detail": "The record names no image."}
     commands.service.answer({"source": READ, "failure_counts": {"no_image": 1}, "failures": [failure]})
@@ -397,3 +405,25 @@ async def test_options_of_a_source_that_make_no_sense_are_wrong_usage(
 ) -> None:
     assert (await commands.run("import", *options)).status == 2
     assert commands.service.received == []
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        (READ, f"{SOURCE['url']}, read "),
+        (SOURCE | {"state": "running"}, f"{SOURCE['url']}, being read"),
+        (SOURCE, f"{SOURCE['url']}, not read yet"),
+        (
+            READ | {"state": "failed", "error": {"code": "source_unreachable", "message": "It did not answer."}},
+            f"{SOURCE['url']}, reading failed: It did not answer. (source_unreachable)",
+        ),
+    ],
+    ids=["read", "being read", "not read yet", "failed"],
+)
+async def test_status_says_where_the_content_comes_from(
+    commands: Commands, source: dict[str, Any], expected: str
+) -> None:
+    commands.service.answer(DONE | {"source": source})
+    ended = await commands.run("status", "1")
+    assert ended.status == 0, ended.errors
+    assert expected in " ".join(ended.output.split())
