@@ -9,12 +9,16 @@ import asyncpg
 from catalog.postgres.database import Connection, Database
 from catalog.postgres.notifications import notify
 from servicekit.errors import InvalidRequest
+from servicekit.process.fault_points import FaultPoint
 
-SELECT = """
+# Of an index `i`: it has a plain projection, and serves while the adapter is learned.
+PROVISIONAL = "coalesce((i.quality ->> 'provisional')::boolean, false)"
+
+SELECT = f"""
 SELECT c.id, c.name, c.heidicon_tag, s.type AS source_type, c.content_revision, c.last_modified, c.last_finetuned,
        coalesce(t.row_count, 0) AS row_count,
        i.backbone AS live_backbone, i.quality AS live_quality, coalesce(i.image_count, 0) AS live_images,
-       coalesce(l.digest = t.digest AND i.lost_at IS NULL, false) AS live_is_newest,
+       coalesce(l.digest = t.digest AND i.lost_at IS NULL AND NOT {PROVISIONAL}, false) AS live_is_newest,
        j.id AS job_id, j.state AS job_state, j.phase AS job_phase, j.progress AS job_progress,
        j.phase_done, j.phase_total, j.seconds_left, j.paced_by, j.warnings,
        j.error_code, j.error_message
@@ -25,7 +29,7 @@ LEFT JOIN indexes i ON i.id = c.live_index
 LEFT JOIN contents l ON l.collection_id = c.id AND l.revision = i.revision
 LEFT JOIN LATERAL (SELECT * FROM jobs WHERE collection_id = c.id ORDER BY id DESC LIMIT 1) j ON true
 WHERE c.id = $1 AND c.deleting_at IS NULL
-"""
+"""  # noqa: S608 (constants)
 
 MARK_DELETING = "UPDATE collections SET deleting_at = now() WHERE id = $1 AND deleting_at IS NULL RETURNING name"
 
@@ -37,7 +41,7 @@ WHERE collection_id = $1 AND state IN ('queued', 'running')
 CANCEL_READINGS = CANCEL_JOBS.replace("jobs", "source_readings", 1)
 
 # The tables of a collection that can have millions of rows.
-LARGE_TABLES = ("images", "image_versions", "source_images", "source_records")
+LARGE_TABLES = ("images", "image_versions", "image_miniatures", "source_images", "source_records")
 
 
 @dataclass(frozen=True)
@@ -70,9 +74,9 @@ class NewestJob:
 class Collection:
     """A collection as its clients see it.
 
-    source_type: of its IIIF or OAI-PMH source; None if it has none. live_is_newest: the content that search serves has
-    the same bytes as the newest content, and its index still has its vectors. live_images: the number of images that
-    search finds.
+    source_type: of its source; None if it has none. live_is_newest: the content that search serves has
+    the same bytes as the newest content, and its index still has its vectors and is not provisional. live_images: the
+    number of images that search finds.
     """
 
     id: int
@@ -90,7 +94,7 @@ class Collection:
     job: NewestJob | None
 
     def requires_finetuning(self, backbone: str | None) -> bool:
-        """Return whether search serves older content or vectors of another backbone, or has lost its vectors.
+        """Return whether search lacks the newest content, the current backbone, a learned adapter, or its vectors.
 
         backbone: the checksum of the backbone that the embedder serves. None: unknown, and assumed unchanged.
         """
@@ -164,6 +168,7 @@ class Collections:
             while status != "DELETE 0":
                 async with self._database.connection() as connection:
                     status = await connection.execute(delete, collection_id, batch)
+            FaultPoint.ROWS_REMOVED.reach()
         async with self._database.connection() as connection:
             await connection.execute("DELETE FROM collections WHERE id = $1 AND deleting_at IS NOT NULL", collection_id)
 

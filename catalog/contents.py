@@ -10,6 +10,7 @@ from catalog.content import chunks
 from catalog.images import merge_staged
 from catalog.postgres.database import Connection, Database
 from servicekit.errors import InvalidRequest
+from servicekit.process.fault_points import FaultPoint
 from servicekit.request_context import remaining
 
 REPLACE_SECONDS = 55.0
@@ -27,8 +28,8 @@ NEWEST = "SELECT digest, base_revision IS NOT NULL AS edited FROM contents WHERE
 SUPERSEDE = "UPDATE contents SET superseded_at = clock_timestamp() WHERE collection_id = $1 AND revision = $2"
 
 INSERT = """
-INSERT INTO contents (collection_id, revision, digest, row_count, key_name, base_revision)
-VALUES ($1, $2, $3, $4, $5, $6)
+INSERT INTO contents (collection_id, revision, digest, row_count, key_name, base_revision, row_lines)
+VALUES ($1, $2, $3, $4, $5, $6, $7)
 """
 
 # The time of a revision is that of `last_modified`. Not now(), the start of the transaction: it may have waited for
@@ -70,7 +71,8 @@ class StagedContent:
     """A validated upload on disk.
 
     csv: the bytes as uploaded. rows: image_url and repo_url of each row in order, in the CSV format of Postgres' COPY,
-    UTF-8. digest: SHA-256 of the uploaded bytes. key_name: the name of the API key that uploaded it.
+    UTF-8. digest: SHA-256 of the uploaded bytes. key_name: the name of the API key that uploaded it. row_lines: whether
+    each line of the CSV is a record; None: not known.
     """
 
     csv: Path
@@ -78,6 +80,7 @@ class StagedContent:
     digest: bytes
     row_count: int
     key_name: str | None = None
+    row_lines: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -86,12 +89,14 @@ class NewContent:
 
     digest: SHA-256 of its bytes; after an edit that did not read them, another value that no other content has.
     base_revision: the upload that it was edited from; None if it is one. key_name: of the API key that stores it.
+    row_lines: as in StagedContent.
     """
 
     digest: bytes
     row_count: int
     key_name: str | None
     base_revision: int | None = None
+    row_lines: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -182,13 +187,14 @@ async def begin_revision(connection: Connection, collection_id: int, revision: i
     """Insert the content after the newest one, before its rows and bytes. The caller has locked the collection."""
     await connection.execute(SUPERSEDE, collection_id, revision - 1)
     await connection.execute(
-        INSERT, collection_id, revision, new.digest, new.row_count, new.key_name, new.base_revision
+        INSERT, collection_id, revision, new.digest, new.row_count, new.key_name, new.base_revision, new.row_lines
     )
 
 
 async def finish_revision(connection: Connection, collection_id: int, revision: int) -> None:
     """Make a content the newest one of its collection, when it is complete."""
     await connection.execute(MAKE_NEWEST, collection_id, revision)
+    FaultPoint.CONTENT_WRITTEN.reach()
 
 
 async def replace(
@@ -202,7 +208,7 @@ async def replace(
     if await _is_same(connection, collection_id, current, staged):
         return Revision(current, staged.row_count, changed=False)
     revision = current + 1
-    new = NewContent(staged.digest, staged.row_count, staged.key_name)
+    new = NewContent(staged.digest, staged.row_count, staged.key_name, row_lines=staged.row_lines)
     await begin_revision(connection, collection_id, revision, new)
     await chunks.store(connection, collection_id, revision, staged.csv)
     await merge_staged(connection, collection_id, revision, staged.rows, timeout=remaining(seconds))

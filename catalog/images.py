@@ -100,6 +100,9 @@ SELECT c.id FROM collections c
 WHERE EXISTS (SELECT FROM images i WHERE i.collection_id = c.id AND {IS_ENDED}) ORDER BY c.id
 """  # noqa: S608 (a constant)
 
+REMOVE_VERSIONS = "DELETE FROM image_versions WHERE collection_id = $1 AND image_id = ANY($2)"
+REMOVE_MINIATURES = "DELETE FROM image_miniatures WHERE collection_id = $1 AND image_id = ANY($2)"
+
 REMOVE_ENDED_SPANS = f"DELETE FROM images i WHERE i.collection_id = $1 AND {IS_ENDED}"  # noqa: S608 (a constant)
 
 UNREFERENCED = f"""
@@ -193,11 +196,10 @@ class Images:
         return [row["id"] for row in rows]
 
     async def remove(self, collection_id: int, ids: Sequence[int]) -> None:
-        """Remove the ended spans and the versions of these images."""
+        """Remove the ended spans, the versions and the miniatures of these images."""
         async with self._database.connection() as connection:
-            await connection.execute(
-                "DELETE FROM image_versions WHERE collection_id = $1 AND image_id = ANY($2)", collection_id, ids
-            )
+            for statement in (REMOVE_VERSIONS, REMOVE_MINIATURES):
+                await connection.execute(statement, collection_id, ids)
             await connection.execute(
                 "DELETE FROM images WHERE collection_id = $1 AND id = ANY($2) AND last_revision IS NOT NULL",
                 collection_id,

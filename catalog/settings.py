@@ -57,3 +57,6 @@ class StoreSettings(ServiceSettings):
     """Connect to Qdrant over TLS."""
     qdrant_ca_file: Path | None = None
     """PEM file with the authorities that sign Qdrant's certificate. Default: the public ones."""
+    vector_prefix: VectorPrefix = "similis"
+    """Prefix of our collections' names in Qdrant. The trainer removes collections with this prefix that the database
+    does not know, so installations that share a Qdrant need different ones."""

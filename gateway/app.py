@@ -44,7 +44,6 @@ from gateway.content.disk_space import DiskSpace
 from gateway.content.handlers import ContentHandlers
 from gateway.content.spool import Spool
 from gateway.content.upload import UploadLimits, Uploads
-from gateway.heidicon.client import HeidiconClient, heidicon_session
 from gateway.heidicon.importer import HeidiconImporter
 from gateway.http.cors import Cors
 from gateway.http.draining import Drain
@@ -70,6 +69,7 @@ from gateway.search.costly_images import CostlyImages
 from gateway.search.example_downloads import ExampleDownloads
 from gateway.search.handlers import SearchHandlers
 from gateway.search.image_urls import ImageUrls
+from gateway.search.index.held_vectors import HeldVectors
 from gateway.search.index.live_indexes import LiveIndexes
 from gateway.search.index.nearest import Nearest
 from gateway.search.query_vectors import QueryVectors
@@ -80,7 +80,7 @@ from gateway.search.texts.sample_cache import SampleCache
 from gateway.sources.handlers import SourceHandlers
 from gateway.thumbnails.handlers import ThumbnailHandlers
 from gateway.thumbnails.service import Thumbnails
-from gateway.upstreams.embedder import IDEMPOTENT, QueryEmbedder
+from gateway.upstreams.embedder import IDEMPOTENT, Embedder, QueryEmbedder
 from gateway.upstreams.embedder import SERVICE as EMBEDDER
 from gateway.upstreams.readiness import GatewayReadiness
 from gateway.upstreams.schema_wait import SchemaWait
@@ -90,10 +90,12 @@ from gateway.upstreams.trainer import TrainerClient
 from gateway.web.assets import Site
 from gateway.web.handlers import PageHandlers
 from servicekit.grpc.channel import open_channel
+from servicekit.heidicon.client import HeidiconClient, heidicon_session
 from servicekit.limits import ConcurrencyLimit
 from servicekit.process.descriptors import descriptor_limit
 from servicekit.process.memory import give_large_blocks_back
 from servicekit.process.service import StartupError
+from servicekit.settings import SettingsError
 from servicekit.telemetry.logs import get_logger
 from servicekit.telemetry.metrics import metrics_endpoint, new_registry, show_free_disk
 from servicekit.telemetry.upstreams import watched_upstreams
@@ -125,7 +127,8 @@ class _Parts:
 
     database: Database
     vectors: Generations
-    embedder: QueryEmbedder
+    held: HeldVectors
+    embedder: Embedder
     trainer: TrainerClient
     heidicon: HeidiconClient
     image_urls: ImageUrls
@@ -135,12 +138,16 @@ class _Parts:
 
 
 @asynccontextmanager
-async def gateway(settings: GatewaySettings) -> AsyncIterator[RunningGateway]:
-    """Serve while entered. On exit, requests under way have the grace period to finish. Raises StartupError."""
+async def gateway(settings: GatewaySettings, embedder: Embedder | None = None) -> AsyncIterator[RunningGateway]:
+    """Serve while entered. On exit, requests under way have the grace period to finish.
+
+    embedder: embeds queries in this process; None: the one at the address in the settings does. Raises StartupError or
+    SettingsError.
+    """
     async with AsyncExitStack() as stack:
         give_large_blocks_back()
         metrics = GatewayMetrics(new_registry("gateway"))
-        parts = await _connect(stack, settings, metrics)
+        parts = await _connect(stack, settings, metrics, embedder)
         drain = Drain()
         endpoint = metrics_endpoint(metrics.registry, settings.metrics_host, settings.metrics_port)
         metrics_port = await stack.enter_async_context(endpoint)
@@ -156,26 +163,37 @@ async def gateway(settings: GatewaySettings) -> AsyncIterator[RunningGateway]:
         yield RunningGateway(host, port, metrics_port)
 
 
-async def _connect(stack: AsyncExitStack, settings: GatewaySettings, metrics: GatewayMetrics) -> _Parts:
+async def _connect(
+    stack: AsyncExitStack, settings: GatewaySettings, metrics: GatewayMetrics, embedder: Embedder | None
+) -> _Parts:
     try:
         spool = stack.enter_context(Spool.open(settings.spool_directory))
     except OSError as error:
-        reason = f"cannot create a folder for uploads: {error.strerror}"
-        raise StartupError(f"{reason}. Set SIMILIS_SPOOL_DIRECTORY to a writable folder") from error
+        folder = settings.spool_directory or "the system's folder for temporary files"
+        raise SettingsError(
+            f"cannot create a folder for uploads in {folder}: {error.strerror}. Set SIMILIS_SPOOL_DIRECTORY to a "
+            "writable folder"
+        ) from error
     url = database_url(settings)
     database = await stack.enter_async_context(Database.open(url, max_connections=settings.database_connections))
     qdrant = await stack.enter_async_context(open_qdrant(QdrantAddress.from_settings(settings)))
-    embedder = await stack.enter_async_context(
-        open_channel(settings.embedder_address, service=EMBEDDER, idempotent=IDEMPOTENT, tls=settings.tls)
-    )
+    if embedder is None:
+        channel = await stack.enter_async_context(
+            open_channel(settings.embedder_address, service=EMBEDDER, idempotent=IDEMPOTENT, tls=settings.tls)
+        )
+        embedder = QueryEmbedder(channel, metrics.rpc_client)
     trainer = await stack.enter_async_context(
         open_channel(settings.trainer_address, service=TRAINER, idempotent=NUDGE_IDEMPOTENT, tls=settings.tls)
     )
     show_free_disk(metrics.registry, "spool", spool.root, settings.volume_limit)
+    vectors = Generations(qdrant)
+    held = await stack.enter_async_context(HeldVectors.open(vectors, max_bytes=settings.held_vector_bytes))
+    metrics.held_vectors.set_function(lambda: held.held_bytes)
     return _Parts(
         database=database,
-        vectors=Generations(qdrant),
-        embedder=QueryEmbedder(embedder, metrics.rpc_client),
+        vectors=vectors,
+        held=held,
+        embedder=embedder,
         trainer=await stack.enter_async_context(TrainerClient.open(trainer, metrics.rpc_client)),
         heidicon=HeidiconClient(
             await stack.enter_async_context(heidicon_session(settings.heidicon_seconds)), settings.heidicon_url
@@ -279,14 +297,23 @@ def _handlers(
             drain=drain,
             max_name_characters=settings.max_name_characters,
         ),
-        contents=ContentHandlers(collections=collections, contents=contents, uploads=uploads, drain=drain),
+        contents=ContentHandlers(
+            collections=collections,
+            contents=contents,
+            sources=sources,
+            uploads=uploads,
+            trainer=parts.trainer,
+            drain=drain,
+        ),
         images=ImageHandlers(
             collections=collections,
             states=ImageStates(parts.database),
             edits=ImageEdits(uploads=uploads, contents=ContentEdits(parts.database)),
             records=records,
         ),
-        manifests=ManifestAnswers(records),
+        manifests=ManifestAnswers(
+            records, Images(parts.database), settings.proxies, serves_thumbnails=settings.serve_thumbnails
+        ),
         embeddings=EmbeddingHandlers(indexes=indexes, images=IndexedImages(parts.database), vectors=parts.vectors),
         sources=SourceHandlers(
             collections=collections, sources=sources, readings=Readings(parts.database), trainer=parts.trainer
@@ -335,12 +362,13 @@ def _search_service(
             embedder=parts.embedder,
             adapters=AdapterCache(Adapters(parts.database), max_bytes=settings.adapter_cache_bytes),
             vectors=parts.vectors,
+            held=parts.held,
             images=images,
             downloads=ExampleDownloads(parts.image_urls),
             metrics=metrics,
         ),
         nearest=Nearest(
-            PointSearch(parts.vectors, SampleCache(parts.vectors, max_bytes=settings.sample_cache_bytes)),
+            PointSearch(parts.vectors, parts.held, SampleCache(parts.vectors, max_bytes=settings.sample_cache_bytes)),
             images,
             metrics,
         ),

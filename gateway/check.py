@@ -10,6 +10,7 @@ from gateway.upstreams.embedder import SERVICE as EMBEDDER
 from gateway.upstreams.trainer import SERVICE as TRAINER
 from servicekit.check.certificates import authorities, own_certificate
 from servicekit.check.connections import grpc_service
+from servicekit.check.downloads import download_checks
 from servicekit.check.findings import Check, Finding, Level, warning
 from servicekit.check.machine import folder, limits
 
@@ -32,7 +33,9 @@ def checks(settings: GatewaySettings) -> Mapping[str, Check]:
     found["spool"] = folder(spool, "SIMILIS_SPOOL_DIRECTORY", needed=SPOOL_BYTES)
     if settings.data_directory is not None:
         found["disk"] = folder(settings.data_directory, "SIMILIS_DATA_DIRECTORY", needed=settings.min_free_disk_bytes)
-    found["limits"] = limits(memory=PROCESS_BYTES + settings.body_memory_bytes + settings.adapter_cache_bytes)
+    found |= download_checks(settings)
+    caches = settings.adapter_cache_bytes + settings.held_vector_bytes
+    found["limits"] = limits(memory=PROCESS_BYTES + settings.body_memory_bytes + caches)
     return found
 
 

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
-from catalog.settings import StoreSettings, VectorPrefix
+from catalog.settings import StoreSettings
 from gateway.audit.client_address import TrustedProxies
 from servicekit.download.settings import DownloadSettings
 from servicekit.grpc.target import GrpcAddress
@@ -32,8 +32,6 @@ class GatewaySettings(RpcSettings, StoreSettings, DownloadSettings):
 
     database_connections: Count = 16
     """The most connections to Postgres."""
-    vector_prefix: VectorPrefix = "similis"
-    """Prefix of our collections' names in Qdrant. Installations that share a Qdrant need different ones."""
     embedder_address: GrpcAddress = "127.0.0.1:9001"
     """gRPC address of the embedder: `dns:///embedder:9001` balances over all replicas behind a name,
     `ipv4:10.0.0.1:9001,10.0.0.2:9001` over a fixed list."""
@@ -47,12 +45,14 @@ class GatewaySettings(RpcSettings, StoreSettings, DownloadSettings):
     trusted_proxies: str = ""
     """Addresses and networks of the proxies in front of the gateway, separated by commas, such as `127.0.0.1` or
     `10.0.0.0/8`. Requests from them are logged with the client's address that `X-Forwarded-For` has, and count as that
-    client's. Without this, all clients behind a proxy are one, and share what one client may use."""
+    client's. Without this, all clients behind a proxy are one, and share what one client may use. The addresses in IIIF
+    manifests begin as `X-Forwarded-Proto` and `X-Forwarded-Prefix` of such a request say."""
 
     heidicon_url: str = "https://heidicon.ub.uni-heidelberg.de"
     """Address of the HeidICON (EasyDB) instance."""
     heidicon_seconds: Seconds = 40.0
-    """How long reading from HeidICON may take. Leave time below `SIMILIS_UPLOAD_SECONDS` to store what was read."""
+    """How long a request may read from HeidICON. If that is too short, the trainer reads the tag afterwards. Leave time
+    below `SIMILIS_UPLOAD_SECONDS` to store what was read."""
     heidicon_page_bytes: Count = 128 * MIB
     """The most bytes in one page of HeidICON's answer."""
 
@@ -72,8 +72,8 @@ class GatewaySettings(RpcSettings, StoreSettings, DownloadSettings):
     search_concurrency: Count = 32
     """The most searches that run at a time. The gateway runs fewer where more only take longer."""
     search_queue: Annotated[int, Field(ge=0)] = 64
-    """How many more searches may wait. Further ones get 429. Before that, a client that causes a longer wait than a
-    second gets 429 alone."""
+    """How many more searches may wait. Further ones get 429. Before that, a client that causes a longer wait than two
+    seconds gets 429 alone."""
     search_queue_seconds: Seconds = 5.0
     """How long a search or another short request may wait before it gets 429."""
     quick_concurrency: Count = 32
@@ -126,6 +126,9 @@ class GatewaySettings(RpcSettings, StoreSettings, DownloadSettings):
     """Free space in `SIMILIS_DATA_DIRECTORY` below which uploads and finetunes are refused."""
     adapter_cache_bytes: Count = 64 * MIB
     """Memory for adapters of recently searched collections."""
+    held_vector_bytes: Annotated[int, Field(ge=0)] = 64 * MIB
+    """Memory for the vectors of small collections that are often searched: up to 20,000 different images, 1 kB each. A
+    search in them needs no call of Qdrant, except once a second. 0: none are held."""
     sample_cache_bytes: Count = 64 * MIB
     """Memory for samples of vectors, with which the scores of searches by text are compared: about 2 MiB for each
     collection that was recently searched by text."""

@@ -74,6 +74,11 @@ class GatewayMetrics:
             buckets=BYTE_BUCKETS,
             registry=registry,
         )
+        self.held_vectors = Gauge(
+            "similis_held_vector_bytes",
+            "Memory of the vectors of small collections that the gateway compares without Qdrant.",
+            registry=registry,
+        )
         self.search_retries = Counter(
             "similis_search_retries_total",
             "Searches that were repeated on a newer index because the previous one had been dropped.",

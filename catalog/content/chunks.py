@@ -81,6 +81,28 @@ async def digest_of(connection: Connection, collection_id: int, chunks: Sequence
     return digest.digest()
 
 
+async def are_equal(
+    connection: Connection, collection_id: int, chunks: Sequence[Chunk], others: Sequence[Chunk]
+) -> bool:
+    """Return whether chunks of contents of a locked collection have the same bytes. Reads only those that differ."""
+    if sum(chunk.size for chunk in chunks) != sum(chunk.size for chunk in others):
+        return False
+    shared = set(chunks) & set(others)
+    # What is before or between shared chunks must have the same size, so that the others begin at the same place.
+    if _places(chunks, shared) != _places(others, shared):
+        return False
+    digests = [
+        await digest_of(connection, collection_id, [chunk for chunk in some if chunk not in shared])
+        for some in (chunks, others)
+    ]
+    return digests[0] == digests[1]
+
+
+def _places(chunks: Sequence[Chunk], some: set[Chunk]) -> list[tuple[int, Chunk]]:
+    starts = accumulate((chunk.size for chunk in chunks), initial=0)
+    return [(start, chunk) for start, chunk in zip(starts, chunks, strict=False) if chunk in some]
+
+
 async def store(connection: Connection, collection_id: int, revision: int, source: Path, *, first: int = 0) -> None:
     """Store the bytes of a file as chunks of a new content. first: the ordinal of the first chunk."""
     # Not opened in a thread: if the request were cancelled while it opens, nobody would close the file.

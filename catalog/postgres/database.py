@@ -25,6 +25,11 @@ Connection: TypeAlias = "PoolConnectionProxy[asyncpg.Record]"
 # The time limit of a statement outside of any request.
 STATEMENT_SECONDS = 60.0
 ACQUIRE_SECONDS = 5.0
+# Limits that operators set for all connections. The keepalive stops networks from forgetting an idle connection.
+NO_LIMITS = """
+SET statement_timeout = 0; SET lock_timeout = 0; SET idle_in_transaction_session_timeout = 0;
+SET tcp_keepalives_idle = 60; SET TimeZone = 'UTC'
+"""
 
 _TRANSIENT = (
     asyncpg.PostgresConnectionError,
@@ -142,14 +147,8 @@ class Database:
             if seconds < ACQUIRE_SECONDS or not all_taken:
                 raise
             raise Overloaded("Too many requests are waiting for the database. Try again later.") from None
-        except asyncpg.PostgresError as error:
+        except (asyncpg.PostgresError, ValueError) as error:
             raise _refused(error) from error
-        except ValueError as error:
-            # What asyncpg finds in the URL and our settings do not. An unknown certificate is a ValueError, too.
-            if isinstance(error, OSError):
-                raise
-            message = "SIMILIS_DATABASE_URL is not valid."
-            raise Unavailable(message, code="database_access_denied") from error
 
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[Connection]:
@@ -220,8 +219,31 @@ def _drop(connection: Connection) -> None:
         connection.terminate()
 
 
-def _refused(error: asyncpg.PostgresError) -> Unavailable:
-    """Return the error for the caller when the server refuses a connection."""
+@asynccontextmanager
+async def long_session(dsn: str) -> "AsyncIterator[asyncpg.Connection[asyncpg.Record]]":
+    """Open a connection for work that takes hours, such as a backup: no statement and no idle time has a limit.
+
+    Raises as `Database.connection` does when it cannot be opened, and asyncpg's own errors later.
+    """
+    with _postgres_errors():
+        try:
+            connection = await asyncpg.connect(dsn, timeout=ACQUIRE_SECONDS)
+        except (asyncpg.PostgresError, ValueError) as error:
+            raise _refused(error) from error
+    try:
+        await connection.execute(NO_LIMITS)
+        yield connection
+    finally:
+        connection.terminate()
+
+
+def _refused(error: asyncpg.PostgresError | ValueError) -> Exception:
+    """Return the error for the caller when the server refuses a connection, or when the URL is wrong."""
+    if isinstance(error, ValueError):
+        # What asyncpg finds in the URL and our settings do not. An unknown certificate is a ValueError, too.
+        if isinstance(error, OSError):
+            return error
+        return Unavailable("SIMILIS_DATABASE_URL is not valid.", code="database_access_denied")
     if isinstance(error, asyncpg.InvalidPasswordError):
         return Unavailable("The database refused the password in SIMILIS_DATABASE_URL.", code="database_access_denied")
     if isinstance(error, asyncpg.InvalidAuthorizationSpecificationError):

@@ -58,19 +58,27 @@ async def migrate(dsn: str) -> list[str]:
     connection = await asyncpg.connect(dsn, timeout=10)
     try:
         await connection.execute("SELECT pg_advisory_lock($1)", ADVISORY_LOCK)
-        await connection.execute(CREATE_TABLE)
-        current = await connection.fetchval("SELECT coalesce(max(version), 0) FROM schema_migrations")
-        pending = [migration for migration in migrations() if migration.version > current]
-        for migration in pending:
-            async with connection.transaction():
-                await connection.execute(migration.sql)
-                await connection.execute(
-                    "INSERT INTO schema_migrations (version, name) VALUES ($1, $2)", migration.version, migration.name
-                )
-            log.info("migration_applied", version=migration.version, name=migration.name)
-        return [f"{migration.version:04}_{migration.name}" for migration in pending]
+        return await apply_migrations(connection)
     finally:
         await connection.close()
+
+
+async def apply_migrations(connection: "asyncpg.Connection[asyncpg.Record]", *, last: int | None = None) -> list[str]:
+    """Apply the migrations that are missing, up to number `last`, and return their names.
+
+    The caller holds ADVISORY_LOCK. Raises asyncpg.PostgresError when the database refuses.
+    """
+    await connection.execute(CREATE_TABLE)
+    current = await connection.fetchval("SELECT coalesce(max(version), 0) FROM schema_migrations")
+    pending = [migration for migration in migrations() if current < migration.version <= (last or migration.version)]
+    for migration in pending:
+        async with connection.transaction():
+            await connection.execute(migration.sql)
+            await connection.execute(
+                "INSERT INTO schema_migrations (version, name) VALUES ($1, $2)", migration.version, migration.name
+            )
+        log.info("migration_applied", version=migration.version, name=migration.name)
+    return [f"{migration.version:04}_{migration.name}" for migration in pending]
 
 
 async def schema_version(database: Database) -> int:

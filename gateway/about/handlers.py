@@ -8,7 +8,7 @@ from gateway.about.specification import PAGE_HEADERS, LazySpecification
 from gateway.http import parameters
 from gateway.http.asset import CHECK_EACH_TIME
 from gateway.http.responses import data
-from gateway.upstreams.embedder import QueryEmbedder
+from gateway.upstreams.embedder import Embedder
 from servicekit.version import VERSION
 
 
@@ -28,9 +28,7 @@ class Limits:
 class AboutHandlers:
     """The routes that describe the service. They need neither a key nor a database."""
 
-    def __init__(
-        self, *, embedder: QueryEmbedder, limits: Limits, read_key_required: bool, serves_thumbnails: bool
-    ) -> None:
+    def __init__(self, *, embedder: Embedder, limits: Limits, read_key_required: bool, serves_thumbnails: bool) -> None:
         self._embedder = embedder
         self._limits = limits
         self._read_key_required = read_key_required

@@ -1,9 +1,9 @@
 """Slots for one kind of work, shared fairly between clients, with a queue for each client.
 
-A client may queue up to a second of work, so that a burst is served. One that asks for more is over its share:
-until it has kept within it for a while, its requests may wait for half the time that one piece of work takes, and all
-others are refused at once. So a flood finds a short queue, and what gets through it waits little. Other clients are not
-concerned: the queues take turns, and one place is kept free for them.
+A client may queue up to two seconds of work, and no more pieces than may wait in all, so that a burst is served. One
+that asks for more is over its share: until it has kept within it for a while, its requests may wait for half the time
+that one piece of work takes, and all others are refused at once. So a flood finds a short queue, and what gets through
+it waits little. Other clients are not concerned: the queues take turns, and one place is kept free for them.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ from servicekit.telemetry.logs import get_logger
 log = get_logger(__name__)
 
 # How long the work of a client may have to wait in a burst, in seconds.
-BURST_SECONDS = 1.0
+BURST_SECONDS = 2.0
 # How long a client that exceeded it has to stay within its share.
 CALM_SECONDS = 2.0
 # The bounds of how long a client that is over its share may wait.
@@ -81,9 +81,10 @@ class FairQueue:
         self._arrival: ContextVar[_Arrival | None] = ContextVar("arrival", default=None)
 
     def check(self, client: str) -> None:
-        """Raise Overloaded if the client's next piece of work would have to wait too long."""
+        """Raise Overloaded if the client's next piece of work would have to wait too long, or behind too much work."""
         wait = self.expected_wait(client)
-        if not wait or wait <= (self._short_wait() if self._is_over_share(client) else BURST_SECONDS):
+        longest = self._short_wait() if self._is_over_share(client) else BURST_SECONDS
+        if not wait or (wait <= longest and not self._fills(client)):
             return
         # A client that has nothing waiting suffers from the others.
         if self._has_waiting(client) and client not in self._over_share:
@@ -154,7 +155,7 @@ class FairQueue:
 
     def expected_wait(self, client: str) -> float:
         """Return how long the next piece of work of a client would wait, in seconds, as far as can be told."""
-        before = len(self._queues.get(client, ())) + self._arriving[client]
+        before = self._waiting_of(client)
         # As many pieces of work have to end first.
         ahead = before + 1 - self._free_for(client)
         if ahead <= 0:
@@ -162,6 +163,13 @@ class FairQueue:
         # Each other client gets as many turns as this one until then.
         others = sum(min(len(queue), ahead) for name, queue in self._queues.items() if name != client)
         return (ahead + others) * self.limit.interval
+
+    def _fills(self, client: str) -> bool:
+        """Return whether the queue is full of a client's work. What only arrives may not have to wait."""
+        return 0 < self._most_waiting <= len(self._queues.get(client, ()))
+
+    def _waiting_of(self, client: str) -> int:
+        return len(self._queues.get(client, ())) + self._arriving[client]
 
     def _has_waiting(self, client: str) -> bool:
         return client in self._queues or client in self._arriving

@@ -1,5 +1,6 @@
-"""The address of the client that sent a request, also behind proxies."""
+"""The address of the client that sent a request, and the address that it sent it to, also behind proxies."""
 
+import re
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Self
@@ -7,6 +8,9 @@ from typing import Self
 from aiohttp import web
 
 HEADER = "X-Forwarded-For"
+SCHEME_HEADER, PREFIX_HEADER = "X-Forwarded-Proto", "X-Forwarded-Prefix"
+SCHEMES = frozenset({"http", "https"})
+PREFIX = re.compile(r"(?:/[A-Za-z0-9._~-]+)+")
 
 Address = IPv4Address | IPv6Address
 
@@ -36,6 +40,19 @@ class TrustedProxies:
                 break
             address = following
         return str(address)
+
+    def own_address(self, request: web.BaseRequest) -> str:
+        """Return the address of this service as the client knows it, such as `https://example.org/similis`.
+
+        A trusted proxy says so if it ended TLS, or removed the beginning of the path.
+        """
+        scheme, prefix = request.scheme, ""
+        if self.trusts(request.remote):
+            forwarded = request.headers.get(SCHEME_HEADER, "").lower()
+            scheme = forwarded if forwarded in SCHEMES else scheme
+            forwarded = request.headers.get(PREFIX_HEADER, "").rstrip("/")
+            prefix = forwarded if PREFIX.fullmatch(forwarded) else ""
+        return f"{scheme}://{request.host}{prefix}"
 
     def trusts(self, address: str | None) -> bool:
         """Return whether a connection from an address is one of a proxy."""

@@ -17,7 +17,10 @@ KINDS = tuple(kind.value for kind in DuplicateKind)
 COLUMNS = ("group", "kind", "score", "number_of_images", "number_of_entries", "image_id", "image_url", "repo_url")
 
 NEVER_SEARCHED = "The collection has not been finetuned yet. Duplicates are found by a finetune."
-OLDER_INDEX = "The index was made by an older release. Finetune with force=true to find duplicates."
+NOT_SEARCHED = (
+    "The duplicates of this index are not known: its finetune has not ended, or it was made by an older release. "
+    "If no finetune is running, start one with force=true."
+)
 FAILED = "The search for duplicates failed in the last finetune. The trainer's log has the reason."
 
 
@@ -73,7 +76,7 @@ def _warnings(found: FoundDuplicates) -> list[str]:
     if found.index_id is None:
         return [NEVER_SEARCHED]
     if found.searched is None:
-        return [OLDER_INDEX]
+        return [NOT_SEARCHED]
     return [] if found.searched else [FAILED]
 
 

@@ -14,6 +14,7 @@ from gateway.access.key_check import readable_collections
 from gateway.audit.request_record import record_of
 from gateway.content.disk_space import DiskSpace
 from gateway.content.upload import Uploads
+from gateway.heidicon.importer import READ_IN_BACKGROUND, TakesLonger
 from gateway.http import parameters
 from gateway.http.body import fields_without_meaning, read_object
 from gateway.http.draining import Drain
@@ -21,8 +22,9 @@ from gateway.http.json_object import JsonObject
 from gateway.http.responses import data, prefers_csv, push, send_csv, table, timestamp
 from gateway.sources.source_answers import described as described_source
 from gateway.sources.source_fields import invalid_source, new_source
-from gateway.upstreams.embedder import QueryEmbedder
+from gateway.upstreams.embedder import Embedder
 from gateway.upstreams.trainer import TrainerClient
+from servicekit.process.fault_points import FaultPoint
 
 FINETUNE_OPTIONS = ("force", "refresh")
 FAILURES_PER_PAGE, MAX_FAILURES_PER_PAGE = 1000, 10_000
@@ -41,7 +43,7 @@ class CollectionHandlers:
         indexes: Indexes,
         versions: ImageVersions,
         uploads: Uploads,
-        embedder: QueryEmbedder,
+        embedder: Embedder,
         trainer: TrainerClient,
         disk: DiskSpace,
         drain: Drain,
@@ -92,6 +94,7 @@ class CollectionHandlers:
             work = self._create_from_heidicon(request, name, tag, warnings)
             return await self._drain.to_the_end(request, work)
         record_of(request).collection = identifier = await self._collections.create(name)
+        FaultPoint.CREATED.reach()
         return push("Collection created", id=identifier, warnings=warnings)
 
     async def _create_from_source(
@@ -105,7 +108,17 @@ class CollectionHandlers:
     async def _create_from_heidicon(
         self, request: web.Request, name: str, tag: str, warnings: Sequence[str]
     ) -> web.Response:
-        created = await self._uploads.create_from_heidicon(name, tag, record_of(request).key_name)
+        key_name = record_of(request).key_name
+        try:
+            created = await self._uploads.create_from_heidicon(name, tag, key_name)
+        except TakesLonger as longer:
+            identifier, reading = await self._sources.create_from_heidicon(
+                name, tag, longer.instance, longer.tag, key_name
+            )
+            record_of(request).collection = identifier
+            self._trainer.nudge()
+            warnings = [READ_IN_BACKGROUND, *longer.warnings, *warnings]
+            return push("Collection created", id=identifier, reading_id=reading, warnings=warnings)
         record_of(request).collection = created.id
         return push("Collection created", id=created.id, warnings=[*created.warnings, *warnings])
 
@@ -121,6 +134,7 @@ class CollectionHandlers:
     async def delete(self, request: web.Request) -> web.Response:
         """`POST /api/collection/{id}/delete`."""
         name = await self._collections.mark_deleting(parameters.collection_id(request.match_info["id"]))
+        FaultPoint.DELETED.reach()
         record_of(request).note(name=name)
         self._trainer.nudge()
         return push("Collection deleted", warnings=parameters.unknown_parameters(request.query))

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Protocol, TypeVar
 
+from catalog.content.cell_text import is_image_url
 from gateway.content.csv_format import copy_rows
 from gateway.content.file_kind import refuse_other_kinds
-from gateway.http.base64_body import Base64Body
 from gateway.images import commands as image_commands
 from gateway.images.commands import CheckedImages, LocatedRows, WrittenRows
 from servicekit.errors import InvalidRequest, TooLarge
@@ -34,12 +34,14 @@ class Extracted:
 class StagedRows:
     """Rows that are ready for Postgres.
 
-    digest: the SHA-256 of the CSV, in hexadecimal. warnings: sentences for the uploader.
+    digest: the SHA-256 of the CSV, in hexadecimal. warnings: sentences for the uploader. row_lines: whether each
+    line of the CSV is a record.
     """
 
     row_count: int
     digest: str
     warnings: list[str]
+    row_lines: bool
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,9 @@ class ExtractContent:
 
     def run(self) -> Extracted:
         """Raises InvalidRequest (invalid_json, content_missing, invalid_base64), and TooLarge over `max_bytes`."""
+        # Imported here, so that other uploads do not load pydantic, which takes longer than the rest of the start.
+        from gateway.http.base64_body import Base64Body
+
         with Path(self.body).open("rb") as source, Path(self.target).open("wb") as output:
 
             def write(data: bytes) -> None:
@@ -126,7 +131,7 @@ class StageCsv:
             raise InvalidRequest(message, code="empty_content")
         with source.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return StagedRows(summary.row_count, digest, summary.warnings)
+        return StagedRows(summary.row_count, digest, summary.warnings, summary.row_lines)
 
 
 @dataclass(frozen=True)
@@ -141,10 +146,10 @@ class ParsePage:
 
     def run(self) -> ParsedPage:
         """Raises UpstreamFailed (heidicon_bad_answer)."""
-        # Imported here, so that other uploads do not load pydantic, which takes longer than the rest of the start.
-        from gateway.heidicon.schema import parse_page
+        # Imported here, because it loads pydantic, too.
+        from servicekit.heidicon.schema import parse_page
 
-        page = parse_page(Path(self.body).read_bytes(), self.limit)
+        page = parse_page(Path(self.body).read_bytes(), self.limit, is_image_url)
         with Path(self.target).open("w", encoding="utf-8") as output:
             output.writelines(json.dumps(entry) + "\n" for entry in page.objects)
         return ParsedPage(page.total)

@@ -52,7 +52,10 @@ def _declared_delimiter(source: Path) -> str | None:
 
 
 def _likely_delimiter(source: Path) -> str:
-    """Return the delimiter under which most of the first rows are two columns of URLs."""
+    """Return the delimiter under which most of the first rows are two columns of URLs.
+
+    If there is none, return one under which the first cell is a URL. Messages then count columns as people do.
+    """
     best, best_score = DELIMITERS[0], 0
     for delimiter in DELIMITERS:
         with source.open("rb") as file:
@@ -67,11 +70,12 @@ def _score(found: Iterator[Record]) -> int:
     try:
         rows = (cells for _, cells in islice(found, SAMPLE_RECORDS) if not is_blank(cells))
         for cells in islice(rows, SAMPLE_ROWS):
-            if len(cells) != COLUMNS:
-                continue
-            first, second = (URL.fullmatch(tidy(cell)) is not None for cell in cells)
-            # Two columns without URLs, such as a header, still count a little.
-            score += 100 * (first and second) + 10 * first + 1
+            first, second = (URL.fullmatch(tidy(cell)) is not None for cell in (*cells, "")[:COLUMNS])
+            if len(cells) == COLUMNS:
+                # Two columns without URLs, such as a header, still count a little.
+                score += 10_000 * (first and second) + 1000 * first + 100
+            elif len(cells) > COLUMNS:
+                score += first and second
     except InvalidRequest:
         # The quoting may be valid under another delimiter. If it is valid under none, reading the rows reports it.
         return score

@@ -24,10 +24,14 @@ BLOCK_BYTES = 1024 * 1024
 
 @dataclass(frozen=True)
 class CsvSummary:
-    """The number of rows of a CSV, and what its uploader should know, in sentences."""
+    """The number of rows of a CSV, and what its uploader should know, in sentences.
+
+    row_lines: whether each line is a record.
+    """
 
     row_count: int
     warnings: list[str]
+    row_lines: bool
 
 
 def copy_rows(source: Path, target: Path, *, max_rows: int) -> CsvSummary:
@@ -77,12 +81,12 @@ def rows(found: Iterable[Record], warnings: CsvWarnings, *, strict: bool) -> Ite
 
 
 def _copy(source: Path, target: Path, dialect: Dialect, max_rows: int, *, strict: bool) -> CsvSummary:
-    warnings, count = CsvWarnings(), 0
+    warnings, count, lines = CsvWarnings(), 0, _Lines(dialect.skip)
     read = strict_records if strict else lenient_records
     with source.open("rb") as file, target.open("w", encoding="utf-8", newline="") as output:
         # Everything is quoted, because COPY reads an unquoted empty field as NULL.
         writer = csv.writer(output, quoting=csv.QUOTE_ALL, lineterminator="\n")
-        found = rows(read(file, dialect.delimiter, dialect.skip), warnings, strict=strict)
+        found = rows(lines.counted(read(file, dialect.delimiter, dialect.skip)), warnings, strict=strict)
         while batch := list(islice(found, BATCH_ROWS)):
             if not count:
                 warnings.sample(batch)
@@ -90,7 +94,34 @@ def _copy(source: Path, target: Path, dialect: Dialect, max_rows: int, *, strict
             if count > max_rows:
                 raise TooLarge(f"The CSV may have at most {max_rows} rows.")
             writer.writerows(batch)
-    return CsvSummary(count, warnings.messages())
+        return CsvSummary(count, warnings.messages(), lines.are_records)
+
+
+class _Lines:
+    """Notes whether each line is a record."""
+
+    def __init__(self, skip: int) -> None:
+        self.are_records = True
+        self._skip = skip
+
+    def counted(self, found: Iterable[Record]) -> Iterator[Record]:
+        """Yield the records."""
+        line, record = self._skip, None
+        for line, record in enumerate(found, self._skip + 1):
+            if record[0] != line:
+                break
+            yield record
+        else:
+            # The last record may have several lines, too.
+            self.are_records = record is None or not _has_line_end(record[1])
+            return
+        self.are_records = False
+        yield record
+        yield from found
+
+
+def _has_line_end(cells: Iterable[str]) -> bool:
+    return any("\n" in cell for cell in cells)
 
 
 def _check_row(line: int, columns: Sequence[str]) -> None:

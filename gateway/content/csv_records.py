@@ -70,7 +70,9 @@ class _LenientRecord:
     """A record that is read line by line, because a quoted field can go over several lines."""
 
     def __init__(self, delimiter: str) -> None:
-        space = rf"(?:(?![{delimiter}\r\n])[\s{INVISIBLE}{JOINERS}])*+"
+        # In Python 3.11.2, which Debian 12 has, a possessive group that fails in the middle stays where it failed. So
+        # each alternative here is one character.
+        space = rf"(?:[^\S{delimiter}\r\n]|[{INVISIBLE}{JOINERS}])*+"
         quote, inside, end = rf'{space}"', r'((?:[^"]++|"")*+)', rf"({delimiter}|(?:\r*+\n)?\Z)"
         self._plain = re.compile(rf"([^{delimiter}\r\n]*+){end}")
         self._quote = re.compile(quote)

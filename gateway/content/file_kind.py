@@ -1,5 +1,7 @@
 """Recognise files of other kinds, which people send in place of a CSV or an image."""
 
+import re
+from base64 import urlsafe_b64decode
 from pathlib import Path
 
 from servicekit.errors import InvalidRequest
@@ -19,6 +21,8 @@ BINARY = {
 }
 IMAGES = (b"\xff\xd8\xff", b"\x89PNG", b"GIF8")
 TEXT = {b"<svg": "an SVG drawing", b"<!doctype html": "an HTML page", b"<html": "an HTML page", b"<?xml": "an XML file"}
+# The beginning of a CSV in base64, as in the field `content` of a JSON object: the letters of at least one URL.
+ENCODED = re.compile(rb"(?:data:[^,]{0,100},)?([A-Za-z0-9+/_-]{24,})[A-Za-z0-9+/_=\s-]*", re.IGNORECASE)
 
 
 def other_kind(head: bytes) -> str | None:
@@ -35,9 +39,19 @@ def refuse_other_kinds(csv: Path) -> None:
     with csv.open("rb") as file:
         head = file.read(HEAD_BYTES)
     kind = "an image" if head.startswith(IMAGES) else other_kind(head)
+    advice = "Save the table as CSV in UTF-8, and upload that file."
+    if kind is None and _is_encoded(head):
+        kind, advice = "base64", "Send the CSV itself, or the base64 as the field content of a JSON object."
     if kind is None:
         return
-    advice = "Save the table as CSV in UTF-8, and upload that file."
     if head.startswith(GZIP):
         advice = "Unpack it, or send it with the header Content-Encoding: gzip."
     raise InvalidRequest(f"The file is {kind}, not a CSV. {advice}", code="invalid_csv")
+
+
+def _is_encoded(head: bytes) -> bool:
+    found = ENCODED.fullmatch(head)
+    if found is None:
+        return False
+    letters = found[1].translate(bytes.maketrans(b"+/", b"-_"))
+    return b"http" in urlsafe_b64decode(letters[: len(letters) // 4 * 4]).lower()

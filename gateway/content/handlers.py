@@ -1,17 +1,20 @@
 """The HTTP handlers of a collection's content: updatecontent, csvfile and revisions."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 from aiohttp import web
 
-from catalog.collections import Collections
+from catalog.collections import Collection, Collections
 from catalog.contents import Contents
+from catalog.sources.sources import Sources
 from gateway.audit.request_record import record_of
 from gateway.content.upload import Uploaded, UploadOptions, Uploads
+from gateway.heidicon.importer import READ_IN_BACKGROUND, TakesLonger
 from gateway.http import body, form, parameters
 from gateway.http.draining import Drain
 from gateway.http.responses import data, push, send_csv, timestamp
 from gateway.sources.imported_content import content_is_imported
+from gateway.upstreams.trainer import TrainerClient
 from servicekit.errors import InvalidRequest
 from servicekit.quantities import counted
 
@@ -21,10 +24,21 @@ UPDATE_PARAMETERS = ("allow_empty",)
 class ContentHandlers:
     """Upload and download of a collection's content."""
 
-    def __init__(self, *, collections: Collections, contents: Contents, uploads: Uploads, drain: Drain) -> None:
+    def __init__(
+        self,
+        *,
+        collections: Collections,
+        contents: Contents,
+        sources: Sources,
+        uploads: Uploads,
+        trainer: TrainerClient,
+        drain: Drain,
+    ) -> None:
         self._collections = collections
         self._contents = contents
+        self._sources = sources
         self._uploads = uploads
+        self._trainer = trainer
         self._drain = drain
 
     async def update(self, request: web.Request) -> web.Response:
@@ -32,15 +46,26 @@ class ContentHandlers:
         collection = await self._collections.get(parameters.collection_id(request.match_info["id"]))
         allow_empty = parameters.boolean(request.query, "allow_empty")
         options = UploadOptions(record_of(request).key_name, allow_empty=allow_empty)
+        if collection.heidicon_tag is not None:
+            work = self._import(request, collection, collection.heidicon_tag, options)
+            return await self._drain.to_the_end(request, work)
         if collection.source_type is not None:
             raise content_is_imported(collection)
-        if collection.heidicon_tag is not None:
-            work = self._import(request, collection.id, collection.heidicon_tag, options)
-            return await self._drain.to_the_end(request, work)
         return _answer(request, await self._upload(request, collection.id, options))
 
-    async def _import(self, request: web.Request, collection_id: int, tag: str, options: UploadOptions) -> web.Response:
-        return _answer(request, await self._uploads.replace_from_heidicon(collection_id, tag, options.key_name))
+    async def _import(
+        self, request: web.Request, collection: Collection, tag: str, options: UploadOptions
+    ) -> web.Response:
+        source = None if collection.source_type is None else await self._sources.find(collection.id)
+        if source is not None and source.newest is not None and source.newest.active:
+            return _being_read(request, collection, source.newest.id, [])
+        try:
+            uploaded = await self._uploads.replace_from_heidicon(collection.id, tag, options.key_name)
+        except TakesLonger as longer:
+            reading = await self._sources.enqueue_heidicon(collection.id, longer.instance, longer.tag, options.key_name)
+            self._trainer.nudge()
+            return _being_read(request, collection, reading.id, longer.warnings)
+        return _answer(request, uploaded)
 
     async def _upload(self, request: web.Request, collection_id: int, options: UploadOptions) -> Uploaded:
         limits = self._uploads.limits
@@ -91,6 +116,17 @@ class ContentHandlers:
             there = f"It has {', '.join(map(str, kept))}" if kept else "It has none yet"
             message = f"Collection {collection_id} has no revision {revision}. {there}."
             raise InvalidRequest(message, code="revision_not_found")
+
+
+def _being_read(request: web.Request, collection: Collection, reading: int, warnings: Sequence[str]) -> web.Response:
+    record_of(request).note(reading=reading)
+    unknown = parameters.unknown_parameters(request.query, UPDATE_PARAMETERS)
+    return push(
+        "The content is being read from HeidICON",
+        number_of_images=collection.row_count,
+        reading_id=reading,
+        warnings=[READ_IN_BACKGROUND, *warnings, *unknown],
+    )
 
 
 def _answer(request: web.Request, uploaded: Uploaded) -> web.Response:

@@ -16,6 +16,7 @@ from gateway.http.parameters import unknown_fields
 from gateway.metrics import GatewayMetrics
 from servicekit.errors import TooLarge
 from servicekit.limits import ConcurrencyLimit
+from servicekit.process.fault_points import FaultPoint
 from servicekit.quantities import size_in_words
 
 
@@ -125,6 +126,7 @@ class Uploads:
             async with self._receiving.slot():
                 with self._metrics.upload_stage("receive"):
                     await write_file(received, body)
+            FaultPoint.UPLOAD_RECEIVED.reach()
             yield folder, received
 
     @asynccontextmanager
@@ -163,11 +165,13 @@ class Uploads:
         with self._metrics.upload_stage("read"):
             staged = await worker.ask(StageCsv(str(csv), str(rows), self.limits.max_rows, options.allow_empty))
         digest = bytes.fromhex(staged.digest)
-        return _Staged(StagedContent(csv, rows, digest, staged.row_count, options.key_name), staged.warnings)
+        content = StagedContent(csv, rows, digest, staged.row_count, options.key_name, staged.row_lines)
+        return _Staged(content, staged.warnings)
 
     async def _replace(self, collection_id: int, staged: "_Staged") -> Uploaded:
         with self._storing(staged):
             revision = await self._contents.replace(collection_id, staged.content)
+        FaultPoint.CONTENT_STORED.reach()
         return Uploaded(revision, staged.warnings)
 
     @contextmanager

@@ -9,6 +9,8 @@ import json
 import re
 from collections.abc import Callable, Collection, Sequence
 
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
 from gateway.http.json_object import JsonObject, kind_of, parse_object
 from servicekit.errors import InvalidRequest, ServiceError, TooLarge
 
@@ -37,6 +39,10 @@ MAX_DATA_URL_HEAD = 2048
 
 WHITESPACE = b" \t\r\n"
 URL_SAFE_TO_STANDARD = bytes.maketrans(b"-_", b"+/")
+# What is translated or left out. Most texts have none of them, and to look for them is faster.
+NOT_PLAIN = (b"-", b"_", *(WHITESPACE[place : place + 1] for place in range(len(WHITESPACE))))
+# Decodes the base64 in a JSON string five times as fast as `binascii`.
+JSON_STRING = TypeAdapter(bytes, config=ConfigDict(val_json_bytes="base64"))
 
 # Where a field is: the keys of the objects around it, its own key last, and EACH for the elements of a list.
 Path = tuple[str, ...]
@@ -293,7 +299,9 @@ class _Base64Text:
         if self._at_head:
             self._at_head = False
             text = self._without_head(text)
-        text = self._group + text.translate(URL_SAFE_TO_STANDARD, WHITESPACE)
+        if any(character in text for character in NOT_PLAIN):
+            text = text.translate(URL_SAFE_TO_STANDARD, WHITESPACE)
+        text = self._group + text
         if text and self._padded:
             raise self._invalid()
         whole = len(text) if last else len(text) - len(text) % 4
@@ -302,7 +310,7 @@ class _Base64Text:
         if last and not self._padded:
             text += b"=" * (-len(text) % 4)
         try:
-            decoded = binascii.a2b_base64(text, strict_mode=True)
+            decoded = decoded_base64(text)
         except binascii.Error:
             raise self._invalid() from None
         self._write(decoded)
@@ -320,7 +328,11 @@ class _Base64Text:
     def _without_head(self, text: bytes) -> bytes:
         text = text.removeprefix(BYTE_ORDER_MARK)
         if WEB_ADDRESS.match(text):
-            message = f"{self._subject} is a URL. Send the file itself, as base64 or as a data URL."
+            message = f"{self._subject} begins with a URL. Send the file itself, as base64 or as a data URL."
+            if self._subject.endswith("image"):
+                message = (
+                    f"{self._subject} is a URL. Send the file as base64 or as a data URL, or the URL as image_url."
+                )
             raise InvalidRequest(message, code="invalid_base64")
         head = DATA_URL.match(text[:MAX_DATA_URL_HEAD])
         if head is None:
@@ -333,6 +345,17 @@ class _Base64Text:
     def _invalid(self) -> InvalidRequest:
         message = f"{self._subject} is not valid base64. Send the file as base64 or as a data URL."
         return InvalidRequest(message, code="invalid_base64")
+
+
+def decoded_base64(text: bytes) -> bytes:
+    """Return the bytes of base64 in the standard alphabet, with padding. Raises binascii.Error."""
+    # The fast decoder takes a text without padding, too. What it refuses, `binascii` may take.
+    if len(text) % 4 == 0 and BACKSLASH not in text:
+        try:
+            return JSON_STRING.validate_json(b'"%b"' % text)
+        except ValidationError:
+            pass
+    return binascii.a2b_base64(text, strict_mode=True)
 
 
 def is_base64(found: JsonObject, field: str, name: str) -> bool:

@@ -47,11 +47,15 @@ async def chunks(
     if request.content_length is not None and request.content_length > limit:
         raise exceeded()
     _ask_for_body(request)
+    unshared = 0
     try:
         async for chunk in limited(_decoded(request, max_expansion), limit, exceeded):
             yield chunk
-            # What has arrived already is read without waiting, so others get their turn here.
-            await asyncio.sleep(0)
+            unshared += len(chunk)
+            if unshared >= CHUNK_BYTES:
+                # What has arrived already is read without waiting, so others get their turn here.
+                unshared = 0
+                await asyncio.sleep(0)
     except (RequestPayloadError, zlib.error):
         message = "The body is incomplete, or does not match its Content-Encoding."
         raise InvalidRequest(message, code="invalid_body") from None

@@ -12,6 +12,8 @@ MAX_PATH = 300
 ONE = re.compile(r"/api/collection/([^/]+)")
 OF_ONE = re.compile(r"(/api/collection/[^/]+/)(.+)")
 OF_ONE_TEMPLATE = "/api/collection/{id}/"
+# What a client means that asks for the collection itself with a method, as in other APIs.
+ACTIONS = {"DELETE": "delete", "PATCH": "updatename", "PUT": "updatename"}
 # How alike two paths must be.
 SIMILARITY = 0.7
 
@@ -41,12 +43,15 @@ async def _suggestion(request: web.Request) -> str | None:
 def _similar_paths(request: web.Request) -> Iterator[str]:
     path = re.sub(r"/{2,}", "/", request.path).rstrip("/")
     yield path or "/"
+    path = path.lower()
     path = path if path.startswith("/api/") or path == "/api" else f"/api{path}"
     path = path.replace("/api/collections", "/api/collection")
+    if path == "/api/collection" and request.method == "POST":
+        yield "/api/collection/create"
     yield path
     if ONE.fullmatch(path):
-        yield f"{path}/info"
-    if path in ("/api", "/api/collection"):
+        yield f"{path}/{ACTIONS.get(request.method, 'info')}"
+    if path in ("/api", "/api/collection", "/api/list"):
         yield "/api/collection/list"
     yield from _close_paths(request, path)
 

@@ -3,15 +3,16 @@
 import csv
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-from gateway.content.csv_dialect import find_dialect
+from gateway.content.csv_dialect import Dialect, find_dialect
 from gateway.http.json_object import parse_object
 from gateway.images.csv_style import HEAD_BYTES, find_style
 from gateway.images.new_rows import FIELD, check_rows
-from gateway.images.row_ranges import WantedRow, find_rows, remaining_blocks
+from gateway.images.row_ranges import ByteRange, WantedRow, find_rows, remaining_blocks
 from servicekit.errors import InvalidRequest
 
 
@@ -26,9 +27,10 @@ class CheckedImages:
 
 @dataclass(frozen=True)
 class WrittenRows:
-    """Rows as they are appended to the CSV. size: in bytes."""
+    """Rows as they are appended to the CSV. size: in bytes. row_lines: whether each is one line."""
 
     size: int
+    row_lines: bool
 
 
 @dataclass(frozen=True)
@@ -76,14 +78,15 @@ class WriteRows:
         """Write the rows in the style of the CSV."""
         style = find_style(Path(self.head), bytes.fromhex(self.last_byte))
         with Path(self.rows).open(encoding="utf-8", newline="") as file:
-            written = style.written(csv.reader(file, strict=True))
+            rows = list(csv.reader(file, strict=True))
+        written = style.written(rows)
         Path(self.target).write_bytes(written)
-        return WrittenRows(len(written))
+        return WrittenRows(len(written), written.count(b"\n") == len(rows))
 
 
 @dataclass(frozen=True)
 class LocateRows:
-    """Find rows in a CSV. wanted: a file with a JSON list of image_url, repo_url and occurrence of each."""
+    """Find rows in a CSV. wanted: a file with a JSON list of objects with image_url, repo_url and occurrence."""
 
     answer: ClassVar[type[LocatedRows]] = LocatedRows
 
@@ -93,22 +96,28 @@ class LocateRows:
     def run(self) -> LocatedRows:
         """Raises InvalidRequest (content_needs_upload, ambiguous_delimiter)."""
         source = Path(self.source)
-        wanted = [WantedRow(*row) for row in json.loads(Path(self.wanted).read_bytes())]
+        wanted = [WantedRow(**row) for row in json.loads(Path(self.wanted).read_bytes())]
         found = find_rows(source, wanted)
-        digest, head = hashlib.sha256(), bytearray()
+        digest = hashlib.sha256()
         for block in remaining_blocks(source, found.ranges):
             digest.update(block)
-            if len(head) < HEAD_BYTES:
-                head += block
         if found.row_count > len(wanted):
-            _check_dialect(source, bytes(head))
+            check_dialect(source, found.ranges, find_dialect(source))
         return LocatedRows(found.row_count, [list(one) for one in found.ranges], digest.hexdigest())
 
 
-def _check_dialect(source: Path, head: bytes) -> None:
-    shortened = source.with_name(f"{source.name}-head")
+def check_dialect(source: Path, ranges: Sequence[ByteRange], dialect: Dialect) -> None:
+    """Raise InvalidRequest (ambiguous_delimiter) if a file has another dialect without some ranges.
+
+    source: may be the beginning of the file. dialect: of the whole file.
+    """
+    shortened, head = source.with_name(f"{source.name}-shortened"), bytearray()
+    for block in remaining_blocks(source, [one for one in ranges if one[1] <= source.stat().st_size]):
+        head += block
+        if len(head) >= HEAD_BYTES:
+            break
     shortened.write_bytes(head)
-    if find_dialect(shortened) != find_dialect(source):
+    if find_dialect(shortened) != dialect:
         message = "Without these rows, it would not be clear which delimiter the CSV has. Nothing was deleted. "
         raise InvalidRequest(f"{message}Upload a whole CSV instead.", code="ambiguous_delimiter")
 

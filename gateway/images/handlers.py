@@ -87,7 +87,7 @@ class ImageHandlers:
     async def _editable(self, request: web.Request) -> int:
         """Return the id of a collection whose content clients may change row by row."""
         collection = await self._collections.get(parameters.collection_id(request.match_info["id"]))
-        if collection.source_type is not None:
+        if collection.heidicon_tag is None and collection.source_type is not None:
             raise content_is_imported(collection)
         if collection.heidicon_tag is not None:
             message = (

@@ -140,5 +140,9 @@ def _before_line_end(source: Path, position: int, first: int) -> int:
     """Return where the line end before a position begins. first: the position of the first line."""
     with source.open("rb") as file:
         file.seek(max(position - 2, first))
-        before = file.read(position - file.tell())
-    return position - (2 if before.endswith(b"\r\n") else 1 if before.endswith(b"\n") else 0)
+        return position - line_end_size(file.read(position - file.tell()))
+
+
+def line_end_size(data: bytes) -> int:
+    """Return how many bytes the line end at the end of some bytes has."""
+    return 2 if data.endswith(b"\r\n") else 1 if data.endswith(b"\n") else 0

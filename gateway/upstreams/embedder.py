@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 from dataclasses import dataclass
+from typing import Protocol
 
 import grpc
 import numpy as np
@@ -73,6 +74,20 @@ def public_name(backbone: str) -> str:
     """Return a backbone's name for clients. Of a folder that is the last part: the path is the server's own affair."""
     is_path = ABSOLUTE_PATH.match(backbone) or backbone.startswith(".")
     return re.split(r"[/\\]", backbone.rstrip("/\\"))[-1] if is_path else backbone
+
+
+class Embedder(Protocol):
+    """What the gateway asks the embedder for. `QueryEmbedder` describes the methods."""
+
+    async def embed(self, image: bytes, backbone: str, region: Region | None = None) -> Vector: ...
+
+    async def embed_text(self, text: str, backbone: str) -> EmbeddedText: ...
+
+    async def served_backbone(self) -> str | None: ...
+
+    async def served(self) -> Backbone | None: ...
+
+    async def check(self) -> None: ...
 
 
 class QueryEmbedder:

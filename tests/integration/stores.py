@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
+from catalog.vectors.client import QdrantAddress, open_qdrant
 from tests.integration.databases import new_database
 from tests.integration.gateway.parts import running_postgres
 from tests.integration.qdrant_process import running_qdrant
@@ -22,12 +23,17 @@ async def postgres_url(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterato
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def qdrant_address(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
-    """Host and gRPC port of the one-machine Qdrant, or of the server in SIMILIS_TEST_QDRANT."""
+    """Host and gRPC port of the one-machine Qdrant, or of the server in SIMILIS_TEST_QDRANT.
+
+    Fails at the end if tests have left collections in it.
+    """
     if address := os.environ.get("SIMILIS_TEST_QDRANT"):
         yield address
         return
     async with running_qdrant(tmp_path_factory.mktemp("stores-qdrant")) as server:
         yield f"{server.host}:{server.grpc_port}"
+        async with open_qdrant(QdrantAddress(f"{server.host}:{server.grpc_port}")) as client:
+            assert await client.collection_names() == []
 
 
 @pytest_asyncio.fixture(loop_scope="session")

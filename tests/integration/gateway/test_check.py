@@ -63,7 +63,9 @@ async def test_a_gateway_that_has_everything_passes(parts: Parts, embedder: Runn
     assert "nothing listens there. Finetunes wait until a trainer is ready." in found.lines["trainer"][1]
 
 
-async def test_everything_that_is_wrong_is_named_with_its_setting(parts: Parts, tmp_path: Path) -> None:
+async def test_everything_that_is_wrong_is_named_with_its_setting(
+    parts: Parts, embedder: RunningEmbedder, tmp_path: Path
+) -> None:
     authority = Authority()
     expired = authority.issue(tmp_path / "tls", days=-1)
     async with keyed_qdrant() as qdrant:
@@ -72,12 +74,17 @@ async def test_everything_that_is_wrong_is_named_with_its_setting(parts: Parts, 
             database_url=urlsplit(parts.database_url)._replace(path="/nothing").geturl(),
             qdrant_address=qdrant,
             embedder_address="dns:///nowhere.invalid:9001",
+            trainer_address=embedder.target,
+            download_ca_file="/no/such/file",
+            download_proxy=f"http://{UNREACHABLE}",
             spool_directory="/proc/nowhere",
             tls_cert_file=expired.certificate,
             tls_key_file=expired.key,
             tls_ca_file=expired.authorities,
         )
     assert found.status == 1
+    # gRPC has its own log, which repeats what is wrong with TLS.
+    assert found.error == ""
     expected = {
         "postgres": "The database that SIMILIS_DATABASE_URL names does not exist.",
         "schema": "(database_missing)",
@@ -85,12 +92,15 @@ async def test_everything_that_is_wrong_is_named_with_its_setting(parts: Parts, 
         "embedder": "dns:///nowhere.invalid:9001: the name does not resolve.",
         "certificate": "A certificate in SIMILIS_TLS_CERT_FILE expired on",
         "spool": "/proc/nowhere cannot be written",
+        "download authorities": "/no/such/file cannot be read: No such file or directory.",
+        "download proxy": f"{UNREACHABLE} cannot be reached: Connection refused.",
     }
     for part, words in expected.items():
         level, text = found.lines[part]
         assert level == "FAILED", part
         assert words in text
     assert found.lines["authorities"][0] == "ok"
+    assert "it does not use TLS" in found.lines["trainer"][1]
 
 
 async def test_a_trainer_needs_a_key_that_may_write(parts: Parts) -> None:

@@ -28,8 +28,10 @@ from gateway.config import GatewaySettings
 from gateway.upstreams.readiness import CACHE_SECONDS
 from gateway.upstreams.schema_wait import SchemaWait
 from servicekit.errors import DeadlineExceeded, Unavailable
+from tests.certificates import Authority
 from tests.eventually import eventually
 from tests.integration.databases import new_database
+from tests.integration.embedder_process import RunningEmbedder
 from tests.integration.gateway.api import Api, answered, api_client
 from tests.integration.gateway.conftest import UNREACHABLE, Launch, Parts
 from tests.integration.gateway.parts import running_postgres
@@ -361,6 +363,14 @@ async def test_wrong_settings_are_reported_in_one_line(parts: Parts, tmp_path: P
     assert all(f"SIMILIS_{name.upper()}" in error.decode() for name in wrong)
 
 
+async def test_a_folder_for_uploads_that_cannot_be_used_is_named(parts: Parts, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    async with gateway_process(parts, tmp_path, spool_directory=str(tmp_path / "file" / "spool")) as process:
+        _, error = await process.communicate()
+    assert process.returncode == 78
+    assert f"in {tmp_path}/file/spool: Not a directory. Set SIMILIS_SPOOL_DIRECTORY" in error.decode()
+
+
 async def test_a_killed_gateway_leaves_no_process_and_the_next_one_removes_its_files(
     parts: Parts, launch: Launch, tmp_path: Path
 ) -> None:
@@ -456,6 +466,19 @@ async def test_a_wrong_key_for_qdrant_is_said_everywhere_and_logged_once(launch:
     lost = [event for event in events if event["event"] == "upstream_lost" and event["upstream"] == "qdrant"]
     assert [event["code"] for event in lost] == ["qdrant_key_refused"]
     assert not [event for event in events if "exc_info" in event]
+
+
+async def test_the_log_has_nothing_but_events(parts: Parts, embedder: RunningEmbedder, tmp_path: Path) -> None:
+    """gRPC used to write a line for each failed TLS handshake, five per second."""
+    files = Authority().issue(tmp_path / "tls")
+    names = {"tls_cert_file": files.certificate, "tls_key_file": files.key, "tls_ca_file": files.authorities}
+    settings = {"port": "0", "embedder_address": embedder.target, **{name: str(path) for name, path in names.items()}}
+    lines = [""]
+    async with gateway_process(parts, tmp_path, **settings) as process, asyncio.timeout(30):
+        assert process.stderr is not None
+        while "embedder_tls_failed" not in lines[-1]:
+            lines.append((await process.stderr.readline()).decode())
+    assert [line for line in lines[1:] if not line.startswith("{")] == []
 
 
 async def test_the_repr_of_settings_hides_the_database_url() -> None:

@@ -171,7 +171,7 @@ async def test_a_refused_option_is_shown_with_its_range(serving: Api, collection
 @pytest.mark.parametrize(
     ("image", "code", "part"),
     [
-        ("https://example.org/1.jpg", "invalid_base64", "is a URL"),
+        ("https://example.org/1.jpg", "invalid_base64", "the URL as image_url"),
         (7, "invalid_base64", "not a number"),
         (["QQ=="], "invalid_base64", "not a list"),
         (b"PK\x03\x04rest of the archive", "not_an_image", "a ZIP file"),
@@ -183,6 +183,9 @@ async def test_a_refused_image_is_called_what_it_is(
     serving: Api, collection: int, image: Any, code: str, part: str
 ) -> None:
     assert part in (await search(serving, collection, image)).refused(400, code)["message"]
+    if isinstance(image, bytes):
+        answer = await serving.post(f"/api/collection/{collection}/search", data=image, headers={"Content-Type": "x/y"})
+        assert part in answer.refused(400, code)["message"]
 
 
 @pytest.mark.parametrize(

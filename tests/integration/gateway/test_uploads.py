@@ -435,6 +435,8 @@ async def test_a_file_of_another_kind_is_called_what_it_is(api: Api) -> None:
         (gzip.compress(ROW), "Content-Encoding: gzip"),
         (b"\xff\xd8\xff\xe0 JPEG", "an image"),
         (b"<!DOCTYPE html><title>Sign in</title>", "HTML"),
+        (base64.encodebytes(b"\xef\xbb\xbfimage,link\n" + ROW * 20), "the field content of a JSON object"),
+        (b"data:text/csv;base64," + base64.b64encode(ROW), "the field content of a JSON object"),
     ):
         for upload in (api.upload, api.upload_raw):
             assert part in (await upload(identifier, data)).refused(400, "invalid_csv")["message"]

@@ -1,8 +1,10 @@
 """Additions to the contract: add images to a collection and delete some; the CSV is edited row by row."""
 
 import asyncio
+from bisect import bisect_right
 from collections.abc import Sequence
-from itertools import pairwise
+from contextlib import AbstractAsyncContextManager
+from itertools import accumulate, pairwise
 
 import pytest
 from structlog.testing import capture_logs
@@ -12,6 +14,7 @@ from catalog.images import Images
 from catalog.indexes import Indexes
 from catalog.jobs import Jobs
 from catalog.postgres.database import Database
+from gateway.content.worker import ContentWorker, content_worker
 from tests.integration.gateway.api import Answer, Api
 from tests.integration.gateway.conftest import Launch
 
@@ -133,6 +136,47 @@ async def test_an_edit_writes_only_what_it_changes(api: Api, database: Database)
     assert (images, chunks) == (1, 2)
     assert size == 1024 * 1024 - len(line(0))
     assert await api.csv(identifier) == content(*range(1, 50_001))
+
+
+async def test_a_few_rows_are_found_without_reading_the_content(
+    api: Api, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those whose line begins in one chunk and ends in the next."""
+    identifier = await filled(api, *range(60_000))
+    starts = list(accumulate((len(line(number)) for number in range(60_000)), initial=len(content())))
+    first, second = (bisect_right(starts, 1024 * 1024 * chunk) - 1 for chunk in (1, 2))
+    assert starts[first] < 1024 * 1024 < starts[first + 1]
+    assert starts[second] < 2 * 1024 * 1024 < starts[second + 1]
+    async with database.connection() as connection:
+        rows = await connection.fetch("SELECT id FROM images WHERE collection_id = $1 ORDER BY id", identifier)
+    ids, started = [row["id"] for row in rows], []
+
+    def counted() -> AbstractAsyncContextManager[ContentWorker]:
+        started.append(1)
+        return content_worker()
+
+    monkeypatch.setattr("gateway.images.edits.content_worker", counted)
+    deleted: set[int] = set()
+    for numbers in ([first], [second, 59_999, 7], [first - 1, first + 1], [0]):
+        (await delete(api, identifier, [ids[number] for number in numbers])).pushed()
+        deleted.update(numbers)
+    assert started == []
+    (await delete(api, identifier, [ids[number] for number in range(10, 20)])).pushed()
+    assert started == [1]
+    deleted.update(range(10, 20))
+    assert await api.csv(identifier) == content(*(number for number in range(60_000) if number not in deleted))
+
+
+async def test_rows_of_a_csv_with_line_ends_in_fields_are_found_by_reading_it(api: Api) -> None:
+    identifier = await api.create()
+    before, after = 'https://a.example/1.jpg,"one\ntwo\n"\n', "https://a.example/2.jpg,two\n"
+    (await api.upload_raw(identifier, (before + after).encode())).pushed()
+    (await delete(api, identifier, [max(await listed(api, identifier))])).pushed()
+    assert await api.csv(identifier) == before.encode()
+    # A row that is added later does not change that.
+    (await add(api, identifier, 3)).pushed()
+    (await delete(api, identifier, [max(await listed(api, identifier))])).pushed()
+    assert await api.csv(identifier) == before.encode()
 
 
 async def test_small_additions_share_a_chunk(api: Api, database: Database) -> None:

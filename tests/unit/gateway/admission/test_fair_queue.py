@@ -69,8 +69,8 @@ async def test_a_client_that_is_alone_gets_every_place() -> None:
     assert len(work.begun) == 3
 
 
-async def test_a_burst_of_a_second_waits_and_what_exceeds_it_is_refused_at_once() -> None:
-    work = Work(seconds=0.1)
+async def test_a_burst_of_two_seconds_waits_and_what_exceeds_it_is_refused_at_once() -> None:
+    work = Work(seconds=0.2)
     burst = [await work.begin(f"{number}", "1.1.1.1") for number in range(11)]
     assert not any(task.done() for task in burst)
     more = await work.begin("more", "1.1.1.1")
@@ -81,7 +81,7 @@ async def test_a_burst_of_a_second_waits_and_what_exceeds_it_is_refused_at_once(
 
 
 async def test_a_client_that_exceeds_its_burst_keeps_a_short_queue_and_others_are_not_concerned() -> None:
-    work = Work(seconds=0.1)
+    work = Work(seconds=0.2)
     burst = [await work.begin(f"{number}", "1.1.1.1") for number in range(12)]
     await asyncio.sleep(0)
     refused = [task for task in burst if task.done() and isinstance(task.exception(), Overloaded)]
@@ -93,8 +93,19 @@ async def test_a_client_that_exceeds_its_burst_keeps_a_short_queue_and_others_ar
     assert work.begun == ["0", "1", "modest"]
 
 
+async def test_a_client_that_fills_the_queue_keeps_a_short_one() -> None:
+    work = Work(seconds=0.02, waiting=64)
+    # One runs, and 64 wait for 1.3 seconds: as many callers as take turns. One more is too many.
+    burst = [await work.begin(f"{number}", "1.1.1.1") for number in range(65)]
+    assert not any(task.done() for task in burst)
+    more = await work.begin("more", "1.1.1.1")
+    await asyncio.sleep(0)
+    assert isinstance(more.exception(), Overloaded)
+    assert work.queue.waiting == 1
+
+
 async def test_a_client_that_is_refused_because_of_others_is_not_over_its_share() -> None:
-    work = Work(seconds=0.4)
+    work = Work(seconds=0.8)
     for number in range(4):
         await work.begin(f"{number}", f"1.1.1.{number}")
     modest = await work.begin("modest", "2.2.2.2")
@@ -115,7 +126,7 @@ async def test_a_full_queue_costs_the_client_that_has_most_in_it() -> None:
 
 async def test_a_request_whose_body_is_slow_soon_no_longer_counts_as_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateway.admission.fair_queue.ARRIVAL_SECONDS", 0.001)
-    work = Work(seconds=0.6)
+    work = Work(seconds=1.2)
     with requests_of("1.1.1.1"), work.queue.arrival():
         with pytest.raises(Overloaded), work.queue.arrival(), work.queue.arrival():
             pass

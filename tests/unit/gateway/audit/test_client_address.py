@@ -45,6 +45,28 @@ def test_the_nearest_host_that_is_no_trusted_proxy_is_the_client(
     assert address(trusted, remote, *forwarded) == client
 
 
+@pytest.mark.parametrize(
+    ("remote", "scheme", "prefix", "address"),
+    [
+        ("10.1.2.3", "https", "/similis", "https://example.org:8443/similis"),
+        ("10.1.2.3", "HTTPS", "/a/similis/", "https://example.org:8443/a/similis"),
+        ("10.1.2.3", None, None, "http://example.org:8443"),
+        ("10.1.2.3", "gopher", "/a b", "http://example.org:8443"),
+        ("10.1.2.3", "https, http", "//evil.example.org", "http://example.org:8443"),
+        ("10.1.2.3", "https", "similis", "https://example.org:8443"),
+        ("192.0.2.1", "https", "/similis", "http://example.org:8443"),
+        (None, "https", "/similis", "http://example.org:8443"),
+    ],
+)
+def test_only_a_trusted_proxy_says_where_clients_find_us(
+    remote: str | None, scheme: str | None, prefix: str | None, address: str
+) -> None:
+    given = {"X-Forwarded-Proto": scheme, "X-Forwarded-Prefix": prefix}
+    headers = CIMultiDict((name, value) for name, value in given.items() if value is not None)
+    request = Mock(remote=remote, scheme="http", host="example.org:8443", headers=headers)
+    assert TrustedProxies.parse("10.0.0.0/8").own_address(request) == address
+
+
 @pytest.mark.parametrize("text", ["proxy.example.org", "10.0.0.1/8", "10.0.0.0/99", "*"])
 def test_a_wrong_network_is_named(text: str) -> None:
     with pytest.raises(ValueError, match=text.replace("*", r"\*")):

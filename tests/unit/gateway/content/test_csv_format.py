@@ -58,6 +58,13 @@ def test_every_allowed_form_has_the_same_rows(
     assert parsed(tmp_path, data if last else data.removesuffix(end.encode())) == rows
 
 
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_columns_are_counted_as_people_do(tmp_path: Path, delimiter: str) -> None:
+    """A spreadsheet with something in its third column saves a third one for every row."""
+    data = "".join(delimiter.join(row) + "\r\n" for row in (["Bild", "Link", ""], [REPO, REPO, ""], [REPO, REPO, "x"]))
+    assert refusal(tmp_path, data) == "Line 1: expected two columns (image URL, repository URL), found 3."
+
+
 def test_commas_in_urls_are_not_mistaken_for_delimiters(tmp_path: Path) -> None:
     assert parsed(tmp_path, f"{IIIF};{REPO}\n".encode()) == [[IIIF, REPO]]
     assert parsed(tmp_path, f"image;link\n{IIIF};{REPO}\n".encode()) == [[IIIF, REPO]]

@@ -4,15 +4,18 @@ import csv
 import json
 from collections import Counter
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
+from gateway.content.csv_dialect import find_dialect
 from gateway.content.csv_format import copy_rows
 from gateway.images.commands import LocateRows, WriteRows
-from gateway.images.row_ranges import remaining_blocks
+from gateway.images.row_lines import ranges_in_lines, texts_of
+from gateway.images.row_ranges import ByteRange, WantedRow, line_end_size, remaining_blocks
 from servicekit.errors import InvalidRequest
 
 Row = tuple[str, str]
@@ -38,16 +41,41 @@ def appended(folder: Path, data: bytes, rows: list[Row]) -> bytes:
     return data + target.read_bytes()
 
 
+def as_json(wanted: list[tuple[str, str, int]]) -> str:
+    return json.dumps([vars(WantedRow(*row)) for row in wanted])
+
+
 def cut(folder: Path, data: bytes, places: list[int]) -> bytes:
     """Cut out the rows in these places of the list of all rows."""
     rows = parsed(folder, data)
     occurrences = [Counter(url for url, _ in rows[: place + 1])[rows[place][0]] for place in range(len(rows))]
     source, wanted = folder / "source", folder / "wanted"
     source.write_bytes(data)
-    wanted.write_text(json.dumps([(*rows[place], occurrences[place]) for place in places]), encoding="utf-8")
+    wanted.write_text(as_json([(*rows[place], occurrences[place]) for place in places]), encoding="utf-8")
     found = LocateRows(str(source), str(wanted)).run()
     assert found.row_count == len(rows)
-    return b"".join(remaining_blocks(source, [(start, end) for start, end in found.ranges]))
+    ranges = [(start, end) for start, end in found.ranges]
+    assert in_lines(folder, data, [WantedRow(*rows[place], occurrences[place]) for place in places]) in (ranges, None)
+    return b"".join(remaining_blocks(source, ranges))
+
+
+def in_lines(folder: Path, data: bytes, wanted: list[WantedRow]) -> list[ByteRange] | None:
+    """Return where rows are if they are found by their lines, and the line end before the last line, if that is cut."""
+    source = folder / "source"
+    if not copy_rows(source, folder / "parsed-rows", max_rows=1000).row_lines:
+        return None
+    dialect = find_dialect(source)
+    ends = list(accumulate(map(len, data.split(b"\n")), lambda end, size: end + 1 + size))
+    spans = list(zip([0, *(end + 1 for end in ends)], [min(end + 1, len(data)) for end in ends], strict=False))
+    lines = [((start, end), data[start:end]) for start, end in spans]
+    texts = texts_of(wanted, dialect)
+    totals = Counter(url for url, _ in parsed(folder, data))
+    totals = Counter({url: totals[url] for url in {row.image_url for row in wanted}})
+    found = ranges_in_lines([one for one in lines if any(text in one[1] for text in texts)], wanted, totals, dialect)
+    if found and found[-1][1] == len(data) and not data.endswith(b"\n"):
+        before = data[len(BOM) if data.startswith(BOM) else 0 : found[-1][0]]
+        found[-1] = (found[-1][0] - line_end_size(before), len(data))
+    return found
 
 
 A, B, C = (f"https://a.example/{name}.jpg" for name in "abc")
@@ -114,11 +142,54 @@ def test_exactly_the_bytes_of_a_row_are_cut_out(tmp_path: Path, data: str, place
     assert cut(tmp_path, data.encode(), places) == left.encode()
 
 
+@pytest.mark.parametrize(
+    ("data", "row_lines"),
+    [
+        (f"{A},r\n{B},s\n", True),
+        (f"\ufeffsep=;\r\nBild;Link\r\n\r\n{A};r\r\n;;\r\n{B};s", True),
+        (f'"{A}","r ""x"""\n', True),
+        (f'{A},"r\ns"\n', False),
+        (f'{A},r\n{B},"r\ns"\n{C},t\n', False),
+        (f'{A},r\n{B},"r\r\ns"', False),
+        (f'"Bild\n(URL)",Link\n{A},r\n', False),
+        (f' "{A}" , "r\ns"\n', False),
+        (f'{A},r"s\n{B},"t"\n', True),
+        ("", True),
+    ],
+)
+def test_it_is_known_whether_each_line_is_a_record(tmp_path: Path, data: str, *, row_lines: bool) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(data.encode())
+    assert copy_rows(source, tmp_path / "rows", max_rows=10).row_lines == row_lines
+
+
+@pytest.mark.parametrize(
+    ("data", "wanted", "found"),
+    [
+        # As in most files, and where a URL is the beginning of another, or is a repository URL, too.
+        (f"{A},r\n{B},s\n", WantedRow(B, "s", 1), True),
+        (f"{A}x,r\n{A},{B}\n{B},{A}\n", WantedRow(A, B, 1), True),
+        (f'"{A}x","r"\n"{A}","s"\n"{B}","{A}"\n', WantedRow(A, "s", 1), True),
+        (f"{A},r\n{B},x\n{A},s\n", WantedRow(A, "s", 2), True),
+        # Another row has the URL with an invisible character, so that the rows cannot be counted by their bytes.
+        (f"{A[:-1]}\u200b{A[-1]},r\n{A},r\n", WantedRow(A, "r", 1), False),
+        (f"{A} ,r\n", WantedRow(A, "r", 1), False),
+        # The content has another row than the one that is wanted.
+        (f"{A},r\n", WantedRow(A, "s", 1), False),
+    ],
+)
+def test_a_row_is_found_by_its_line_only_if_it_is_certain(
+    tmp_path: Path, data: str, wanted: WantedRow, *, found: bool
+) -> None:
+    (tmp_path / "source").write_bytes(data.encode())
+    assert (in_lines(tmp_path, data.encode(), [wanted]) is not None) == found
+
+
 def test_rows_that_the_csv_does_not_have_are_refused(tmp_path: Path) -> None:
     source, wanted = tmp_path / "source", tmp_path / "wanted"
     for data in (f"{A},r\n", f"{A},r\n{B},s\n{B},t\n", f"{A},r\nftp://a.example/b.jpg,s\n"):
         source.write_text(data, encoding="utf-8")
-        wanted.write_text(json.dumps([(A, "r", 1), (B, "s", 2)]), encoding="utf-8")
+        wanted.write_text(as_json([(A, "r", 1), (B, "s", 2)]), encoding="utf-8")
         with pytest.raises(InvalidRequest) as error:
             LocateRows(str(source), str(wanted)).run()
         assert error.value.code == "content_needs_upload"
