@@ -7,8 +7,9 @@ import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
-from standalone.process import tether
+from standalone.process.tether import tethered
 
 STOP_SECONDS = 120.0
 
@@ -18,28 +19,21 @@ class NotStarted(Exception):
 
 
 @contextmanager
-def instance(data: Path, port: int, *, defaults: Mapping[str, str] | None = None) -> Iterator[str]:
+def instance(
+    data: Path, port: int, *, defaults: Mapping[str, str] | None = None, log: IO[str] | None = None
+) -> Iterator[str]:
     """Run an instance on `data` while entered, and yield its address. Raises NotStarted.
 
-    defaults: environment variables that apply unless they are set already.
+    defaults: environment variables that apply unless they are set already. log: a file for its messages, in place of
+    our standard error.
     """
     command = [sys.executable, "-m", "standalone", "up", "--data", str(data), "--port", str(port)]
     # In a separate session, so that Ctrl-C reaches only the caller, and tethered, so that it ends with the caller.
-    tethered = [
-        sys.executable,
-        "-I",
-        "-S",
-        tether.__file__,
-        str(os.getpid()),
-        str(int(signal.SIGTERM)),
-        "-1",
-        "-1",
-        ".",
-    ]
     process = subprocess.Popen(
-        [*tethered, *command, "--allow-private-addresses"],
+        tethered([*command, "--allow-private-addresses"], signal.SIGTERM),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
+        stderr=log,
         text=True,
         env={**(defaults or {}), **os.environ},
         start_new_session=True,

@@ -41,9 +41,10 @@ class RestClient:
         """Return the information about a collection."""
         return self._call("GET", f"/api/collection/{collection}/info")
 
-    def finetune(self, collection: int) -> str:
-        """Start a finetune and return the API's message."""
-        return str(self._call("POST", f"/api/collection/{collection}/finetune")["message"])
+    def finetune(self, collection: int, *, force: bool = False) -> str:
+        """Start a finetune and return the API's message. force: even if nothing has changed."""
+        path = f"/api/collection/{collection}/finetune" + ("?force=true" if force else "")
+        return str(self._call("POST", path)["message"])
 
     def number_of_failures(self, collection: int) -> int:
         """Return how many images of a collection could not be indexed."""

@@ -19,6 +19,7 @@ from uuid import uuid4
 from google.protobuf import json_format
 
 from local_qdrant.protocol.status import Code, StatusError
+from servicekit.process.fault_points import FaultPoint
 from servicekit.qdrant_api import collections_pb2
 
 SHARD = "shard"
@@ -74,6 +75,7 @@ class Storage:
         staged.mkdir()
         text = json_format.MessageToJson(request, preserving_proto_field_name=True)
         _write_durably(staged / META, text)
+        FaultPoint.FOLDER_STAGED.reach()
         staged.rename(self._collections / name)
         _sync_folder(self._collections)
 
@@ -95,6 +97,7 @@ class Storage:
         doomed = self._trash / uuid4().hex
         (self._collections / name).rename(doomed)
         _sync_folder(self._collections)
+        FaultPoint.FOLDER_DISCARDED.reach()
         return doomed
 
     def shard(self, name: str) -> Path:

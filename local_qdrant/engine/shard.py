@@ -15,6 +15,7 @@ from local_qdrant.protocol.specification import UNNAMED, Specification
 from local_qdrant.protocol.status import invalid, unsupported
 from local_qdrant.protocol.support import refuse_unsupported
 from local_qdrant.protocol.wire import Counts
+from servicekit.process.fault_points import FaultPoint
 from servicekit.qdrant_api import points_pb2
 
 # The vectors of one response take at most this much, so that a large page cannot exhaust memory.
@@ -38,6 +39,7 @@ class Shard:
         """Build the index, then flush everything to disk."""
         self._engine.optimize()
         self._engine.flush()
+        FaultPoint.GRAPH_BUILT.reach()
 
     def close(self) -> None:
         """Flush and close the files."""
@@ -57,6 +59,7 @@ class Shard:
         ]
         if points:
             self._engine.update(edge.UpdateOperation.upsert_points(points))
+            FaultPoint.POINTS_WRITTEN.reach()
         return _written(request.wait, started)
 
     def delete(self, body: bytes) -> bytes:

@@ -15,8 +15,8 @@ from tests.processes import gone
 CHILDREN = {
     "postgres": "bin/postgres",
     "qdrant": "local_qdrant",
-    "embedder": "embedder",
     "trainer": "trainer",
+    # With the embedder in the same process.
     "gateway": "gateway",
 }
 RESTART_SECONDS = 15.0

@@ -19,21 +19,16 @@ from PIL import Image
 from tests.e2e.running_instance import RunningInstance, data_with_shared_models, until
 from tests.processes import gone
 
-# Enough images to learn from, and fewer where only the kill matters.
-EARLIER_IMAGES, IMAGES = 60, 24
+# Too few to learn from, which takes long. `tests/reliability/kills/test_learning.py` kills a process that learns.
+IMAGES = 24
 COPY_SCORE = 0.99
 # Long enough for a busy machine.
 FINETUNE_SECONDS = 240.0
 pytestmark = pytest.mark.timeout(2 * FINETUNE_SECONDS)
 # With a short lease the job of a dead trainer is resumed soon. One worker starts faster than several.
 SETTINGS = {"SIMILIS_LEASE_SECONDS": "3", "SIMILIS_POLL_SECONDS": "0.5", "SIMILIS_WORKERS": "1"}
-VICTIMS = {
-    "trainer": "trainer",
-    "embedder": "embedder",
-    "qdrant": "local_qdrant",
-    "postgres": "bin/postgres",
-    "gateway": "gateway",
-}
+# The embedder is in the process of the gateway.
+SERVICES = ("trainer", "gateway", "local_qdrant", "bin/postgres")
 
 
 def photograph(number: int) -> bytes:
@@ -177,41 +172,54 @@ def assert_each_is_indexed_once(client: Client, collection: int, rows: list[tupl
 
 @pytest.fixture(scope="module")
 def earlier(started: list[RunningInstance], museum: Museum) -> int:
-    """A collection that was finetuned before any kill."""
+    """A collection that is searched while processes die."""
     client = Client(started[-1])
     museum.released.set()
-    collection = client.create_filled("earlier", museum.rows("earlier", EARLIER_IMAGES))
+    rows = museum.rows("earlier", IMAGES)
+    collection = client.create_filled("earlier", rows)
     client.succeed("POST", f"/{collection}/finetune")
     until(lambda: client.is_done(collection), FINETUNE_SECONDS)
+    assert_each_is_indexed_once(client, collection, rows)
     return collection
 
 
-@pytest.mark.parametrize("victim", [*VICTIMS, "supervisor"])
-def test_a_finetune_survives_a_kill_and_indexes_each_image_once(
-    started: list[RunningInstance], museum: Museum, earlier: int, victim: str
-) -> None:
+def begin_finetune(client: Client, museum: Museum, name: str) -> tuple[int, list[tuple[str, str]]]:
+    """Finetune a new collection until half of its images are served. Return the collection and its rows."""
     museum.released.clear()
-    client = Client(started[-1])
-    rows = museum.rows(victim, IMAGES)
-    collection = client.create_filled(victim, rows)
+    rows = museum.rows(name, IMAGES)
+    collection = client.create_filled(name, rows)
     client.succeed("POST", f"/{collection}/finetune")
-    # The first half was served. Downloads of the second half are waiting.
-    until(lambda: sum(count for path, count in museum.asked.items() if path.startswith(f"/{victim}/")) > IMAGES // 2)
+    until(lambda: sum(count for path, count in museum.asked.items() if path.startswith(f"/{name}/")) > IMAGES // 2)
+    return collection, rows
 
-    if victim == "supervisor":
-        family = started[-1].family()
-        started[-1].stop(signal.SIGKILL)
-        museum.released.set()
-        started.append(RunningInstance.start(started[-1].data, "--allow-private-addresses", environment=SETTINGS))
-        assert gone(family)
-        client = Client(started[-1])
-    else:
-        started[-1].child(VICTIMS[victim]).kill()
-        status, results = client.search(earlier, photograph(1), 1)
-        assert status in {0, 200, 503, 504}
-        assert status != 200 or results[0]["repo_url"] == "https://example.org/1"
-        museum.released.set()
 
+def test_a_finetune_survives_the_death_of_all_services_and_indexes_each_image_once(
+    started: list[RunningInstance], museum: Museum, earlier: int
+) -> None:
+    """`tests/reliability/kills/test_finetunes.py` kills them one by one and in pairs, at exact places."""
+    client = Client(started[-1])
+    collection, rows = begin_finetune(client, museum, "services")
+    for service in SERVICES:
+        started[-1].child(service).kill()
+    status, results = client.search(earlier, photograph(1), 1)
+    assert status in {0, 200, 503, 504}
+    assert status != 200 or results[0]["repo_url"] == "https://example.org/1"
+    museum.released.set()
     until(lambda: client.is_done(collection), FINETUNE_SECONDS)
     assert_each_is_indexed_once(client, collection, rows)
-    assert_each_is_indexed_once(client, earlier, museum.rows("earlier", EARLIER_IMAGES))
+    assert_each_is_indexed_once(client, earlier, museum.rows("earlier", IMAGES))
+
+
+def test_a_finetune_survives_the_death_of_the_supervisor_and_indexes_each_image_once(
+    started: list[RunningInstance], museum: Museum, earlier: int
+) -> None:
+    collection, rows = begin_finetune(Client(started[-1]), museum, "supervisor")
+    family = started[-1].family()
+    started[-1].stop(signal.SIGKILL)
+    museum.released.set()
+    started.append(RunningInstance.start(started[-1].data, "--allow-private-addresses", environment=SETTINGS))
+    assert gone(family)
+    client = Client(started[-1])
+    until(lambda: client.is_done(collection), FINETUNE_SECONDS)
+    assert_each_is_indexed_once(client, collection, rows)
+    assert_each_is_indexed_once(client, earlier, museum.rows("earlier", IMAGES))

@@ -45,7 +45,7 @@ def test_a_port_in_use_is_refused(tmp_path: Path) -> None:
 
 def test_the_same_port_for_api_and_metrics_is_refused(tmp_path: Path) -> None:
     """The gateway used to notice this when everything else had started."""
-    line = refusal("up", "--data", str(tmp_path / "data"), "--port", "8080", "--metrics-port", "8080")
+    line = refusal("up", "--data", str(tmp_path / "data"), "--port", "8080", "--metrics-port", "8080", status=78)
     assert line == "similis: --port and --metrics-port must differ, both are 8080"
     assert not (tmp_path / "data").exists()
 
