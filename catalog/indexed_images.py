@@ -48,6 +48,18 @@ FROM unnest($2::bigint[], $3::bigint[]) AS p (first_image_id, wanted) CROSS JOIN
 ORDER BY p.first_image_id, other.ordinal
 """
 
+# The rows of a revision after one of them, by id.
+ROWS_AFTER = f"""
+SELECT id, image_url, repo_url, first_revision FROM images
+WHERE collection_id = $1 AND {AT_REVISION} AND id > $3 ORDER BY id LIMIT $4
+"""  # noqa: S608 (a constant)
+
+# The equal images of an index after one of them, in their order.
+EQUAL_AFTER = """
+SELECT first_image_id, ordinal, image_id FROM equal_images
+WHERE index_id = $1 AND (first_image_id, ordinal) > ($2, $3) ORDER BY first_image_id, ordinal LIMIT $4
+"""
+
 POINTS_OF_EQUAL = "SELECT image_id, first_image_id FROM equal_images WHERE index_id = $1 AND image_id = ANY($2)"
 
 URLS = f"""
@@ -93,6 +105,12 @@ SELECT repo_url, count(*) AS number FROM (
 ) named
 GROUP BY repo_url
 """
+
+
+# To read a page of so many rows holds up the event loop for a millisecond.
+ROWS_AT_ONCE = 500
+# What a row takes in memory besides the characters of its URLs.
+ROW_BYTES = 400
 
 
 @dataclass(frozen=True)
@@ -148,12 +166,37 @@ class PointRows:
 
     images: the first ones that the points stand for, in the order of the points, then by id. An image that is not in
     the index's revision is left out. first: the first image of each of the points, by its id; also others that were
-    read. is_live: whether searches of the collection should use this index now.
+    read. is_live: whether searches of the collection should use this index now; None: that was not read.
     """
 
     images: list[PointImage]
     first: Mapping[int, Image]
-    is_live: bool
+    is_live: bool | None
+
+
+class IndexRows:
+    """All rows of an index, in memory. They never change, but another index may become live."""
+
+    def __init__(
+        self, rows: Mapping[int, tuple[str, str, int]], others: Mapping[int, Sequence[int]], size: int
+    ) -> None:
+        """rows: image URL, repository URL and first revision, by image id.
+
+        others: the ids of the other images that each point stands for, in their order, by the id of the first image.
+        size: about how many bytes of memory they take.
+        """
+        self._rows = rows
+        self._others = others
+        self.size = size
+
+    def of_points(self, points: Points) -> PointRows:
+        """Return what `IndexedImages.of_indexes` returns for these points."""
+        numbers = {first: len(self._others.get(first, ())) for first in points.ids if first in self._rows}
+        wanted = _wanted_others(numbers, points.ids, points.limit)
+        others = {first: self._others[first][:number] for first, number in wanted}
+        ids = [*numbers, *(other for several in others.values() for other in several)]
+        images = {each: Image(each, *self._rows[each]) for each in ids if each in self._rows}
+        return PointRows(_expanded(points, images, others), images, None)
 
 
 class IndexedImages:
@@ -210,6 +253,30 @@ class IndexedImages:
                 images |= await self._images.by_id(points.index.collection_id, points.index.revision, named)
             answers.append(PointRows(_expanded(points, images, more), images, points.index.id in live))
         return answers
+
+    async def all_rows(self, index: Index, *, most: int, most_bytes: int) -> IndexRows | None:
+        """Return all rows of an index, read page by page; None if they are too many or take too much memory."""
+        rows: dict[int, tuple[str, str, int]] = {}
+        used = after = 0
+        while page := await self._page(ROWS_AFTER, index.collection_id, index.revision, after):
+            for identifier, *row in page:
+                rows[identifier] = tuple(row)
+                used += len(row[0]) + len(row[1]) + ROW_BYTES
+                after = identifier
+            if len(rows) > most or used > most_bytes:
+                return None
+        others: dict[int, list[int]] = {}
+        first = ordinal = 0
+        while page := await self._page(EQUAL_AFTER, index.id, first, ordinal):
+            for row in page:
+                others.setdefault(row["first_image_id"], []).append(row["image_id"])
+            first, ordinal = page[-1]["first_image_id"], page[-1]["ordinal"]
+        return IndexRows(rows, others, used)
+
+    async def _page(self, statement: str, *arguments: int) -> list[asyncpg.Record]:
+        async with self._database.connection() as connection:
+            rows: list[asyncpg.Record] = await connection.fetch(statement, *arguments, ROWS_AT_ONCE)
+        return rows
 
     async def _others(
         self, connection: Connection, points: Points, rows: Sequence[asyncpg.Record]

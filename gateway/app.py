@@ -69,7 +69,9 @@ from gateway.search.costly_images import CostlyImages
 from gateway.search.example_downloads import ExampleDownloads
 from gateway.search.handlers import SearchHandlers
 from gateway.search.image_urls import ImageUrls
+from gateway.search.index.held_rows import HeldRows
 from gateway.search.index.held_vectors import HeldVectors
+from gateway.search.index.live_checks import LiveChecks
 from gateway.search.index.live_indexes import LiveIndexes
 from gateway.search.index.nearest import Nearest
 from gateway.search.query_vectors import QueryVectors
@@ -128,6 +130,8 @@ class _Parts:
     database: Database
     vectors: Generations
     held: HeldVectors
+    rows: HeldRows
+    live: LiveChecks
     embedder: Embedder
     trainer: TrainerClient
     heidicon: HeidiconClient
@@ -193,6 +197,8 @@ async def _connect(
         database=database,
         vectors=vectors,
         held=held,
+        rows=await stack.enter_async_context(HeldRows.open(IndexedImages(database), held)),
+        live=await stack.enter_async_context(LiveChecks.open(Indexes(database, settings.vector_prefix))),
         embedder=embedder,
         trainer=await stack.enter_async_context(TrainerClient.open(trainer, metrics.rpc_client)),
         heidicon=HeidiconClient(
@@ -369,7 +375,8 @@ def _search_service(
         ),
         nearest=Nearest(
             PointSearch(parts.vectors, parts.held, SampleCache(parts.vectors, max_bytes=settings.sample_cache_bytes)),
-            images,
+            parts.rows,
+            parts.live,
             metrics,
         ),
         images=images,

@@ -26,13 +26,14 @@ class PixelsToVectors(nn.Module):
         super().__init__()
         self.features = features
         self.precision = torch.float32
-        self.register_buffer("mean", torch.tensor(preprocessing.mean).view(1, 3, 1, 1))
-        self.register_buffer("scale", 1 / torch.tensor(preprocessing.std).view(1, 3, 1, 1))
+        self.register_buffer("mean", torch.tensor(preprocessing.mean))
+        self.register_buffer("scale", 1 / torch.tensor(preprocessing.std))
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return the output of the backbone, not normalised."""
-        x = (pixels.permute(0, 3, 1, 2).float() - self.mean) * self.scale
-        vectors: Tensor = self.features(x.to(self.precision))
+        # Before the axes are turned: so OpenVINO has nothing to reorder.
+        x = (pixels.float() - self.mean) * self.scale
+        vectors: Tensor = self.features(x.permute(0, 3, 1, 2).to(self.precision))
         return vectors.float()
 
     def set_precision(self, dtype: torch.dtype) -> None:

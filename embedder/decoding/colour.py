@@ -28,7 +28,7 @@ class ColourConverter:
         self._transforms: OrderedDict[bytes, Transform | None] = OrderedDict()
 
     def to_srgb(self, image: Image.Image, profile: bytes | None, *, grey: bool) -> Image.Image:
-        """Return an image of mode RGB, CMYK or LAB in sRGB.
+        """Return an image of mode RGB, CMYK or LAB in sRGB: the same one if nothing has to be converted.
 
         profile: the ICC profile in the file. It is ignored if it is damaged or meant for another kind of image, as
         browsers do. grey: whether the file has one channel, which then stands in all three.
@@ -40,7 +40,7 @@ class ColourConverter:
             return _apply(transform, image)
         if transform is not None and transform.input_mode == "L" and grey:
             return _apply(transform, image.getchannel(0))
-        return image.convert("RGB")
+        return image if image.mode == "RGB" else image.convert("RGB")
 
     def _transform(self, profile: bytes) -> Transform | None:
         """Return the transform from a profile to sRGB; None if there is none or it changes nothing that can be seen."""

@@ -19,7 +19,7 @@ log = get_logger(__name__)
 
 MANIFEST, MODEL, CANARY = "manifest.json", "model.onnx", "canary.npy"
 # Increase this when the conversion changes, so that models of earlier releases are converted again.
-CONVERSION = 1
+CONVERSION = 2
 EXPORT_MODULE = "embedder.engines.export"
 
 

@@ -28,27 +28,36 @@ class OpenVinoEngine:
         self._all_cores = _compiled(model, all_threads) if has_two_forms else self._own_share
 
     def embed(self, pixels: Pixels, *, all_cores: bool = False) -> Vectors:
-        """See `Engine`."""
+        """See `Engine`. Images are computed one by one: what a batch needs does not fit into the caches."""
         request = self._all_cores if all_cores else self._own_share
         try:
-            outputs = request.infer({INPUT: np.ascontiguousarray(pixels)}, share_inputs=True, share_outputs=False)
+            return np.concatenate([_vector(request, image) for image in pixels])
         except Exception as error:
             # OpenVINO's exceptions have no common class.
             raise EngineError(f"OpenVINO failed: {type(error).__name__}") from error
-        vectors: Vectors = outputs[OUTPUT]
-        return vectors
+
+
+def _vector(request: openvino.InferRequest, image: Pixels) -> Vectors:
+    """Return the vector [1, dimension] of one image [height, width, 3]."""
+    pixels = np.ascontiguousarray(image[np.newaxis])
+    outputs = request.infer({INPUT: pixels}, share_inputs=True, share_outputs=False)
+    vector: Vectors = outputs[OUTPUT]
+    return vector
 
 
 def _compiled(model: Path, threads: int) -> openvino.InferRequest:
-    """Compile one form of the model, for one caller at a time.
+    """Compile one form of the model, for one caller at a time and one image at a time.
 
-    It computes in float32 even if the CPU could compute in bfloat16, which changes the vectors. Threads are not pinned
-    to cores: workers do not know of each other, and OpenVINO would pin all of them to the same cores.
+    A fixed number of images allows faster kernels, with the same vectors. It computes in float32 even if the CPU could
+    compute in bfloat16, which changes the vectors. Threads are not pinned to cores: workers do not know of each other,
+    and OpenVINO would pin all of them to the same cores.
     """
     try:
         core = openvino.Core()
+        network = core.read_model(str(model))
+        network.reshape({INPUT: [1, *network.input(INPUT).partial_shape[1:]]})
         compiled = core.compile_model(
-            core.read_model(str(model)),
+            network,
             "CPU",
             {
                 "INFERENCE_NUM_THREADS": threads,

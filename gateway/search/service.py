@@ -242,7 +242,13 @@ class SearchService:
         return index
 
     async def _nearest(self, index: Index, question: Question, base: BaseVectors, *, pinned: bool) -> Ranking:
+        # The answer comes while the images are embedded.
+        check = None if pinned else self._vectors.begin_check(index)
         query = await self._query_vectors.combined(index, question.examples, base)
+        if check is not None:
+            if not await check.is_live():
+                raise IndexReplaced
+            pinned = True
         count = _count(question)
         if not question.by_entry:
             found = await self._vectors.found(index, query, question, count)

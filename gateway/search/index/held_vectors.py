@@ -47,7 +47,7 @@ class HeldVectors:
 
     def __init__(self, vectors: Generations, *, max_bytes: int) -> None:
         self._vectors = vectors
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         # The least recently used first.
         self._held: OrderedDict[Key, HeldGeneration] = OrderedDict()
         self._searches: LRUCache[Key, int] = LRUCache(REMEMBERED)
@@ -66,6 +66,10 @@ class HeldVectors:
     def held_bytes(self) -> int:
         """The memory that the vectors take."""
         return sum(held.size for held in self._held.values())
+
+    def holds(self, generation: str, using: str) -> bool:
+        """Return whether a generation is held, even if Qdrant has to be asked about it."""
+        return (generation, using) in self._held
 
     def get(self, generation: str, using: str) -> HeldGeneration | None:
         """Return a generation that is held, unless Qdrant has to be asked: at least once in a while, or at all."""
@@ -86,7 +90,7 @@ class HeldVectors:
             self._held.move_to_end(key)
             return
         searches = self._searches[key] = self._searches.get(key, 0) + 1
-        if searches >= SEARCHES and self._max_bytes and key not in self._too_large and not self._wanted.full():
+        if searches >= SEARCHES and self.max_bytes and key not in self._too_large and not self._wanted.full():
             self._wanted.put_nowait(key)
 
     def forget(self, generation: str, using: str) -> None:
@@ -131,7 +135,7 @@ class HeldVectors:
 
     def _has_room(self, key: Key, size: int) -> bool:
         """Return whether a generation of so many bytes can be held. Make room for it if it can."""
-        if size > min(MOST_BYTES, self._max_bytes):
+        if size > min(MOST_BYTES, self.max_bytes):
             self._too_large[key] = True
             return False
         return self._make_room(size)
@@ -141,8 +145,8 @@ class HeldVectors:
         busy = time.monotonic() - BUSY_SECONDS
         used = self.held_bytes
         for key, held in list(self._held.items()):
-            if used + size <= self._max_bytes or held.used_at > busy:
+            if used + size <= self.max_bytes or held.used_at > busy:
                 break
             used -= held.size
             del self._held[key]
-        return used + size <= self._max_bytes
+        return used + size <= self.max_bytes

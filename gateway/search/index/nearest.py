@@ -5,11 +5,13 @@ from dataclasses import dataclass
 from itertools import takewhile
 
 from catalog.images import Image
-from catalog.indexed_images import IndexedImages, PointRows, Points
+from catalog.indexed_images import PointRows, Points
 from catalog.indexes import Index
 from catalog.vectors.false_matches import RUNNER_UPS
 from catalog.vectors.generations import Hit, at_least
 from gateway.metrics import GatewayMetrics
+from gateway.search.index.held_rows import HeldRows
+from gateway.search.index.live_checks import LiveCheck, LiveChecks
 from gateway.search.query_vectors import QueryVector
 from gateway.search.question import Question
 from gateway.search.texts.point_search import PointSearch
@@ -144,10 +146,15 @@ class IndexReplaced(Exception):
 class Nearest:
     """Finds the nearest points, and reads their rows. Every method also raises the errors of the databases."""
 
-    def __init__(self, vectors: PointSearch, images: IndexedImages, metrics: GatewayMetrics) -> None:
+    def __init__(self, vectors: PointSearch, rows: HeldRows, live: LiveChecks, metrics: GatewayMetrics) -> None:
         self._vectors = vectors
-        self._images = images
+        self._rows = rows
+        self._live = live
         self._metrics = metrics
+
+    def begin_check(self, index: Index) -> LiveCheck | None:
+        """Begin to find out whether an index is live; None: the statement that reads the rows tells."""
+        return self._live.begin(index) if self._rows.has(index) else None
 
     async def found(self, index: Index, query: QueryVector, question: Question, count: int) -> Found:
         """Find the points for the `count` best images within the limits of a question, whatever its page is."""
@@ -164,14 +171,18 @@ class Nearest:
     async def read(self, found: Found, *, pinned: bool) -> Near:
         """Return the images of what was found. Raises IndexReplaced unless the index is live or `pinned`."""
         [rows] = await self.rows([found])
-        if not pinned and not rows.is_live:
-            raise IndexReplaced
+        if not pinned:
+            is_live = rows.is_live
+            if is_live is None:
+                is_live = await self._live.begin(found.index).is_live()
+            if not is_live:
+                raise IndexReplaced
         return await self.near(found, rows)
 
     async def rows(self, found: Sequence[Found]) -> list[PointRows]:
         """Return the rows of what was found in several indexes."""
         with self._metrics.search_stage("rows"):
-            return await self._images.of_indexes([each.points() for each in found])
+            return await self._rows.of_indexes([each.points() for each in found])
 
     async def near(self, found: Found, rows: PointRows) -> Near:
         """Return the images of what was found, given its rows."""
@@ -180,5 +191,5 @@ class Nearest:
         more = await self._found(found.index, found.query, found.question, found.count, SURROUNDINGS)
         unread = [hit.image_id for hit in more.hits if hit.image_id not in rows.first]
         with self._metrics.search_stage("rows"):
-            [others] = await self._images.of_indexes([Points(found.index, unread, 0)])
+            [others] = await self._rows.of_indexes([Points(found.index, unread, 0)])
         return found.near(rows, more.runner_ups({**rows.first, **others.first}))

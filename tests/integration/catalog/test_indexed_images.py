@@ -2,6 +2,7 @@
 
 import pytest
 
+from catalog import indexed_images
 from catalog.indexed_images import EqualImage, IndexedImages, Points, RowUrl
 from catalog.indexes import Index
 from catalog.jobs import LeaseLost
@@ -21,9 +22,14 @@ async def begun(place: Workplace, images: int) -> tuple[Index, list[int]]:
 
 
 async def found(place: Workplace, index: Index, points: list[int], limit: int) -> list[tuple[int, int]]:
-    """Return the place and the image id of what points stand for."""
-    rows = await IndexedImages(place.database).of_points(index, points, limit)
-    return [(row.place, row.image.id) for row in rows]
+    """Return the place and the image id of what points stand for, which is the same if all rows are in memory."""
+    images, asked = IndexedImages(place.database), Points(index, points, limit)
+    [read] = await images.of_indexes([asked])
+    rows = await images.all_rows(index, most=100, most_bytes=100_000)
+    assert rows is not None
+    in_memory = rows.of_points(asked)
+    assert (in_memory.images, in_memory.first, in_memory.is_live) == (read.images, read.first, None)
+    return [(row.place, row.image.id) for row in read.images]
 
 
 async def test_points_expand_to_as_many_images_as_are_asked_for(workplace: Workplace) -> None:
@@ -60,6 +66,21 @@ async def test_images_that_the_revision_lacks_are_left_out(workplace: Workplace)
     await workplace.fill(index.collection_id, ["https://example.org/2.jpg"])
     # The index keeps its own revision.
     assert await found(workplace, index, [10**13, ids[0], ids[2]], 10) == [(1, ids[0]), (1, ids[1]), (2, ids[2])]
+
+
+async def test_all_rows_are_read_page_by_page_up_to_a_limit(
+    workplace: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(indexed_images, "ROWS_AT_ONCE", 2)
+    index, ids = await begun(workplace, 7)
+    images = IndexedImages(workplace.database)
+    await images.add_equal(index, [EqualImage(ids[1], number, ids[1 + number]) for number in range(1, 6)])
+    assert await found(workplace, index, [ids[1], ids[0]], 10) == [*((0, each) for each in ids[1:]), (1, ids[0])]
+    rows = await images.all_rows(index, most=7, most_bytes=100_000)
+    assert rows is not None
+    assert 7 * len("https://example.org/0.jpg") < rows.size < 100_000
+    assert await images.all_rows(index, most=6, most_bytes=100_000) is None
+    assert await images.all_rows(index, most=7, most_bytes=rows.size - 1) is None
 
 
 async def test_equal_images_go_with_their_index(workplace: Workplace) -> None:

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 import pytest_asyncio
 
+from catalog.indexed_images import IndexedImages, PointRows, Points
 from catalog.indexes import Index
 from catalog.vectors.client import Qdrant, QdrantAddress, open_qdrant
 from catalog.vectors.generations import Generations, Vector
@@ -159,7 +160,7 @@ async def test_a_generation_that_goes_away_while_it_is_loaded_is_not_held(
 
 @pytest.fixture
 def queries(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """Count the queries that Qdrant gets."""
+    """Count the queries that Qdrant gets, and the indexes whose rows the database is asked for."""
     counted: Counter[str] = Counter()
     query_points = Qdrant.query_points
 
@@ -167,7 +168,14 @@ def queries(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         counted["query"] += 1
         return await query_points(self, request)
 
+    of_indexes = IndexedImages.of_indexes
+
+    async def count_rows(self: IndexedImages, wanted: Sequence[Points]) -> list[PointRows]:
+        counted["rows"] += len(wanted)
+        return await of_indexes(self, wanted)
+
     monkeypatch.setattr(Qdrant, "query_points", count)
+    monkeypatch.setattr(IndexedImages, "of_indexes", count_rows)
     return counted
 
 
@@ -183,14 +191,14 @@ async def results(api: Api, identifier: int, seed: int) -> list[dict[str, Any]]:
 
 
 async def held_collection(api: Api, indexer: Indexer, queries: Counter[str]) -> Index:
-    """Return the index of a new collection, which was searched until its vectors are held."""
+    """Return the index of a new collection, which was searched until its vectors and its rows are held."""
     identifier = await api.create()
     (await api.upload(identifier, content(range(12)))).pushed()
     index = await indexer.index(identifier)
     while True:
         queries.clear()
         await results(api, identifier, 1)
-        if not queries["query"]:
+        if not queries["query"] and not queries["rows"]:
             return index
 
 
@@ -213,9 +221,9 @@ async def test_answers_are_the_same_from_memory(
     queries.clear()
     for seed in range(12):
         ours = await results(api, identifier, seed)
-        assert not queries["query"]
+        assert not queries.total()
         theirs = await results(without, identifier, seed)
-        assert queries.pop("query") == 1
+        assert (queries.pop("query"), queries.pop("rows")) == (1, 1)
         assert [found["image_id"] for found in ours] == [found["image_id"] for found in theirs]
         assert [found["score"] for found in ours] == pytest.approx([each["score"] for each in theirs], abs=1e-5)
         assert ours[0]["image_url"] == image_url(seed)
