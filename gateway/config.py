@@ -128,7 +128,8 @@ class GatewaySettings(RpcSettings, StoreSettings, DownloadSettings):
     """Memory for adapters of recently searched collections."""
     held_vector_bytes: Annotated[int, Field(ge=0)] = 64 * MIB
     """Memory for the vectors of small collections that are often searched: up to 20,000 different images, 1 kB each. A
-    search in them needs no call of Qdrant, except once a second. 0: none are held."""
+    search in them needs no call of Qdrant, except once a second. Their rows take up to half as much beside it. 0: none
+    are held."""
     sample_cache_bytes: Count = 64 * MIB
     """Memory for samples of vectors, with which the scores of searches by text are compared: about 2 MiB for each
     collection that was recently searched by text."""

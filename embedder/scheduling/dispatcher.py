@@ -80,6 +80,8 @@ class Dispatcher:
         """Submit images as long as there is one and a worker for it."""
         if any(worker.holds_suspect for worker in self._pool.workers):
             self._suspect_seen = time.monotonic()
+        if not (self._suspects or len(self._interactive) or len(self._bulk)):
+            return
         while self._submit_suspect() or self._submit_search() or self._submit_bulk():
             pass
 
@@ -200,6 +202,9 @@ class Dispatcher:
                 self.succeeded_at = time.monotonic()
                 self._metrics.decode.observe(result.decode_seconds)
             image.finish(result)
+            if not slots:
+                # The next image was submitted when the worker answered.
+                return
         self._inference.release(slots)
         self._dispatch()
 
