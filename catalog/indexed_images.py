@@ -266,11 +266,11 @@ class IndexedImages:
             if len(rows) > most or used > most_bytes:
                 return None
         others: dict[int, list[int]] = {}
-        first = ordinal = 0
-        while page := await self._page(EQUAL_AFTER, index.id, first, ordinal):
+        after_equal = (0, 0)
+        while page := await self._page(EQUAL_AFTER, index.id, *after_equal):
             for row in page:
+                after_equal = (row["first_image_id"], row["ordinal"])
                 others.setdefault(row["first_image_id"], []).append(row["image_id"])
-            first, ordinal = page[-1]["first_image_id"], page[-1]["ordinal"]
         return IndexRows(rows, others, used)
 
     async def _page(self, statement: str, *arguments: int) -> list[asyncpg.Record]:
