@@ -259,10 +259,9 @@ class IndexedImages:
         rows: dict[int, tuple[str, str, int]] = {}
         used = after = 0
         while page := await self._page(ROWS_AFTER, index.collection_id, index.revision, after):
-            for identifier, *row in page:
-                rows[identifier] = tuple(row)
-                used += len(row[0]) + len(row[1]) + ROW_BYTES
-                after = identifier
+            for after, image_url, repo_url, since in page:
+                rows[after] = (image_url, repo_url, since)
+                used += len(image_url) + len(repo_url) + ROW_BYTES
             if len(rows) > most or used > most_bytes:
                 return None
         others: dict[int, list[int]] = {}
