@@ -5,6 +5,7 @@ import json
 import re
 import time
 from http.client import HTTPConnection
+from urllib.parse import urljoin
 
 import pytest
 
@@ -219,6 +220,9 @@ def test_addresses_in_answers_are_those_that_visitors_know(any_site: Site, colle
     target = f"/api/collection/{collection}/similar?repo_url=https://repo.example.org/3&format=iiif"
     answer = any_site.call("GET", target, headers={"X-Forwarded-Prefix": "/elsewhere", "X-Forwarded-Proto": "http"})
     assert json.loads(answer.body)["id"].startswith(f"{any_site.address}/api/collection/")
+    [server] = json.loads(any_site.call("GET", "/api/openapi.json").body)["servers"]
+    address = urljoin(f"{any_site.address}/api/openapi.json", server["url"])
+    assert address.rstrip("/") == any_site.address
 
 
 def test_errors_of_similis_pass_with_their_headers(any_site: Site) -> None:

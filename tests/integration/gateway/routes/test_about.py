@@ -1,6 +1,7 @@
 """Additions to the contract: what the service says about itself, and its specification."""
 
 import json
+from urllib.parse import urljoin
 
 import pytest
 import yaml
@@ -61,6 +62,15 @@ async def test_the_specification_is_the_same_as_yaml_and_as_json(api: Api) -> No
     as_yaml, as_json = await api.get("/api/openapi.yaml"), await api.get("/api/openapi.json")
     assert yaml.safe_load(as_yaml.body) == json.loads(as_json.body)
     assert as_json.json["openapi"].startswith("3.1.")
+
+
+@pytest.mark.parametrize("prefix", ["", "/similis"])
+async def test_the_server_of_the_specification_is_right_below_any_path(api: Api, prefix: str) -> None:
+    """Clients resolve the server's URL against that of the document (OpenAPI 3.1, 4.8.5)."""
+    for path in ("/api/openapi.yaml", "/api/openapi.json"):
+        [server] = yaml.safe_load((await api.get(path)).body)["servers"]
+        address = urljoin(f"https://www.example.org{prefix}{path}", server["url"])
+        assert address.rstrip("/") == f"https://www.example.org{prefix}"
 
 
 @pytest.mark.parametrize("path", FILES)
