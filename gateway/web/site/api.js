@@ -25,7 +25,7 @@ export class Problem extends Error {
   }
 
   get isBusy() {
-    return this.status === 429 || this.status === 503 || this.status === 504;
+    return this.status === 429 || (this.status > 500 && this.status <= 504);
   }
 }
 
@@ -65,6 +65,9 @@ function unreachable() {
   return new Problem({ code, message: t(`problem.${code}`) });
 }
 
+// What a proxy means that answers in place of the service, with a page of its own.
+const OF_PROXY = { 413: "too_large", 429: "rate_limited", 502: "unreachable", 503: "unreachable", 504: "unreachable" };
+
 function decoded(status, headers, text) {
   let data = null;
   try {
@@ -73,10 +76,11 @@ function decoded(status, headers, text) {
     // A proxy answered.
   }
   if (status >= 200 && status < 300 && data !== null) return data;
+  const code = data?.code ?? OF_PROXY[status] ?? "unreadable_answer";
   throw new Problem({
     status,
-    code: data?.code ?? "unreadable_answer",
-    message: data?.message ?? t("problem.unreadable_answer"),
+    code,
+    message: data?.message ?? t(`problem.${code}`),
     retryAfter: Number(headers.get("Retry-After")) || null,
     requestId: data?.request_id ?? null,
   });

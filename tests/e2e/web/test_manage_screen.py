@@ -12,7 +12,10 @@ from tests.e2e.web.museum import IMAGES, MARKUP, REPOSITORY, Museum
 pytestmark = pytest.mark.timeout(300)
 
 WRONG_LINE = 73
+SECONDS_BETWEEN_LOOKS, SECONDS_UNTIL_ASKED_AGAIN = 20, 5
 NARROWEST = 360
+# As long as real ones: host, path and the number of the object.
+LONG_ENTRY = "https://collections.museum.example.org/objects/2026-000"
 
 
 def enter(page: Page, key: str, words: dict[str, str]) -> None:
@@ -134,6 +137,39 @@ def test_images_are_looked_through_added_and_removed(
     expect(page.locator("table.images")).to_contain_text("Inv. 12")
     page.get_by_label(words["images.show"], exact=True).select_option("failed")
     expect(page.get_by_text(words["images.none"])).to_be_visible()
+
+
+def test_the_numbers_of_entries_are_not_cut_off_on_a_phone(visit: Visit, museum: Museum, client: RestClient) -> None:
+    collection = client.create("Drawings")
+    client.upload(collection, "".join(f"{museum.address}/{number}.jpg,{LONG_ENTRY}{number}\n" for number in range(3)))
+    page = visit(f"#/manage?collection={collection}", width=NARROWEST, height=740, is_phone=True)
+    entries = page.locator("table.images tbody th a")
+    expect(entries).to_have_count(3)
+    heights = entries.evaluate_all("links => links.map((link) => [link.scrollHeight, link.clientHeight])")
+    assert [needed <= there for needed, there in heights] == [True] * 3
+
+
+def test_a_service_that_stops_is_said_and_asked_again_in_the_management(visit: Visit, empty: int, key: str) -> None:
+    words = texts("en")
+    page = visit(f"#/manage?collection={empty}")
+    enter(page, key, words)
+    page.clock.install()
+    page.reload()
+    expect(page.get_by_text(words["delete.about.empty"])).to_be_visible()
+    page.route("**/info", lambda route: route.abort())
+    page.clock.run_for(SECONDS_BETWEEN_LOOKS * 1000)
+    stale = page.locator(".stale")
+    expect(stale).to_have_text(f"{words['manage.stale']} {words['problem.unreachable']}")
+    page.unroute_all()
+    page.clock.run_for(SECONDS_UNTIL_ASKED_AGAIN * 1000)
+    expect(stale).to_have_count(0)
+
+    page.route("**/collection/list", lambda route: route.abort())
+    page.get_by_role("link", name=words["manage.back"]).click()
+    expect(page.get_by_role("alert")).to_contain_text(words["problem.unreachable"])
+    page.unroute_all()
+    page.get_by_role("button", name=words["again"]).click()
+    expect(page.get_by_role("link", name="Nothing yet")).to_be_visible()
 
 
 def test_a_wrong_key_is_refused_in_words(visit: Visit, empty: int) -> None:

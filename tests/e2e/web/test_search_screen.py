@@ -208,6 +208,18 @@ def test_the_page_makes_sense_without_pictures(visit: Visit, museum: Museum, pho
     expect(first.locator("a")).to_have_attribute("href", f"{REPOSITORY}/{museum.objects[0]}")
 
 
+def test_no_text_in_place_of_a_picture_is_cut_off_on_a_phone(visit: Visit, museum: Museum, photographs: int) -> None:
+    page = visit(at(photographs), language="de", width=360, height=740, is_phone=True)
+    page.route(f"{museum.address}/**", lambda route: route.abort())
+    calibrate(page, results=4)
+    give(page, museum.pictures[0])
+    texts_shown = page.locator(".tile .missing")
+    expect(texts_shown.first).to_contain_text(museum.objects[0])
+    heights = texts_shown.evaluate_all("texts => texts.map((text) => [text.scrollHeight, text.clientHeight])")
+    assert len(heights) > 1
+    assert [needed <= there for needed, there in heights] == [True] * len(heights)
+
+
 @pytest.mark.parametrize("language", ["en", "de"])
 def test_a_file_that_is_no_picture_is_named(visit: Visit, photographs: int, language: str) -> None:
     page = visit(at(photographs), language=language)
@@ -251,6 +263,23 @@ def test_a_service_that_is_gone_is_said_in_words(visit: Visit, museum: Museum, p
     page.context.set_offline(True)
     page.get_by_role("button", name=texts("en")["again"]).click()
     expect(page.get_by_role("alert")).to_contain_text(texts("en")["problem.offline"])
+
+
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_a_proxy_that_answers_for_a_service_that_is_gone_is_understood(
+    visit: Visit, museum: Museum, photographs: int, status: int
+) -> None:
+    """Reloading the page would lose the picture, so the page must not ask for that."""
+    words = texts("en")
+    page = visit(at(photographs))
+    page.route("**/search", lambda route: route.fulfill(status=status, content_type="text/html", body="<h1>nginx</h1>"))
+    give(page, museum.pictures[0])
+    notice = page.locator(".notice")
+    expect(notice).to_contain_text(words["problem.unreachable"])
+    expect(notice.get_by_role("heading")).to_have_text(words["state.unavailable"])
+    page.unroute_all()
+    page.get_by_role("button", name=words["again"]).click()
+    picture_shown(page, 0)
 
 
 def test_no_text_of_a_collection_is_taken_for_markup(visit: Visit, museum: Museum, hostile: int) -> None:

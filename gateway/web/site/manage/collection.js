@@ -62,7 +62,7 @@ function Delete({ info }) {
   };
   return html`<section class="panel">
     <h2>${t("delete.title")}</h2>
-    <p>${t("delete.about", { n: info.number_of_images })}</p>
+    <p>${info.number_of_images ? t("delete.about", { n: info.number_of_images }) : t("delete.about.empty")}</p>
     <form class="stack" onSubmit=${submit}>
       <div class="field">
         <label for="confirm">${t("delete.confirm", { name: info.name })}</label>
@@ -122,5 +122,6 @@ export function CollectionPage({ id, access, parameters }) {
     <${Images} info=${info} canChange=${mayWrite} changes=${changes} onChange=${changed} />
     ${may(rights, "admin", id) && html`<${Rename} info=${info} onDone=${refresh} /><${Delete} info=${info} />`}
     ${rights && html`<${KeyPanel} ...${access} />`}
+    ${problem && html`<p class="stale" role="status"><strong>${t("manage.stale")}</strong> ${problem.words}</p>`}
   </div>`;
 }

@@ -4,7 +4,7 @@ import { html, useEffect, useState } from "../vendor/preact-htm.js";
 import { go, write } from "../address.js";
 import { api } from "../api.js";
 import { Notice, Spinner } from "../interface.js";
-import { number, t } from "../language.js";
+import { t } from "../language.js";
 import { Download } from "./download.js";
 import { Address, Thumbnail } from "./thumbnail.js";
 
@@ -47,7 +47,6 @@ function Group({ collection, group }) {
     <h2>${t(`duplicates.${kind}`, { n: count })}</h2>
     <p class="marks">
       <span class="mark ${entries === 1 ? "indexed" : "pending"}">${entries === 1 ? t("duplicates.one_entry") : t("duplicates.entries", { n: entries })}</span>
-      ${kind === "copy" && html`<span class="faint">${t(count > 2 ? "duplicates.weakest" : "duplicates.score", { figure: t("figure.percent", { value: number(Math.floor(100 * group.score)) }) })}</span>`}
     </p>
     <ul class="members">${shown.map((image) => html`<${Member} key=${image.image_id} collection=${collection} image=${image} />`)}</ul>
     ${shown.length < images.length && html`<p><button type="button" class="button" onClick=${() => setIsWhole(true)}>${t("duplicates.whole", { n: images.length - shown.length })}</button></p>`}

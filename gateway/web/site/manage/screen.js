@@ -12,7 +12,7 @@ import { StateMark } from "./state.js";
 const AT_ONCE = 4;
 
 /** Return all collections, with their infos as they arrive. */
-function useCollections() {
+function useCollections(attempt) {
   const [state, setState] = useState({ list: null, problem: null });
   useEffect(() => {
     const abort = new AbortController();
@@ -32,7 +32,7 @@ function useCollections() {
       (problem) => problem.name !== "AbortError" && setState({ list: null, problem }),
     );
     return () => abort.abort();
-  }, []);
+  }, [attempt]);
   return state;
 }
 
@@ -56,11 +56,15 @@ function List({ list }) {
 }
 
 function Overview({ access }) {
-  const { list, problem } = useCollections();
+  const [attempt, setAttempt] = useState(0);
+  const { list, problem } = useCollections(attempt);
   return html`<div class="manage">
     <h1 tabindex="-1">${t("manage.title")}</h1>
     <${KeyPanel} ...${access} />
-    ${problem && html`<${Notice} kind="problem" title=${t("state.failed")}><p>${problem.words}</p></${Notice}>`}
+    ${problem && html`<${Notice} kind="problem" title=${t("state.failed")}>
+      <p>${problem.words}</p>
+      ${problem.canPass && html`<p><button type="button" class="button" onClick=${() => setAttempt(attempt + 1)}>${t("again")}</button></p>`}
+    </${Notice}>`}
     ${!problem && !list && html`<${Spinner} />`}
     ${list && html`<${List} list=${list} />`}
     ${may(access.rights, "admin") && html`<${Create} />`}

@@ -7,6 +7,7 @@ import { isBeingRead } from "./source.js";
 
 const ACTIVE_MS = 1500;
 const IDLE_MS = 20_000;
+const AGAIN_MS = 5000;
 
 export function isActive(info) {
   return info.finetuning_state === "queued" || info.finetuning_state === "running";
@@ -44,6 +45,7 @@ export function useLiveInfo(id) {
       } catch (problem) {
         if (problem.name === "AbortError") return;
         setState((now) => ({ info: problem.status === 400 ? null : now.info, problem }));
+        if (problem.canPass) wait = Math.max(AGAIN_MS, 1000 * problem.retryAfter);
       }
       if (!abort.signal.aborted) timer = setTimeout(ask, wait);
     };

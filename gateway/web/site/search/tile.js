@@ -67,7 +67,7 @@ export function Tile({ result, picture, place, all, left, top, width, height, re
     <button class="picture" type="button" onClick=${() => onOpen(place - 1)} aria-haspopup="dialog">
       ${isShown && picture
         ? html`<img src=${picture} alt=${description} decoding="async" referrerpolicy="no-referrer" />`
-        : html`<span class="missing">${description}<small>${t("result.no_picture")}</small></span>`}
+        : html`<span class="missing"><span class="hidden">${description}</span><span class="name" aria-hidden="true">${name}</span><small>${t("result.no_picture")}</small></span>`}
     </button>
     <div class="caption">
       <p class="words" title=${sure === "unknown" ? undefined : t(`certainty.${sure}`)}>${sure !== "unknown" && html`<span class="certainty ${sure}" aria-hidden="true"></span>`}${shortWords(result, isText)}</p>
