@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import FilePayload, Page, expect
+from playwright.sync_api import FilePayload, Page, Route, expect
 
 from demo.rest_client import RestClient
 from tests.e2e.web.conftest import FINETUNE_SECONDS, Visit, assert_accessible, picture_name, texts
@@ -170,6 +170,29 @@ def test_a_service_that_stops_is_said_and_asked_again_in_the_management(visit: V
     page.unroute_all()
     page.get_by_role("button", name=words["again"]).click()
     expect(page.get_by_role("link", name="Nothing yet")).to_be_visible()
+
+
+def test_an_upload_whose_answer_is_lost_is_not_said_to_have_changed_nothing(
+    visit: Visit, museum: Museum, client: RestClient, key: str
+) -> None:
+    words = texts("en")
+    page = visit(f"#/manage?collection={client.create('Maps')}")
+    enter(page, key, words)
+
+    def lose_answer(route: Route) -> None:
+        route.fetch()
+        route.abort()
+
+    page.route("**/updatecontent", lose_answer)
+    upload(page, f"{museum.address}/0.jpg,{REPOSITORY}/0\n", words)
+    expect(page.get_by_role("alert")).to_contain_text(words["upload.perhaps"])
+    expect(page.locator(".facts dd").first).to_have_text("1")
+    page.unroute_all()
+    page.route(
+        "**/updatecontent", lambda route: route.fulfill(status=413, content_type="text/html", body="<h1>nginx</h1>")
+    )
+    upload(page, f"{museum.address}/1.jpg,{REPOSITORY}/1\n", words)
+    expect(page.get_by_role("alert")).to_contain_text(f"{words['problem.too_large']}{words['upload.unchanged']}")
 
 
 def test_a_wrong_key_is_refused_in_words(visit: Visit, empty: int) -> None:

@@ -126,14 +126,19 @@ def test_a_description_has_no_words_of_certainty(visit: Visit, museum: Museum, p
     page = visit()
     answer(page, *(result(museum, number, percentile=99.9 - number, rate=None) for number in range(2)))
     page.goto(f"{page.url.partition('#')[0]}{at(photographs)}&text=a+ship+in+a+storm")
-    fits = [words["likeness.fit"].replace("{figure}", f"{figure} %") for figure in ("99.9", "98.9")]
+    fits = [
+        words["likeness.fit"].replace("{figure}", words["figure.percent"].replace("{value}", figure))
+        for figure in ("99.9", "98.9")
+    ]
     expect(page.locator(".tile .words")).to_have_text(fits)
     expect(page.locator(".verdict .headline")).to_have_text(words["verdict.text"])
     expect(page.locator(".rows")).not_to_contain_text(words["result.percentile"].partition(" ")[0])
     page.locator("button.picture").first.click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text(words["compare.rate.text"])
-    expect(dialog).to_contain_text(words["compare.fit.figure"].replace("{figure}", "99.9 %"))
+    expect(dialog).to_contain_text(
+        words["compare.fit.figure"].replace("{figure}", words["figure.percent"].replace("{value}", "99.9"))
+    )
 
 
 def _described(words: dict[str, str], said: str) -> str:

@@ -1,6 +1,7 @@
 // Drawings for the help: what is found and what is not.
 
 import { html } from "../vendor/preact-htm.js";
+import { t } from "../language.js";
 
 /** A small landscape, in place of any picture. x, y: its corner; size: 1 is 48 × 36. */
 function Landscape({ x, y, size = 1, className = "" }) {
@@ -50,8 +51,8 @@ export function PercentilePicture({ label }) {
     <path class="area" d="M10 70C60 70 70 18 120 18s70 40 110 48 60 4 80 4z" />
     <path class="line" d="M10 70h300" />
     <path class="mark" d="M268 8v62" />
-    <text x="262" y="20" text-anchor="end">99 %</text>
-    <text x="274" y="20">1 %</text>
+    <text x="262" y="20" text-anchor="end">${t("figure.percent", { value: 99 })}</text>
+    <text x="274" y="20">${t("figure.percent", { value: 1 })}</text>
   </svg>`;
 }
 

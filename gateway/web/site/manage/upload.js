@@ -15,6 +15,13 @@ function Preview({ rows }) {
   </div>`;
 }
 
+// With these, the service may have taken the file, and only its answer got lost.
+const LOST = new Set(["offline", "unreachable", "unreadable_answer", "deadline_exceeded"]);
+
+function isLost({ code }) {
+  return LOST.has(code);
+}
+
 /** What was refused, with the line in front where the service named one. */
 function Refused({ problem }) {
   const line = problem.code === "invalid_csv" ? /\bline (\d+)/i.exec(problem.message)?.[1] : null;
@@ -22,7 +29,7 @@ function Refused({ problem }) {
     ${line && html`<p><strong>${t("upload.line", { line: Number(line) })}</strong></p>`}
     <p>${line ? t("upload.line.why") : problem.words}</p>
     ${problem.code === "invalid_csv" && html`<p class="faint" lang="en">${problem.message.replace(/^Line \d+: /, "")}</p>`}
-    <p>${t("upload.unchanged")}</p>
+    <p>${t(isLost(problem) ? "upload.perhaps" : "upload.unchanged")}</p>
   </div>`;
 }
 
@@ -52,6 +59,7 @@ export function Upload({ info, onDone }) {
       onDone();
     } catch (found) {
       setProblem(found);
+      if (isLost(found)) onDone();
     }
     setProgress(null);
   };

@@ -184,6 +184,12 @@ def test_both_languages_have_the_same_texts() -> None:
         assert set(re.findall(r"\{\w+\}", text)) == set(re.findall(r"\{\w+\}", german[key])), key
 
 
+@pytest.mark.parametrize(("language", "wrong"), [("en", r"[\d}]\s%"), ("de", r"[\d}](?: |)%")])
+def test_no_percent_sign_is_on_another_line_than_its_number(language: str, wrong: str) -> None:
+    """English writes 5%. German has a space there, which must not break."""
+    assert {key: text for key, text in texts(language).items() if re.search(wrong, text)} == {}
+
+
 def test_every_code_that_somebody_can_meet_has_words_in_both_languages() -> None:
     document = API.read_text(encoding="utf-8").partition("\n## Error codes")[2].partition("\n## Status routes")[0]
     errors, _, others = document.partition("\n### Codes of finetunes and images")
