@@ -54,7 +54,17 @@ DELETE FROM duplicate_images d WHERE d.index_id = $1
 AND NOT EXISTS (SELECT FROM duplicate_groups g WHERE g.index_id = $1 AND g.ordinal = d.ordinal)
 """
 
-MARK_SEARCHED = "UPDATE indexes SET duplicates_searched = $2 WHERE id = $1"
+MARK_SEARCHED = "UPDATE indexes SET duplicates_searched = $2, vectors_digest = $3 WHERE id = $1"
+
+SEARCHED_WITH = """
+SELECT max(id) FROM indexes WHERE collection_id = $1 AND duplicates_searched AND vectors_digest = $2
+"""
+
+COPIES = """
+SELECT array_agg(d.image_id ORDER BY d.image_id) AS images, g.score
+FROM duplicate_groups g JOIN duplicate_images d ON d.index_id = g.index_id AND d.ordinal = g.ordinal
+WHERE g.index_id = $1 AND g.kind = 'copy' GROUP BY g.ordinal, g.score ORDER BY g.ordinal
+"""
 
 OF_LIVE = """
 SELECT c.live_index, i.duplicates_searched,
@@ -152,10 +162,23 @@ class Duplicates:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def replace(self, index: Index, copies: Sequence[CopyGroup]) -> None:
+    async def copies_among(self, collection_id: int, vectors: bytes) -> list[CopyGroup] | None:
+        """Return the copies in the newest index with these vectors; None if the search was done for none of them.
+
+        vectors: the digest that `replace` got.
+        """
+        async with self._database.connection() as connection:
+            index: int | None = await connection.fetchval(SEARCHED_WITH, collection_id, vectors)
+            if index is None:
+                return None
+            rows = await connection.fetch(COPIES, index, timeout=STORE_SECONDS)
+        return [CopyGroup(row["images"], row["score"]) for row in rows]
+
+    async def replace(self, index: Index, copies: Sequence[CopyGroup], vectors: bytes) -> None:
         """Store the groups of an index: images with the same bytes, and the given copies in their order.
 
-        A group of copies whose files are all the same is left out. Raises LeaseLost if the index is gone.
+        A group of copies whose files are all the same is left out. vectors: a digest of the images and their base
+        vectors. Raises LeaseLost if the index is gone.
         """
         version = (index.collection_id, index.revision, index.backbone)
         try:
@@ -170,14 +193,14 @@ class Duplicates:
                 scores = [group.score for group in copies]
                 await connection.execute(ADD_GROUPS, index.id, *version, last, scores, timeout=STORE_SECONDS)
                 await connection.execute(REMOVE_UNGROUPED, index.id, timeout=STORE_SECONDS)
-                await connection.execute(MARK_SEARCHED, index.id, True)
+                await connection.execute(MARK_SEARCHED, index.id, True, vectors)
         except asyncpg.ForeignKeyViolationError:
             raise LeaseLost("The index has been removed.") from None
 
     async def mark_failed(self, index: Index) -> None:
         """Record that the duplicates of an index are not known, because the search for them failed."""
         async with self._database.connection() as connection:
-            await connection.execute(MARK_SEARCHED, index.id, False)
+            await connection.execute(MARK_SEARCHED, index.id, False, None)
 
     async def of_live_index(self, collection_id: int, kind: DuplicateKind | None) -> FoundDuplicates:
         """Return what is known about the live index of a collection. kind: count only groups of this kind."""

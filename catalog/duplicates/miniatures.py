@@ -22,6 +22,8 @@ REMOVE = "DELETE FROM image_miniatures WHERE collection_id = $1 AND image_id = A
 
 OF_IMAGES = "SELECT image_id, width, pixels FROM image_miniatures WHERE collection_id = $1 AND image_id = ANY($2)"
 
+COUNT = "SELECT count(*) FROM image_miniatures WHERE collection_id = $1"
+
 
 @dataclass(frozen=True)
 class Miniature:
@@ -60,6 +62,12 @@ class Miniatures:
                 await connection.executemany(SAVE, rows)
         except asyncpg.ForeignKeyViolationError:
             raise LeaseLost("The collection has been deleted.") from None
+
+    async def count(self, collection_id: int) -> int:
+        """Return how many images of a collection have one."""
+        async with self._database.connection() as connection:
+            number: int = await connection.fetchval(COUNT, collection_id)
+        return number
 
     async def of_images(self, collection_id: int, ids: Sequence[int]) -> dict[int, Miniature]:
         """Return the miniatures of these images, by image id. Images of an older release have none."""

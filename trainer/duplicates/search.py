@@ -24,6 +24,8 @@ from trainer.index.distinct_vectors import DistinctVectors
 
 log = get_logger(__name__)
 
+# Increase this when the search finds other copies, so that those of earlier releases are not used again.
+METHOD = 1
 # Images that the comparison space is made from.
 SAMPLE = 20_000
 # Compared between two other calculations of the trainer.
@@ -50,11 +52,25 @@ class DuplicateSearch:
         self._executor = executor
         self._file_bytes = file_bytes
 
-    async def run(self, index: Index, vectors: ViewedPages, report: Report) -> int:
+    async def run(self, index: Index, vectors: ViewedPages, digest: bytes, report: Report) -> int:
         """Find and store the duplicates of an index, and return the number of groups of copies.
 
-        report: called with the number of rows of each page. The vectors are copied to a temporary file, with two bytes
-        for each number. Raises NoSpace if there is no room for it.
+        Those of an earlier index with the same vectors and miniatures are used again. digest: of the images and their
+        vectors. report: called with the number of rows of each page. Raises NoSpace as `_copies_among`.
+        """
+        miniatures = await self._miniatures.count(index.collection_id)
+        key = METHOD.to_bytes(2) + miniatures.to_bytes(8) + digest
+        copies = await self._duplicates.copies_among(index.collection_id, key)
+        if copies is None:
+            copies = await self._copies_among(index, vectors, report)
+        await self._duplicates.replace(index, copies, key)
+        return len(copies)
+
+    async def _copies_among(self, index: Index, vectors: ViewedPages, report: Report) -> list[CopyGroup]:
+        """Return the copies among the images of an index.
+
+        The vectors are copied to a temporary file, with two bytes for each number. Raises NoSpace if there is no room
+        for it.
         """
         loop = asyncio.get_running_loop()
         with tempfile.TemporaryFile() as file:
@@ -69,9 +85,7 @@ class DuplicateSearch:
             near = await self._pairs(images)
         pairs = await self._without_lookalikes(index.collection_id, near, images.ids)
         stars = await loop.run_in_executor(self._executor, star_groups, pairs, len(images.ids))
-        copies = _copies(stars, images.ids, images.equal)
-        await self._duplicates.replace(index, copies)
-        return len(copies)
+        return _copies(stars, images.ids, images.equal)
 
     async def _pairs(self, images: "_Images") -> Pairs:
         loop = asyncio.get_running_loop()

@@ -147,13 +147,13 @@ class Finetune:
             await self._check(attempt, vectors, fitted)
         # The rows are read once for the index, and once for its duplicates.
         with self._phase(attempt, Phase.INDEXING, passes=2):
-            count = await self._steps.index_builder.run(index, vectors, fitted.projection, progress.advance)
-            await self._find_duplicates(attempt, vectors)
+            built = await self._steps.index_builder.run(index, vectors, fitted.projection, progress.advance)
+            await self._find_duplicates(attempt, vectors, built.vectors)
         with self._phase(attempt, Phase.PUBLISHING):
             FaultPoint.PUBLISHING.reach()
-            await self._stores.jobs.publish(job, index.id, count)
+            await self._stores.jobs.publish(job, index.id, built.images)
             FaultPoint.PUBLISHED.reach()
-        log.info("index_published", index=index.qdrant_collection, images=count, failed=failed)
+        log.info("index_published", index=index.qdrant_collection, images=built.images, failed=failed)
 
     async def _fetch_for_first_index(self, attempt: Attempt, vectors: StoredVectors, *, serving: bool) -> Attempt:
         """Fetch the images of a collection that cannot be searched, make it searchable, and then embed the views.
@@ -181,10 +181,10 @@ class Finetune:
             plain = await self._steps.first_fit.fit(vectors, attempt.backbone.dimension, None, progress.advance)
             fitted = Fitted(plain.projection, plain.quality | {"provisional": True, "reason": PROVISIONAL_REASON})
             await self._check(attempt, vectors, fitted)
-            count = await self._steps.index_builder.run(index, vectors, fitted.projection, progress.advance)
-            await self._stores.jobs.publish_provisional(job, index.id, count)
+            built = await self._steps.index_builder.run(index, vectors, fitted.projection, progress.advance)
+            await self._stores.jobs.publish_provisional(job, index.id, built.images)
             FaultPoint.FIRST_PUBLISHED.reach()
-        log.info("first_index_published", index=index.qdrant_collection, images=count)
+        log.info("first_index_published", index=index.qdrant_collection, images=built.images)
         return replace(attempt, index=await self._new_index(job, attempt.backbone))
 
     async def _drop_damaged_stores(self, job: Job) -> None:
@@ -253,11 +253,11 @@ class Finetune:
         FaultPoint.ADAPTER_STORED.reach()
         await self._stores.indexes.set_adapter(index, adapter, dim, quality, quantiles)
 
-    async def _find_duplicates(self, attempt: Attempt, vectors: StoredVectors) -> None:
+    async def _find_duplicates(self, attempt: Attempt, vectors: StoredVectors, digest: bytes) -> None:
         """Find the duplicates of the index. The index is published without them if that fails."""
         index, began = attempt.index, time.perf_counter()
         try:
-            groups = await self._steps.duplicate_search.run(index, vectors, attempt.progress.advance)
+            groups = await self._steps.duplicate_search.run(index, vectors, digest, attempt.progress.advance)
         except LeaseLost:
             raise
         except Exception:

@@ -48,8 +48,8 @@ async def test_200_photographs_in_60_rows_each_are_found_with_exactly_their_rows
     read: list[int] = []
     with ThreadPoolExecutor(1) as executor:
         builder = IndexBuilder(workplace.generations, indexed, Retry(10.0), executor)
-        count = await builder.run(index, rows, Projection(np.eye(DIM, dtype=np.float32)), read.append)
-    assert count == sum(read) == PHOTOGRAPHS * COPIES
+        built = await builder.run(index, rows, Projection(np.eye(DIM, dtype=np.float32)), read.append)
+    assert built.images == sum(read) == PHOTOGRAPHS * COPIES
     assert await workplace.client.count_points(index.qdrant_collection) == PHOTOGRAPHS
     for number, photograph in enumerate(photographs):
         hits = await workplace.generations.query(index.qdrant_collection, photograph, 10, 0.99)
@@ -68,7 +68,12 @@ async def test_the_backbones_own_vectors_are_written_if_texts_are_compared_with_
     projection = Projection(np.random.default_rng(1).normal(size=(DIM, 8)).astype(np.float32))
     with ThreadPoolExecutor(1) as executor:
         builder = IndexBuilder(workplace.generations, IndexedImages(workplace.database), Retry(10.0), executor)
-        await builder.run(index, Pages(images, photographs), projection, lambda _: None)
+        changed = await builder.run(index, Pages(images, photographs + 1), projection, lambda _: None)
+        fewer = await builder.run(index, Pages(images[1:], photographs[1:]), projection, lambda _: None)
+        built = await builder.run(index, Pages(images, photographs), projection, lambda _: None)
+        again = await builder.run(index, Pages(images, photographs), projection, lambda _: None)
+    assert built == again
+    assert len({changed.vectors, fewer.vectors, built.vectors}) == 3
     ids = [image.id for image in images]
     name = index.qdrant_collection
     tuned = await workplace.generations.read(name, ids, TUNED)

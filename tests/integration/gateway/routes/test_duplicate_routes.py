@@ -50,7 +50,7 @@ async def test_duplicates_are_paged_as_json_and_complete_as_csv(
     versions = dict.fromkeys(ids[:3], same)
     await ImageVersions(database).save(index.collection_id, BACKBONE, versions, refreshed_by=None)
     copies = [CopyGroup(ids[4:6], 0.75), CopyGroup(ids[6:9], 0.5), CopyGroup(ids[:2], 1.0)]
-    await Duplicates(database).replace(index, copies)
+    await Duplicates(database).replace(index, copies, b"vectors")
 
     def image(place: int) -> dict[str, Any]:
         shown = {"image_url": f"http://a.example/{place}.jpg", "repo_url": f"http://r.example/{place // 2}"}
@@ -115,7 +115,7 @@ async def test_an_answer_says_why_no_duplicates_are_known(api: Api, database: Da
     assert "failed" in failed["warnings"][0]
     for answer in (older, failed):
         assert (answer["searched"], answer["duplicates"], answer["index_id"]) == (False, [], index.id)
-    await Duplicates(database).replace(index, [])
+    await Duplicates(database).replace(index, [], b"vectors")
     assert "warnings" not in (await api.get(path)).json
 
 

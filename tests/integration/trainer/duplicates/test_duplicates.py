@@ -9,8 +9,9 @@ import pytest
 from aiohttp import web
 from PIL import Image
 
-from catalog.duplicates.groups import DuplicateGroup, DuplicateKind, Duplicates
+from catalog.duplicates.groups import CopyGroup, DuplicateGroup, DuplicateKind, Duplicates
 from catalog.duplicates.miniatures import Miniature, Miniatures
+from catalog.indexes import Index
 from catalog.jobs import JobState, LeaseLost
 from tests.integration.trainer.conftest import Trainers
 from tests.integration.trainer.parts.image_host import Answer, ImageHost, picture
@@ -99,14 +100,14 @@ async def test_identical_files_and_copies_are_grouped_and_look_alikes_are_not(
         for image in group.images
     ]
     # A second search replaces the groups, as after a lost response.
-    await duplicates.replace(index, [])
+    await duplicates.replace(index, [], b"vectors")
     assert await found_groups(workplace, collection) == [identical]
     await workplace.rows("UPDATE collections SET live_index = NULL WHERE id = $1", collection)
     await workplace.indexes.remove(index.id)
     assert await workplace.rows("SELECT FROM duplicate_groups WHERE index_id = $1", index.id) == []
     assert await workplace.rows("SELECT FROM duplicate_images WHERE index_id = $1", index.id) == []
     with pytest.raises(LeaseLost):
-        await duplicates.replace(index, [])
+        await duplicates.replace(index, [], b"vectors")
 
 
 async def test_pictures_of_one_motif_are_told_from_copies_by_their_miniatures(
@@ -150,6 +151,46 @@ async def test_pictures_of_one_motif_are_told_from_copies_by_their_miniatures(
     assert ids["one"] not in await Miniatures(workplace.database).of_images(collection, list(ids.values()))
     with pytest.raises(LeaseLost):
         await Miniatures(workplace.database).save(collection + 1000, {1: Miniature(1, b"1")})
+
+
+async def test_the_copies_among_the_same_vectors_are_looked_for_once(
+    trainers: Trainers, workplace: Workplace, host: ImageHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[str] = []
+    search = DuplicateSearch._copies_among
+
+    async def noted(self: DuplicateSearch, index: Index, *arguments: Any) -> list[CopyGroup]:
+        searched.append(index.qdrant_collection)
+        return await search(self, index, *arguments)
+
+    monkeypatch.setattr(DuplicateSearch, "_copies_among", noted)
+    host.answers |= {
+        "one": serving(picture(7)), "other": serving(compressed(picture(7))), "again": serving(picture(7)),
+        "lone": serving(picture(8)), "lonely": serving(compressed(picture(8))),
+    }  # fmt: skip
+    urls = [host.url(name) for name in ("one", "other", "again", "lone")] + list(host.picture_urls(60, first=100))
+    collection = await workplace.collection(urls)
+    assert (await trainers.finetuned(collection)).state is JobState.DONE
+    groups = await found_groups(workplace, collection)
+    assert [(group.kind, names(group)) for group in groups] == [
+        ("identical", {"one", "again"}),
+        ("copy", {"one", "other", "again"}),
+    ]
+    assert len(searched) == 1
+    # The rows change, but no picture.
+    await workplace.contents.replace(collection, workplace.staged([(url, "an entry") for url in urls]))
+    assert (await trainers.finetuned(collection)).state is JobState.DONE
+    again = await found_groups(workplace, collection)
+    assert [(group.kind, names(group)) for group in again] == [(group.kind, names(group)) for group in groups]
+    assert [group.number_of_entries for group in again] == [1, 1]
+    assert len(searched) == 1
+    # One more picture.
+    await workplace.contents.replace(
+        collection, workplace.staged([(url, "an entry") for url in [*urls, host.url("lonely")]])
+    )
+    assert (await trainers.finetuned(collection)).state is JobState.DONE
+    assert {"lone", "lonely"} in [names(group) for group in await found_groups(workplace, collection)]
+    assert len(searched) == 2
 
 
 async def test_a_search_that_fails_does_not_fail_the_finetune(
