@@ -28,7 +28,8 @@ class GatewaySettings(RpcSettings, StoreSettings, DownloadSettings):
     metrics_host: str = "127.0.0.1"
     """Address that `/metrics` listens on, if `SIMILIS_METRICS_PORT` is set."""
     metrics_port: Annotated[int, Field(ge=0, le=65535)] | None = None
-    """Serve `/metrics` on this port instead of the API's. 0 picks a free one."""
+    """Serve `/metrics` on this port, to everyone who can reach it. 0 picks a free one. Default: on the API's port, to
+    programs of this machine only."""
 
     database_connections: Count = 16
     """The most connections to Postgres."""

@@ -293,7 +293,7 @@ def _add_up(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
         type=_port,
         metavar="PORT",
         help="serve the metrics of all processes at http://HOST:PORT/metrics, 0 for a free port (default: only the "
-        "gateway's metrics, at /metrics of the API)",
+        "gateway's metrics, at /metrics of the API, for programs of this machine)",
     )
     parser.add_argument(
         "--allow-private-addresses",

@@ -4,8 +4,10 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry
 
 from gateway.access.key_check import PERMISSIONS
+from gateway.access.local_client import is_local
 from gateway.http.responses import data, push, timestamp
 from gateway.upstreams.readiness import GatewayReadiness
+from servicekit.errors import NotFound
 from servicekit.telemetry.metrics import render
 from servicekit.version import VERSION
 
@@ -38,8 +40,16 @@ class StatusHandlers:
         """
         return _status(self._readiness.serves())
 
-    async def metrics(self, _: web.Request) -> web.Response:
-        """`GET /metrics`: in Prometheus' text format."""
+    async def metrics(self, request: web.Request) -> web.Response:
+        """`GET /metrics` on the API's port: in Prometheus' text format, for programs of this machine.
+
+        They show how much is searched and stored, and the API's port may be public. Raises NotFound.
+        """
+        if not is_local(request):
+            raise NotFound(
+                "Metrics are served to this machine only, not through a proxy. To scrape them from elsewhere, set "
+                "SIMILIS_METRICS_PORT and SIMILIS_METRICS_HOST."
+            )
         return render(self._registry)
 
     async def verify(self, request: web.Request) -> web.Response:

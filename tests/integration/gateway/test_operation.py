@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import aiohttp
 import psutil
@@ -125,11 +126,50 @@ async def test_requests_are_counted_by_the_template_of_their_route(api: Api) -> 
     assert "similis_build_info" in families
 
 
+@pytest.mark.parametrize(
+    "header",
+    [
+        {"X-Forwarded-For": "203.0.113.9"},
+        {"X-Forwarded-For": "127.0.0.1"},
+        {"x-forwarded-host": "similis.example.org"},
+        {"Forwarded": "for=203.0.113.9"},
+        {"X-Real-IP": "203.0.113.9"},
+        {"Via": "1.1 proxy"},
+        {"Origin": "https://elsewhere.example.org"},
+        # What a proxy that adds nothing sends, and a page whose name resolves to this machine.
+        {"Host": "similis.example.org"},
+    ],
+    ids=lambda header: next(iter(header)),
+)
+async def test_metrics_on_the_apis_port_are_not_served_through_a_proxy(api: Api, header: dict[str, str]) -> None:
+    assert (await api.get("/metrics")).status == 200
+    answer = await api.get("/metrics", headers=header)
+    answer.refused(404, "not_found")
+    assert "this machine only" in answer.json["message"]
+    assert "SIMILIS_METRICS_PORT" in answer.json["message"]
+    assert b"similis_build_info" not in answer.body
+
+
+async def test_metrics_on_the_apis_port_are_not_served_to_other_machines(launch: Launch) -> None:
+    api = await launch(host="0.0.0.0")  # noqa: S104 - that is the point
+    ours = next(
+        address.address
+        for addresses in psutil.net_if_addrs().values()
+        for address in addresses
+        if address.family == socket.AF_INET and not address.address.startswith("127.")
+    )
+    headers = {"Host": "localhost"}
+    assert (await api.get("/metrics", headers=headers)).status == 200
+    other = Api(api.session, f"http://{ours}:{urlsplit(api.url).port}", api.key)
+    (await other.get("/metrics", headers=headers)).refused(404, "not_found")
+
+
 async def test_metrics_with_their_own_port_are_served_only_there(launch: Launch) -> None:
     port = free_port()
     api = await launch(metrics_port=port)
     assert (await api.get("/metrics")).status == 404
-    async with api.session.get(f"http://127.0.0.1:{port}/metrics") as answer:
+    # There, the operator's network decides who can ask.
+    async with api.session.get(f"http://127.0.0.1:{port}/metrics", headers={"X-Real-IP": "203.0.113.9"}) as answer:
         assert answer.status == 200
         assert "similis_build_info" in await answer.text()
 
