@@ -41,6 +41,8 @@ class Options:
     """How many bytes of requests may run or wait in all. More are refused."""
     message_bytes: int = 64 * MIB
     """The largest request."""
+    silent_seconds: float = 60.0
+    """How long an engine process may do nothing for its request before it is killed and replaced. 0: for ever."""
     grace_seconds: float = 5.0
     """How long requests may take to finish after SIGTERM."""
 
@@ -84,6 +86,13 @@ def parse_options(arguments: list[str] | None = None) -> Options:
         metavar="S",
         help="how long a writer process waits for more writes before it ends (default: %(default)s)",
     )
+    parser.add_argument(
+        "--silent-seconds",
+        type=float,
+        default=defaults.silent_seconds,
+        metavar="S",
+        help="how long a process may do nothing for its request before it is killed, 0 for ever (default: %(default)s)",
+    )
     parsed = parser.parse_args(arguments)
     if parsed.writers < 1 or parsed.indexing_threads < 1 or parsed.min_free_mb < 0:
         parser.error("--writers and --indexing-threads must be at least 1, --min-free-mb at least 0")
@@ -94,4 +103,5 @@ def parse_options(arguments: list[str] | None = None) -> Options:
         writers=parsed.writers,
         indexing_threads=parsed.indexing_threads,
         linger_seconds=parsed.linger_seconds,
+        silent_seconds=parsed.silent_seconds,
     )

@@ -1,10 +1,12 @@
 """Settings of the one-machine run and the command line. Descriptions are for `docs/configuration.md`."""
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field, PositiveFloat
 
 from catalog.settings import PostgresUrl, VectorPrefix
+from servicekit.process.silence import Patience
 from servicekit.settings import ServiceSettings
 from servicekit.telemetry.logs import LogFormat
 
@@ -20,6 +22,9 @@ class StandaloneSettings(ServiceSettings):
     """How long a part may take to become ready."""
     max_restart_delay_seconds: PositiveFloat = 30.0
     """The longest wait before a part that keeps dying is started again."""
+    max_silence_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60.0
+    """How long a part that runs may leave all questions of `similis up` unanswered before it is stopped and started
+    again. 0: for ever."""
     database_url: PostgresUrl | None = None
     """For `similis keys`, `similis migrate` and `similis migrate-from`: a Postgres server, in place of the one in the
     data directory. `similis backup` and `similis restore` use it with `--servers`."""
@@ -27,3 +32,10 @@ class StandaloneSettings(ServiceSettings):
     """For the same commands: PEM file with the authorities that sign Postgres' certificate."""
     vector_prefix: VectorPrefix = "similis"
     """Prefix of the names in the instance's Qdrant. `similis backup` and `similis restore` need the services' value."""
+
+    @property
+    def patience(self) -> Patience | None:
+        """How long a part may be silent; None: for ever."""
+        if not self.max_silence_seconds:
+            return None
+        return Patience(self.max_silence_seconds, starting_seconds=self.start_timeout_seconds)

@@ -3,12 +3,15 @@
 import os
 import sys
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
+from servicekit.process.silence import Patience, Watch
 from standalone.instance.addresses import Addresses
 from standalone.instance.data_directory import DataDirectory
 from standalone.postgres.server import database_url
-from standalone.process.probes import Probe, ReadyzProbe, accepts_connections
+from standalone.process.grpc_answer import answers_grpc
+from standalone.process.probes import GatewayProbe, Probe, accepts_connections, first_of
 from standalone.process.supervisor import ChildSpec, RestartPolicy
 from standalone.process.tethered_process import ChildCommand
 
@@ -36,7 +39,7 @@ NOT_INHERITED = frozenset(
 
 
 class Services:
-    """Builds the specifications of the children of one instance. `readyz` tells whether all of it is ready."""
+    """Builds the specifications of the children of one instance. `probe` tells whether all of it is ready."""
 
     def __init__(
         self,
@@ -48,6 +51,7 @@ class Services:
         allow_private_addresses: bool,
         merge_metrics: bool = False,
         restarts: RestartPolicy | None = None,
+        patience: Patience | None = None,
     ) -> None:
         """Prepare the specifications.
 
@@ -55,6 +59,7 @@ class Services:
         grace_seconds: how long a service lets its requests finish when it stops.
         merge_metrics: whether each service serves its metrics on a socket, to be merged at one address.
         restarts: how services that died are started again.
+        patience: how long a service may be silent before it is started again; None: it is not watched.
         """
         self._data = data
         self._addresses = addresses
@@ -63,13 +68,17 @@ class Services:
         self._allow_private_addresses = allow_private_addresses
         self._merge_metrics = merge_metrics
         self._restarts = restarts or RestartPolicy()
-        self.readyz = ReadyzProbe(addresses.host, addresses.port)
+        self._patience = patience
+        self.probe = GatewayProbe(addresses.host, addresses.port)
 
     def qdrant(self) -> ChildSpec:
         """Return the specification of the one-machine Qdrant."""
-        arguments = ("--data", str(self._data.qdrant), "--listen", f"unix:{self._addresses.qdrant}")
-        ready = accepts_connections(self._addresses.qdrant)
-        return self._spec("qdrant", "local_qdrant", ready, {}, arguments)
+        silent = 0.0 if self._patience is None else self._patience.seconds
+        arguments = (
+            *("--data", str(self._data.qdrant), "--listen", f"unix:{self._addresses.qdrant}"),
+            *("--silent-seconds", f"{silent:g}"),
+        )
+        return self._rpc_spec("qdrant", "local_qdrant", self._addresses.qdrant, {}, arguments)
 
     def trainer(self) -> ChildSpec:
         """Return the specification of the trainer."""
@@ -81,7 +90,7 @@ class Services:
             **self._metrics("trainer"),
             **self._upstreams(),
         }
-        return self._spec("trainer", "trainer", accepts_connections(self._addresses.trainer), settings)
+        return self._rpc_spec("trainer", "trainer", self._addresses.trainer, settings)
 
     def gateway(self) -> ChildSpec:
         """Return the specification of the gateway, which is ready once all of its upstreams are.
@@ -103,9 +112,12 @@ class Services:
         }
         socket = self._addresses.metrics("embedder")
         arguments = ("--embedder-metrics", f"unix:{socket}") if self._merge_metrics else ()
-        # First the gateway stops, then the embedder.
+        # Both answer on one event loop. A flood of connections to the API must not make it seem dead.
+        alive = first_of(self.probe.is_alive, partial(answers_grpc, self._addresses.embedder))
         return self._spec(
-            "gateway", "standalone.gateway_and_embedder", self.readyz.is_ready, settings, arguments, stops=2
+            # First the gateway stops, then the embedder.
+            *("gateway", "standalone.gateway_and_embedder", self.probe.is_ready, alive, settings, arguments),
+            stops=2,
         )
 
     def _downloads(self) -> dict[str, str]:
@@ -124,11 +136,17 @@ class Services:
             "EMBEDDER_ADDRESS": f"unix:{self._addresses.embedder}",
         }
 
+    def _rpc_spec(
+        self, name: str, module: str, socket: Path, settings: Mapping[str, str], arguments: tuple[str, ...] = ()
+    ) -> ChildSpec:
+        return self._spec(name, module, accepts_connections(socket), partial(answers_grpc, socket), settings, arguments)
+
     def _spec(
         self,
         name: str,
         module: str,
         ready: Probe,
+        alive: Probe,
         settings: Mapping[str, str],
         arguments: tuple[str, ...] = (),
         *,
@@ -143,7 +161,10 @@ class Services:
         )
         grace = stops * self._grace_seconds + MARGIN_SECONDS
         inherited = (self._data.children_lock,)
-        return ChildSpec(name, command, ready, grace_seconds=grace, policy=self._restarts, inherited=inherited)
+        watch = None if self._patience is None else Watch(alive, self._patience)
+        return ChildSpec(
+            name, command, ready, grace_seconds=grace, policy=self._restarts, inherited=inherited, watch=watch
+        )
 
 
 def child_environment(operators: Mapping[str, str], settings: Mapping[str, str]) -> dict[str, str]:

@@ -121,17 +121,18 @@ async def _run(options: UpOptions, settings: StandaloneSettings, stop_now: async
             allow_private_addresses=options.allow_private_addresses,
             merge_metrics=options.metrics_port is not None,
             restarts=restart_policy(settings.max_restart_delay_seconds),
+            patience=settings.patience,
         )
         if options.metrics_port is not None:
             await _serve_metrics(stack, addresses, options.metrics_port, options.data)
         children = Children(stack, data, stop_now)
         try:
             async with asyncio.timeout(settings.start_timeout_seconds):
-                await _start(children, services, data, sockets, settings.max_restart_delay_seconds)
+                await _start(children, services, data, sockets, settings)
         except TimeoutError:
             raise StartupError(
                 f"not ready after {settings.start_timeout_seconds:g} s (SIMILIS_START_TIMEOUT_SECONDS). "
-                f"The gateway's last response: {services.readyz.last_answer}. The logs are in {data.logs}"
+                f"The gateway's last response: {services.probe.last_answer}. The logs are in {data.logs}"
             ) from None
         log.info("ready", data=str(data.root), logs=str(data.logs))
         with suppress(BrokenPipeError):
@@ -152,11 +153,14 @@ async def _serve_metrics(stack: AsyncExitStack, addresses: Addresses, port: int,
 
 
 async def _start(
-    children: Children, services: Services, data: DataDirectory, sockets: Path, max_restart_delay: float
+    children: Children, services: Services, data: DataDirectory, sockets: Path, settings: StandaloneSettings
 ) -> None:
     # Children that need no database load while it comes up. The databases are the last to stop.
     await prepare_cluster(data, ChildLog("postgres", data.logs))
-    postgres = await children.start(postgres_spec(data, sockets, max_restart_delay=max_restart_delay))
+    spec = postgres_spec(
+        data, sockets, max_restart_delay=settings.max_restart_delay_seconds, patience=settings.patience
+    )
+    postgres = await children.start(spec)
     await children.start(services.qdrant())
     await children.start(services.gateway())
     await postgres.wait_ready()

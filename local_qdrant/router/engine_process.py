@@ -9,7 +9,9 @@ from typing import Self
 from local_qdrant.options import Options
 from local_qdrant.protocol.status import Code, StatusError, exhausted, unavailable
 from local_qdrant.protocol.wire import CLIENT_OPERATIONS, Operation, Reply, Request, decode_reply, encode_request
+from local_qdrant.router.engine_progress import EngineProgress
 from servicekit.process.child_process import ChildGone, ChildProcess
+from servicekit.process.silence import Patience, Silence, Watch
 from servicekit.telemetry.logs import get_logger
 
 log = get_logger(__name__)
@@ -49,6 +51,7 @@ class EngineProcess:
         self._stopping = False
         self._worker = asyncio.create_task(self._work())
         self._watcher = asyncio.create_task(self._watch())
+        self._progress = asyncio.create_task(self._watch_progress())
 
     @classmethod
     async def start(cls, role: Role, options: Options) -> Self:
@@ -173,6 +176,8 @@ class EngineProcess:
     async def _watch(self) -> None:
         """Wait for the end of the process, then fail everything that waits for it."""
         code = await self._child.wait()
+        self._progress.cancel()
+        await asyncio.wait({self._progress})
         if not self._stopping:
             log.warning("engine_died", role=self.role.name, pid=self.pid, code=code)
         self._alive = False
@@ -183,6 +188,21 @@ class EngineProcess:
             self._fail(entry)
         self._waiting.clear()
         self._child.hang_up()
+
+    async def _watch_progress(self) -> None:
+        """Kill the process if it hangs, so that another one takes its place."""
+        if not self._options.silent_seconds:
+            return
+        progress = EngineProgress(self.pid)
+
+        async def alive() -> bool:
+            return self.current is None or progress.worked()
+
+        patience = Patience(self._options.silent_seconds, starting_seconds=self._options.silent_seconds)
+        seconds = await Silence(Watch(alive, patience)).too_long()
+        request = None if self.current is None else self.current.operation.name.lower()
+        log.error("engine_hangs", role=self.role.name, pid=self.pid, request=request, silent_seconds=round(seconds))
+        self._end()
 
 
 def _gone(collection: str) -> StatusError:

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import asyncpg
 
 from servicekit.process.service import StartupError
+from servicekit.process.silence import Patience, Watch
 from servicekit.telemetry.logs import get_logger
 from standalone.instance.data_directory import DataDirectory
 from standalone.postgres.binaries import account_for, program_directory
@@ -90,19 +91,31 @@ async def prepare_cluster(data: DataDirectory, output: ChildLog) -> None:
 
 
 def postgres_spec(
-    data: DataDirectory, run_directory: Path, *, max_restart_delay: float = MAX_RESTART_DELAY
+    data: DataDirectory,
+    run_directory: Path,
+    *,
+    max_restart_delay: float = MAX_RESTART_DELAY,
+    patience: Patience | None = None,
 ) -> ChildSpec:
     """Return the server on a prepared cluster. It is ready when it accepts connections.
 
     max_restart_delay: the longest wait, in seconds, before it is started again; at most MAX_RESTART_DELAY.
+    patience: how long it may be silent before it is started again; None: it is not watched.
     """
 
     async def ready() -> bool:
         try:
-            connection = await _connect(run_directory)
+            await _connect_once(run_directory)
         except CONNECT_ERRORS:
             return False
-        await connection.close(timeout=CONNECT_SECONDS)
+        return True
+
+    async def alive() -> bool:
+        try:
+            await _connect_once(run_directory)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError):
+            # It answers, for example that it recovers, or that it has no connection left.
+            return True
         return True
 
     account = account_for(data.cluster)
@@ -124,6 +137,7 @@ def postgres_spec(
         stop_signal=signal.SIGINT,
         policy=RestartPolicy(0.1, min(max_restart_delay, MAX_RESTART_DELAY), start_attempts=1),
         inherited=(data.children_lock,),
+        watch=None if patience is None else Watch(alive, patience),
     )
 
 
@@ -149,6 +163,11 @@ async def _ensure_database(run_directory: Path) -> None:
 async def _connect(run_directory: Path) -> asyncpg.Connection:
     url = database_url(run_directory, user=SUPERUSER, database="postgres")
     return await asyncpg.connect(url, timeout=CONNECT_SECONDS, command_timeout=CONNECT_SECONDS)
+
+
+async def _connect_once(run_directory: Path) -> None:
+    connection = await _connect(run_directory)
+    await connection.close(timeout=CONNECT_SECONDS)
 
 
 async def _initdb(cluster: Path, account: Account | None, output: ChildLog) -> None:

@@ -30,8 +30,32 @@ def accepts_connections(path: Path) -> Probe:
     return probe
 
 
-class ReadyzProbe:
-    """Asks the gateway's `/readyz`, and keeps the last answer to show it to an operator who waits."""
+def first_of(*probes: Probe) -> Probe:
+    """Return a probe that is true as soon as one of several is. If none is, it raises what one of them raised."""
+
+    async def probe() -> bool:
+        asked = [asyncio.ensure_future(each()) for each in probes]
+        failure: BaseException | None = None
+        try:
+            for answer in asyncio.as_completed(asked):
+                try:
+                    if await answer:
+                        return True
+                except (OSError, EOFError) as error:
+                    failure = error
+        finally:
+            for each in asked:
+                each.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        if failure is not None:
+            raise failure
+        return False
+
+    return probe
+
+
+class GatewayProbe:
+    """Asks the gateway. Keeps the last answer of `/readyz` to show it to an operator who waits."""
 
     def __init__(self, host: str, port: int) -> None:
         self._host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
@@ -48,13 +72,27 @@ class ReadyzProbe:
         self.last_answer = _on_one_line(body) or str(status)
         return status == 200
 
+    async def is_alive(self) -> bool:
+        """Return True as soon as the gateway answers `/healthz`, whatever the answer is. It waits for as long.
+
+        A gateway that has too many connections closes this one, which is an answer, too. Raises OSError.
+        """
+        reader, writer = await asyncio.open_connection(self._host, self._port)
+        try:
+            writer.write(_request("/healthz"))
+            with suppress(ConnectionError):
+                await reader.read(1)
+            return True
+        finally:
+            writer.close()
+
 
 async def _get(host: str, port: int, path: str) -> tuple[int, str]:
     """Return status and body of one HTTP GET. Raises OSError or TimeoutError when there is no answer."""
     async with asyncio.timeout(ANSWER_SECONDS):
         reader, writer = await asyncio.open_connection(host, port)
         try:
-            writer.write(f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode())
+            writer.write(_request(path))
             await writer.drain()
             answer = await reader.read(MAX_ANSWER_BYTES)
             while chunk := await reader.read(MAX_ANSWER_BYTES):
@@ -66,6 +104,10 @@ async def _get(host: str, port: int, path: str) -> tuple[int, str]:
     if len(words) < 2 or not words[1].isdigit():
         raise ConnectionError(f"no HTTP response from {host}:{port}")
     return int(words[1]), body
+
+
+def _request(path: str) -> bytes:
+    return f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode()
 
 
 def _on_one_line(body: str) -> str:

@@ -1,4 +1,4 @@
-"""Keeps one child running: starts it, probes whether it is ready, restarts it when it dies, stops it."""
+"""Keeps one child running: starts it, probes whether it is ready, restarts it when it dies or hangs, stops it."""
 
 import asyncio
 import signal
@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 
 from servicekit.backoff import Backoff
 from servicekit.process.service import EXIT_CONFIG, StartupError
+from servicekit.process.silence import Silence, Watch
 from servicekit.settings import SettingsError
 from servicekit.telemetry.logs import get_logger
 from standalone.process.child_log import ChildLog
@@ -20,6 +21,9 @@ log = get_logger(__name__)
 PROBE_SECONDS = 0.05
 MAX_PROBE_SECONDS = 0.5
 NOT_SPAWNED = 127
+# How long a child that hangs may take to stop, if its usual grace period is not shorter. It has nothing to finish that
+# anybody still waits for.
+HUNG_GRACE_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -42,7 +46,10 @@ def restart_policy(max_delay: float) -> RestartPolicy:
 
 @dataclass(frozen=True)
 class ChildSpec:
-    """What to run, how to tell that it is ready, how to stop it, and how many seconds that may take."""
+    """What to run, how to tell that it is ready, how to stop it, and how many seconds that may take.
+
+    watch: how to tell that it hangs; None: that goes unnoticed.
+    """
 
     name: str
     command: ChildCommand
@@ -51,6 +58,7 @@ class ChildSpec:
     stop_signal: signal.Signals = signal.SIGTERM
     policy: RestartPolicy = field(default_factory=RestartPolicy)
     inherited: tuple[int, ...] = ()
+    watch: Watch | None = None
 
 
 class Child:
@@ -64,6 +72,8 @@ class Child:
         # Set once the child was ready or was given up.
         self._started = asyncio.Event()
         self._failure: StartupError | SettingsError | None = None
+        # Why the current process is being stopped, if it hangs.
+        self._hangs: str | None = None
 
     @property
     def pid(self) -> int | None:
@@ -100,7 +110,7 @@ class Child:
                 "child_died",
                 child=self._spec.name,
                 ended=describe_status(status),
-                reason=self._output.reason(),
+                reason=self._hangs or self._output.reason(),
                 deaths=deaths,
                 restart_seconds=round(delay, 2),
             )
@@ -119,7 +129,7 @@ class Child:
             self._process.kill()
 
     def _give_up(self, status: int) -> None:
-        reason = self._output.reason()
+        reason = self._hangs or self._output.reason()
         if status == EXIT_CONFIG:
             # The child has named itself and the setting.
             self._failure = SettingsError(reason)
@@ -129,23 +139,28 @@ class Child:
 
     async def _run_once(self) -> int:
         self._output.forget()
+        self._hangs = None
         try:
             self._process = await spawn(self._spec.command, self._output, inherited=self._spec.inherited)
         except OSError as error:
             log.error("child_start_failed", child=self._spec.name, error=str(error))
             return NOT_SPAWNED
         process = self._process
-        probing = asyncio.create_task(self._probe(process))
+        silence = None if self._spec.watch is None else Silence(self._spec.watch)
+        tasks = {asyncio.create_task(self._probe(process, silence))}
+        if silence is not None:
+            tasks.add(asyncio.create_task(self._watch(process, silence)))
         try:
             if self._stopping.is_set():
                 process.send(self._spec.stop_signal)
             return await process.wait()
         finally:
             self._process = None
-            probing.cancel()
-            await asyncio.wait({probing})
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
 
-    async def _probe(self, process: TetheredProcess) -> None:
+    async def _probe(self, process: TetheredProcess, silence: Silence | None) -> None:
         started = time.monotonic()
         pause = PROBE_SECONDS
         while not await self._spec.ready():
@@ -154,6 +169,23 @@ class Child:
         seconds = round(time.monotonic() - started, 2)
         log.info("child_ready", child=self._spec.name, pid=process.pid, seconds=seconds)
         self._started.set()
+        if silence is not None:
+            silence.is_ready()
+
+    async def _watch(self, process: TetheredProcess, silence: Silence) -> None:
+        """Stop the process if it hangs, and kill it if it does not stop."""
+        seconds = round(await silence.too_long())
+        if self._stopping.is_set():
+            return
+        self._hangs = f"it hung: no answer for {seconds} s"
+        grace = min(HUNG_GRACE_SECONDS, self._spec.grace_seconds)
+        log.error("child_hangs", child=self._spec.name, pid=process.pid, silent_seconds=seconds, action="restart")
+        process.send(self._spec.stop_signal)
+        # A process that somebody has suspended sees the signal only when it goes on.
+        process.resume()
+        await asyncio.sleep(grace)
+        log.warning("child_killed", child=self._spec.name, grace_seconds=grace)
+        process.kill()
 
     async def _pause(self, seconds: float) -> None:
         try:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from standalone.process.child_log import ChildLog
+from standalone.process.descendants import descendants
 from standalone.process.tether import tethered
 
 # A grandchild may keep the output open after the child has ended. It is not read longer than this.
@@ -65,11 +66,25 @@ class TetheredProcess:
             with suppress(ProcessLookupError):
                 self._process.send_signal(number)
 
+    def resume(self) -> None:
+        """Let it and its descendants go on if they are suspended."""
+        for process in self._family():
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(process, signal.SIGCONT)
+
     def kill(self) -> None:
-        """Kill it and its process group."""
+        """Kill it, its process group and its descendants."""
+        # Those of Postgres are in groups of their own, and a suspended one does not notice that it is the last.
+        for process in self._family():
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(process, signal.SIGKILL)
         if self._process.returncode is None:
             with suppress(ProcessLookupError):
                 os.killpg(self.pid, signal.SIGKILL)
+
+    def _family(self) -> list[int]:
+        """Return the ids of the process and its descendants, itself first. Empty if it has ended."""
+        return [self.pid, *descendants(self.pid)] if self._process.returncode is None else []
 
 
 async def spawn(command: ChildCommand, output: ChildLog, *, inherited: tuple[int, ...] = ()) -> TetheredProcess:

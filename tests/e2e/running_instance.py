@@ -98,10 +98,10 @@ class RunningInstance:
         """Return how often the child `name` has become ready."""
         return sum("child_ready" in line and f"child={name} " in line for line in self.log().splitlines())
 
-    def get(self, path: str, *, method: str = "GET", key: str = "") -> int:
-        """Return the status of one request, or 0 when there is no answer."""
+    def get(self, path: str, *, method: str = "GET", key: str = "", seconds: float = 20) -> int:
+        """Return the status of one request, or 0 when there is no answer within `seconds`."""
         parts = urlsplit(self.address)
-        connection = HTTPConnection(parts.hostname or "", parts.port, timeout=20)
+        connection = HTTPConnection(parts.hostname or "", parts.port, timeout=seconds)
         try:
             connection.request(method, path, headers={"API-Key": key})
             return connection.getresponse().status

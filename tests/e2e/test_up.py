@@ -1,14 +1,21 @@
-"""`similis up`: it says when it is ready, restarts children that die, and leaves nothing behind."""
+"""`similis up`: it says when it is ready, restarts children that die or hang, and leaves nothing behind."""
 
+import asyncio
 import signal
 import stat
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import aiohttp
+import asyncpg
 import psutil
 import pytest
 
+from standalone.instance.data_directory import find_data_directory
+from standalone.instance.run_directory import run_directory_of
+from standalone.postgres.server import database_url
+from standalone.process.grpc_answer import answers_grpc
 from tests.e2e.running_instance import SIMILIS, RunningInstance, data_with_shared_models, similis, until
 from tests.processes import gone
 
@@ -23,12 +30,14 @@ RESTART_SECONDS = 15.0
 IDLE_BYTES = 1.2e9
 # Where the number of workers does not matter, one is enough.
 ONE_WORKER = {"SIMILIS_WORKERS": "1"}
+SILENCE_SECONDS = 4.0
 
 
 @pytest.fixture(scope="module")
 def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningInstance]:
     """A running instance, until `stopped` is used."""
-    instance = RunningInstance.start(data_with_shared_models(tmp_path_factory.mktemp("up") / "data"))
+    data = data_with_shared_models(tmp_path_factory.mktemp("up") / "data")
+    instance = RunningInstance.start(data, environment={"SIMILIS_MAX_SILENCE_SECONDS": str(SILENCE_SECONDS)})
     yield instance
     instance.stop()
 
@@ -105,6 +114,59 @@ def test_a_killed_child_comes_back(instance: RunningInstance, name: str) -> None
     until(lambda: instance.times_ready(name) == before + 1)
     until(lambda: instance.get("/readyz") == 200)
     assert instance.get("/api/collection/list") == 200
+
+
+async def answers(instance: RunningInstance, name: str) -> bool:
+    """Return whether a child answers a new connection within a second."""
+    sockets = run_directory_of(find_data_directory(instance.data))
+    try:
+        async with asyncio.timeout(1):
+            if name == "gateway":
+                async with aiohttp.ClientSession() as session, session.get(f"{instance.address}/healthz") as response:
+                    return response.status == 200
+            if name == "postgres":
+                await (await asyncpg.connect(database_url(sockets))).close()
+                return True
+            return await answers_grpc(sockets / f"{name}.sock")
+    except TimeoutError:
+        return False
+
+
+# The gateway would notice those that stop behind it, but does not start them again.
+@pytest.mark.parametrize("names", [("gateway",), ("postgres", "qdrant", "trainer")], ids=",".join)
+async def test_a_child_that_hangs_is_restarted(instance: RunningInstance, names: tuple[str, ...]) -> None:
+    assert all([await answers(instance, name) for name in names])
+    before = {name: instance.times_ready(name) for name in names}
+    victims = [instance.child(CHILDREN[name]) for name in names]
+    for victim in victims:
+        victim.suspend()
+    assert not any(await asyncio.gather(*(answers(instance, name) for name in names)))
+    until(lambda: gone(victims))
+    until(lambda: {name: instance.times_ready(name) for name in names} == {name: before[name] + 1 for name in names})
+    until(lambda: instance.get("/readyz") == 200)
+    assert instance.accepts_admin_key()
+    for name in names:
+        assert any("child_hangs" in line and f"child={name} " in line for line in instance.log().splitlines())
+        assert any("it hung: no answer" in line and f"child={name} " in line for line in instance.log().splitlines())
+
+
+def test_a_machine_that_was_suspended_finds_its_children_as_they_were(instance: RunningInstance) -> None:
+    before = instance.log().count("child_hangs")
+    children = {child.pid for child in instance.family() if child.ppid() == instance.process.pid}
+    everything = [psutil.Process(instance.process.pid), *instance.family()]
+    # The one that watches is the last that stops, when it has asked already, and the first that goes on.
+    for process in everything[1:]:
+        process.suspend()
+    try:
+        assert instance.get("/healthz", seconds=SILENCE_SECONDS / 4) == 0
+        everything[0].suspend()
+        assert instance.get("/healthz", seconds=SILENCE_SECONDS) == 0
+    finally:
+        for process in everything:
+            process.resume()
+    until(lambda: instance.get("/readyz") == 200)
+    assert {child.pid for child in instance.family() if child.ppid() == instance.process.pid} == children
+    assert instance.log().count("child_hangs") == before
 
 
 def test_it_uses_little_memory_while_it_is_idle(instance: RunningInstance) -> None:

@@ -95,6 +95,8 @@ def attacked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Attacked]:
         finally:
             faults.disarm()
             assert instance.stop() == 0
+            # However busy it was, no process of it was taken for one that hangs.
+            assert "_hangs" not in instance.log()
 
 
 @pytest.fixture

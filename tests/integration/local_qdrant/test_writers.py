@@ -57,6 +57,29 @@ async def test_other_collections_answer_while_a_writer_does_not(tmp_path: Path) 
         await client.close()
 
 
+@pytest.mark.parametrize("role", ["writer", "reader"])
+async def test_a_process_that_hangs_is_replaced_and_loses_nothing(tmp_path: Path, role: str) -> None:
+    vectors = clustered(1000, SIZE)
+    async with running_qdrant(tmp_path / "data", "--linger-seconds", "0", "--silent-seconds", "2") as server:
+        client = server.client()
+        await create(client, "c")
+        await upsert(client, "c", vectors)
+        if role != "writer":
+            await settled(client, "c")
+            await writers_gone(server)
+            assert (await client.count("c")).count == 1000
+        await eventually(lambda: len(server.engine_ids(role)) == 1)
+        (hanging,) = server.engine_ids(role)
+        os.kill(hanging, signal.SIGSTOP)
+        assert await refusal(client.count("c", timeout=1)) is grpc.StatusCode.DEADLINE_EXCEEDED
+        await eventually(lambda: hanging not in server.engine_ids(role))
+        async with asyncio.timeout(PATIENCE_SECONDS):
+            while not await succeeds(client.count("c", timeout=30)):
+                pass
+        assert (await client.count("c")).count == 1000
+        await client.close()
+
+
 async def test_a_write_while_the_writer_lingers_is_settled_at_once(writing: AsyncQdrantClient) -> None:
     """The writer lingers for an hour here. A write used to wait until that time was over."""
     vectors = clustered(2000, SIZE)

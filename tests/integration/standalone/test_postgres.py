@@ -4,17 +4,19 @@ import asyncio
 import os
 import shutil
 import signal
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import asyncpg
 import pytest
 
 from servicekit.process.service import StartupError
+from servicekit.process.silence import Patience
 from standalone.instance.data_directory import DataDirectory, open_data_directory
 from standalone.instance.run_directory import run_directory, run_directory_of
 from standalone.postgres import binaries
 from standalone.postgres.database import running_database
-from standalone.postgres.server import database_url, ensure_database, postgres_spec, prepare_cluster
+from standalone.postgres.server import TUNING, database_url, ensure_database, postgres_spec, prepare_cluster
 from standalone.process.child_log import ChildLog
 from standalone.process.supervisor import supervised
 from standalone.process.tethered_process import Account
@@ -60,6 +62,19 @@ async def test_a_commit_survives_a_kill_and_the_server_restarts_by_itself(data: 
             again = await asyncpg.connect(database_url(sockets))
             assert await again.fetchval("SELECT answer FROM things") == 42
             await again.close()
+
+
+async def test_a_server_that_refuses_connections_is_alive(data: DataDirectory, url: str) -> None:
+    watch = postgres_spec(data, run_directory_of(data), patience=Patience(60.0, starting_seconds=60.0)).watch
+    assert watch is not None
+    most = int(TUNING["max_connections"])
+    superusers = url.replace("://similis@", "://postgres@")
+    async with AsyncExitStack() as stack:
+        with pytest.raises(asyncpg.TooManyConnectionsError):  # noqa: PT012 - which one is refused does not matter
+            for _ in range(most + 1):
+                stack.push_async_callback((await asyncpg.connect(superusers)).close)
+        assert not await postgres_spec(data, run_directory_of(data)).ready()
+        assert await watch.alive()
 
 
 async def test_leftovers_of_a_killed_run_do_not_stop_the_next(data: DataDirectory) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from servicekit.process.silence import Watch
 from standalone.instance.data_directory import DataDirectory, open_data_directory
 from standalone.process.child_log import ChildLog
 from standalone.process.supervisor import ChildSpec, RestartPolicy
@@ -15,7 +16,13 @@ QUICK = RestartPolicy(first_delay=0.01, max_delay=0.05, stable_after=60.0)
 
 
 def python_child(
-    directory: Path, script: str, *, policy: RestartPolicy = QUICK, grace_seconds: float = 20.0, name: str = "child"
+    directory: Path,
+    script: str,
+    *,
+    policy: RestartPolicy = QUICK,
+    grace_seconds: float = 20.0,
+    name: str = "child",
+    watch: Watch | None = None,
 ) -> ChildSpec:
     """Return a child that runs `script` in `directory` and is ready once the file `ready` exists there."""
 
@@ -23,7 +30,7 @@ def python_child(
         return (directory / "ready").exists()
 
     command = ChildCommand((sys.executable, "-I", "-S", "-u", "-c", script), {}, directory)
-    return ChildSpec(name, command, ready, grace_seconds=grace_seconds, policy=policy)
+    return ChildSpec(name, command, ready, grace_seconds=grace_seconds, policy=policy, watch=watch)
 
 
 @pytest.fixture

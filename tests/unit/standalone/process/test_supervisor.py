@@ -2,14 +2,17 @@
 
 import asyncio
 import os
+import re
 import signal
 from functools import partial
 from pathlib import Path
 
 import psutil
 import pytest
+from structlog.testing import capture_logs
 
 from servicekit.process.service import EXIT_CONFIG, StartupError
+from servicekit.process.silence import Patience, Watch
 from servicekit.settings import SettingsError
 from standalone.process.child_log import ChildLog
 from standalone.process.supervisor import RestartPolicy, describe_status, supervised
@@ -147,6 +150,98 @@ async def test_a_death_after_a_stable_run_counts_as_the_first(tmp_path: Path, ou
     script = "open('ready', 'w').close(); open('starts', 'a').write('x')"
     async with supervised(python_child(tmp_path, script, policy=policy), output):
         await eventually(lambda: starts(tmp_path) >= 20)
+
+
+HEARTBEAT = """
+import os, signal, socket, time
+def end(*_): os._exit(0)
+signal.signal(signal.SIGTERM, end)
+server = socket.socket(socket.AF_UNIX)
+if os.path.exists("s"): os.unlink("s")
+server.bind("s")
+server.listen(64)
+open("ready", "w").close()
+with open("starts", "a") as file: file.write("x")
+while True:
+    connection, _ = server.accept()
+    try: connection.sendall(b"x")
+    except ConnectionError: pass
+    connection.close()
+"""
+# It never comes back from this, and ignores SIGTERM. So does its own child, in a session of its own.
+BLOCKS = """
+import os, signal
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+pid = os.fork()
+if pid == 0:
+    os.setsid()
+    while True: signal.pause()
+open("grandchild", "w").write(str(pid))
+with open("starts", "a") as file: file.write("x")
+open("ready", "w").close()
+while True: signal.pause()
+"""
+
+
+def watch(directory: Path, seconds: float = 1.2) -> Watch:
+    """Return a watch of a child that answers on the socket `s`."""
+
+    async def alive() -> bool:
+        reader, writer = await asyncio.open_unix_connection(directory / "s")
+        try:
+            return bool(await reader.read(1))
+        finally:
+            writer.close()
+
+    return Watch(alive, Patience(seconds, starting_seconds=60.0))
+
+
+async def test_a_child_that_hangs_is_restarted_and_the_log_says_why(tmp_path: Path, output: ChildLog) -> None:
+    async with supervised(python_child(tmp_path, HEARTBEAT, watch=watch(tmp_path)), output) as child:
+        await child.wait_ready()
+        await eventually(partial(has_started, tmp_path, 1))
+        victim = child.pid
+        assert victim is not None
+        with capture_logs() as logs:
+            os.kill(victim, signal.SIGSTOP)
+            await eventually(partial(has_started, tmp_path, 2))
+    assert not alive(victim)
+    found = {event["event"]: event for event in logs}
+    assert (found["child_hangs"]["child"], found["child_hangs"]["pid"]) == ("child", victim)
+    # It was suspended only, so it could still end as usual.
+    assert found["child_died"]["ended"] == "exit status 0"
+    assert re.fullmatch(r"it hung: no answer for \d+ s", found["child_died"]["reason"])
+
+
+async def test_a_child_that_hangs_and_does_not_stop_is_killed_with_its_own_children(
+    tmp_path: Path, output: ChildLog
+) -> None:
+    spec = python_child(tmp_path, BLOCKS, grace_seconds=0.2, watch=watch(tmp_path, 0.6))
+    async with supervised(spec, output) as child:
+        await child.wait_ready()
+        await eventually(partial(has_started, tmp_path, 1))
+        grandchild = psutil.Process(int((tmp_path / "grandchild").read_text()))
+        with capture_logs() as logs:
+            await eventually(partial(has_started, tmp_path, 2))
+        await eventually(lambda: gone([grandchild]))
+        # That of the second run.
+        psutil.Process(int((tmp_path / "grandchild").read_text())).kill()
+    assert "killed by SIGKILL" in [event.get("ended") for event in logs]
+
+
+async def test_a_child_that_answers_is_left_alone(tmp_path: Path, output: ChildLog) -> None:
+    async with supervised(python_child(tmp_path, HEARTBEAT, watch=watch(tmp_path)), output) as child:
+        await child.wait_ready()
+        pid = child.pid
+        assert pid is not None
+        for _ in range(3):
+            # Each time for less than it may be silent.
+            os.kill(pid, signal.SIGSTOP)
+            await asyncio.sleep(0.5)
+            os.kill(pid, signal.SIGCONT)
+            await asyncio.sleep(0.3)
+        assert child.pid == pid
+    assert starts(tmp_path) == 1
 
 
 def test_an_exit_status_is_described_in_words() -> None:
