@@ -21,6 +21,7 @@ from servicekit.version import VERSION
 from standalone import summaries
 from standalone.config import StandaloneSettings
 from standalone.keys import create_key, delete_key, ensure_key, list_keys, parse_expiry
+from standalone.postgres.damage import EXIT_DAMAGED, DamagedDatabase
 from standalone.postgres.database import instance_database
 from standalone.schema import migrate_data_directory, migrate_database
 from standalone.up import UpOptions, up
@@ -38,8 +39,8 @@ Command = Callable[[argparse.Namespace, StandaloneSettings], Awaitable[int | Non
 def run(arguments: Sequence[str]) -> int:
     """Run one command and return the exit status.
 
-    0: success, 1: the command failed or found a failure, 2: wrong usage, 78: a wrong setting, 130: interrupted,
-    143: ended by SIGTERM.
+    0: success, 1: the command failed or found a failure, 2: wrong usage, 65: the database is damaged, 78: a wrong
+    setting, 130: interrupted, 143: ended by SIGTERM.
     """
     options = _parser().parse_args(arguments)
     try:
@@ -51,6 +52,8 @@ def run(arguments: Sequence[str]) -> int:
         return asyncio.run(_run(options.command, options, settings)) or 0
     except SettingsError as error:
         return _fail(error, EXIT_CONFIG)
+    except DamagedDatabase as error:
+        return _fail(error, EXIT_DAMAGED)
     except StartupError as error:
         return _fail(error, 1)
     except KeyboardInterrupt:

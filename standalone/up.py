@@ -19,6 +19,7 @@ from standalone.config import StandaloneSettings
 from standalone.instance.addresses import Addresses, authority, check_port
 from standalone.instance.data_directory import DataDirectory, open_data_directory
 from standalone.instance.run_directory import run_directory
+from standalone.postgres.damage import DamagedDatabase, check_tables, damage_reported
 from standalone.postgres.server import database_url, ensure_database, postgres_spec, prepare_cluster
 from standalone.process.child_log import ChildLog
 from standalone.process.supervisor import Child, ChildSpec, restart_policy, supervised
@@ -129,6 +130,10 @@ async def _run(options: UpOptions, settings: StandaloneSettings, stop_now: async
         try:
             async with asyncio.timeout(settings.start_timeout_seconds):
                 await _start(children, services, data, sockets, settings)
+        except DamagedDatabase:
+            # Postgres may not stop by itself, and nothing has begun that could be finished.
+            stop_now.set()
+            raise
         except TimeoutError:
             raise StartupError(
                 f"not ready after {settings.start_timeout_seconds:g} s (SIMILIS_START_TIMEOUT_SECONDS). "
@@ -164,10 +169,12 @@ async def _start(
     await children.start(services.qdrant())
     await children.start(services.gateway())
     await postgres.wait_ready()
-    await ensure_database(sockets)
     url = database_url(sockets)
-    await migrate_data_directory(url)
-    await _hand_over_key(url, data)
+    with damage_reported(data, starting=True):
+        await ensure_database(sockets)
+        await migrate_data_directory(url)
+        await check_tables(url)
+        await _hand_over_key(url, data)
     await children.start(services.trainer())
     await children.wait_ready()
 

@@ -1,5 +1,6 @@
 """The database of an instance, for as long as a command needs it."""
 
+import asyncio
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from standalone.instance.data_directory import DataDirectory, find_data_directory, is_in_use, open_data_directory
 from standalone.instance.run_directory import check_private, run_directory, run_directory_of
+from standalone.postgres.damage import DamagedDatabase, damage_reported
 from standalone.postgres.server import database_url, ensure_database, postgres_spec, prepare_cluster
 from standalone.process.child_log import ChildLog
 from standalone.process.supervisor import supervised
@@ -34,9 +36,17 @@ async def instance_database(root: Path) -> AsyncIterator[str]:
 async def running_database(data: DataDirectory) -> AsyncIterator[str]:
     """Run Postgres on an open data directory and yield the URL of our database. Raises StartupError."""
     output = ChildLog("postgres", data.logs)
+    stop_now = asyncio.Event()
     with run_directory(data) as sockets:
         await prepare_cluster(data, output)
-        async with supervised(postgres_spec(data, sockets), output) as postgres:
-            await postgres.wait_ready()
-            await ensure_database(sockets)
-            yield database_url(sockets)
+        async with supervised(postgres_spec(data, sockets), output, stop_now) as postgres:
+            try:
+                await postgres.wait_ready()
+                with damage_reported(data, starting=True):
+                    await ensure_database(sockets)
+                with damage_reported(data):
+                    yield database_url(sockets)
+            except DamagedDatabase:
+                # It may not stop by itself.
+                stop_now.set()
+                raise

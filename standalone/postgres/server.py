@@ -4,6 +4,7 @@ import asyncio
 import os
 import shutil
 import signal
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -14,6 +15,7 @@ from servicekit.process.silence import Patience, Watch
 from servicekit.telemetry.logs import get_logger
 from standalone.instance.data_directory import DataDirectory
 from standalone.postgres.binaries import account_for, program_directory
+from standalone.postgres.damage import HERE, DamagedDatabase, Refusals, damage_in_last_words
 from standalone.process.child_log import ChildLog
 from standalone.process.supervisor import ChildSpec, RestartPolicy, describe_status
 from standalone.process.tethered_process import Account, ChildCommand, spawn
@@ -24,9 +26,6 @@ PORT = 5432
 SUPERUSER = "postgres"
 OWNER = "similis"
 DATABASE = "similis"
-# The child enters the cluster's directory while it is still root. The user that it becomes may not be able to reach
-# that directory by name.
-HERE = "/proc/self/cwd"
 # Small, because the models need the memory. Everything that makes a commit durable stays on.
 TUNING = {
     "listen_addresses": "",
@@ -71,13 +70,13 @@ async def prepare_cluster(data: DataDirectory, output: ChildLog) -> None:
     """
     account = account_for(data.cluster)
     if data.cluster.exists():
-        _check_version(data.cluster, program_directory(account))
+        _check_version(data, program_directory(account))
         # The process that they name is gone, and its number may belong to another process by now.
         for leftover in ("postmaster.pid", ".s.PGSQL.5432", ".s.PGSQL.5432.lock"):
             (data.cluster / leftover).unlink(missing_ok=True)
         return
     if any(data.qdrant.iterdir()):
-        raise StartupError(f"the data directory {data.root} is corrupt: {data.cluster} is missing")
+        raise DamagedDatabase(data, f"{data.cluster} is missing")
     new = data.postgres / "new"
     shutil.rmtree(new, ignore_errors=True)
     new.mkdir(mode=0o700)
@@ -103,9 +102,14 @@ def postgres_spec(
     patience: how long it may be silent before it is started again; None: it is not watched.
     """
 
+    refusals = Refusals(data)
+
     async def ready() -> bool:
         try:
             await _connect_once(run_directory)
+        except asyncpg.PostgresError as error:
+            refusals.note(error)
+            return False
         except CONNECT_ERRORS:
             return False
         return True
@@ -138,6 +142,7 @@ def postgres_spec(
         policy=RestartPolicy(0.1, min(max_restart_delay, MAX_RESTART_DELAY), start_attempts=1),
         inherited=(data.children_lock,),
         watch=None if patience is None else Watch(alive, patience),
+        explain=partial(damage_in_last_words, data),
     )
 
 
@@ -184,16 +189,19 @@ async def _initdb(cluster: Path, account: Account | None, output: ChildLog) -> N
         raise StartupError(f"cannot create the database ({describe_status(status)}): {output.reason()}")
 
 
-def _check_version(cluster: Path, directory: Path) -> None:
+def _check_version(data: DataDirectory, directory: Path) -> None:
+    path = data.cluster / "PG_VERSION"
     try:
-        found = (cluster / "PG_VERSION").read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
-        raise StartupError(f"the data directory is corrupt: cannot read {cluster / 'PG_VERSION'}") from None
+        found = path.read_bytes().strip().decode("ascii", "replace")
+    except OSError as error:
+        raise DamagedDatabase(data, f"cannot read {path}: {error.strerror}") from None
+    if not found.isdecimal():
+        raise DamagedDatabase(data, f"{path} does not name a version")
     share = directory.parent / "share" / "postgres.bki"
     with share.open(encoding="ascii") as file:
         ours = file.readline().split()[-1]
     if found != ours:
-        raise StartupError(f"the database in {cluster} was created by Postgres {found}, this is Postgres {ours}")
+        raise StartupError(f"the database in {data.cluster} was created by Postgres {found}, this is Postgres {ours}")
 
 
 def _environment() -> dict[str, str]:

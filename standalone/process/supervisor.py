@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 
@@ -48,7 +48,8 @@ def restart_policy(max_delay: float) -> RestartPolicy:
 class ChildSpec:
     """What to run, how to tell that it is ready, how to stop it, and how many seconds that may take.
 
-    watch: how to tell that it hangs; None: that goes unnoticed.
+    watch: how to tell that it hangs; None: that goes unnoticed. explain: returns the error for the operator when what
+    the child has written last says that it can never start; None when it does not. `ready` may raise such an error.
     """
 
     name: str
@@ -59,6 +60,7 @@ class ChildSpec:
     policy: RestartPolicy = field(default_factory=RestartPolicy)
     inherited: tuple[int, ...] = ()
     watch: Watch | None = None
+    explain: Callable[[str], StartupError | None] = lambda _: None
 
 
 class Child:
@@ -134,7 +136,8 @@ class Child:
             # The child has named itself and the setting.
             self._failure = SettingsError(reason)
         else:
-            self._failure = StartupError(f"{self._spec.name} cannot start ({describe_status(status)}): {reason}")
+            plain = StartupError(f"{self._spec.name} cannot start ({describe_status(status)}): {reason}")
+            self._failure = self._spec.explain(reason) or plain
         self._started.set()
 
     async def _run_once(self) -> int:
@@ -163,7 +166,7 @@ class Child:
     async def _probe(self, process: TetheredProcess, silence: Silence | None) -> None:
         started = time.monotonic()
         pause = PROBE_SECONDS
-        while not await self._spec.ready():
+        while not await self._is_ready():
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, MAX_PROBE_SECONDS)
         seconds = round(time.monotonic() - started, 2)
@@ -171,6 +174,18 @@ class Child:
         self._started.set()
         if silence is not None:
             silence.is_ready()
+
+    async def _is_ready(self) -> bool:
+        try:
+            if await self._spec.ready():
+                return True
+            failure = self._spec.explain(self._output.reason())
+        except StartupError as error:
+            failure = error
+        if failure is not None and not self._started.is_set():
+            self._failure = failure
+            self._started.set()
+        return False
 
     async def _watch(self, process: TetheredProcess, silence: Silence) -> None:
         """Stop the process if it hangs, and kill it if it does not stop."""

@@ -2,12 +2,14 @@
 
 import os
 import socket
+import time
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-from standalone.instance.data_directory import open_data_directory
+from standalone.instance.data_directory import DataDirectory, open_data_directory
+from standalone.postgres.damage import EXIT_DAMAGED
 from standalone.postgres.database import running_database
 from standalone.schema import migrate_data_directory
 from tests.e2e.running_instance import data_with_shared_models, similis
@@ -33,6 +35,33 @@ async def newer_data(tmp_path: Path) -> Path:
         await connection.execute("INSERT INTO schema_migrations (version, name) VALUES (9999, 'future')")
         await connection.close()
     return data.root
+
+
+@pytest.fixture
+async def old_data(tmp_path: Path) -> tuple[DataDirectory, Path]:
+    """The data directory of a stopped instance, and the file of a system table of its database."""
+    async with open_data_directory(tmp_path / "data", min_free_bytes=0) as data, running_database(data) as url:
+        await migrate_data_directory(url)
+        connection = await asyncpg.connect(url)
+        file = await connection.fetchval("SELECT pg_relation_filepath('pg_class')")
+        await connection.close()
+    return data, data.cluster / file
+
+
+@pytest.mark.parametrize("file", ["of the database", "of the server"])
+def test_a_damaged_database_ends_the_start_with_a_status_of_its_own(
+    old_data: tuple[DataDirectory, Path], file: str
+) -> None:
+    """It used to wait for five minutes without a word, and systemd then tried again."""
+    data, table = old_data
+    damaged = table if file == "of the database" else data.cluster / "global" / "1262"
+    damaged.write_bytes(bytes(damaged.stat().st_size))
+    started = time.monotonic()
+    line = refusal("up", "--data", str(data.root), "--port", "0", status=EXIT_DAMAGED)
+    assert time.monotonic() - started < 60
+    assert line.startswith(f"similis: the database in {data.cluster} is damaged: ")
+    assert str(data.logs / "postgres.log") in line
+    assert "similis restore BACKUP --data NEW_DIRECTORY" in line
 
 
 def test_a_port_in_use_is_refused(tmp_path: Path) -> None:
@@ -67,8 +96,8 @@ def test_too_little_disk_space_is_refused(tmp_path: Path) -> None:
 
 def test_a_corrupt_database_is_refused(newer_data: Path) -> None:
     (newer_data / "postgres" / "data" / "global" / "pg_control").write_bytes(os.urandom(8192))
-    line = refusal("up", "--data", str(newer_data), "--port", "0")
-    assert "postgres cannot start" in line
+    line = refusal("up", "--data", str(newer_data), "--port", "0", status=EXIT_DAMAGED)
+    assert "is damaged" in line
 
 
 def test_a_database_of_a_newer_version_is_refused(newer_data: Path) -> None:

@@ -10,6 +10,7 @@ import psutil
 import pytest
 
 from servicekit.process.service import EXIT_CONFIG
+from standalone.postgres.damage import EXIT_DAMAGED
 from tests.e2e.machine.conftest import Machine
 from tests.e2e.machine.unit import USER, Unit, analyze
 from tests.processes import gone
@@ -95,7 +96,7 @@ def test_the_service_does_not_restart_after_a_wrong_option_or_setting(tmp_path: 
 
     wrong = status(SIMILIS_LOG_LEVEL="loud")
     assert (status("--unknown"), wrong) == (2, EXIT_CONFIG)
-    assert unit.value("RestartPreventExitStatus") == f"2 {EXIT_CONFIG}"
+    assert unit.value("RestartPreventExitStatus") == f"2 {EXIT_DAMAGED} {EXIT_CONFIG}"
     assert unit.value("Restart") == "on-failure"
 
 

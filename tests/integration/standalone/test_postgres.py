@@ -4,7 +4,9 @@ import asyncio
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from contextlib import AsyncExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 import asyncpg
@@ -15,12 +17,14 @@ from servicekit.process.silence import Patience
 from standalone.instance.data_directory import DataDirectory, open_data_directory
 from standalone.instance.run_directory import run_directory, run_directory_of
 from standalone.postgres import binaries
+from standalone.postgres.damage import CERTAIN_SECONDS, DamagedDatabase, damage_in_last_words
 from standalone.postgres.database import running_database
 from standalone.postgres.server import TUNING, database_url, ensure_database, postgres_spec, prepare_cluster
 from standalone.process.child_log import ChildLog
 from standalone.process.supervisor import supervised
 from standalone.process.tethered_process import Account
 from tests.eventually import eventually
+from tests.processes import offspring
 
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="only root runs Postgres as another user")
 
@@ -104,17 +108,110 @@ async def test_it_listens_on_no_port_and_its_socket_is_private(data: DataDirecto
     assert sockets.resolve().parent.stat().st_mode & 0o777 == 0o700
 
 
-async def test_a_damaged_cluster_is_reported(data: DataDirectory) -> None:
-    await run_on(data, "SELECT 1")
-    (data.cluster / "global" / "pg_control").write_bytes(b"\0" * 8192)
-    with pytest.raises(StartupError, match=r"postgres cannot start \(exit status \d\): (FATAL|PANIC): "):
+def zeroed(path: Path) -> None:
+    path.write_bytes(bytes(path.stat().st_size))
+
+
+def emptied(path: Path) -> None:
+    os.truncate(path, 0)
+
+
+@dataclass(frozen=True)
+class Damage:
+    """What is done to a file, and what is said about it. file: its path, or the table that it is of."""
+
+    do: Callable[[Path], None]
+    file: str
+    found: str
+
+    def __str__(self) -> str:
+        return f"{self.do.__name__} {self.file}"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        # The server ends.
+        Damage(zeroed, "global/pg_control", "database files are incompatible"),
+        Damage(Path.unlink, "global/pg_control", "could not open file .*global/pg_control"),
+        Damage(zeroed, "pg_wal/0*", "could not locate a valid checkpoint record"),
+        Damage(Path.unlink, "pg_xact/0000", "could not access status of transaction"),
+        # It accepts no connection.
+        Damage(emptied, "global/1262", 'database "postgres" does not exist'),
+        Damage(Path.unlink, "global/1262", "could not open file .*global/1262"),
+        Damage(zeroed, "global/1260", 'role "postgres" does not exist'),
+        # Its processes end, again and again.
+        Damage(zeroed, "global/pg_filenode.map", "relation mapping file .*global/pg_filenode.map.* invalid data"),
+        # It accepts no connection to our database.
+        Damage(zeroed, "pg_class", "could not open critical system index"),
+        Damage(zeroed, "pg_attribute", "pg_attribute catalog is missing"),
+        Damage(Path.unlink, "pg_class", "could not open file .*base/"),
+        # It does not know its version.
+        Damage(Path.unlink, "PG_VERSION", "cannot read .*PG_VERSION"),
+        Damage(emptied, "PG_VERSION", "PG_VERSION does not name a version"),
+    ],
+    ids=str,
+)
+async def test_a_damaged_cluster_is_reported_soon(data: DataDirectory, damage: Damage) -> None:
+    file = damage.file
+    if file.startswith("pg_") and "/" not in file:
+        file = str(await run_on(data, f"SELECT pg_relation_filepath('{file}')"))
+    else:
         await run_on(data, "SELECT 1")
+    damage.do(max(data.cluster.glob(file)))
+    with pytest.raises(DamagedDatabase, match=damage.found) as raised:
+        async with asyncio.timeout(30):
+            await run_on(data, "SELECT 1")
+    for part in (str(data.cluster), str(data.logs / "postgres.log"), "similis restore"):
+        assert part in str(raised.value)
+    assert "/proc/" not in str(raised.value)
 
 
-async def test_a_cluster_without_a_version_is_reported_as_corrupt(new_data: DataDirectory) -> None:
-    new_data.cluster.mkdir()
-    with pytest.raises(StartupError, match=r"is corrupt: cannot read .*PG_VERSION"):
-        await run_on(new_data, "SELECT 1")
+async def test_a_server_that_recovers_for_long_is_not_taken_for_a_damaged_one(data: DataDirectory) -> None:
+    output = ChildLog("postgres", data.logs)
+    with run_directory(data) as sockets:
+        await prepare_cluster(data, output)
+        async with supervised(postgres_spec(data, sockets), output) as child:
+            await child.wait_ready()
+            await ensure_database(sockets)
+            connection = await asyncpg.connect(database_url(sockets))
+            await connection.execute("CREATE TABLE things (content text)")
+            await connection.execute("INSERT INTO things SELECT repeat('x', 1000) FROM generate_series(1, 30000)")
+            connection.terminate()
+            assert child.pid is not None
+            os.kill(child.pid, signal.SIGKILL)
+            # It is started again, and replays 30 MB.
+            await eventually(lambda: bool(offspring("startup recovering")))
+            (replay,) = offspring("startup recovering")
+            replay.suspend()
+            spec = postgres_spec(data, sockets)
+            deadline = asyncio.get_running_loop().time() + 3 * CERTAIN_SECONDS
+            while asyncio.get_running_loop().time() < deadline:
+                assert not await spec.ready()
+                assert spec.explain(output.reason()) is None
+                await asyncio.sleep(0.05)
+            replay.resume()
+            async with asyncio.timeout(30):
+                while not await spec.ready():  # noqa: ASYNC110 - another process becomes ready
+                    await asyncio.sleep(0.02)
+            again = await asyncpg.connect(database_url(sockets))
+            assert await again.fetchval("SELECT count(*) FROM things") == 30000
+            await again.close()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        'FATAL: configuration file "/proc/self/cwd/postgresql.conf" contains errors',
+        "FATAL: could not create shared memory segment: Cannot allocate memory",
+        'FATAL: could not open file "global/pg_control": Permission denied',
+        'PANIC: could not write to file "pg_wal/xlogtemp": No space left on device',
+        "LOG: database system was interrupted; last known up at 2026-11-29 02:00:00 UTC",
+        "LOG: invalid record length at 0/1F3AF00: expected at least 24, got 0",
+    ],
+)
+def test_an_end_for_another_reason_is_no_damage(data: DataDirectory, words: str) -> None:
+    assert damage_in_last_words(data, words) is None
 
 
 async def test_a_cluster_of_another_version_is_refused(new_data: DataDirectory) -> None:
@@ -126,7 +223,7 @@ async def test_a_cluster_of_another_version_is_refused(new_data: DataDirectory) 
 
 async def test_vectors_without_a_database_are_not_mistaken_for_a_new_instance(new_data: DataDirectory) -> None:
     (new_data.qdrant / "something").mkdir()
-    with pytest.raises(StartupError, match=r"is corrupt: .* is missing"):
+    with pytest.raises(DamagedDatabase, match=r"is damaged: .* is missing"):
         await run_on(new_data, "SELECT 1")
 
 

@@ -4,16 +4,20 @@ import asyncio
 import os
 import re
 import signal
+from collections.abc import MutableMapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
-from structlog.testing import capture_logs
+import structlog
+from structlog.testing import LogCapture
 
 from servicekit.process.service import EXIT_CONFIG, StartupError
 from servicekit.process.silence import Patience, Watch
 from servicekit.settings import SettingsError
+from standalone.process import supervisor
 from standalone.process.child_log import ChildLog
 from standalone.process.supervisor import RestartPolicy, describe_status, supervised
 from tests.eventually import eventually
@@ -196,17 +200,26 @@ def watch(directory: Path, seconds: float = 1.2) -> Watch:
     return Watch(alive, Patience(seconds, starting_seconds=60.0))
 
 
-async def test_a_child_that_hangs_is_restarted_and_the_log_says_why(tmp_path: Path, output: ChildLog) -> None:
+@pytest.fixture
+def logged(monkeypatch: pytest.MonkeyPatch) -> list[MutableMapping[str, Any]]:
+    """What the supervisor logs, however earlier tests have configured logging."""
+    capture = LogCapture()
+    monkeypatch.setattr(supervisor, "log", structlog.wrap_logger(structlog.PrintLogger(), processors=[capture]))
+    return capture.entries
+
+
+async def test_a_child_that_hangs_is_restarted_and_the_log_says_why(
+    tmp_path: Path, output: ChildLog, logged: list[MutableMapping[str, Any]]
+) -> None:
     async with supervised(python_child(tmp_path, HEARTBEAT, watch=watch(tmp_path)), output) as child:
         await child.wait_ready()
         await eventually(partial(has_started, tmp_path, 1))
         victim = child.pid
         assert victim is not None
-        with capture_logs() as logs:
-            os.kill(victim, signal.SIGSTOP)
-            await eventually(partial(has_started, tmp_path, 2))
+        os.kill(victim, signal.SIGSTOP)
+        await eventually(partial(has_started, tmp_path, 2))
     assert not alive(victim)
-    found = {event["event"]: event for event in logs}
+    found = {event["event"]: event for event in logged}
     assert (found["child_hangs"]["child"], found["child_hangs"]["pid"]) == ("child", victim)
     # It was suspended only, so it could still end as usual.
     assert found["child_died"]["ended"] == "exit status 0"
@@ -214,19 +227,18 @@ async def test_a_child_that_hangs_is_restarted_and_the_log_says_why(tmp_path: Pa
 
 
 async def test_a_child_that_hangs_and_does_not_stop_is_killed_with_its_own_children(
-    tmp_path: Path, output: ChildLog
+    tmp_path: Path, output: ChildLog, logged: list[MutableMapping[str, Any]]
 ) -> None:
     spec = python_child(tmp_path, BLOCKS, grace_seconds=0.2, watch=watch(tmp_path, 0.6))
     async with supervised(spec, output) as child:
         await child.wait_ready()
         await eventually(partial(has_started, tmp_path, 1))
         grandchild = psutil.Process(int((tmp_path / "grandchild").read_text()))
-        with capture_logs() as logs:
-            await eventually(partial(has_started, tmp_path, 2))
+        await eventually(partial(has_started, tmp_path, 2))
         await eventually(lambda: gone([grandchild]))
         # That of the second run.
         psutil.Process(int((tmp_path / "grandchild").read_text())).kill()
-    assert "killed by SIGKILL" in [event.get("ended") for event in logs]
+    assert "killed by SIGKILL" in [event.get("ended") for event in logged]
 
 
 async def test_a_child_that_answers_is_left_alone(tmp_path: Path, output: ChildLog) -> None:
