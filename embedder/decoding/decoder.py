@@ -10,6 +10,7 @@ from PIL import Image, Jpeg2KImagePlugin, JpegImagePlugin, TiffImagePlugin
 from embedder.decoding.colour import ColourConverter
 from embedder.decoding.flattening import GREY_MODES, WIDE_GREY_MODES, Flattening
 from embedder.decoding.formats import cut_jpeg, png_chunks, tiff_tags, wide_png
+from embedder.decoding.formats.tiff_directories import is_tiff, with_main_image_first
 from embedder.decoding.header import open_image
 from embedder.decoding.image_error import ImageError, raising_image_error
 from embedder.decoding.orientation import SIDEWAYS, read_orientation, stored_box, turn_upright
@@ -49,12 +50,15 @@ class Decoder:
     def decode(self, data: bytes, region: Region | None = None) -> DecodedImage:
         """Return the first frame upright, in sRGB, on white, and reduced towards the size of the backbone's input.
 
+        Of a TIFF, it is the first image that is no thumbnail and no mask of another.
+
         region: the part to return. It is cut from the full resolution, and reduced only as far as the backbone allows
         for an image of its size. Raises ImageError.
         """
         with warnings.catch_warnings():
             # Pillow warns about oddities in the file, which only its author could mend.
             warnings.simplefilter("ignore")
+            data = with_main_image_first(data)
             if cut_jpeg.is_padded(data):
                 return self._decode_cut(data, region)
             try:
@@ -112,7 +116,7 @@ class Decoder:
         try:
             return open_image(data, formats=self.formats, max_pixels=self.max_pixels)
         except ImageError as error:
-            if error.code != "not_an_image" or not tiff_tags.is_tiff(data):
+            if error.code != "not_an_image" or not is_tiff(data):
                 raise
             return self._read_wide_tiff(data)
 
@@ -162,7 +166,13 @@ class Decoder:
             return self._read_wide_tiff(data)
         tiff_tags.mend_palette(image)
         is_wide = tiff_tags.is_wide_colour(image)
-        image.load()
+        try:
+            image.load()
+        except MemoryError:
+            raise
+        except Exception:
+            # Pillow takes some layouts for others, such as planes of grey with alpha.
+            return self._read_wide_tiff(data)
         return image if not is_wide or wide_png.uses_all_bits(image) else self._read_wide_tiff(data)
 
     def _with_all_bits(self, image: Image.Image, unpacker: str, data: bytes) -> Image.Image:

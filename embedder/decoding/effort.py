@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from PIL import Image
 
-from embedder.decoding.formats import gif_blocks, png_chunks, tiff_tags
+from embedder.decoding.formats import gif_blocks, png_chunks
+from embedder.decoding.formats.tiff_directories import TiffDirectories, is_tiff
 from embedder.decoding.image_error import ImageError
 
 JPEG_START, START_OF_SCAN, END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
@@ -52,7 +53,7 @@ def check_effort(data: bytes) -> None:
         _check("chunks", _png_chunks(data), MAX_PNG_CHUNKS)
     elif gif_blocks.is_gif(data):
         _check("blocks", gif_blocks.gif_start(data, MAX_GIF_BLOCKS).blocks, MAX_GIF_BLOCKS)
-    elif tiff_tags.is_tiff(data):
+    elif is_tiff(data):
         _check("strips or tiles", _tiff_segments(data), MAX_TIFF_SEGMENTS)
 
 
@@ -102,15 +103,6 @@ def _png_chunks(data: bytes) -> int:
 
 def _tiff_segments(data: bytes) -> int:
     """Return how many strips or tiles the first directory of a TIFF has; 0 if it cannot be read."""
-    order = "<" if data.startswith(b"II") else ">"
-    is_big = data[2:4] in (b"+\0", b"\0+")
-    directory = struct.Struct(order + ("Q" if is_big else "H"))
-    entry = struct.Struct(order + ("HHQQ" if is_big else "HHII"))
-    try:
-        (start,) = struct.unpack_from(order + ("Q" if is_big else "I"), data, 8 if is_big else 4)
-        (entries,) = directory.unpack_from(data, start)
-        places = range(start + directory.size, len(data) - entry.size + 1, entry.size)[: min(entries, 1 << 16)]
-        found = (entry.unpack_from(data, place) for place in places)
-        return max((count for tag, _, count, _ in found if tag in (STRIP_OFFSETS, TILE_OFFSETS)), default=0)
-    except (struct.error, OverflowError):
-        return 0
+    directory = TiffDirectories(data).first()
+    found = [] if directory is None else [directory.entries.get(tag) for tag in (STRIP_OFFSETS, TILE_OFFSETS)]
+    return max((entry.length for entry in found if entry is not None), default=0)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from embedder.decoding.formats.tiff_tags import declared_maximum, is_white_zero, sample_bits
+from embedder.decoding.formats.tiff_tags import declared_maximum, is_white_zero, no_data_of, sample_bits
 from embedder.decoding.sample_range import SampleRange, Samples, extent_of, range_of
 
 WIDE_GREY_MODES = ("I", "I;16", "I;16L", "I;16B", "I;16N", "F")
@@ -40,7 +40,7 @@ class Flattening:
             return cls(image.mode if image.mode in LATER_CONVERTED_MODES else "RGB")
         sample_type = np.asarray(image.crop((0, 0, 1, 1))).dtype
         scale = range_of(
-            extent_of(lambda: _bands(image), image.width * image.height),
+            extent_of(lambda: _bands(image), image.width * image.height, no_data_of(image)),
             sample_type,
             bits=sample_bits(image) or 8 * sample_type.itemsize,
             declared=max(declared, declared_maximum(image)),
@@ -61,6 +61,8 @@ class Flattening:
                 grey[samples == self.transparent] = 255
             return Image.fromarray(grey).convert("RGB")
         if part.mode in ALPHA_MODES or "transparency" in part.info:
+            # Pillow converts grey that is multiplied by alpha to this mode only.
+            part = part.convert("LA") if part.mode == "La" else part
             return _on_white(part.convert("RGBA"))
         return part if part.mode == self.mode else part.convert(self.mode)
 

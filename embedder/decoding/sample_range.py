@@ -18,6 +18,11 @@ FLOAT_WHITES = (1.0, 255.0, 65535.0)
 BRIGHTEST_FLOAT = 16.0
 # Floats below zero by less than this share of white come from resizing with sharp filters.
 UNDERSHOOT = 0.1
+# Floats further from zero mark pixels without a value, such as the lowest number of 32 bits.
+UNLIKELY_FLOAT = 1e30
+# Up to this share of samples at the highest number there is are defects of a sensor, or scale bars that were drawn
+# into the image, if no sample comes near them.
+MARKED_SHARE = 0.05
 # Percentiles are taken of about this many samples.
 SAMPLED = 1_000_000
 
@@ -46,7 +51,7 @@ class SampleRange:
 class Extent:
     """The lowest and the highest finite sample of an image.
 
-    usual_high: the 99th percentile of floats, the highest of integers.
+    usual_high: the 99th percentile of floats, the highest of integers without marks.
     """
 
     low: float
@@ -54,28 +59,39 @@ class Extent:
     usual_high: float
 
 
-def extent_of(parts: Callable[[], Iterable[Samples]], size: int) -> Extent:
-    """Return the extent of an image that is given in parts. size: about how many samples it has.
+def extent_of(parts: Callable[[], Iterable[Samples]], size: int, no_data: float | None = None) -> Extent:
+    """Return the extent of an image that is given in parts.
 
-    Raises ImageError if no sample is finite.
+    size: about how many samples it has. no_data: the sample that stands for no value, by the file's tags. Raises
+    ImageError if no sample is finite.
     """
-    lows, highs, sampled = [], [], []
+    lows, highs, sampled, below_top, marks = [], [], [], [0.0], 0
     step = max(1, size // SAMPLED)
-    for part in _finite(parts()):
+    for part in _valued(parts(), no_data):
         lows.append(float(part.min()))
         highs.append(float(part.max()))
         if part.dtype.kind == "f":
             sampled.append(part[::step])
+        else:
+            top = np.iinfo(part.dtype).max
+            others = part[part < top] if highs[-1] == top else part
+            marks += part.size - others.size
+            below_top.append(float(others.max(initial=0)))
     if not lows:
         raise ImageError("decode_error", "The image could not be decoded: none of its pixels is a finite number.")
-    usual_high = float(np.percentile(np.concatenate(sampled), 99)) if sampled else max(highs)
+    if sampled:
+        usual_high = float(np.percentile(np.concatenate(sampled), 99))
+    else:
+        usual_high = max(below_top) if marks <= MARKED_SHARE * size else max(highs)
     return Extent(min(lows), max(highs), usual_high)
 
 
-def _finite(parts: Iterable[Samples]) -> Iterator[Samples]:
-    """Yield the finite samples [n] of each part, without the parts that have none."""
+def _valued(parts: Iterable[Samples], no_data: float | None) -> Iterator[Samples]:
+    """Yield the samples [n] of each part that have a finite value, without the parts that have none."""
     for part in parts:
-        samples = part[np.isfinite(part)] if part.dtype.kind == "f" else part.ravel()
+        samples = part[np.abs(part) < UNLIKELY_FLOAT] if part.dtype.kind == "f" else part.ravel()
+        if no_data is not None:
+            samples = samples[samples != no_data]
         if samples.size:
             yield samples
 
@@ -92,7 +108,11 @@ def range_of(extent: Extent, sample_type: np.dtype[Any], *, bits: int, declared:
     largest = 2.0 ** (bits - (sample_type.kind == "i")) - 1
     if bits < 16:
         return SampleRange(0, largest)
-    high = max(extent.high, min(declared, largest))
+    declared_high = min(declared, largest)
+    if extent.high == largest and max(extent.usual_high, declared_high) <= INTEGER_WHITES[-2]:
+        high = max(extent.usual_high, declared_high)
+    else:
+        high = max(extent.high, declared_high)
     for white in INTEGER_WHITES:
         if high <= white < largest:
             return SampleRange(0, white)

@@ -9,6 +9,7 @@ import numpy as np
 import tifffile
 from PIL import Image
 
+from embedder.decoding.formats import packed_samples
 from embedder.decoding.image_error import ImageError
 from embedder.decoding.sample_range import Samples
 
@@ -16,7 +17,9 @@ UNCOMPRESSED = 1
 # Compressions of bytes: none, LZW, Deflate (by its new and its old number), PackBits, Zstandard, LZMA.
 COMPRESSIONS = frozenset({UNCOMPRESSED, 5, 8, 32946, 32773, 50000, 34925})
 NO_PREDICTOR, HORIZONTAL, FLOATING_POINT = 1, 2, 3
-SAMPLE_BITS = frozenset({8, 16, 32, 64})
+# Samples of whole machine words. Others are packed.
+WORD_BITS = frozenset({8, 16, 32, 64})
+LSB_FIRST = 2
 # No file that could be read in time has more or larger ones.
 MAX_SEGMENTS = 500_000
 MAX_SEGMENT_BYTES = 1 << 30
@@ -46,7 +49,8 @@ class TiffSegments:
         self._predictor = int(page.predictor)
         self._fill_order = int(page.fillorder)
         self._count = int(np.prod(page.chunked))
-        if page.bitspersample not in SAMPLE_BITS or page.dtype is None or page.imagedepth != 1 or page.is_subsampled:
+        self._is_packed = page.bitspersample not in WORD_BITS
+        if page.dtype is None or page.imagedepth != 1 or page.is_subsampled or not self._can_be_unpacked():
             raise unsupported(f"{page.bitspersample} bits in a sample")
         if self._compression not in COMPRESSIONS or self._predictor not in (NO_PREDICTOR, HORIZONTAL, FLOATING_POINT):
             raise unsupported(f"compression {self._compression} with predictor {self._predictor}")
@@ -63,16 +67,30 @@ class TiffSegments:
         height, width = self._page.imagelength, self._page.imagewidth
         for index in range(self._count):
             _, (plane, _, row, column, _), (_, rows, columns, channels) = self._page.decode(None, index)
-            samples, _, _ = self._page.decode(self._encoded(index, (rows, columns, channels)), index)
-            if samples is None:
-                samples = np.zeros((1, rows, columns, channels), self._page.dtype)
-            yield Segment(samples[0, : height - row, : width - column], row, column, plane)
+            samples = self._samples(index, (rows, columns, channels))
+            yield Segment(samples[: height - row, : width - column], row, column, plane)
+
+    def _can_be_unpacked(self) -> bool:
+        """Return whether packed samples, if there are any, are integers that follow one another bit by bit."""
+        is_plain = self._predictor == NO_PREDICTOR and self._page.dtype is not None and self._page.dtype.kind in "ub"
+        return not self._is_packed or (is_plain and self._page.bitspersample <= packed_samples.MAX_BITS)
+
+    def _samples(self, index: int, shape: tuple[int, int, int]) -> Samples:
+        """Return the samples [height, width, channels] of a segment."""
+        encoded = self._encoded(index, shape)
+        if encoded is None:
+            return np.zeros(shape, self._page.dtype)
+        if not self._is_packed:
+            decoded: Samples = np.asarray(self._page.decode(encoded, index)[0])
+            return decoded.reshape(decoded.shape[1:])
+        bits, lsb_first = self._page.bitspersample, int(self._page.fillorder) == LSB_FIRST
+        return packed_samples.unpacked(encoded, shape, bits, lsb_first=lsb_first)
 
     def _encoded(self, index: int, shape: tuple[int, int, int]) -> bytes | memoryview | None:
         """Return the bytes of a segment without compression; None for one that the file leaves out."""
         rows, columns, channels = shape
         offset, size = self._page.dataoffsets[index], self._page.databytecounts[index]
-        row_bytes = columns * channels * self._page.bitspersample // 8
+        row_bytes = packed_samples.row_bytes(columns * channels, self._page.bitspersample)
         if rows * row_bytes > MAX_SEGMENT_BYTES:
             raise unsupported("a strip or tile of that size")
         if size == 0:

@@ -2,17 +2,13 @@
 
 from PIL import Image, ImagePalette, TiffImagePlugin
 
-PREFIXES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 WHITE_IS_ZERO, CIE_LAB = 0, 8
 CONTIGUOUS = UNCOMPRESSED = MSB_FIRST = 1
 UNSIGNED, SIGNED = 1, 2
 # MaxSampleValue and SMaxSampleValue.
 MAXIMUM_TAGS = (281, 341)
-
-
-def is_tiff(data: bytes) -> bool:
-    """Return whether a file says that it is a TIFF."""
-    return data.startswith(PREFIXES)
+# GDAL_NODATA, which maps and scientific images have.
+NO_DATA_TAG = 42113
 
 
 def is_misread(image: TiffImagePlugin.TiffImageFile) -> bool:
@@ -57,6 +53,19 @@ def declared_maximum(image: Image.Image) -> float:
     if not isinstance(image, TiffImagePlugin.TiffImageFile):
         return 0.0
     return max(highest_number(image.tag_v2.get(tag)) for tag in MAXIMUM_TAGS)
+
+
+def no_data_of(image: Image.Image) -> float | None:
+    """Return the sample that stands for no value by the tags of an opened TIFF; None if there is none."""
+    return no_data(image.tag_v2.get(NO_DATA_TAG)) if isinstance(image, TiffImagePlugin.TiffImageFile) else None
+
+
+def no_data(value: object) -> float | None:
+    """Return the number in the tag of GDAL, which is a text; None if there is none."""
+    try:
+        return float(value.strip(" \0")) if isinstance(value, str) else None
+    except ValueError:
+        return None
 
 
 def highest_number(value: object) -> float:

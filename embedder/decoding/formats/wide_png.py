@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from embedder.decoding.sample_range import Samples, extent_of, range_of
+from embedder.decoding.sample_range import MARKED_SHARE, Samples, extent_of, range_of
 
 # Pillow's unpackers for colour of 16 bits, and others that return the lower bytes of the same data. The one for grey
 # with alpha is four bytes a pixel, so the lower bytes are the second and the fourth channel of an image of 8 bits.
@@ -26,9 +26,9 @@ def unpacker_of(image: Image.Image) -> str | None:
 
 
 def uses_all_bits(image: Image.Image) -> bool:
-    """Return whether the decoded upper bytes are those of an image that uses all 16 bits."""
-    counts = image.histogram()
-    return any(any(counts[256 * colour + USES_ALL_BITS : 256 * (colour + 1)]) for colour in range(COLOURS))
+    """Return whether the decoded upper bytes are those of an image that uses all 16 bits, and not only for marks."""
+    counts = np.array(image.histogram()[: 256 * COLOURS]).reshape(COLOURS, 256).sum(axis=0)
+    return bool(counts[USES_ALL_BITS:-1].any() or counts[-1] > MARKED_SHARE * counts.sum())
 
 
 def select_lower_bytes(image: Image.Image, unpacker: str) -> None:

@@ -1,4 +1,4 @@
-"""Read the TIFFs (TIFF 6.0) that Pillow misreads or refuses: wide, signed or floating-point samples, planes apart."""
+"""Read the TIFFs (TIFF 6.0) that Pillow misreads or refuses: odd, signed or floating-point samples, planes apart."""
 
 import io
 import logging
@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from embedder.decoding.formats.tiff_segments import Segment, TiffSegments, unsupported
-from embedder.decoding.formats.tiff_tags import CIE_LAB, MAXIMUM_TAGS, WHITE_IS_ZERO, highest_number
+from embedder.decoding.formats.tiff_tags import (
+    CIE_LAB,
+    MAXIMUM_TAGS,
+    NO_DATA_TAG,
+    WHITE_IS_ZERO,
+    highest_number,
+    no_data,
+)
 from embedder.decoding.header import check_size
 from embedder.decoding.sample_range import SampleRange, Samples, extent_of, range_of
 
@@ -19,18 +26,20 @@ from embedder.decoding.sample_range import SampleRange, Samples, extent_of, rang
 logging.getLogger("tifffile").setLevel(logging.CRITICAL)
 
 ICC_PROFILE = 34675
-BLACK_IS_ZERO, RGB, CMYK, YCBCR, ICC_LAB = 1, 2, 5, 6, 9
+BLACK_IS_ZERO, RGB, PALETTE, CMYK, YCBCR, ICC_LAB = 1, 2, 3, 5, 6, 9
 # The mode and the number of the colours, by photometric interpretation.
 COLOURS = {
     WHITE_IS_ZERO: ("L", 1),
     BLACK_IS_ZERO: ("L", 1),
     RGB: ("RGB", 3),
+    PALETTE: ("P", 1),
     CMYK: ("CMYK", 4),
     YCBCR: ("YCbCr", 3),
     CIE_LAB: ("LAB", 3),
     ICC_LAB: ("LAB", 3),
 }
 ASSOCIATED, UNASSOCIATED = 1, 2
+OLD_COLOURS = 256
 # Rows that are converted at a time.
 BAND_ROWS = 256
 
@@ -63,8 +72,8 @@ def read_wide_tiff(data: bytes, max_pixels: int) -> Image.Image:
         page = file.pages.first
         check_size((page.imagewidth, page.imagelength), max_pixels)
         layout = _layout(page)
-        pixels = _pixels(TiffSegments(data, page), page, layout)
-        image = _image(pixels, layout)
+        segments = TiffSegments(data, page)
+        image = _coloured(segments, page) if layout.mode == "P" else _image(_pixels(segments, page, layout), layout)
         profile, orientation = page.tags.valueof(ICC_PROFILE), page.tags.valueof(ExifTags.Base.Orientation)
     if isinstance(profile, bytes):
         image.info["icc_profile"] = profile
@@ -76,7 +85,8 @@ def read_wide_tiff(data: bytes, max_pixels: int) -> Image.Image:
 def _layout(page: tifffile.TiffPage) -> _Layout:
     interpretation = int(page.photometric)
     mode, colours = COLOURS.get(interpretation, ("", 0))
-    kinds = "iuf" if mode in ("L", "RGB") else "u"
+    # A sample of one bit counts as a truth value.
+    kinds = "iufb" if mode in ("L", "RGB") else "u"
     if not mode or page.samplesperpixel < colours or page.dtype is None or page.dtype.kind not in kinds:
         raise unsupported(f"photometric interpretation {interpretation} and samples of type {page.dtype}")
     if mode == "LAB" and page.bitspersample not in (8, 16):
@@ -102,9 +112,23 @@ def _pixels(segments: TiffSegments, page: tifffile.TiffPage, layout: _Layout) ->
     return pixels
 
 
+def _coloured(segments: TiffSegments, page: tifffile.TiffPage) -> Image.Image:
+    """Return an image whose samples are numbers of colours, in these colours."""
+    palette = np.asarray(page.colormap, np.uint16).reshape(3, -1).T
+    # Old writers use 8 bits in place of 16.
+    colours = (palette if palette.max() < OLD_COLOURS else palette >> 8).astype(np.uint8)
+    pixels = np.zeros((page.imagelength, page.imagewidth, 3), np.uint8)
+    for segment in segments:
+        rows, columns, _ = segment.samples.shape
+        numbers = np.minimum(segment.samples[:, :, 0], len(colours) - 1)
+        if segment.plane == 0:
+            pixels[segment.row : segment.row + rows, segment.column : segment.column + columns] = colours[numbers]
+    return Image.fromarray(pixels)
+
+
 def _ranges(segments: TiffSegments, page: tifffile.TiffPage, layout: _Layout) -> tuple[SampleRange, SampleRange]:
     """Return the range of the colours and that of alpha."""
-    bits, sample_type = page.bitspersample, np.dtype(page.dtype)
+    bits, sample_type = page.bitspersample, np.dtype(np.uint8 if page.bitspersample == 1 else page.dtype)
     whole = SampleRange(0, 2.0**bits - 1)
     if layout.mode not in ("L", "RGB") or (bits == 8 and sample_type.kind == "u"):
         return (whole.inverted if layout.interpretation == WHITE_IS_ZERO else whole), whole
@@ -114,7 +138,7 @@ def _ranges(segments: TiffSegments, page: tifffile.TiffPage, layout: _Layout) ->
     def samples_of(first: int, last: int) -> Iterator[Samples]:
         return (samples for channel, _, samples in _channels(segments, layout) if first <= channel < last)
 
-    colours = extent_of(lambda: samples_of(0, layout.colours), size)
+    colours = extent_of(lambda: samples_of(0, layout.colours), size, no_data(page.tags.valueof(NO_DATA_TAG)))
     colour_range = range_of(colours, sample_type, bits=bits, declared=declared)
     alpha_range = colour_range
     if layout.alpha:

@@ -132,6 +132,30 @@ def test_an_old_palette_of_8_bits_is_not_black() -> None:
     assert difference(bytes(data).replace(new, old), expected) < 2
 
 
+@pytest.mark.parametrize("divisor", [1, 257])
+def test_a_palette_of_16_bits_is_looked_up(divisor: int) -> None:
+    image = photograph().resize((300, 300)).convert("P")
+    colours = np.array(image.getpalette(), np.uint16).reshape(-1, 3) * 257
+    palette = np.zeros((3, 65536), np.uint16)
+    palette[:, : len(colours)] = colours.T // divisor
+    data = tiff(np.asarray(image).astype(np.uint16), photometric="palette", colormap=palette)
+    assert difference(data, image) < 1
+
+
+@pytest.mark.parametrize("kind", [2, 0])
+def test_a_scale_bar_in_a_png_of_12_bits_does_not_darken_it(kind: int) -> None:
+    image = photograph().resize((300, 300)).convert("L" if kind == 0 else "RGB")
+    samples = scaled(np.asarray(image), 12)
+    samples[0, :50] = 65535
+    assert difference(png(samples, kind), image) < 1
+
+
+def test_light_that_few_samples_show_keeps_a_dark_image_dark() -> None:
+    samples = np.full((300, 300), 1000, np.uint16)
+    samples[0, :20], samples[0, 20:40] = 65535, 40_000
+    assert decoded(tiff(samples, photometric="minisblack"))[100, 100, 0] == 4
+
+
 def test_a_wide_tiff_has_the_limit_on_pixels_too() -> None:
     small = Decoder(prepare_pillow(), 10_000, PREPROCESSING)
     data = tiff(np.zeros((3, 101, 100), np.uint16), photometric="rgb", planarconfig="separate")

@@ -1,4 +1,4 @@
-"""TIFFs that no library here writes: LZW, and the predictor of floating-point samples."""
+"""TIFFs that no library here writes: LZW, the predictor of floating-point samples, and packed samples."""
 
 import io
 import struct
@@ -48,6 +48,26 @@ def lzw_tiff(samples: Array, predictor: int) -> bytes:
         tags[STRIP_OFFSETS][1][place] = position
         position += len(strip)
     return _directory(tags) + b"".join(strips)
+
+
+def packed_tiff(samples: Array, bits: int, interpretation: int) -> bytes:
+    """Return a TIFF of one strip whose samples follow one another. samples: [height, width, channels], below 2^bits."""
+    height, width, channels = samples.shape
+    ones = samples.reshape(height, -1, 1) >> np.arange(bits - 1, -1, -1) & 1
+    strip = np.packbits(ones.reshape(height, -1).astype(np.uint8), axis=1).tobytes()
+    tags: dict[int, tuple[str, list[int]]] = {
+        256: ("I", [width]),
+        257: ("I", [height]),
+        258: ("H", [bits] * channels),
+        259: ("H", [1]),
+        262: ("H", [interpretation]),
+        STRIP_OFFSETS: ("I", [0]),
+        277: ("H", [channels]),
+        278: ("I", [height]),
+        STRIP_SIZES: ("I", [len(strip)]),
+    }
+    tags[STRIP_OFFSETS][1][0] = len(_directory(tags))
+    return _directory(tags) + strip
 
 
 def _directory(tags: dict[int, tuple[str, list[int]]]) -> bytes:

@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tests.unit.embedder.decoding.formats.tiff_files import Array, lzw_tiff, tiff
+from tests.unit.embedder.decoding.formats.tiff_files import Array, lzw_tiff, packed_tiff, tiff
 from tests.unit.embedder.decoding.photographs import encoded, photograph
 
 Variant = tuple[bytes, Image.Image]
 DEPTHS = (8, 10, 12, 14, 16)
+NO_DATA = (42113, "s", 0, "-9999", True)
+PACKED_DEPTHS = (6, 10, 12, 14, 20)
 
 
 @cache
@@ -28,6 +30,18 @@ def scaled(samples: Array, bits: int) -> Array:
     """Return 8-bit samples scaled to another depth, in 16 bits."""
     scaled_up: Array = np.round(samples / 255 * (2**bits - 1)).astype(np.uint16)
     return scaled_up
+
+
+def _in_bits(samples: Array, bits: int) -> Array:
+    scaled_up: Array = np.round(samples / 255 * (2**bits - 1)).astype(np.uint32)
+    return scaled_up
+
+
+def _with(samples: Array, row: int, value: float) -> Array:
+    """Return the samples with another value in a part of a row."""
+    changed = samples.copy()
+    changed[row, :50] = value
+    return changed
 
 
 def _planes(samples: Array) -> Array:
@@ -61,6 +75,16 @@ def _grey(grey: Array) -> dict[str, bytes]:
         "grey_signed_8_bits": tiff((grey.astype(np.int16) - 128).astype(np.int8), **black),
         "grey_16_bits_alpha": tiff(np.dstack([deep, opaque]), **alpha),
         "grey_16_bits_associated_alpha": tiff(np.dstack([deep, opaque]), **{**black, "extrasamples": ["assocalpha"]}),
+        **{f"packed_grey_{bits}_bits": packed_tiff(_in_bits(grey[..., None], bits), bits, 1) for bits in PACKED_DEPTHS},
+        "packed_zero_is_white": packed_tiff(4095 - _in_bits(grey[..., None], 12), 12, 0),
+        "planes_of_grey_and_alpha": tiff(np.stack([grey, np.full_like(grey, 255)]), planarconfig="separate", **alpha),
+        "grey_associated_alpha": tiff(
+            np.dstack([grey, np.full_like(grey, 255)]), **{**black, "extrasamples": ["assocalpha"]}
+        ),
+        "scale_bar_in_12_bits": tiff(_with(twelve, 0, 65535), **black),
+        "lowest_float_for_no_value": tiff(_with(float32, 0, float(np.finfo(np.float32).min)), **black),
+        "no_value_by_its_tag": tiff(_with(float32, 0, -9999), extratags=[NO_DATA], **black),
+        "no_signed_value_by_its_tag": tiff(_with(twelve.astype(np.int16), 0, -9999), extratags=[NO_DATA], **black),
         "grey_12_bits_alpha": tiff(np.dstack([twelve, opaque_twelve]), **alpha),
     }
 
@@ -83,6 +107,13 @@ def _colour(rgb: Array) -> dict[str, bytes]:
         "rgb_float64": tiff(floats.astype(np.float64), **contiguous),
         "rgb_float_planes_big_endian": tiff(_planes(floats), byteorder=">", **separate),
         "rgb_unsigned_32_bits": tiff(words, **contiguous),
+        **{f"packed_rgb_{bits}_bits": packed_tiff(_in_bits(rgb, bits), bits, 2) for bits in PACKED_DEPTHS},
+        "rgb_signed_16_bits": tiff((scaled(rgb, 16).astype(np.int32) - 32768).astype(np.int16), **contiguous),
+        "rgb_positive_signed_16_bits": tiff((scaled(rgb, 16) // 2).astype(np.int16), **contiguous),
+        "scale_bar_in_rgb_of_12_bits": tiff(_with(scaled(rgb, 12), 0, 65535), **contiguous),
+        "rgba_planes_associated": tiff(
+            _planes(np.dstack([rgb, np.full(rgb.shape[:2], 255, np.uint8)])), extrasamples=["assocalpha"], **separate
+        ),
         "rgb_float_lzw": lzw_tiff(floats, 1),
         "rgb_float_lzw_predictor": lzw_tiff(floats, 3),
         "rgb_float64_lzw_predictor": lzw_tiff(floats.astype(np.float64), 3),
