@@ -9,7 +9,9 @@ from PIL import Image, Jpeg2KImagePlugin, JpegImagePlugin, TiffImagePlugin
 
 from embedder.decoding.colour import ColourConverter
 from embedder.decoding.flattening import GREY_MODES, WIDE_GREY_MODES, Flattening
-from embedder.decoding.formats import cut_jpeg, png_chunks, tiff_tags, wide_png
+from embedder.decoding.formats import bmp_masks, cut_jpeg, gif_blocks, png_chunks, tiff_tags, wide_png
+from embedder.decoding.formats.other_formats import unusual_jpeg
+from embedder.decoding.formats.tiff_directories import PREFIXES as TIFF_PREFIXES
 from embedder.decoding.formats.tiff_directories import is_tiff, with_main_image_first
 from embedder.decoding.header import open_image
 from embedder.decoding.image_error import ImageError, raising_image_error
@@ -22,6 +24,9 @@ from servicekit.image_region import Box, Region
 KEPT_SCALE = 2.0
 # Larger images are converted band by band, so that a second full copy never exists.
 BAND_PIXELS = 4_000_000
+# What a script may send before an image, and images after it.
+LEADING, MAX_LEADING = b"\xef\xbb\xbf \t\r\n", 100
+IMAGE_STARTS = (cut_jpeg.START, png_chunks.SIGNATURE, *gif_blocks.PREFIXES, *TIFF_PREFIXES, b"RIFF")
 # A JPEG may lack a tenth of its bytes. Estimates are rough, but an image of which a third is missing is refused.
 MAX_MISSING = 0.2
 
@@ -58,7 +63,7 @@ class Decoder:
         with warnings.catch_warnings():
             # Pillow warns about oddities in the file, which only its author could mend.
             warnings.simplefilter("ignore")
-            data = with_main_image_first(data)
+            data = with_main_image_first(_without_leading_text(data))
             if cut_jpeg.is_padded(data):
                 return self._decode_cut(data, region)
             try:
@@ -70,6 +75,9 @@ class Decoder:
 
     def _decode_damaged(self, data: bytes, region: Region | None, error: ImageError) -> DecodedImage:
         """Decode what is usable of a file that could not be decoded as it is. Raises `error` if nothing is."""
+        if kind := unusual_jpeg(data):
+            advice = "Save it as a usual JPEG of 8 bits."
+            raise ImageError("decode_error", f"The image could not be decoded: it is {kind}. {advice}")
         if data.startswith(cut_jpeg.START):
             return self._decode_cut(data, region)
         mended = png_chunks.without_damaged_metadata(data)
@@ -116,9 +124,11 @@ class Decoder:
         try:
             return open_image(data, formats=self.formats, max_pixels=self.max_pixels)
         except ImageError as error:
-            if error.code != "not_an_image" or not is_tiff(data):
-                raise
-            return self._read_wide_tiff(data)
+            if error.code == "not_an_image" and is_tiff(data):
+                return self._read_wide_tiff(data)
+            if error.code == "decode_error" and bmp_masks.has_masks(data):
+                return self._read_masked_bmp(data)
+            raise
 
     def _read_wide_tiff(self, data: bytes) -> Image.Image:
         # Most workers never need it, and it takes a tenth of a second to import.
@@ -127,13 +137,20 @@ class Decoder:
         with raising_image_error("the file is damaged or incomplete"):
             return read_wide_tiff(data, self.max_pixels)
 
+    def _read_masked_bmp(self, data: bytes) -> Image.Image:
+        with raising_image_error("the file is damaged or incomplete"):
+            return bmp_masks.read_masked_bmp(data, self.max_pixels)
+
     def _load(self, image: Image.Image, data: bytes, region: Region | None) -> tuple[Image.Image, tuple[int, int]]:
         """Return the image with its pixels, and its size before its format's decoder reduced it."""
         if isinstance(image, TiffImagePlugin.TiffImageFile):
             image = self._load_tiff(image, data)
             return image, image.size
         size, unpacker = image.size, wide_png.unpacker_of(image)
+        png_chunks.mend_transparency(image)
         image = self._load_reduced(image, data, region)
+        if gif_blocks.is_gif(data):
+            image = gif_blocks.with_clear_margin(image, data)
         return image if unpacker is None else self._with_all_bits(image, unpacker, data), size
 
     def _load_reduced(self, image: Image.Image, data: bytes, region: Region | None) -> Image.Image:
@@ -219,6 +236,14 @@ class Decoder:
             band = image.crop((left, first + top, left + small.width * factor, first + bottom))
             small.paste(flattening.apply(band).reduce(factor), (0, top // factor))
         return small
+
+
+def _without_leading_text(data: bytes) -> bytes:
+    """Return a file without white space or a byte order mark before it, which faulty scripts send first."""
+    if data[:1] not in LEADING:
+        return data
+    found = data[:MAX_LEADING].lstrip(LEADING) + data[MAX_LEADING:]
+    return found if found.startswith(IMAGE_STARTS) else data
 
 
 def _stored_box(region: Region, size: tuple[int, int], orientation: int) -> Box:

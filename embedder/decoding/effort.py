@@ -25,8 +25,6 @@ MAX_JPEG_SEGMENTS = 5000
 MAX_TIFF_SEGMENTS = 200_000
 # Chunks of a PNG. One takes 2 µs. Encoders write pixels in chunks of 8 KiB or more.
 MAX_PNG_CHUNKS = 50_000
-# Blocks of a GIF before its pixels. Metadata of 12 MB has as many.
-MAX_GIF_BLOCKS = 50_000
 
 _SEGMENT = struct.Struct(">BBH")
 STRIP_OFFSETS, TILE_OFFSETS = 273, 324
@@ -52,7 +50,7 @@ def check_effort(data: bytes) -> None:
     elif png_chunks.is_png(data):
         _check("chunks", _png_chunks(data), MAX_PNG_CHUNKS)
     elif gif_blocks.is_gif(data):
-        _check("blocks", gif_blocks.gif_start(data, MAX_GIF_BLOCKS).blocks, MAX_GIF_BLOCKS)
+        _check("blocks", gif_blocks.gif_start(data).blocks, gif_blocks.MAX_BLOCKS)
     elif is_tiff(data):
         _check("strips or tiles", _tiff_segments(data), MAX_TIFF_SEGMENTS)
 

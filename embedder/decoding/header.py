@@ -6,8 +6,9 @@ from contextlib import contextmanager
 
 from PIL import AvifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, UnidentifiedImageError
 
-from embedder.decoding.effort import MAX_GIF_BLOCKS, check_effort, check_scans
+from embedder.decoding.effort import check_effort, check_scans
 from embedder.decoding.formats import gif_blocks
+from embedder.decoding.formats.other_formats import other_format
 from embedder.decoding.formats.png_chunks import MAX_METADATA_BYTES
 from embedder.decoding.image_error import ImageError, raising_image_error
 
@@ -46,7 +47,8 @@ def open_image(data: bytes, *, formats: tuple[str, ...], max_pixels: int) -> Ima
     check_effort(data)
     # Pillow allocates what the first frame covers when it opens the file, and the frame may be larger than the image.
     if gif_blocks.is_gif(data):
-        check_size(gif_blocks.gif_start(data, MAX_GIF_BLOCKS).extent, max_pixels)
+        frame = gif_blocks.gif_start(data).frame
+        check_size(None if frame is None else frame[2:], max_pixels)
     with raising_image_error("its header is damaged"), _limit_of_pillow(max_pixels):
         try:
             image = Image.open(io.BytesIO(data), formats=formats)
@@ -55,8 +57,9 @@ def open_image(data: bytes, *, formats: tuple[str, ...], max_pixels: int) -> Ima
             raise ImageError("image_too_large", message) from None
         except UnidentifiedImageError:
             supported = ", ".join(DISPLAY_NAMES.get(name, name) for name in formats)
-            message = f"The image has an unknown format. Supported formats: {supported}."
-            raise ImageError("not_an_image", message) from None
+            kind = other_format(data)
+            what = "The image has an unknown format" if kind is None else f"The file is {kind}"
+            raise ImageError("not_an_image", f"{what}. Supported formats: {supported}.") from None
     check_size(image.size, max_pixels)
     check_scans(data, image)
     return image

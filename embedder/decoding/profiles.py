@@ -10,6 +10,8 @@ from PIL import ExifTags, Image
 SRGB_GAMMA = 1 / 2.2
 # A PNG's gamma that is closer to this one stands for the curve of sRGB.
 GAMMA_TOLERANCE = 0.01
+# Other gammas are mistakes of the program that wrote the file. 1 is linear light.
+LIKELY_GAMMAS = (0.2, 2.5)
 # White, red, green and blue, each as x and y.
 SRGB_COLOURS = (0.3127, 0.3290, 0.64, 0.33, 0.30, 0.60, 0.15, 0.06)
 ADOBE_RGB_COLOURS = (0.3127, 0.3290, 0.64, 0.33, 0.21, 0.71, 0.15, 0.06)
@@ -52,7 +54,7 @@ def _adobe_rgb(image: Image.Image) -> bytes | None:
 def _of_gamma(image: Image.Image) -> bytes | None:
     """Return the profile of what the chunks gAMA and cHRM of a PNG say; None if there is a chunk sRGB."""
     gamma = image.info["gamma"]
-    if "srgb" in image.info:
+    if "srgb" in image.info or not LIKELY_GAMMAS[0] <= gamma <= LIKELY_GAMMAS[1]:
         return None
     colours = image.info.get("chromaticity", SRGB_COLOURS)
     is_srgb = np.allclose(colours, SRGB_COLOURS, rtol=0, atol=CHROMATICITY_TOLERANCE)

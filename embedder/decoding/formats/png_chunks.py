@@ -6,6 +6,8 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from PIL import Image, PngImagePlugin
+
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 HEADER, DATA, END = b"IHDR", b"IDAT", b"IEND"
 # The chunks that change what an image looks like. Others, such as texts and animations, are left out of a copy.
@@ -16,6 +18,8 @@ SHORTEST = {b"iCCP": 3, b"eXIf": 8, b"gAMA": 4, b"cHRM": 32, b"sRGB": 1}
 # That of tRNS, by the colour type in the header: grey, RGB, palette. Others have none.
 COLOUR_TYPE = 9
 SHORTEST_TRANSPARENCY = {0: 2, 2: 6, 3: 1}
+# By which factor Pillow scales grey of fewer bits, by the name of its unpacker.
+SCALED_GREY: dict[object, int] = {"L;2": 85, "L;4": 17}
 # The most bytes of a text or a profile, decompressed. Larger ones are left out.
 MAX_METADATA_BYTES = 16 << 20
 
@@ -58,6 +62,16 @@ def chunks(data: bytes) -> Iterator[Chunk]:
         if kind == END:
             return
         start = end
+
+
+def mend_transparency(image: Image.Image) -> None:
+    """Give an opened PNG of 2 or 4 bits the transparent grey that it means, in 8 bits.
+
+    Pillow scales the pixels and not that. Call it before they are loaded.
+    """
+    grey = image.info.get("transparency")
+    if isinstance(image, PngImagePlugin.PngImageFile) and image.mode == "L" and isinstance(grey, int) and image.tile:
+        image.info["transparency"] = grey * SCALED_GREY.get(image.tile[0].args, 1)
 
 
 def declared_maximum(data: bytes) -> float:

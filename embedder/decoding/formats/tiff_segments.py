@@ -16,6 +16,24 @@ from embedder.decoding.sample_range import Samples
 UNCOMPRESSED = 1
 # Compressions of bytes: none, LZW, Deflate (by its new and its old number), PackBits, Zstandard, LZMA.
 COMPRESSIONS = frozenset({UNCOMPRESSED, 5, 8, 32946, 32773, 50000, 34925})
+# Compressions in which each segment is an image file, with its format: WebP, JPEG 2000, and that of Aperio.
+IMAGE_FORMATS = {50001: "WEBP", 34712: "JPEG2000", 33005: "JPEG2000"}
+# Other compressions by their names. Nothing here reads them.
+OTHER_COMPRESSIONS = {
+    6: "old JPEG",
+    7: "JPEG",
+    32809: "ThunderScan",
+    32909: "PixarLog",
+    33003: "JPEG 2000 (YCbCr)",
+    34676: "SGI LogLuv",
+    34677: "SGI LogLuv",
+    34887: "LERC",
+    34892: "lossy JPEG",
+    34933: "PNG",
+    34934: "JPEG XR",
+    50002: "JPEG XL",
+    52546: "JPEG XL",
+}
 NO_PREDICTOR, HORIZONTAL, FLOATING_POINT = 1, 2, 3
 # Samples of whole machine words. Others are packed.
 WORD_BITS = frozenset({8, 16, 32, 64})
@@ -52,8 +70,11 @@ class TiffSegments:
         self._is_packed = page.bitspersample not in WORD_BITS
         if page.dtype is None or page.imagedepth != 1 or page.is_subsampled or not self._can_be_unpacked():
             raise unsupported(f"{page.bitspersample} bits in a sample")
-        if self._compression not in COMPRESSIONS or self._predictor not in (NO_PREDICTOR, HORIZONTAL, FLOATING_POINT):
-            raise unsupported(f"compression {self._compression} with predictor {self._predictor}")
+        if self._compression not in COMPRESSIONS | IMAGE_FORMATS.keys():
+            name = OTHER_COMPRESSIONS.get(self._compression)
+            raise unsupported(f"{name} compression" if name else f"compression {self._compression}")
+        if self._predictor not in (NO_PREDICTOR, HORIZONTAL, FLOATING_POINT):
+            raise unsupported(f"predictor {self._predictor}")
         if self._count > MAX_SEGMENTS:
             raise unsupported(f"{self._count} strips or tiles")
         # What is undone here must not be undone again by tifffile, which lacks most of these decompressors.
@@ -77,6 +98,8 @@ class TiffSegments:
 
     def _samples(self, index: int, shape: tuple[int, int, int]) -> Samples:
         """Return the samples [height, width, channels] of a segment."""
+        if self._compression in IMAGE_FORMATS and self._page.databytecounts[index]:
+            return self._decoded_image(index, shape)
         encoded = self._encoded(index, shape)
         if encoded is None:
             return np.zeros(shape, self._page.dtype)
@@ -85,6 +108,22 @@ class TiffSegments:
             return decoded.reshape(decoded.shape[1:])
         bits, lsb_first = self._page.bitspersample, int(self._page.fillorder) == LSB_FIRST
         return packed_samples.unpacked(encoded, shape, bits, lsb_first=lsb_first)
+
+    def _decoded_image(self, index: int, shape: tuple[int, int, int]) -> Samples:
+        """Return the samples of a segment that is an image file. Raises ValueError if it has another shape."""
+        rows, columns, channels = shape
+        offset, size = self._page.dataoffsets[index], self._page.databytecounts[index]
+        file = io.BytesIO(self._data[offset : offset + size])
+        with Image.open(file, formats=(IMAGE_FORMATS[self._compression],)) as image:
+            if image.size != (columns, rows):
+                raise ValueError("a segment of another size")
+            samples = np.asarray(image).reshape(rows, columns, -1)[:, :, :channels]
+        if samples.dtype != self._page.dtype:
+            # Pillow keeps the upper 8 bits of colours.
+            raise unsupported(
+                f"{IMAGE_FORMATS[self._compression]} compression of {self._page.bitspersample}-bit colour"
+            )
+        return samples
 
     def _encoded(self, index: int, shape: tuple[int, int, int]) -> bytes | memoryview | None:
         """Return the bytes of a segment without compression; None for one that the file leaves out."""

@@ -191,3 +191,9 @@ def swapped_cmyk_profile() -> bytes:
     matrix = struct.pack(">9i", *(65536 * (place % 4 == 0) for place in range(9)))
     lut = b"mft2" + struct.pack(">IBBBx", 0, 4, 3, 2) + matrix + struct.pack(">HH", 2, 2)
     return profile(b"CMYK", b"Lab ", b"prtr", {b"A2B0": lut + identity * 4 + table + identity * 3})
+
+
+@pytest.mark.parametrize("gamma", [1, 1000, 10_000_000, 2**32 - 1])
+def test_a_gamma_that_no_image_has_is_ignored(gamma: int) -> None:
+    plain = encoded(original(), "PNG")
+    assert difference(with_chunks(plain, chunk(b"gAMA", struct.pack(">I", gamma))), original()) < ROUNDING

@@ -4,6 +4,7 @@ import contextlib
 import struct
 import subprocess
 import sys
+import zlib
 from dataclasses import replace
 
 import numpy as np
@@ -14,11 +15,13 @@ from PIL import Image, ImageFile, PngImagePlugin
 from embedder.backbones.builtin import PREPROCESSING
 from embedder.decoding import decoder as module
 from embedder.decoding.decoder import Decoder
+from embedder.decoding.formats import png_chunks
 from embedder.decoding.header import FORMATS, HEIF, prepare_pillow
 from embedder.decoding.image_error import ImageError
 from embedder.decoding.inputs import prepare_inputs
 from embedder.decoding.resize import resize_and_crop
 from tests.unit.embedder.decoding import hostile_files
+from tests.unit.embedder.decoding.formats.png_files import chunk
 from tests.unit.embedder.decoding.photographs import encoded, photograph, small_photograph
 
 MAX_PIXELS = 50_000_000
@@ -111,6 +114,28 @@ def test_only_the_first_frame_is_decoded(decoder: Decoder, image_format: str) ->
     options = {"lossless": True} if image_format == "WEBP" else {}
     data = encoded(frames[0], image_format, save_all=True, append_images=frames[1:], **options)
     assert (pixels(decoder, data)[100, 100] == (255, 0, 0)).all()
+
+
+def test_what_the_first_frame_of_a_gif_leaves_out_is_white(decoder: Decoder) -> None:
+    small = small_photograph().resize((50, 40)).quantize(16)
+    data = bytearray(encoded(small, "GIF"))
+    data[6:10] = struct.pack("<HH", 100, 80)
+    place = data.index(b"," + struct.pack("<HHHH", 0, 0, 50, 40)) + 1
+    data[place : place + 4] = struct.pack("<HH", 20, 30)
+    found = np.asarray(decoder.decode(bytes(data)).image)
+    expected = np.full((80, 100, 3), 255, np.uint8)
+    expected[30:70, 20:70] = np.asarray(small.convert("RGB"))
+    assert (found == expected).all()
+
+
+@pytest.mark.parametrize(("bits", "grey"), [(1, 0), (2, 1), (4, 5)])
+def test_a_transparent_grey_of_few_bits_becomes_white(decoder: Decoder, bits: int, grey: int) -> None:
+    row = bytes([0, int(f"{grey:0{bits}b}" * (8 // bits), 2)])
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 8 // bits, 1, bits, 0, 0, 0, 0))
+    parts = [header, chunk(b"tRNS", struct.pack(">H", grey)), chunk(b"IDAT", zlib.compress(row)), chunk(b"IEND", b"")]
+    opaque = b"".join([png_chunks.SIGNATURE, parts[0], *parts[2:]])
+    assert (np.asarray(decoder.decode(opaque).image) == grey * 255 // (2**bits - 1)).all()
+    assert (np.asarray(decoder.decode(png_chunks.SIGNATURE + b"".join(parts)).image) == 255).all()
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 3000), (3000, 1), (7, 5000), (223, 225)])

@@ -15,7 +15,7 @@ from embedder.decoding.inputs import prepare_inputs
 from embedder.decoding.resize import resize_and_crop
 from embedder.engines.torch_engine import TorchEngine
 from tests.unit.embedder.decoding.formats.png_files import chunk, png, with_chunks
-from tests.unit.embedder.decoding.formats.tiff_files import tiff
+from tests.unit.embedder.decoding.formats.tiff_files import strip_tiff, tiff
 from tests.unit.embedder.decoding.formats.wide_images import scaled, wide_images
 from tests.unit.embedder.decoding.photographs import encoded, photograph
 
@@ -154,6 +154,20 @@ def test_light_that_few_samples_show_keeps_a_dark_image_dark() -> None:
     samples = np.full((300, 300), 1000, np.uint16)
     samples[0, :20], samples[0, 20:40] = 65535, 40_000
     assert decoded(tiff(samples, photometric="minisblack"))[100, 100, 0] == 4
+
+
+@pytest.mark.parametrize(("compression", "name"), [(50001, "WEBP"), (34712, "JPEG2000")])
+def test_a_strip_can_be_an_image_file(compression: int, name: str) -> None:
+    image = photograph().resize((300, 300))
+    strip = encoded(image, name, **({"lossless": True} if name == "WEBP" else {}))
+    assert difference(strip_tiff(strip, (300, 300, 3), 8, 2, compression), image) < 1
+    with pytest.raises(ImageError, match="damaged"):
+        decoded(strip_tiff(strip, (300, 299, 3), 8, 2, compression))
+
+
+def test_a_compression_that_is_not_read_is_named() -> None:
+    with pytest.raises(ImageError, match="TIFFs with LERC compression are not supported"):
+        decoded(strip_tiff(b"Lerc2 ", (300, 300, 1), 8, 1, 34887))
 
 
 def test_a_wide_tiff_has_the_limit_on_pixels_too() -> None:

@@ -52,14 +52,20 @@ def lzw_tiff(samples: Array, predictor: int) -> bytes:
 
 def packed_tiff(samples: Array, bits: int, interpretation: int) -> bytes:
     """Return a TIFF of one strip whose samples follow one another. samples: [height, width, channels], below 2^bits."""
-    height, width, channels = samples.shape
+    height = len(samples)
     ones = samples.reshape(height, -1, 1) >> np.arange(bits - 1, -1, -1) & 1
-    strip = np.packbits(ones.reshape(height, -1).astype(np.uint8), axis=1).tobytes()
+    packed = np.packbits(ones.reshape(height, -1).astype(np.uint8), axis=1)
+    return strip_tiff(packed.tobytes(), samples.shape, bits, interpretation)
+
+
+def strip_tiff(strip: bytes, shape: tuple[int, ...], bits: int, interpretation: int, compression: int = 1) -> bytes:
+    """Return a TIFF of one strip. shape: height, width, channels. bits: of a sample."""
+    height, width, channels = shape
     tags: dict[int, tuple[str, list[int]]] = {
         256: ("I", [width]),
         257: ("I", [height]),
         258: ("H", [bits] * channels),
-        259: ("H", [1]),
+        259: ("H", [compression]),
         262: ("H", [interpretation]),
         STRIP_OFFSETS: ("I", [0]),
         277: ("H", [channels]),
