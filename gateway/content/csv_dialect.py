@@ -8,6 +8,7 @@ from pathlib import Path
 
 from catalog.content.cell_text import BLANK, URL, tidy
 from gateway.content.csv_records import BOM, Record, invalid_csv, lenient_records
+from gateway.content.csv_warnings import IMAGE_FILE
 from servicekit.errors import InvalidRequest
 
 DELIMITERS = (",", ";", "\t")
@@ -59,13 +60,23 @@ def _likely_delimiter(source: Path) -> str:
     best, best_score = DELIMITERS[0], 0
     for delimiter in DELIMITERS:
         with source.open("rb") as file:
-            score = _score(lenient_records(file, delimiter, 0))
+            score = _score(lenient_records(file, delimiter, 0), "".join(DELIMITERS).replace(delimiter, ""))
         if score > best_score:
             best, best_score = delimiter, score
     return best
 
 
-def _score(found: Iterator[Record]) -> int:
+def _wholeness(cell: str, others: str) -> int:
+    """Return points for a first cell that looks whole: other delimiters would cut it elsewhere.
+
+    others: the other delimiters. A name of an image file at the end counts more than the lack of those.
+    """
+    path = re.split("[?#]", tidy(cell), maxsplit=1)[0]
+    is_file = any(found.end() == len(path) for found in IMAGE_FILE.finditer(path))
+    return 10 * is_file + 5 * (not any(delimiter in cell for delimiter in others))
+
+
+def _score(found: Iterator[Record], others: str) -> int:
     score = 0
     try:
         rows = (cells for _, cells in islice(found, SAMPLE_RECORDS) if not is_blank(cells))
@@ -73,7 +84,7 @@ def _score(found: Iterator[Record]) -> int:
             first, second = (URL.fullmatch(tidy(cell)) is not None for cell in (*cells, "")[:COLUMNS])
             if len(cells) == COLUMNS:
                 # Two columns without URLs, such as a header, still count a little.
-                score += 10_000 * (first and second) + 1000 * first + 100
+                score += 10_000 * (first and second) + 1000 * first + 100 + _wholeness(cells[0], others)
             elif len(cells) > COLUMNS:
                 score += first and second
     except InvalidRequest:

@@ -12,6 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from catalog.content.cell_text import PLAIN_ENTRY, PLAIN_URL, URL, excerpt, foreign_scheme, removed_characters, tidy
+from gateway.content.column_count import wrong_columns
 from gateway.content.csv_dialect import COLUMNS, Dialect, find_dialect, is_blank
 from gateway.content.csv_records import Record, invalid_csv, lenient_records, strict_records
 from gateway.content.csv_warnings import CsvWarnings, looks_like_image
@@ -67,7 +68,7 @@ def rows(found: Iterable[Record], warnings: CsvWarnings, *, strict: bool) -> Ite
         if is_blank(columns):
             continue
         if len(columns) != COLUMNS:
-            raise invalid_csv(line, f"expected two columns (image URL, repository URL), found {len(columns)}")
+            raise invalid_csv(line, wrong_columns(columns))
         if may_be_header and is_header(columns):
             warnings.took_header(line, columns)
         else:

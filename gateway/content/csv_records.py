@@ -16,8 +16,19 @@ from servicekit.errors import InvalidRequest
 
 BLOCK_BYTES = 256 * 1024
 MAX_LINE_BYTES = 1024 * 1024
+HEAD_BYTES = 8
 BOM = b"\xef\xbb\xbf"
-UTF_16_BOMS = (b"\xff\xfe", b"\xfe\xff")
+# The longer ones first, because a shorter one begins like one of them.
+OTHER_BOMS = {
+    **dict.fromkeys((b"\xff\xfe\0\0", b"\0\0\xfe\xff"), "UTF-32"),
+    **dict.fromkeys((b"\xff\xfe", b"\xfe\xff"), "UTF-16"),
+}
+# The beginning of a URL or a name in UTF-16 without a byte order mark.
+UTF_16 = re.compile(rb"(?:[ -~]\0){4}|(?:\0[ -~]){4}")
+SAVE_AS_UTF_8 = "Save the file as UTF-8 (in Excel: “CSV UTF-8”)"
+
+LONGEST_WORD = 30
+WORD, WORD_AT_END = re.compile(rb"[A-Za-z\x80-\xff]+"), re.compile(rb"[A-Za-z\x80-\xff]+\Z")
 
 SINGLE_CR = "expected lines that end with LF or CRLF, found a CR without LF"
 FIELD_TOO_LONG = f"expected at most {MAX_FIELD_CHARACTERS} characters in a field, found more or an unclosed quote"
@@ -137,9 +148,10 @@ def _lines(file: BinaryIO, skip: int) -> Iterator[str]:
 def _blocks(file: BinaryIO) -> Iterator[str]:
     """Yield the text of a file in blocks of whole lines."""
     number, rest = 1, b""
-    first = file.read(len(BOM))
-    if first.startswith(UTF_16_BOMS):
-        raise invalid_csv(1, "expected UTF-8, found UTF-16")
+    first = file.read(HEAD_BYTES)
+    encoding = next((name for bom, name in OTHER_BOMS.items() if first.startswith(bom)), None)
+    if encoding is not None or UTF_16.match(first):
+        raise invalid_csv(1, f"expected UTF-8, found {encoding or 'UTF-16'}. {SAVE_AS_UTF_8}")
     rest = first.removeprefix(BOM)
     while True:
         data = file.read(BLOCK_BYTES)
@@ -159,7 +171,8 @@ def _decoded(block: bytes, number: int) -> Iterator[str]:
     try:
         text = block.decode()
     except UnicodeDecodeError as error:
-        problem, position = f"expected UTF-8, found the byte 0x{block[error.start]:02X}", error.start
+        found = f"found the byte 0x{block[error.start]:02X}{_in_windows_1252(block, error.start)}"
+        problem, position = f"expected UTF-8, {found}. {SAVE_AS_UTF_8}", error.start
     null = block.find(b"\0", 0, position)
     if null >= 0:
         problem, position = "expected text in UTF-8, found a NUL byte", null
@@ -172,6 +185,15 @@ def _decoded(block: bytes, number: int) -> Iterator[str]:
     start = block.rfind(b"\n", 0, position) + 1
     yield block[:start].decode()
     raise invalid_csv(number + block.count(b"\n", 0, start), problem)
+
+
+def _in_windows_1252(block: bytes, position: int) -> str:
+    """Return the word around a byte as it reads in Windows-1252, in brackets; nothing if it is no text in that."""
+    word = WORD_AT_END.search(block, max(0, position - LONGEST_WORD), position)
+    start = position if word is None else word.start()
+    end = WORD.match(block, position, position + LONGEST_WORD)
+    text = block[start : position + 1 if end is None else end.end()].decode("cp1252", errors="replace")
+    return f" (“{text}” in Windows-1252)" if text.isalpha() else ""
 
 
 def _explain(error: str) -> str:

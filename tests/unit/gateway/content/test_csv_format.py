@@ -62,7 +62,38 @@ def test_every_allowed_form_has_the_same_rows(
 def test_columns_are_counted_as_people_do(tmp_path: Path, delimiter: str) -> None:
     """A spreadsheet with something in its third column saves a third one for every row."""
     data = "".join(delimiter.join(row) + "\r\n" for row in (["Bild", "Link", ""], [REPO, REPO, ""], [REPO, REPO, "x"]))
-    assert refusal(tmp_path, data) == "Line 1: expected two columns (image URL, repository URL), found 3."
+    expected = "Line 1: expected two columns (image URL, repository URL), found 3. Those after the second are empty: "
+    assert refusal(tmp_path, data) == f"{expected}remove the delimiters at the ends of the lines."
+
+
+@pytest.mark.parametrize(
+    ("data", "advice"),
+    [
+        (f"{REPO},{REPO},\n", "Those after the second are empty: remove the delimiters at the ends of the lines."),
+        (f"{REPO},{REPO},coin\n", "Quote a field that contains the delimiter, and remove other columns."),
+        (f"id,{REPO},{REPO}\n", "Remove other columns."),
+        (f"{REPO}|{REPO}\n", "Separate the columns by a comma, a semicolon or a tab, not by “|”."),
+        (f"{REPO}  {REPO}\n", "Separate the columns by a comma, a semicolon or a tab, not by a space."),
+        (f"{REPO}\n", "The second one may be empty, but not missing."),
+        (f'"{REPO},{REPO}"\n', "Either the whole line is in quotes, or it has another delimiter than the file."),
+        (f"{ROW}{REPO};{REPO}\n", "Either the whole line is in quotes, or it has another delimiter than the file."),
+    ],
+)
+def test_a_wrong_number_of_columns_comes_with_advice(tmp_path: Path, data: str, advice: str) -> None:
+    message = refusal(tmp_path, data)
+    assert "expected two columns (image URL, repository URL), found" in message
+    assert message.endswith(advice)
+
+
+@pytest.mark.parametrize("entry", ["1,0", "Müller, Anna", "obj-17", ""])
+@pytest.mark.parametrize(
+    "image", [IIIF, "https://a.example.org/17", "https://a.example.org/1.tif", "https://a.example.org/1.jpg?size=1"]
+)
+def test_a_delimiter_that_would_cut_the_name_of_an_image_file_is_not_chosen(
+    tmp_path: Path, image: str, entry: str
+) -> None:
+    assert parsed(tmp_path, f"{image};{entry}\n".encode() * 3) == [[image, entry]] * 3
+    assert parsed(tmp_path, f'"{image}",{entry.replace(",", ";")}\n'.encode()) == [[image, entry.replace(",", ";")]]
 
 
 def test_commas_in_urls_are_not_mistaken_for_delimiters(tmp_path: Path) -> None:
@@ -306,16 +337,20 @@ def test_an_error_names_the_line_what_was_expected_and_what_was_found(
 @pytest.mark.parametrize(
     ("data", "expected"),
     [
-        ((ROW + "http://ü,b\n").encode("latin-1"), "Line 2: expected UTF-8, found the byte 0xFC."),
-        (ROW.encode("utf-16"), "Line 1: expected UTF-8, found UTF-16."),
-        (ROW.encode("utf-16-le"), "Line 1: expected text in UTF-8, found a NUL byte."),
-        ((ROW + "http://\ud800,b\n").encode("utf-8", "surrogatepass"), "Line 2: expected UTF-8, found the byte 0xED."),
+        ((ROW + "http://a,b (Münze)\n").encode("latin-1"), "Line 2: … the byte 0xFC (“Münze” in Windows-1252)."),
+        ((ROW + "http://a,b –\n").encode("cp1252"), "Line 2: … the byte 0x96."),
+        (ROW.encode("utf-16"), "Line 1: … UTF-16."),
+        (ROW.encode("utf-16-le"), "Line 1: … UTF-16."),
+        (ROW.encode("utf-16-be"), "Line 1: … UTF-16."),
+        (ROW.encode("utf-32"), "Line 1: … UTF-32."),
+        ((ROW + "http://\ud800,b\n").encode("utf-8", "surrogatepass"), "Line 2: … the byte 0xED."),
     ],
 )
 def test_another_encoding_is_refused(tmp_path: Path, data: bytes, expected: str) -> None:
     with pytest.raises(InvalidRequest, match="UTF-8") as error:
         parsed(tmp_path, data)
-    assert error.value.message == expected
+    advice = "Save the file as UTF-8 (in Excel: “CSV UTF-8”)."
+    assert error.value.message == f"{expected.replace('…', 'expected UTF-8, found')} {advice}"
 
 
 def test_too_many_rows_are_refused(tmp_path: Path) -> None:
