@@ -31,15 +31,15 @@ def checked_url(text: str, *, base: URL | None = None) -> URL:
         text = text if base is None else _joined(base, text)
         parts = urlsplit(text)
         origin = URL(f"{parts.scheme}://{parts.netloc}")
+        # Raises ValueError for an invalid name or port.
+        host, _ = origin.host, origin.port
     except Exception as error:
         # The parsers raise IndexError for some texts.
         raise ValueError("the URL cannot be parsed") from error
     if parts.scheme not in ("http", "https"):
         raise ValueError("the URL is not http or https")
-    if not origin.host:
+    if not host:
         raise ValueError("the URL has no host")
-    # Raises ValueError for an invalid port.
-    _ = origin.port
     # An empty query counts, too: it is part of what was written.
     query = f"?{parts.query}" if "?" in text.partition("#")[0] else ""
     return origin.with_path(_encoded(f"{parts.path or '/'}{query}"), encoded=True)

@@ -18,7 +18,7 @@ from servicekit.download.attempts import Attempt, Attempts
 from servicekit.download.conditional import conditions, version_of
 from servicekit.download.connections import KeptConnections
 from servicekit.download.content_kind import IMAGES, Accepted
-from servicekit.download.encoded_body import decoded
+from servicekit.download.encoded_body import decoded, unasked_compression
 from servicekit.download.failures import (
     NO_RESPONSE,
     ImageFailed,
@@ -50,6 +50,7 @@ PARTIAL, NOT_MODIFIED, TOO_MANY_REQUESTS, UNAVAILABLE = 206, 304, 429, 503
 COMPLETE = frozenset({200, 201, 203})
 # Nobody asked for a part. Some hosts send the whole as one.
 WHOLE_RANGE = re.compile(r"bytes 0-([0-9]{1,18})/([0-9]{1,18})")
+SHOWN_CHARACTERS = 100
 REDIRECTS = frozenset({300, 301, 302, 303, 307, 308})
 
 
@@ -237,11 +238,15 @@ class Downloader:
                 turn.stalled()
             raise
         turn.ended_whole()
-        body = decoded(received, response.headers.get("Content-Encoding", ""), self._limits.max_bytes)
+        encodings = response.headers.get("Content-Encoding", "")
+        body = decoded(received, encodings, self._limits.max_bytes)
         if len(body) > self._limits.max_bytes:
             raise self._too_large()
         if not body:
             raise ImageFailed(Reason.HTTP_ERROR, "The response is empty.")
+        if compression := unasked_compression(body, encodings):
+            detail = f"The host compressed the image with {compression}, which only clients that ask for it can read."
+            raise ImageFailed(Reason.HTTP_ERROR, detail)
         failure = self._accepted.refusal(body)
         if failure is not None:
             raise failure
@@ -314,7 +319,11 @@ def _target(response: aiohttp.ClientResponse) -> URL:
     location = response.headers.get("Location")
     if not location:
         raise ImageFailed(Reason.HTTP_ERROR, f"The host redirects (HTTP status {response.status}) without a target.")
-    return checked_url(location, base=response.url)
+    try:
+        return checked_url(location, base=response.url)
+    except ValueError as error:
+        shown = location if len(location) <= SHOWN_CHARACTERS else f"{location[:SHOWN_CHARACTERS]}…"
+        raise ImageFailed(Reason.INVALID_URL, f"The host redirects to “{shown}”, but {error}.") from error
 
 
 def _session(connector: aiohttp.BaseConnector, route: DownloadRoute, accepted: Accepted) -> aiohttp.ClientSession:

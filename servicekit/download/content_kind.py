@@ -16,13 +16,21 @@ LONGEST_ID = 200
 BEFORE_MARKUP = rb"(?:\s|<!--.*?-->|<\?.*?\?>)*"
 HTML = re.compile(
     BEFORE_MARKUP
-    + rb"<(?:!doctype\s+html|html|head|body|title|meta|script|style|h1|div|table|p|a|br|b|iframe|font)[\s>/]",
+    + rb"<(?:!doctype\s+html|html|head|body|title|meta|script|noscript|style|h[1-6]|div|span|table|ul|p|pre|form"
+    rb"|center|a|br|hr|b|i|em|strong|img|iframe|frameset|font)[\s>/]",
     re.IGNORECASE | re.DOTALL,
 )
 SVG = re.compile(BEFORE_MARKUP + rb"(?:<!doctype\s+svg[^>]*>\s*)?<svg[\s>]", re.IGNORECASE | re.DOTALL)
 XML = re.compile(rb"\s*<[?!]?[a-z]", re.IGNORECASE)
 JSON = re.compile(rb"\s*[{\[]")
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+UTF_16_MARKS = (b"\xff\xfe", b"\xfe\xff")
+# JPEG, PNG, GIF, TIFF, WebP, BMP, HEIF with AVIF and JPEG 2000, and a codestream of that.
+IMAGE_STARTS = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"II", b"MM", b"RIFF", b"BM", b"\0\0\0", b"\xff\x4f")
+# No control character is in a text, and no image is without one for so long. Most letters of most texts are ASCII.
+TEXT = re.compile(rb"[\t\n\r -~\x80-\xff]+")
+LEAST_ASCII_SHARE = 0.5
+EXCERPT_CHARACTERS = 100
 IIIF_IMAGE, IIIF_PRESENTATION = "iiif.io/api/image", "iiif.io/api/presentation"
 PRESENTATION_TYPES = frozenset({"sc:Manifest", "sc:Collection", "Manifest", "Collection"})
 
@@ -37,7 +45,7 @@ class Accepted:
 
 def other_content(body: bytes) -> ImageFailed | None:
     """Return the failure for a body that is recognised as something else than an image; None for anything else."""
-    head = body[:HEAD_BYTES].removeprefix(BYTE_ORDER_MARK)
+    head = _in_bytes(body[:HEAD_BYTES])
     if HTML.match(head):
         return ImageFailed(Reason.WEB_PAGE, "The host sent a web page (HTML) instead of an image.")
     if JSON.match(head):
@@ -46,7 +54,38 @@ def other_content(body: bytes) -> ImageFailed | None:
         return _not_an_image("an SVG drawing, which is not supported")
     if XML.match(head):
         return _not_an_image("an XML document")
-    return _not_an_image("a PDF document") if head.startswith(b"%PDF-") else None
+    if head.startswith(b"%PDF-"):
+        return _not_an_image("a PDF document")
+    return _text_failure(head) if TEXT.fullmatch(head) and not body.startswith(IMAGE_STARTS) else None
+
+
+def _in_bytes(head: bytes) -> bytes:
+    """Return the beginning of a body without a byte order mark, and in bytes if it is UTF-16."""
+    if head.startswith(UTF_16_MARKS):
+        return head[: len(head) // 2 * 2].decode("utf-16", errors="replace").encode()
+    return head.removeprefix(BYTE_ORDER_MARK)
+
+
+def _text_failure(head: bytes) -> ImageFailed | None:
+    """Return the failure for a message to people, or for an image that was encoded as text."""
+    if sum(byte < 0x80 for byte in head) < LEAST_ASCII_SHARE * len(head):
+        return None
+    text = " ".join(_decoded(head).split())
+    if text.lower().startswith("data:image/"):
+        return _not_an_image("the text of a data URL")
+    if not text:
+        return _not_an_image("white space")
+    excerpt = text if len(text) <= EXCERPT_CHARACTERS else f"{text[:EXCERPT_CHARACTERS]}…"
+    # Hosts report errors that pass in the same way as others.
+    return ImageFailed(Reason.WEB_PAGE, f"The host sent text instead of an image: “{excerpt}”.")
+
+
+def _decoded(head: bytes) -> str:
+    try:
+        # The last letter may be cut.
+        return head.decode() if len(head) < HEAD_BYTES else head[:-4].decode(errors="ignore")
+    except UnicodeDecodeError:
+        return head.decode("cp1252", errors="replace")
 
 
 def _not_an_image(what: str, advice: str = "") -> ImageFailed:

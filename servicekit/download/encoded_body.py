@@ -2,7 +2,11 @@
 
 import zlib
 
+from servicekit.download.content_kind import IMAGE_STARTS
+
 GZIP = b"\x1f\x8b"
+# Compressions that clients must ask for, and of which no decoder is here.
+UNASKED = {"br": "Brotli", "zstd": "Zstandard", "compress": "compress", "x-compress": "compress", "dcb": "Brotli"}
 # zlib's setting for a gzip or zlib header, and for none.
 ANY_HEADER, NO_HEADER = 47, -15
 
@@ -15,6 +19,15 @@ def decoded(body: bytes, encodings: str, limit: int) -> bytes:
     for name in reversed(encodings.lower().split(",")):
         body = _decoded_once(body, name.strip(), limit)
     return body
+
+
+def unasked_compression(body: bytes, encodings: str) -> str | None:
+    """Return the name of a compression that a host used unasked and that is not undone; None if there is none.
+
+    body: decoded. A body that begins like an image is one, whatever the header says.
+    """
+    names = (UNASKED.get(name.strip()) for name in encodings.lower().split(","))
+    return None if body.startswith(IMAGE_STARTS) else next((name for name in names if name), None)
 
 
 def _decoded_once(body: bytes, encoding: str, limit: int) -> bytes:
@@ -36,4 +49,15 @@ def _inflated(body: bytes, wbits: int, limit: int) -> bytes | None:
         data = decompressor.decompress(body, limit + 1)
     except zlib.error:
         return None
-    return data if decompressor.eof or len(data) > limit or wbits == ANY_HEADER else None
+    if not (decompressor.eof or len(data) > limit or wbits == ANY_HEADER):
+        return None
+    following = decompressor.unused_data
+    # A file can have several parts (RFC 1952, 2.2). What else follows does not matter.
+    while following.startswith(GZIP) and len(data) <= limit:
+        decompressor = zlib.decompressobj(wbits)
+        try:
+            data += decompressor.decompress(following, limit + 1 - len(data))
+        except zlib.error:
+            break
+        following = decompressor.unused_data
+    return data

@@ -1,5 +1,6 @@
 """Failures: why an image could not be indexed, as a closed list of reasons that clients see."""
 
+import re
 import ssl
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -100,6 +101,11 @@ ERRORS: tuple[tuple[type[BaseException] | tuple[type[BaseException], ...], Reaso
 )
 
 
+SECONDS = re.compile(r"([0-9]{1,10}(?:\.[0-9]{1,9})?)(?: ?s(?:ec(?:ond)?s?)?)?(?:,.*)?", re.IGNORECASE | re.ASCII)
+# Larger numbers are moments, in seconds since 1970.
+EPOCH_SECONDS = 1e9
+
+
 class ImageFailed(Exception):
     """One image cannot be indexed. Only its own rows are affected.
 
@@ -149,16 +155,26 @@ def failure_of_status(status: int, retry_after: str | None) -> ImageFailed:
 
 
 def seconds_to_wait(header: str | None) -> float | None:
-    """Return the seconds from now that a Retry-After header asks for (RFC 9110, 10.2.3), None if it is not valid."""
+    """Return the seconds from now that a Retry-After header asks for (RFC 9110, 10.2.3), None if it is not valid.
+
+    Hosts also send fractions, a unit, a list of which the first counts, seconds since 1970, and dates in ISO 8601.
+    """
     if header is None:
         return None
     text = header.strip()
-    if text.isascii() and text.isdigit() and len(text) < 10:
-        return float(text)
-    try:
-        moment = parsedate_to_datetime(text)
-    except (ValueError, OverflowError):
-        return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max((moment - datetime.now(UTC)).total_seconds(), 0.0)
+    number = SECONDS.fullmatch(text)
+    if number is not None:
+        seconds = float(number[1])
+        return seconds if seconds < EPOCH_SECONDS else max(seconds - datetime.now(UTC).timestamp(), 0.0)
+    moment = _moment(text)
+    return None if moment is None else max((moment - datetime.now(UTC)).total_seconds(), 0.0)
+
+
+def _moment(text: str) -> datetime | None:
+    for read in (parsedate_to_datetime, datetime.fromisoformat):
+        try:
+            moment = read(text)
+        except (ValueError, OverflowError):
+            continue
+        return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+    return None

@@ -316,6 +316,12 @@ MANIFEST = '\ufeff{"@context": ["http://iiif.io/api/presentation/3/context.json"
         ("image/svg+xml", "<svg xmlns='x'></svg>", Reason.NOT_AN_IMAGE, ["SVG"]),
         ("text/xml", "<mets:mets xmlns:mets='x'/>", Reason.NOT_AN_IMAGE, ["XML"]),
         ("application/pdf", "%PDF-1.7", Reason.NOT_AN_IMAGE, ["PDF"]),
+        ("text/html", "<center><h1>503</h1></center>", Reason.WEB_PAGE, ["web page"]),
+        ("text/plain", "Rate limit\nexceeded. ", Reason.WEB_PAGE, ["text instead of an image: “Rate limit exceeded.”"]),
+        ("image/jpeg", "Bild nicht verfügbar", Reason.WEB_PAGE, ["“Bild nicht verfügbar”"]),
+        ("text/plain", "x" * 5000, Reason.WEB_PAGE, [f"“{'x' * 100}…”"]),
+        ("text/plain", "data:image/jpeg;base64,/9j/4AAQ", Reason.NOT_AN_IMAGE, ["the text of a data URL"]),
+        ("image/jpeg", "\r\n \t", Reason.NOT_AN_IMAGE, ["white space"]),
     ],
 )
 async def test_a_failure_says_what_came_instead_of_an_image(
@@ -326,6 +332,55 @@ async def test_a_failure_says_what_came_instead_of_an_image(
             found = await failure(host.url(target))
             assert found.reason is reason
             assert all(word in found.detail for word in words)
+
+
+async def test_a_text_in_another_encoding_is_quoted() -> None:
+    async with raw_host(always(response("Bild nicht verfügbar".encode("latin-1")))) as host:
+        assert "“Bild nicht verfügbar”" in (await failure(host.url("/"))).detail
+
+
+async def test_a_web_page_in_utf_16_is_one() -> None:
+    async with raw_host(always(response("<html><body>Wartung".encode("utf-16")))) as host:
+        assert (await failure(host.url("/"))).reason is Reason.WEB_PAGE
+
+
+@pytest.mark.parametrize(
+    ("location", "words"),
+    [
+        ("ftp://a.example.org/b.jpg", "“ftp://a.example.org/b.jpg”, but the URL is not http or https"),
+        ("data:image/png;base64,AAAA", "the URL is not http or https"),
+        ("https://", "the URL has no host"),
+        ("http://xn--/a", "the URL cannot be parsed"),
+        ("/" + "x" * 9000, "the URL is too long"),
+    ],
+)
+async def test_a_redirect_that_cannot_be_followed_is_quoted(location: str, words: str) -> None:
+    async with raw_host(always(redirect(location))) as host:
+        found = await failure(host.url("/"))
+    assert found.reason is Reason.INVALID_URL
+    assert found.detail.startswith("The host redirects to “")
+    assert words in found.detail
+    assert len(found.detail) < 250
+
+
+async def test_all_parts_of_a_gzip_file_are_decompressed() -> None:
+    body = b"".join(gzip.compress(part) for part in (JPEG[:9], JPEG[9:20], JPEG[20:]))
+    for following in (b"", b"and more", gzip.compress(b"")[:12]):
+        async with raw_host(always(response(body + following, "200 OK", "Content-Encoding: gzip"))) as host:
+            assert (await download(host.url("/"))).body == JPEG
+    bomb = gzip.compress(bytes(60_000)) * 3
+    async with raw_host(always(response(bomb, "200 OK", "Content-Encoding: gzip"))) as host:
+        assert (await failure(host.url("/"))).reason is Reason.TOO_LARGE
+
+
+@pytest.mark.parametrize(("encoding", "name"), [("br", "Brotli"), ("zstd", "Zstandard"), ("x, BR", "Brotli")])
+async def test_a_compression_that_nobody_asked_for_is_named(encoding: str, name: str) -> None:
+    header = f"Content-Encoding: {encoding}"
+    async with raw_host(always(response(b"\x0b\x02\x80abc\x03", "200 OK", header))) as host:
+        found = await failure(host.url("/"))
+        assert (found.reason, name in found.detail) == (Reason.HTTP_ERROR, True)
+    async with raw_host(always(response(JPEG, "200 OK", header))) as host:
+        assert (await download(host.url("/"))).body == JPEG
 
 
 def server_tls(issued: trustme.LeafCert) -> ssl.SSLContext:

@@ -67,6 +67,20 @@ def test_retry_after_is_read_as_seconds_or_as_a_date() -> None:
     assert seconds_to_wait(format_datetime(soon - timedelta(days=1), usegmt=True)) == 0.0
 
 
+@pytest.mark.parametrize(
+    ("header", "seconds"), [("1.5", 1.5), ("120s", 120.0), ("5 seconds", 5.0), ("3, 5", 3.0), ("0", 0.0)]
+)
+def test_a_retry_after_that_is_not_quite_right_is_read(header: str, seconds: float) -> None:
+    assert seconds_to_wait(header) == seconds
+
+
+def test_a_retry_after_can_be_a_moment_in_other_forms() -> None:
+    soon = datetime.now(UTC) + timedelta(seconds=90)
+    for header in (str(int(soon.timestamp())), soon.isoformat(), soon.strftime("%Y-%m-%dT%H:%M:%SZ"), soon.ctime()):
+        assert 60 < (seconds_to_wait(header) or 0.0) <= 90
+    assert seconds_to_wait("1000000000") == 0.0
+
+
 INVALID = [None, "", "soon", "-5", "1e9", "9" * 40, "Wed, 99 Foo 2099 00:00:00 GMT", "١٢"]
 INVALID += [f"Mon, 01 Jan {'9' * 20} 00:00:00 GMT", f"Mon, 01 Jan 2026 00:00:00 -{'9' * 20}"]
 
