@@ -76,8 +76,7 @@ def _text_failure(head: bytes) -> ImageFailed | None:
     if not text:
         return _not_an_image("white space")
     excerpt = text if len(text) <= EXCERPT_CHARACTERS else f"{text[:EXCERPT_CHARACTERS]}…"
-    # Hosts report errors that pass in the same way as others.
-    return ImageFailed(Reason.WEB_PAGE, f"The host sent text instead of an image: “{excerpt}”.")
+    return ImageFailed(Reason.NOT_AN_IMAGE, f"The host sent text instead of an image: “{excerpt}”.")
 
 
 def _decoded(head: bytes) -> str:

@@ -36,7 +36,7 @@ LIMITS = DownloadLimits(
 ROUTE = DownloadRoute(allow_private_addresses=True, user_agent=user_agent(None))
 GUARDED = dataclasses.replace(ROUTE, allow_private_addresses=False)
 # The embedder, not the downloader, finds these out.
-DECODED_LATER = {"not_an_image", "decode_error"}
+DECODED_LATER = {"decode_error"}
 
 
 async def downloaded(url: str, *, route: DownloadRoute = ROUTE, **limits: Any) -> bytes:
@@ -213,8 +213,8 @@ async def test_large_bodies_wait_for_memory_without_using_up_their_time(
 ) -> None:
     monkeypatch.setattr(download_client, "LARGE_BYTES", 4_000_000)
     limits = dataclasses.replace(LIMITS, total_seconds=2.0)
-    host.answers["large"] = body(b"x" * 2_000_000)
-    host.answers["huge"] = body(b"x" * 3_000_000)
+    host.answers["large"] = body(b"\0" * 2_000_000)
+    host.answers["huge"] = body(b"\0" * 3_000_000)
     async with Downloader.open(limits, ROUTE) as downloader:
         async with downloader.download(host.url("huge")):
             waiting = asyncio.create_task(_size(downloader, host.url("large")))

@@ -317,9 +317,14 @@ MANIFEST = '\ufeff{"@context": ["http://iiif.io/api/presentation/3/context.json"
         ("text/xml", "<mets:mets xmlns:mets='x'/>", Reason.NOT_AN_IMAGE, ["XML"]),
         ("application/pdf", "%PDF-1.7", Reason.NOT_AN_IMAGE, ["PDF"]),
         ("text/html", "<center><h1>503</h1></center>", Reason.WEB_PAGE, ["web page"]),
-        ("text/plain", "Rate limit\nexceeded. ", Reason.WEB_PAGE, ["text instead of an image: “Rate limit exceeded.”"]),
-        ("image/jpeg", "Bild nicht verfügbar", Reason.WEB_PAGE, ["“Bild nicht verfügbar”"]),
-        ("text/plain", "x" * 5000, Reason.WEB_PAGE, [f"“{'x' * 100}…”"]),
+        (
+            "text/plain",
+            "Rate limit\nexceeded. ",
+            Reason.NOT_AN_IMAGE,
+            ["text instead of an image: “Rate limit exceeded.”"],
+        ),
+        ("image/jpeg", "Bild nicht verfügbar", Reason.NOT_AN_IMAGE, ["“Bild nicht verfügbar”"]),
+        ("text/plain", "x" * 5000, Reason.NOT_AN_IMAGE, [f"“{'x' * 100}…”"]),
         ("text/plain", "data:image/jpeg;base64,/9j/4AAQ", Reason.NOT_AN_IMAGE, ["the text of a data URL"]),
         ("image/jpeg", "\r\n \t", Reason.NOT_AN_IMAGE, ["white space"]),
     ],
@@ -378,7 +383,7 @@ async def test_a_compression_that_nobody_asked_for_is_named(encoding: str, name:
     header = f"Content-Encoding: {encoding}"
     async with raw_host(always(response(b"\x0b\x02\x80abc\x03", "200 OK", header))) as host:
         found = await failure(host.url("/"))
-        assert (found.reason, name in found.detail) == (Reason.HTTP_ERROR, True)
+        assert (found.reason, name in found.detail) == (Reason.NOT_AN_IMAGE, True)
     async with raw_host(always(response(JPEG, "200 OK", header))) as host:
         assert (await download(host.url("/"))).body == JPEG
 
