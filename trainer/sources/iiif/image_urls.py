@@ -5,13 +5,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from trainer.sources.iiif.json_values import Resource, identifier, items, kind, number, resource, resources, string
-from trainer.sources.image_links import is_image_link
+from trainer.sources.image_links import IMAGE_SUFFIXES, is_image_link
 
 # Longer than what any backbone looks at, and small enough to be sent quickly.
 EDGE = 1024
 LEVEL = re.compile(r"level-?([012])\b", re.IGNORECASE)
 VERSION = re.compile(r"iiif\.io/api/image/([123])\b")
 VERSION_1 = re.compile(r"iiif/image-api/|iiif\.io/api/image/1")
+IMAGE_KINDS = frozenset({"image", "stillimage", ""})
+OTHER_MEDIA = ("audio/", "video/", "text/", "model/", "application/pdf", "application/json", "application/ld+json")
 # A request for a whole image in another size than its own.
 SMALLER = re.compile(r"/full/(?!full/|max/)[^/]+/!?[\d.]+/\w+\.\w+$")
 # Regions that every service of level 1 cuts out (Image API 3, 4.1), in pixels.
@@ -110,7 +112,7 @@ def _services(content: Resource, canvas: Resource) -> Iterator[ImageService]:
 def _service(found: Resource, content: Resource, canvas: Resource) -> ImageService | None:
     address = identifier(found)
     profiles = list(items(found.get("profile")))
-    names = [name for name in profiles if isinstance(name, str)]
+    names = [name for profile in profiles if (name := identifier(profile))]
     version = _version(found, names)
     if address is None or version is None:
         return None
@@ -202,6 +204,8 @@ def _most(described: list[Resource]) -> int:
 
 
 def is_image(content: Resource) -> bool:
-    """Return whether a resource is an image. Some lack a type."""
-    media = string(content.get("format")) or ""
-    return kind(content) in ("Image", "") and (not media or media.lower().startswith("image/"))
+    """Return whether a resource is an image. Some lack a type, and some have a format that is no media type."""
+    name, media = kind(content).lower(), (string(content.get("format")) or "").strip().lower()
+    if media.startswith(OTHER_MEDIA) or name not in IMAGE_KINDS:
+        return False
+    return bool(name) or not media or media.startswith("image/") or f".{media}" in IMAGE_SUFFIXES

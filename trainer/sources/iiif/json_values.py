@@ -1,11 +1,13 @@
 """Values of a IIIF document, whatever form they have. Properties of version 2 begin with "@", those of 3 do not."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import TypeAlias, cast
 
 Resource: TypeAlias = Mapping[str, object]
 # Languages of a label, if it has several: the first of these, or else the first one given.
 NO_LANGUAGE = ("none", "@none")
+PREFIX = re.compile(r".*[:#/]", re.DOTALL)
 
 
 def resource(value: object) -> Resource:
@@ -35,10 +37,10 @@ def identifier(value: object) -> str | None:
 
 
 def kind(value: object) -> str:
-    """Return the type of an object without its prefix, such as `Manifest` for `sc:Manifest`."""
+    """Return the type of an object without its prefix or address, such as `Manifest` for `sc:Manifest`."""
     found = resource(value)
     name = next((text for text in (*items(found.get("type")), *items(found.get("@type"))) if isinstance(text, str)), "")
-    return name.rpartition(":")[2]
+    return PREFIX.sub("", name)
 
 
 def string(value: object) -> str | None:

@@ -4,6 +4,7 @@ A link whose path ends like an image file, or is an image request of IIIF, leads
 `dc:identifier` if there is one, is the landing page.
 """
 
+from collections.abc import Iterator
 from xml.etree.ElementTree import Element
 
 from catalog.sources.records import SourceImage
@@ -11,13 +12,12 @@ from trainer.sources.image_links import addresses, is_image_link, may_be_image
 from trainer.sources.source_text import source_image
 
 OAI_DC = "{http://www.openarchives.org/OAI/2.0/oai_dc/}"
-DC = "{http://purl.org/dc/elements/1.1/}"
 FIELDS = ("identifier", "relation", "source", "format")
 
 
 def images(metadata: Element) -> list[SourceImage]:
     """Return the images of a record."""
-    links = addresses(element.text for name in FIELDS for element in metadata.iter(f"{DC}{name}"))
+    links = addresses(element.text for name in FIELDS for element in _elements(metadata, name))
     found = [url for url in links if is_image_link(url)]
     pages = [url for url in links if url not in found and may_be_image(url)]
     page = next(iter(pages), None)
@@ -35,9 +35,14 @@ def _publisher(metadata: Element) -> str | None:
 
 
 def _rights(metadata: Element) -> str | None:
-    texts = [element.text for element in metadata.iter(f"{DC}rights") if element.text]
+    texts = [element.text for element in _elements(metadata, "rights") if element.text]
     return next(iter(addresses(texts)), None) or next(iter(texts), None)
 
 
 def _first(metadata: Element, name: str) -> str | None:
-    return next((element.text for element in metadata.iter(f"{DC}{name}") if element.text), None)
+    return next((element.text for element in _elements(metadata, name) if element.text), None)
+
+
+def _elements(metadata: Element, name: str) -> Iterator[Element]:
+    """Return the elements of this name. Some repositories put them into the namespace of terms, or into none."""
+    return (element for element in metadata.iter() if element.tag.rpartition("}")[2] == name)

@@ -6,6 +6,7 @@ from xml.etree.ElementTree import Element
 from catalog.sources.records import SourceImage
 from servicekit.errors import InvalidRequest, ServiceError
 from trainer.sources.oai import dublin_core, edm, lido, mets
+from trainer.sources.oai.namespaces import with_usual_namespaces
 
 FORMATS: Mapping[str, Callable[[Element], list[SourceImage]]] = {
     f"{edm.RDF}RDF": edm.images,
@@ -19,7 +20,8 @@ BY_NAME = {tag.rpartition("}")[2]: read for tag, read in FORMATS.items()}
 
 def images_of(metadata: Element) -> list[SourceImage]:
     """Return the images that a record names. Raises ServiceError, unknown_format."""
-    # Some repositories misspell the namespace of the root.
+    metadata = with_usual_namespaces(metadata)
+    # Some repositories use quite another namespace for the root.
     read = FORMATS.get(metadata.tag) or BY_NAME.get(metadata.tag.rpartition("}")[2])
     if read is None:
         raise unknown_format(metadata.tag)

@@ -93,7 +93,7 @@ def _take_record(page: Page, element: Element) -> None:
         return
     identifier = record_identifier(name)
     page.datestamps.append(_text(header.find(f"{OAI}datestamp")) or "")
-    if header.get("status") == "deleted":
+    if header.get("status", "").strip().lower() == "deleted":
         page.records.append(SourceRecord(identifier, deleted=True))
         return
     metadata = element.find(f"{OAI}metadata")

@@ -223,6 +223,29 @@ BROKEN: dict[str, tuple[Json, list[str]]] = {
         ),
         ["https://img.example/1/full/full/0/default.jpg"],
     ),
+    "types as addresses": (
+        {
+            **manifest_2(canvas_2(image(**{"@type": "http://purl.org/dc/dcmitype/StillImage"}))),
+            "@type": "http://iiif.io/api/presentation/2#Manifest",
+        },
+        ["https://img.example/1/full/full/0/default.jpg"],
+    ),
+    "a format that is no media type": (
+        manifest_3(*(canvas_3({"id": f"https://m.example/{n}", "format": f}) for n, f in ((1, "jpg"), (2, "pdf")))),
+        ["https://m.example/1"],
+    ),
+    "an image whose format says nothing": (
+        manifest_2(canvas_2(image(format="application/octet-stream")), canvas_2(image(format="application/pdf"))),
+        ["https://img.example/1/full/full/0/default.jpg"],
+    ),
+    "a profile that is an object": (
+        manifest_2(
+            canvas_2(
+                image({"@id": "https://img.example/1", "profile": {"@id": "http://iiif.io/api/image/2/level2.json"}})
+            )
+        ),
+        ["https://img.example/1/full/!1024,1024/0/default.jpg"],
+    ),
     "choices inside themselves": (
         manifest_3(canvas_3({"type": "Choice", "items": [{"type": "Choice", "items": []}]})),
         [],

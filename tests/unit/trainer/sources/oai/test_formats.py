@@ -148,6 +148,52 @@ def test_the_largest_images_of_mets_are_used_if_there_are_none_for_the_screen() 
     assert [image.image_url for image in images] == ["https://img.example/m1.tif"]
 
 
+def urls(record: str) -> list[str]:
+    return [image.image_url for image in images_of(fromstring(record))]  # noqa: S314 (written below)
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("http://www.lido-schema.org", "https://www.lido-schema.org"),
+        ("http://www.lido-schema.org", "http://www.lido-schema.org/"),
+        ("http://www.loc.gov/METS/", "http://www.loc.gov/METS"),
+        ("http://www.loc.gov/METS/", "https://www.loc.gov/mets/"),
+        ("http://www.w3.org/1999/xlink", "https://www.w3.org/1999/xlink/"),
+        ("http://www.europeana.eu/schemas/edm/", "https://www.europeana.eu/schemas/edm"),
+        ("http://www.w3.org/1999/02/22-rdf-syntax-ns#", "https://www.w3.org/1999/02/22-rdf-syntax-ns"),
+        ("http://purl.org/dc/elements/1.1/", "http://purl.org/dc/elements/1.1"),
+        ("http://purl.org/dc/elements/1.1/", "http://purl.org/dc/terms/"),
+        ("http://purl.org/dc/elements/1.1/", "http://www.openarchives.org/OAI/2.0/"),
+    ],
+)
+def test_a_misspelt_namespace_costs_no_image(before: str, after: str) -> None:
+    for record in (EDM, LIDO, METS, DUBLIN_CORE):
+        # Only Dublin Core itself has no other elements with the same names.
+        if before in record and ("purl.org" not in before or record is DUBLIN_CORE):
+            found = images_of(fromstring(record.replace(before, after)))  # noqa: S314 (written above)
+            assert found == images_of(fromstring(record))  # noqa: S314 (written above)
+
+
+@pytest.mark.parametrize("name", ["default", "image/full", "reference image", "Master", ""])
+def test_the_groups_of_mets_may_have_any_names(name: str) -> None:
+    record = METS.replace('USE="DEFAULT"', f'USE="{name}"').replace('USE="MAX"', 'USE="DOWNLOAD"')
+    assert urls(record) == ["https://img.example/1.jpg", "https://img.example/2.jpg"]
+    unnamed = METS.replace(' USE="DEFAULT"', "").replace('USE="MAX"', 'USE="ALTO"').replace("PHYSICAL", "physical")
+    assert urls(unnamed) == ["https://img.example/1.jpg", "https://img.example/2.jpg"]
+
+
+def test_the_small_images_of_mets_are_used_if_there_are_no_others() -> None:
+    record = METS.replace('USE="DEFAULT"', 'USE="FULLTEXT"').replace('USE="MAX"', 'USE="PDF"')
+    assert urls(record) == ["https://img.example/t1.jpg"]
+
+
+def test_a_page_of_mets_may_point_to_an_area() -> None:
+    for place in ('<mets:area FILEID="D1"/>', '<mets:par><mets:area FILEID="A1"/><mets:area FILEID="D1"/></mets:par>'):
+        record = METS.replace('<mets:fptr FILEID="D1"/>', f"<mets:fptr>{place}</mets:fptr>")
+        assert urls(record) == ["https://img.example/1.jpg", "https://img.example/2.jpg"]
+
+
 def test_a_record_in_another_format_says_which_are_supported() -> None:
     with pytest.raises(ServiceError, match=r"“mods” is not supported\. Supported: EDM, LIDO, METS and oai_dc"):
         images_of(fromstring('<mods xmlns="http://www.loc.gov/mods/v3"/>'))  # noqa: S314 (written above)

@@ -54,6 +54,12 @@ def test_a_fault_in_a_text_costs_no_record(name: str) -> None:
     assert labels(parsed(body)) == [label]
 
 
+@pytest.mark.parametrize("status", ["deleted", "Deleted", " DELETED "])
+def test_a_deleted_record_is_one_however_that_is_written(status: str) -> None:
+    header = f"<header status='{status}'><identifier>oai:1</identifier></header>"
+    assert [one.deleted for one in parsed(response(f"<record>{header}</record>")).records] == [True]
+
+
 def test_an_address_keeps_its_ampersand() -> None:
     page = parsed(MENDED["an ampersand in an address"][0])
     assert [image.image_url for image in page.records[0].images or ()] == ["https://img.example/1.jpg?a=1&b=2"]
