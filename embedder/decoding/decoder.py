@@ -9,7 +9,7 @@ from PIL import Image, Jpeg2KImagePlugin, JpegImagePlugin, TiffImagePlugin
 
 from embedder.decoding.colour import ColourConverter
 from embedder.decoding.flattening import GREY_MODES, WIDE_GREY_MODES, Flattening
-from embedder.decoding.formats import bmp_masks, cut_jpeg, gif_blocks, png_chunks, tiff_tags, wide_png
+from embedder.decoding.formats import bmp_masks, cut_jpeg, gif_blocks, png_chunks, tiff_tags, wide_jpeg2000, wide_png
 from embedder.decoding.formats.other_formats import unusual_jpeg
 from embedder.decoding.formats.tiff_directories import PREFIXES as TIFF_PREFIXES
 from embedder.decoding.formats.tiff_directories import is_tiff, with_main_image_first
@@ -149,9 +149,21 @@ class Decoder:
         size, unpacker = image.size, wide_png.unpacker_of(image)
         png_chunks.mend_transparency(image)
         image = self._load_reduced(image, data, region)
+        if isinstance(image, Jpeg2KImagePlugin.Jpeg2KImageFile):
+            image = self._with_white(image, data, region)
         if gif_blocks.is_gif(data):
             image = gif_blocks.with_clear_margin(image, data)
         return image if unpacker is None else self._with_all_bits(image, unpacker, data), size
+
+    def _with_white(self, image: Image.Image, data: bytes, region: Region | None) -> Image.Image:
+        shifted = wide_jpeg2000.with_one_more_bit(data) if wide_jpeg2000.may_lack_white(image) else None
+        if shifted is None:
+            return image
+        try:
+            return wide_jpeg2000.with_white(image, self._load_reduced(self._open(shifted), shifted, region))
+        except Exception:
+            # The image without its white is still better than none.
+            return image
 
     def _load_reduced(self, image: Image.Image, data: bytes, region: Region | None) -> Image.Image:
         """Return the image with its pixels, reduced by its format's decoder, if that allows it."""
