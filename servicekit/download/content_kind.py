@@ -30,6 +30,14 @@ IMAGE_STARTS = (b"\xff\xd8", b"\x89PNG", b"GIF8", b"II", b"MM", b"RIFF", b"BM", 
 # No control character is in a text, and no image is without one for so long. Most letters of most texts are ASCII.
 TEXT = re.compile(rb"[\t\n\r -~\x80-\xff]+")
 LEAST_ASCII_SHARE = 0.5
+# What a host says, in text, JSON or XML, about a state that passes. Longer ones are documents.
+LONGEST_REPORT = 2000
+PASSING = re.compile(
+    rb"temporar|unavailab|maintenance|try again|too many|rate.?limit|throttl|slow.?down|overload|busy|time[d ]*.?out"
+    rb"|exceeded|internal.?(?:server.?)?error|wartung|vor\xc3?\xbcbergehend|sp\xc3?[\xa4\xe4]ter|indisponible"
+    rb"|plus tard",
+    re.IGNORECASE,
+)
 EXCERPT_CHARACTERS = 100
 IIIF_IMAGE, IIIF_PRESENTATION = "iiif.io/api/image", "iiif.io/api/presentation"
 PRESENTATION_TYPES = frozenset({"sc:Manifest", "sc:Collection", "Manifest", "Collection"})
@@ -48,15 +56,18 @@ def other_content(body: bytes) -> ImageFailed | None:
     head = _in_bytes(body[:HEAD_BYTES])
     if HTML.match(head):
         return ImageFailed(Reason.WEB_PAGE, "The host sent a web page (HTML) instead of an image.")
-    if JSON.match(head):
-        return _json_failure(body)
     if SVG.match(head):
         return _not_an_image("an SVG drawing, which is not supported")
+    is_text = TEXT.fullmatch(head) is not None and not body.startswith(IMAGE_STARTS)
+    if is_text and len(body) <= LONGEST_REPORT and PASSING.search(head):
+        return ImageFailed(Reason.WEB_PAGE, f"The host sent text instead of an image: “{_excerpt(head)}”.")
+    if JSON.match(head):
+        return _json_failure(body)
     if XML.match(head):
         return _not_an_image("an XML document")
     if head.startswith(b"%PDF-"):
         return _not_an_image("a PDF document")
-    return _text_failure(head) if TEXT.fullmatch(head) and not body.startswith(IMAGE_STARTS) else None
+    return _text_failure(head) if is_text else None
 
 
 def _in_bytes(head: bytes) -> bytes:
@@ -70,13 +81,17 @@ def _text_failure(head: bytes) -> ImageFailed | None:
     """Return the failure for a message to people, or for an image that was encoded as text."""
     if sum(byte < 0x80 for byte in head) < LEAST_ASCII_SHARE * len(head):
         return None
-    text = " ".join(_decoded(head).split())
-    if text.lower().startswith("data:image/"):
+    excerpt = _excerpt(head)
+    if excerpt.lower().startswith("data:image/"):
         return _not_an_image("the text of a data URL")
-    if not text:
+    if not excerpt:
         return _not_an_image("white space")
-    excerpt = text if len(text) <= EXCERPT_CHARACTERS else f"{text[:EXCERPT_CHARACTERS]}…"
     return ImageFailed(Reason.NOT_AN_IMAGE, f"The host sent text instead of an image: “{excerpt}”.")
+
+
+def _excerpt(head: bytes) -> str:
+    text = " ".join(_decoded(head).split())
+    return text if len(text) <= EXCERPT_CHARACTERS else f"{text[:EXCERPT_CHARACTERS]}…"
 
 
 def _decoded(head: bytes) -> str:
