@@ -7,6 +7,8 @@ from servicekit.errors import InvalidRequest
 
 JsonObject = dict[str, object]
 
+# The byte order marks of other encodings. Without one, every other byte of theirs is NUL.
+OTHER_MARKS = (b"\xff\xfe", b"\xfe\xff")
 KINDS = {dict: "an object", list: "a list", str: "a string", bool: "a boolean", int: "a number", float: "a number"}
 
 
@@ -17,9 +19,12 @@ def parse_object(data: bytes) -> JsonObject:
     try:
         found = json.loads(data.decode("utf-8-sig"), parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
+        if b"\0" in data[:2]:
+            raise _not_an_object("it is UTF-16 or UTF-32") from None
         raise _not_an_object(f"it is not valid JSON at line {error.lineno}, column {error.colno}") from None
     except UnicodeDecodeError:
-        raise _not_an_object("it is not valid UTF-8") from None
+        encoding = "it is UTF-16 or UTF-32" if data.startswith(OTHER_MARKS) else "it is not valid UTF-8"
+        raise _not_an_object(encoding) from None
     except RecursionError:
         raise _not_an_object("it is nested too deeply") from None
     except _Constant as error:

@@ -66,10 +66,22 @@ def image_ids(body: JsonObject, limit: int) -> list[int]:
         raise _invalid("image_ids", f"must be a list of whole numbers, not {shown(value)}")
     if not 1 <= len(value) <= limit:
         raise _invalid("image_ids", f"must have between 1 and {limit} ids, not {len(value)}")
-    for one in value:
-        if not isinstance(one, int) or isinstance(one, bool) or not 1 <= one <= MAX_ID:
-            raise _invalid("image_ids", f"must have whole numbers from 1 only, not {shown(one)}")
+    if not all(map(is_id, value)):
+        raise _invalid("image_ids", f"must have whole numbers from 1 only{wrong_member('image_ids', value)}")
     return list(dict.fromkeys(value))
+
+
+def is_id(value: object) -> bool:
+    """Return whether a value of a JSON object is the id of anything."""
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_ID
+
+
+def wrong_member(name: str, value: object) -> str:
+    """Return what follows in a message about a list of ids: which member is the first that is none, or what it is."""
+    if not isinstance(value, list):
+        return f", not {shown(value)}"
+    wrong = next((place for place, one in enumerate(value) if not is_id(one)), None)
+    return f", not {len(value)} of them" if wrong is None else f", but {name}[{wrong}] is {shown(value[wrong])}"
 
 
 def name(body: JsonObject, limit: int) -> str:

@@ -7,7 +7,7 @@ from typing import Never
 from gateway.content.file_kind import HEAD_BYTES, other_kind
 from gateway.http.base64_body import EACH, Path, is_base64
 from gateway.http.json_object import JsonObject, kind_of
-from gateway.http.parameters import MAX_ID, shown, unknown_fields, unknown_parameters
+from gateway.http.parameters import is_id, shown, unknown_fields, unknown_parameters, wrong_member
 from gateway.search.question import MAX_DEPTH, Example, Question
 from servicekit.errors import InvalidRequest
 from servicekit.image_region import Region
@@ -215,7 +215,8 @@ def _exclude(value: object) -> frozenset[int]:
     if value is None:
         return frozenset()
     if not isinstance(value, list) or len(value) > MAX_EXCLUDED or not all(map(is_id, value)):
-        _invalid("exclude", f"must be a list of up to {MAX_EXCLUDED} ids of images, whole numbers from 1")
+        problem = f"must be a list of up to {MAX_EXCLUDED} ids of images, whole numbers from 1"
+        _invalid("exclude", problem + wrong_member("exclude", value))
     return frozenset(value)
 
 
@@ -264,11 +265,6 @@ def _percent_or_rate(name: str, fields: JsonObject, query: Mapping[str, str], *,
 
 def _number(value: object) -> float | None:
     return value if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def is_id(value: object) -> bool:
-    """Return whether a value of a JSON object is the id of anything."""
-    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MAX_ID
 
 
 def _present(fields: JsonObject, names: Collection[str]) -> list[str]:

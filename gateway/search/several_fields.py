@@ -5,8 +5,9 @@ from typing import Never
 
 from gateway.http.base64_body import EACH, Path
 from gateway.http.json_object import JsonObject, kind_of
+from gateway.http.parameters import is_id, wrong_member
 from gateway.search.question import Question
-from gateway.search.question_fields import IMAGE_PATHS, is_id, question, search_warnings, sort_of
+from gateway.search.question_fields import IMAGE_PATHS, question, search_warnings, sort_of
 from servicekit.errors import InvalidRequest, ServiceError
 
 MAX_COLLECTIONS = 1000
@@ -22,7 +23,7 @@ def collections(fields: JsonObject) -> list[int] | None:
         return None
     if not isinstance(found, list) or not 1 <= len(found) <= MAX_COLLECTIONS or not all(map(is_id, found)):
         problem = f"must be a list of 1 to {MAX_COLLECTIONS} ids of collections, whole numbers from 1"
-        _invalid("collections", f"{problem}. Leave it out to search all of them")
+        _invalid("collections", f"{problem}{wrong_member('collections', found)}. Leave it out to search all of them")
     return list(dict.fromkeys(found))
 
 

@@ -150,6 +150,9 @@ async def test_one_image_is_counted_as_one(api: Api) -> None:
         (b'{"name": NaN}', "application/json", "NaN"),
         (b'{"name": 1' + b"0" * 5000 + b"}", "application/json", "too many digits"),
         ("{'name': 'Münzen'}".encode("latin-1"), "application/json", "not valid UTF-8"),
+        ('{"name": "Coins"}'.encode("utf-16"), "application/json", "it is UTF-16 or UTF-32"),
+        ('{"name": "Coins"}'.encode("utf-16-le"), "application/json", "it is UTF-16 or UTF-32"),
+        ('{"name": "Coins"}'.encode("utf-16-be"), "application/json", "it is UTF-16 or UTF-32"),
     ],
 )
 async def test_a_body_that_is_no_object_is_told_what_it_is(api: Api, data: bytes, content_type: str, part: str) -> None:

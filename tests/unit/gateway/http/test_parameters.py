@@ -43,3 +43,18 @@ def test_what_has_no_meaning_is_named_with_what_has_one() -> None:
     [warning] = parameters.unknown_fields([str(number) for number in range(99)])
     assert warning.count('"') == 20
     assert "…" in warning
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        ([1, "2", 0], 'must have whole numbers from 1 only, but image_ids[1] is "2".'),
+        ([True], "must have whole numbers from 1 only, but image_ids[0] is true."),
+        ("1", 'must be a list of whole numbers, not "1".'),
+        ([], "must have between 1 and 5 ids, not 0."),
+    ],
+)
+def test_the_place_of_a_wrong_id_is_named(value: object, problem: str) -> None:
+    with pytest.raises(InvalidRequest) as error:
+        parameters.image_ids({"image_ids": value}, 5)
+    assert error.value.message == f"image_ids {problem}"

@@ -203,6 +203,9 @@ def test_each_pair_of_fields_is_accepted_or_both_are_named(one: str, other: str)
         (ID | {"group_by": "image_url"}, "invalid_group_by", '"repo_url"'),
         (ID | {"group_by": ["repo_url"]}, "invalid_group_by", '"repo_url"'),
         *((ID | {"exclude": value}, "invalid_exclude", "1000") for value in (5, [0], ["5"], [1] * 1001)),
+        (ID | {"exclude": [3, 0]}, "invalid_exclude", "but exclude[1] is 0."),
+        (ID | {"exclude": "3"}, "invalid_exclude", 'not "3".'),
+        (ID | {"exclude": [1] * 1001}, "invalid_exclude", "not 1001 of them."),
         *(({**ID, "exclude_self": each}, "invalid_exclude_self", "true or false") for each in (0, "true")),
     ],
 )
