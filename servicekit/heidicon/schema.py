@@ -1,7 +1,9 @@
 """The answers of an EasyDB instance. The fields that we use are checked strictly, all others are ignored."""
 
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from typing import TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, TypeAdapter, ValidationError, model_validator
@@ -10,6 +12,8 @@ from pydantic_core import PydanticCustomError
 from servicekit.errors import InvalidRequest, UpstreamFailed
 
 T = TypeVar("T")
+# Of tags with names that are similar to the one that was asked for.
+SHOWN_NAMES, MAX_COMPARED_NAMES = 3, 2000
 
 
 @dataclass(frozen=True)
@@ -108,13 +112,32 @@ def parse_tags(body: bytes) -> dict[int, set[str]]:
 def find_tags(tags: Mapping[int, set[str]], wanted: str) -> list[int]:
     """Return the id of the tag that has the id `wanted`, or else of each that has this display name in any language.
 
-    They have HeidICON's order. Raises InvalidRequest, heidicon_tag_unknown, if there is none.
+    They have HeidICON's order. Names may differ in white space and in how accents are written. Raises InvalidRequest,
+    heidicon_tag_unknown, if there is none.
     """
     found = [identifier for identifier in tags if str(identifier) == wanted]
     found = found or [identifier for identifier, names in tags.items() if wanted in names]
+    found = found or [
+        identifier for identifier, names in tags.items() if _composed(wanted) in {_composed(name) for name in names}
+    ]
     if not found:
-        raise InvalidRequest(f"HeidICON has no tag “{wanted}”.", code="heidicon_tag_unknown")
+        message = f"HeidICON has no tag “{wanted}”.{_similar(tags, wanted)}"
+        raise InvalidRequest(message, code="heidicon_tag_unknown")
     return found
+
+
+def _composed(name: str) -> str:
+    return " ".join(unicodedata.normalize("NFC", name).split())
+
+
+def _similar(tags: Mapping[int, set[str]], wanted: str) -> str:
+    """Return a sentence about the tags with the most similar names, after a space; nothing if none is similar."""
+    names = {_composed(name).casefold(): _composed(name) for several in tags.values() for name in several}
+    # A search through more names would hold up other requests.
+    if len(names) > MAX_COMPARED_NAMES:
+        return ""
+    close = get_close_matches(_composed(wanted).casefold(), names, n=SHOWN_NAMES)
+    return f" Similar ones: {', '.join(f'“{names[name]}”' for name in close)}." if close else ""
 
 
 def parse_page(body: bytes, limit: int, is_image_url: Callable[[str], bool]) -> ObjectPage:
