@@ -33,6 +33,8 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_connection_age_grace_ms", 6 * 60 * 1000),
     ("grpc.keepalive_time_ms", 60 * 1000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10 * 1000),
+    # A client that was held up sends several at once. That is no reason to end its calls ("Too many pings").
+    ("grpc.http2.max_ping_strikes", 0),
 )
 
 

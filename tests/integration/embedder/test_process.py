@@ -37,7 +37,7 @@ SERVICE = "similis.embedder.v1.EmbedderService"
 GRACE_SECONDS = 60.0
 VECTOR_BYTES = 1280 * 4
 # The CPU time of a whole start, in that of one process that imports what all four processes need.
-MOST_IMPORTS = 16
+MOST_IMPORTS = 20
 
 
 async def failed_start(**settings: str) -> tuple[int, str]:

@@ -24,6 +24,8 @@ from servicekit.telemetry.metrics import RpcServerMetrics
 from tests.eventually import eventually
 
 SERVICE = "similis.embedder.v1.EmbedderService"
+PINGS = 20
+GOAWAY, PING_ANSWER = 7, bytes((6, 1))
 
 
 class Example(embedder_pb2_grpc.EmbedderServiceServicer):
@@ -309,3 +311,21 @@ async def test_an_address_in_use_is_an_os_error() -> None:
                 metrics=RpcServerMetrics(CollectorRegistry()),
             ):
                 raise AssertionError
+
+
+async def test_a_client_that_was_held_up_may_send_many_pings_at_once() -> None:
+    async with serving(Example()) as (server, _, _):
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        # RFC 9113: the preface and SETTINGS (3.4), and a PING (6.7), which is answered with the same eight bytes.
+        writer.write(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)))
+        async with asyncio.timeout(10):
+            for number in range(PINGS):
+                writer.write(bytes((0, 0, 8, 6, 0, 0, 0, 0, 0)) + number.to_bytes(8))
+                answer = -1
+                while answer < number:
+                    frame = await reader.readexactly(9)
+                    payload = await reader.readexactly(int.from_bytes(frame[:3]))
+                    assert frame[3] != GOAWAY, payload
+                    if frame[3:5] == PING_ANSWER:
+                        answer = int.from_bytes(payload)
+        writer.close()
