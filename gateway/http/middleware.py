@@ -107,7 +107,13 @@ class RequestPipeline:
                 if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                     fail_span(span, str(status))
                 self._metrics.active.dec()
-                self._record(request, status, time.perf_counter() - started)
+                ended = (request, status, time.perf_counter() - started)
+                if record_of(request).action is None:
+                    # After the answer was sent, which need not wait for it.
+                    asyncio.get_running_loop().call_soon(self._record, *ended)
+                else:
+                    # A change is in the log before its client hears of it.
+                    self._record(*ended)
 
     def _refusal(self, request: web.Request, client: str) -> web.Response | None:
         """Return the answer to a request that is refused before any work is done for it; None if it is let in.
