@@ -24,6 +24,13 @@ OF_IMAGES = "SELECT image_id, width, pixels FROM image_miniatures WHERE collecti
 
 COUNT = "SELECT count(*) FROM image_miniatures WHERE collection_id = $1"
 
+VERDICTS = "SELECT verdicts FROM miniature_verdicts WHERE collection_id = $1"
+
+SAVE_VERDICTS = """
+INSERT INTO miniature_verdicts (collection_id, verdicts) VALUES ($1, $2)
+ON CONFLICT (collection_id) DO UPDATE SET verdicts = excluded.verdicts
+"""
+
 
 @dataclass(frozen=True)
 class Miniature:
@@ -74,3 +81,17 @@ class Miniatures:
         async with self._database.connection() as connection:
             rows = await connection.fetch(OF_IMAGES, collection_id, ids)
         return {row["image_id"]: Miniature(row["width"], row["pixels"]) for row in rows}
+
+    async def verdicts(self, collection_id: int) -> bytes:
+        """Return what came of earlier comparisons in a collection, as it was saved; empty if nothing was."""
+        async with self._database.connection() as connection:
+            found: bytes | None = await connection.fetchval(VERDICTS, collection_id)
+        return found or b""
+
+    async def save_verdicts(self, collection_id: int, verdicts: bytes) -> None:
+        """Save what came of comparisons, in place of earlier ones. Raises LeaseLost if the collection is gone."""
+        try:
+            async with self._database.connection() as connection:
+                await connection.execute(SAVE_VERDICTS, collection_id, verdicts)
+        except asyncpg.ForeignKeyViolationError:
+            raise LeaseLost("The collection has been deleted.") from None

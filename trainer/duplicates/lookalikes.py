@@ -1,6 +1,6 @@
 """Look-alikes: near pairs whose miniatures show two different pictures of one motif, not the same picture twice."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy.typing as npt
 from catalog.duplicates.miniatures import Miniature
 from trainer.duplicates.near_pairs import Pairs
 from trainer.duplicates.registration import Canvas, Start, agreement
+from trainer.duplicates.verdicts import Verdict, key_of
 
 Rows = npt.NDArray[np.intp]
 
@@ -31,10 +32,15 @@ AT_ONCE = 128
 
 @dataclass
 class Lookalikes:
-    """Compares the near pairs of a search. count: of the images."""
+    """Compares the near pairs of a search. count: of the images. known: verdicts of earlier searches, by key.
+
+    verdicts: of the pairs that were compared, or were known, by key.
+    """
 
     pairs: Pairs
     count: int
+    known: Mapping[int, Verdict] = field(default_factory=dict)
+    verdicts: dict[int, Verdict] = field(init=False, default_factory=dict)
     _kept: npt.NDArray[np.bool_] = field(init=False)
     _order: Rows = field(init=False)
     # How many pairs may still be compared from the far starts.
@@ -60,19 +66,37 @@ class Lookalikes:
 
     def compare(self, part: Rows, miniatures: Mapping[int, Miniature]) -> None:
         """Compare some pairs. miniatures: by the positions of their images. A pair without both is left as it is."""
-        first, second = self.pairs.first[part].tolist(), self.pairs.second[part].tolist()
-        both = [place for place in range(len(part)) if first[place] in miniatures and second[place] in miniatures]
-        if not both:
-            return
-        one = Canvas.of([miniatures[first[place]].grey for place in both])
-        other = Canvas.of([miniatures[second[place]].grey for place in both])
+        shown: list[tuple[Miniature, Miniature]] = []
+        rows, keys = [], []
+        for row, first, second in zip(part.tolist(), self.pairs.first[part], self.pairs.second[part], strict=True):
+            one, other = miniatures.get(int(first)), miniatures.get(int(second))
+            if one is None or other is None:
+                continue
+            key = key_of(one, other)
+            verdict = self.known.get(key)
+            if verdict is None or (verdict is Verdict.DIFFERENT and self.pairs.scores[row] >= COPY and self._far > 0):
+                rows.append(row)
+                keys.append(key)
+                shown.append((one, other))
+                continue
+            self.verdicts[key] = verdict
+            self._kept[row] = verdict is Verdict.ALIKE
+        if shown:
+            self._compare(np.array(rows), keys, shown)
+
+    def _compare(self, rows: Rows, keys: Sequence[int], shown: Sequence[tuple[Miniature, Miniature]]) -> None:
+        one, other = (Canvas.of([pair[place].grey for pair in shown]) for place in range(2))
         comparable = one.has_contrast & other.has_contrast
-        rows = part[both][comparable]
-        found = alike(one[comparable], other[comparable])
+        one, other, rows = one[comparable], other[comparable], rows[comparable]
+        found = alike(one, other)
         far = np.flatnonzero(~found & (self.pairs.scores[rows] >= COPY))[: self._far]
         self._far -= len(far)
-        found[far] = alike(one[comparable][far], other[comparable][far], far=True)
+        found[far] = alike(one[far], other[far], far=True)
         self._kept[rows] = found
+        verdicts = np.where(found, Verdict.ALIKE, Verdict.DIFFERENT)
+        verdicts[far[~found[far]]] = Verdict.DIFFERENT_FROM_AFAR
+        compared = np.flatnonzero(comparable).tolist()
+        self.verdicts |= {keys[place]: Verdict(each) for place, each in zip(compared, verdicts.tolist(), strict=True)}
 
     def copies(self) -> Pairs:
         """Return the pairs that are no look-alikes."""

@@ -18,6 +18,7 @@ from trainer.duplicates.lookalikes import NEAR, Lookalikes
 from trainer.duplicates.near_pairs import NearPairs, Pairs, cells
 from trainer.duplicates.star_groups import StarGroup, star_groups
 from trainer.duplicates.vector_file import VectorFile
+from trainer.duplicates.verdicts import from_bytes, to_bytes
 from trainer.fetch.view_sample import MAX_VIEWED
 from trainer.index.base_vectors import Matrix, VectorPage
 from trainer.index.distinct_vectors import DistinctVectors
@@ -104,12 +105,14 @@ class DuplicateSearch:
     async def _without_lookalikes(self, collection_id: int, near: Pairs, ids: Sequence[int]) -> Pairs:
         """Return the pairs whose miniatures show the same picture. ids: of the images, by position."""
         loop = asyncio.get_running_loop()
-        compared = await loop.run_in_executor(self._executor, Lookalikes, near, len(ids))
+        known = from_bytes(await self._miniatures.verdicts(collection_id))
+        compared = await loop.run_in_executor(self._executor, Lookalikes, near, len(ids), known)
         for part in compared.parts():
             position_of = {ids[position]: position for position in compared.images_of(part)}
             found = await self._miniatures.of_images(collection_id, list(position_of))
             by_position = {position_of[image]: miniature for image, miniature in found.items()}
             await loop.run_in_executor(self._executor, compared.compare, part, by_position)
+        await self._miniatures.save_verdicts(collection_id, to_bytes(compared.verdicts))
         return compared.copies()
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from tests.integration.trainer.parts.pixel_embedder import DIMENSION, PixelEmbed
 from tests.integration.workplace import Workplace
 from trainer.duplicates.lookalikes import COPY
 from trainer.duplicates.search import DuplicateSearch
+from trainer.duplicates.verdicts import Verdict, from_bytes
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.usefixtures("nothing_to_learn")]
 
@@ -151,6 +153,11 @@ async def test_pictures_of_one_motif_are_told_from_copies_by_their_miniatures(
     assert ids["one"] not in await Miniatures(workplace.database).of_images(collection, list(ids.values()))
     with pytest.raises(LeaseLost):
         await Miniatures(workplace.database).save(collection + 1000, {1: Miniature(1, b"1")})
+    # Pairs of the same pictures count once. None of them need be compared again.
+    verdicts = from_bytes(await Miniatures(workplace.database).verdicts(collection))
+    assert Counter(verdicts.values()) == {Verdict.ALIKE: 3, Verdict.DIFFERENT_FROM_AFAR: 3}
+    with pytest.raises(LeaseLost):
+        await Miniatures(workplace.database).save_verdicts(collection + 1000, b"")
 
 
 async def test_the_copies_among_the_same_vectors_are_looked_for_once(

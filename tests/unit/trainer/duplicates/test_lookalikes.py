@@ -3,6 +3,7 @@
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from PIL import Image, ImageDraw, ImageEnhance, ImageFilter, ImageOps
 
@@ -11,6 +12,8 @@ from embedder.decoding.miniature import miniature
 from trainer.duplicates import lookalikes
 from trainer.duplicates.lookalikes import COPY, NEAR, Lookalikes
 from trainer.duplicates.near_pairs import Pairs
+from trainer.duplicates.registration import Canvas
+from trainer.duplicates.verdicts import Verdict, from_bytes, to_bytes
 
 WIDTH, HEIGHT = 320, 240
 
@@ -131,3 +134,44 @@ def test_strips_and_single_pixels_do_no_harm() -> None:
     strip, dot = Image.new("RGB", (4000, 1), "red"), Image.new("RGB", (1, 1))
     checked = Image.fromarray(np.tile(np.array([[0, 255]], np.uint8), (1, 500))).convert("RGB")
     assert len(kept([(strip, dot), (checked, scene(0)), (checked, checked)], 0.9)) == 3
+
+
+def test_what_an_earlier_search_compared_is_not_compared_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = [scene(0), crop(scene(0), 0.5, 0.5), scene(1), scene(2), scene(0).rotate(90, expand=True)]
+    small_ones = {position: small(image) for position, image in enumerate(images)}
+    # A copy, two different pictures, and a copy that is found from afar.
+    first, second = np.array([0, 2, 0]), np.array([1, 3, 4])
+    compared: list[bool] = []
+    compare = lookalikes.alike
+
+    def noted(one: Canvas, other: Canvas, *, far: bool = False) -> npt.NDArray[np.bool_]:
+        compared.extend([far] * len(one.grey))
+        return compare(one, other, far=far)
+
+    monkeypatch.setattr(lookalikes, "alike", noted)
+
+    def search(score: float, known: dict[int, Verdict]) -> tuple[list[int], dict[int, Verdict]]:
+        found = Lookalikes(Pairs(first, second, np.full(3, score, np.float32)), 5, known)
+        for part in found.parts():
+            found.compare(part, small_ones)
+        return sorted(found.copies().second.tolist()), from_bytes(to_bytes(found.verdicts))
+
+    copies, near = search(NEAR, {})
+    assert copies == [1]
+    assert sorted(near.values()) == [Verdict.DIFFERENT, Verdict.DIFFERENT, Verdict.ALIKE]
+    assert compared == [False] * 3
+    compared.clear()
+    assert search(NEAR, near) == ([1], near)
+    assert compared == []
+    # The scores have risen: what differed from the usual starts is tried from afar.
+    copies, far = search(COPY, near)
+    assert copies == [1, 4]
+    assert sorted(far.values()) == [Verdict.ALIKE, Verdict.ALIKE, Verdict.DIFFERENT_FROM_AFAR]
+    assert compared == [False] * 2 + [True] * 2
+    compared.clear()
+    assert search(COPY, far) == ([1, 4], far)
+    assert compared == []
+    # Another picture in place of an image is compared.
+    small_ones[1] = small(scene(5))
+    assert search(COPY, far)[0] == [4]
+    assert compared == [False, True]
