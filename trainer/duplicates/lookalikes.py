@@ -25,7 +25,7 @@ FINISHED = 2
 # So many pairs are compared for each image on average, and at least so many. From the far starts, so many of them are.
 # This bounds the time.
 PAIRS_OF_IMAGE = 0.2
-LEAST_PAIRS = 20_000
+LEAST_PAIRS = 5_000
 FAR_SHARE = 0.25
 AT_ONCE = 128
 
