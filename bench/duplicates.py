@@ -198,7 +198,7 @@ def copies(images: Images, rows: np.ndarray, *, compared: bool) -> Pairs:
     """Return the pairs of copies among some images as the search finds them. compared: by their miniatures, too."""
     seen = rows[[not images.names[row] for row in rows]]
     space = ComparisonSpace.of(images.vectors[rows], [images.vectors[seen]], [images.views[seen]])
-    found = Lookalikes(near_pairs(space.apply(images.vectors[rows]), NEAR), len(rows))
+    found = Lookalikes(near_pairs(space.apply(images.vectors[rows]), NEAR), np.arange(len(rows)))
     for part in found.parts() if compared else ():
         found.compare(part, {position: images.miniature(rows[position]) for position in found.images_of(part)})
     return found.copies()
@@ -295,7 +295,7 @@ def large(images: Images, count: int) -> dict[str, float]:
             near.compare(compared)
             pairs = near.pairs()
             times["pairs"] = time.perf_counter()
-            found = Lookalikes(pairs, count)
+            found = Lookalikes(pairs, np.arange(count))
             for part in found.parts():
                 found.compare(part, {place: images.miniature(place % pictured) for place in found.images_of(part)})
             times["miniatures"] = time.perf_counter()

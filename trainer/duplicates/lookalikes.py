@@ -9,7 +9,7 @@ import numpy.typing as npt
 from catalog.duplicates.miniatures import Miniature
 from trainer.duplicates.near_pairs import Pairs
 from trainer.duplicates.registration import Canvas, Start, agreement
-from trainer.duplicates.verdicts import Verdict, key_of
+from trainer.duplicates.verdicts import Codes, Known, Verdict, codes_of, key_of
 
 Rows = npt.NDArray[np.intp]
 
@@ -32,15 +32,16 @@ AT_ONCE = 128
 
 @dataclass
 class Lookalikes:
-    """Compares the near pairs of a search. count: of the images. known: verdicts of earlier searches, by key.
+    """Compares the near pairs of a search. ids: of the images, by position. known: what earlier searches compared.
 
-    verdicts: of the pairs that were compared, or were known, by key.
+    verdicts: of the pairs that were compared, or were known, by code and key.
     """
 
     pairs: Pairs
-    count: int
-    known: Mapping[int, Verdict] = field(default_factory=dict)
-    verdicts: dict[int, Verdict] = field(init=False, default_factory=dict)
+    ids: npt.NDArray[np.int64]
+    known: Known = field(default_factory=Known)
+    verdicts: dict[tuple[int, int], Verdict] = field(init=False, default_factory=dict)
+    _codes: Codes = field(init=False)
     _kept: npt.NDArray[np.bool_] = field(init=False)
     _order: Rows = field(init=False)
     # How many pairs may still be compared from the far starts.
@@ -49,9 +50,11 @@ class Lookalikes:
     def __post_init__(self) -> None:
         scores = self.pairs.scores
         self._kept = scores >= COPY
-        most = max(LEAST_PAIRS, round(PAIRS_OF_IMAGE * self.count))
-        # Those above COPY first, because they would be reported otherwise, and of these the least similar ones.
-        order = np.lexsort((np.abs(scores - COPY), ~self._kept))
+        self._codes = codes_of(self.ids[self.pairs.first], self.ids[self.pairs.second])
+        most = max(LEAST_PAIRS, round(PAIRS_OF_IMAGE * len(self.ids)))
+        # Those that need no comparison first. Then those above COPY, because they would be reported otherwise, and of
+        # these the least similar ones.
+        order = np.lexsort((np.abs(scores - COPY), ~self._kept, ~self.known.has(self._codes)))
         self._order, self._far = order[:most], round(most * FAR_SHARE)
 
     def parts(self) -> Iterator[Rows]:
@@ -67,13 +70,13 @@ class Lookalikes:
     def compare(self, part: Rows, miniatures: Mapping[int, Miniature]) -> None:
         """Compare some pairs. miniatures: by the positions of their images. A pair without both is left as it is."""
         shown: list[tuple[Miniature, Miniature]] = []
-        rows, keys = [], []
+        rows, keys = [], list[tuple[int, int]]()
         for row, first, second in zip(part.tolist(), self.pairs.first[part], self.pairs.second[part], strict=True):
             one, other = miniatures.get(int(first)), miniatures.get(int(second))
             if one is None or other is None:
                 continue
-            key = key_of(one, other)
-            verdict = self.known.get(key)
+            key = int(self._codes[row]), key_of(one, other)
+            verdict = self.known.verdicts.get(key[1])
             if verdict is None or (verdict is Verdict.DIFFERENT and self.pairs.scores[row] >= COPY and self._far > 0):
                 rows.append(row)
                 keys.append(key)
@@ -84,7 +87,9 @@ class Lookalikes:
         if shown:
             self._compare(np.array(rows), keys, shown)
 
-    def _compare(self, rows: Rows, keys: Sequence[int], shown: Sequence[tuple[Miniature, Miniature]]) -> None:
+    def _compare(
+        self, rows: Rows, keys: Sequence[tuple[int, int]], shown: Sequence[tuple[Miniature, Miniature]]
+    ) -> None:
         one, other = (Canvas.of([pair[place].grey for pair in shown]) for place in range(2))
         comparable = one.has_contrast & other.has_contrast
         one, other, rows = one[comparable], other[comparable], rows[comparable]

@@ -8,6 +8,8 @@ from concurrent.futures import Executor
 from contextlib import aclosing
 from typing import Protocol
 
+import numpy as np
+
 from catalog.duplicates.groups import CopyGroup, Duplicates
 from catalog.duplicates.miniatures import Miniatures
 from catalog.indexes import Index
@@ -106,7 +108,7 @@ class DuplicateSearch:
         """Return the pairs whose miniatures show the same picture. ids: of the images, by position."""
         loop = asyncio.get_running_loop()
         known = from_bytes(await self._miniatures.verdicts(collection_id))
-        compared = await loop.run_in_executor(self._executor, Lookalikes, near, len(ids), known)
+        compared = await loop.run_in_executor(self._executor, Lookalikes, near, np.array(ids, dtype=np.int64), known)
         for part in compared.parts():
             position_of = {ids[position]: position for position in compared.images_of(part)}
             found = await self._miniatures.of_images(collection_id, list(position_of))

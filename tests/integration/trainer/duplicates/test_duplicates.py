@@ -154,8 +154,8 @@ async def test_pictures_of_one_motif_are_told_from_copies_by_their_miniatures(
     with pytest.raises(LeaseLost):
         await Miniatures(workplace.database).save(collection + 1000, {1: Miniature(1, b"1")})
     # Pairs of the same pictures count once. None of them need be compared again.
-    verdicts = from_bytes(await Miniatures(workplace.database).verdicts(collection))
-    assert Counter(verdicts.values()) == {Verdict.ALIKE: 3, Verdict.DIFFERENT_FROM_AFAR: 3}
+    known = from_bytes(await Miniatures(workplace.database).verdicts(collection))
+    assert Counter(known.verdicts.values()) == {Verdict.ALIKE: 3, Verdict.DIFFERENT_FROM_AFAR: 3}
     with pytest.raises(LeaseLost):
         await Miniatures(workplace.database).save_verdicts(collection + 1000, b"")
 

@@ -13,7 +13,7 @@ from trainer.duplicates import lookalikes
 from trainer.duplicates.lookalikes import COPY, NEAR, Lookalikes
 from trainer.duplicates.near_pairs import Pairs
 from trainer.duplicates.registration import Canvas
-from trainer.duplicates.verdicts import Verdict, from_bytes, to_bytes
+from trainer.duplicates.verdicts import Known, Verdict, codes_of, from_bytes, to_bytes
 
 WIDTH, HEIGHT = 320, 240
 
@@ -52,7 +52,9 @@ def kept(pairs: list[tuple[Image.Image, Image.Image]], score: float = 0.5) -> li
     """Return which of these pairs of images are copies, given their similarity in the comparison space."""
     images = [image for pair in pairs for image in pair]
     numbers = np.arange(len(pairs), dtype=np.int64)
-    found = Lookalikes(Pairs(2 * numbers, 2 * numbers + 1, np.full(len(pairs), score, np.float32)), len(images))
+    found = Lookalikes(
+        Pairs(2 * numbers, 2 * numbers + 1, np.full(len(pairs), score, np.float32)), np.arange(len(images))
+    )
     for part in found.parts():
         found.compare(part, {position: small(images[position]) for position in found.images_of(part)})
     copies = set(found.copies().first.tolist())
@@ -108,7 +110,7 @@ def test_pages_without_contrast_are_judged_by_their_vectors() -> None:
 
 def test_images_without_miniatures_are_judged_by_their_vectors() -> None:
     pairs = Pairs(np.array([0, 1, 2]), np.array([3, 4, 5]), np.array([0.9, COPY, COPY - 0.01], np.float32))
-    found = Lookalikes(pairs, 6)
+    found = Lookalikes(pairs, np.arange(6))
     for part in found.parts():
         found.compare(part, {0: small(scene(0))})
     assert found.copies().first.tolist() == [0, 1]
@@ -117,9 +119,9 @@ def test_images_without_miniatures_are_judged_by_their_vectors() -> None:
 def test_the_number_of_comparisons_is_bounded_and_the_most_doubtful_come_first(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = np.array([0.9, 0.36, 0.46, 0.44, 0.6], np.float32)
     pairs = Pairs(np.arange(5), np.arange(5, 10), scores)
-    assert np.concatenate(list(Lookalikes(pairs, 10).parts())).tolist() == [2, 4, 0, 3, 1]
+    assert np.concatenate(list(Lookalikes(pairs, np.arange(10)).parts())).tolist() == [2, 4, 0, 3, 1]
     monkeypatch.setattr(lookalikes, "LEAST_PAIRS", 0)
-    assert np.concatenate(list(Lookalikes(pairs, 10).parts())).tolist() == [2, 4]
+    assert np.concatenate(list(Lookalikes(pairs, np.arange(10)).parts())).tolist() == [2, 4]
 
 
 def test_few_pairs_are_compared_from_far_starts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,28 +152,40 @@ def test_what_an_earlier_search_compared_is_not_compared_again(monkeypatch: pyte
 
     monkeypatch.setattr(lookalikes, "alike", noted)
 
-    def search(score: float, known: dict[int, Verdict]) -> tuple[list[int], dict[int, Verdict]]:
-        found = Lookalikes(Pairs(first, second, np.full(3, score, np.float32)), 5, known)
+    def search(score: float, known: Known) -> tuple[list[int], Known]:
+        found = Lookalikes(Pairs(first, second, np.full(3, score, np.float32)), 1000 + np.arange(5), known)
         for part in found.parts():
             found.compare(part, small_ones)
         return sorted(found.copies().second.tolist()), from_bytes(to_bytes(found.verdicts))
 
-    copies, near = search(NEAR, {})
+    copies, near = search(NEAR, Known())
     assert copies == [1]
-    assert sorted(near.values()) == [Verdict.DIFFERENT, Verdict.DIFFERENT, Verdict.ALIKE]
+    assert sorted(near.verdicts.values()) == [Verdict.DIFFERENT, Verdict.DIFFERENT, Verdict.ALIKE]
     assert compared == [False] * 3
     compared.clear()
-    assert search(NEAR, near) == ([1], near)
+    copies, again = search(NEAR, near)
+    assert (copies, again.verdicts) == ([1], near.verdicts)
     assert compared == []
     # The scores have risen: what differed from the usual starts is tried from afar.
     copies, far = search(COPY, near)
     assert copies == [1, 4]
-    assert sorted(far.values()) == [Verdict.ALIKE, Verdict.ALIKE, Verdict.DIFFERENT_FROM_AFAR]
+    assert sorted(far.verdicts.values()) == [Verdict.ALIKE, Verdict.ALIKE, Verdict.DIFFERENT_FROM_AFAR]
     assert compared == [False] * 2 + [True] * 2
     compared.clear()
-    assert search(COPY, far) == ([1, 4], far)
+    copies, again = search(COPY, far)
+    assert (copies, again.verdicts) == ([1, 4], far.verdicts)
     assert compared == []
     # Another picture in place of an image is compared.
     small_ones[1] = small(scene(5))
     assert search(COPY, far)[0] == [4]
     assert compared == [False, True]
+
+
+def test_pairs_that_were_compared_before_take_part_again_rather_than_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lookalikes, "LEAST_PAIRS", 3)
+    monkeypatch.setattr(lookalikes, "PAIRS_OF_IMAGE", 0)
+    ids = np.arange(10) * 7 + 10**13
+    pairs = Pairs(np.arange(5), np.arange(5, 10), np.array([0.9, 0.36, 0.46, 0.44, 0.6], np.float32))
+    compared = codes_of(ids[[1, 3]], ids[[6, 8]]).tolist()
+    known = from_bytes(to_bytes({(code, code): Verdict.ALIKE for code in compared}))
+    assert np.concatenate(list(Lookalikes(pairs, ids, known).parts())).tolist() == [3, 1, 2]
