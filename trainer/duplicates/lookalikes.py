@@ -9,7 +9,7 @@ import numpy.typing as npt
 from catalog.duplicates.miniatures import Miniature
 from trainer.duplicates.near_pairs import Pairs
 from trainer.duplicates.registration import Canvas, Start, agreement
-from trainer.duplicates.verdicts import Codes, Known, Verdict, codes_of, key_of
+from trainer.duplicates.verdicts import Codes, Known, codes_of, key_of
 
 Rows = npt.NDArray[np.intp]
 
@@ -34,13 +34,13 @@ AT_ONCE = 128
 class Lookalikes:
     """Compares the near pairs of a search. ids: of the images, by position. known: what earlier searches compared.
 
-    verdicts: of the pairs that were compared, or were known, by code and key.
+    verdicts: whether the pairs that were compared, or were known, are alike, by code and key.
     """
 
     pairs: Pairs
     ids: npt.NDArray[np.int64]
     known: Known = field(default_factory=Known)
-    verdicts: dict[tuple[int, int], Verdict] = field(init=False, default_factory=dict)
+    verdicts: dict[tuple[int, int], bool] = field(init=False, default_factory=dict)
     _codes: Codes = field(init=False)
     _kept: npt.NDArray[np.bool_] = field(init=False)
     _order: Rows = field(init=False)
@@ -76,14 +76,14 @@ class Lookalikes:
             if one is None or other is None:
                 continue
             key = int(self._codes[row]), key_of(one, other)
-            verdict = self.known.verdicts.get(key[1])
-            if verdict is None or (verdict is Verdict.DIFFERENT and self.pairs.scores[row] >= COPY and self._far > 0):
+            verdict = self.known.alike.get(key[1])
+            if verdict is None:
                 rows.append(row)
                 keys.append(key)
                 shown.append((one, other))
                 continue
             self.verdicts[key] = verdict
-            self._kept[row] = verdict is Verdict.ALIKE
+            self._kept[row] = verdict
         if shown:
             self._compare(np.array(rows), keys, shown)
 
@@ -98,10 +98,8 @@ class Lookalikes:
         self._far -= len(far)
         found[far] = alike(one[far], other[far], far=True)
         self._kept[rows] = found
-        verdicts = np.where(found, Verdict.ALIKE, Verdict.DIFFERENT)
-        verdicts[far[~found[far]]] = Verdict.DIFFERENT_FROM_AFAR
         compared = np.flatnonzero(comparable).tolist()
-        self.verdicts |= {keys[place]: Verdict(each) for place, each in zip(compared, verdicts.tolist(), strict=True)}
+        self.verdicts |= {keys[place]: each for place, each in zip(compared, found.tolist(), strict=True)}
 
     def copies(self) -> Pairs:
         """Return the pairs that are no look-alikes."""

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import IntEnum
 from hashlib import blake2b
 
 import numpy as np
@@ -15,24 +14,16 @@ Codes = npt.NDArray[np.uint64]
 KEY_BYTES = 8
 # Change this when pairs are compared in another way, so that earlier verdicts are not used.
 METHOD = b"1"
-STORED = np.dtype([("code", "<u8"), ("key", "<u8"), ("verdict", "u1")])
+STORED = np.dtype([("code", "<u8"), ("key", "<u8"), ("alike", "?")])
 # Odd, and with bits all over: the fractional part of the golden ratio (Knuth, "Sorting and Searching", 6.4).
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
-class Verdict(IntEnum):
-    """What came of a comparison. DIFFERENT: from the usual starts. DIFFERENT_FROM_AFAR: from all starts."""
-
-    DIFFERENT = 0
-    ALIKE = 1
-    DIFFERENT_FROM_AFAR = 2
-
-
 @dataclass(frozen=True)
 class Known:
-    """What earlier searches compared. verdicts: by key. codes: of the pairs of images, sorted."""
+    """What earlier searches compared. alike: whether two miniatures were, by key. codes: of the images, sorted."""
 
-    verdicts: Mapping[int, Verdict] = field(default_factory=dict)
+    alike: Mapping[int, bool] = field(default_factory=dict)
     codes: Codes = field(default_factory=lambda: np.zeros(0, np.uint64))
 
     def has(self, codes: Codes) -> npt.NDArray[np.bool_]:
@@ -58,13 +49,12 @@ def key_of(first: Miniature, second: Miniature) -> int:
     return int.from_bytes(digest.digest(), "little")
 
 
-def to_bytes(verdicts: Mapping[tuple[int, int], Verdict]) -> bytes:
-    """Return verdicts as they are stored. verdicts: by code and key."""
-    return np.array([(*pair, verdict) for pair, verdict in verdicts.items()], dtype=STORED).tobytes()
+def to_bytes(alike: Mapping[tuple[int, int], bool]) -> bytes:
+    """Return verdicts as they are stored. alike: by code and key."""
+    return np.array([(*pair, verdict) for pair, verdict in alike.items()], dtype=STORED).tobytes()
 
 
 def from_bytes(stored: bytes) -> Known:
     """Return stored verdicts."""
     rows = np.frombuffer(stored, STORED)
-    verdicts = zip(rows["key"].tolist(), rows["verdict"].tolist(), strict=True)
-    return Known({key: Verdict(verdict) for key, verdict in verdicts}, np.sort(rows["code"]))
+    return Known(dict(zip(rows["key"].tolist(), rows["alike"].tolist(), strict=True)), np.sort(rows["code"]))

@@ -13,7 +13,7 @@ from trainer.duplicates import lookalikes
 from trainer.duplicates.lookalikes import COPY, NEAR, Lookalikes
 from trainer.duplicates.near_pairs import Pairs
 from trainer.duplicates.registration import Canvas
-from trainer.duplicates.verdicts import Known, Verdict, codes_of, from_bytes, to_bytes
+from trainer.duplicates.verdicts import Known, codes_of, from_bytes, to_bytes
 
 WIDTH, HEIGHT = 320, 240
 
@@ -158,26 +158,17 @@ def test_what_an_earlier_search_compared_is_not_compared_again(monkeypatch: pyte
             found.compare(part, small_ones)
         return sorted(found.copies().second.tolist()), from_bytes(to_bytes(found.verdicts))
 
-    copies, near = search(NEAR, Known())
-    assert copies == [1]
-    assert sorted(near.verdicts.values()) == [Verdict.DIFFERENT, Verdict.DIFFERENT, Verdict.ALIKE]
-    assert compared == [False] * 3
-    compared.clear()
-    copies, again = search(NEAR, near)
-    assert (copies, again.verdicts) == ([1], near.verdicts)
-    assert compared == []
-    # The scores have risen: what differed from the usual starts is tried from afar.
-    copies, far = search(COPY, near)
+    copies, known = search(COPY, Known())
     assert copies == [1, 4]
-    assert sorted(far.verdicts.values()) == [Verdict.ALIKE, Verdict.ALIKE, Verdict.DIFFERENT_FROM_AFAR]
-    assert compared == [False] * 2 + [True] * 2
+    assert sorted(known.alike.values()) == [False, True, True]
+    assert compared == [False] * 3 + [True] * 2
     compared.clear()
-    copies, again = search(COPY, far)
-    assert (copies, again.verdicts) == ([1, 4], far.verdicts)
+    copies, again = search(COPY, known)
+    assert (copies, again.alike) == ([1, 4], known.alike)
     assert compared == []
     # Another picture in place of an image is compared.
     small_ones[1] = small(scene(5))
-    assert search(COPY, far)[0] == [4]
+    assert search(COPY, known)[0] == [4]
     assert compared == [False, True]
 
 
@@ -187,5 +178,5 @@ def test_pairs_that_were_compared_before_take_part_again_rather_than_others(monk
     ids = np.arange(10) * 7 + 10**13
     pairs = Pairs(np.arange(5), np.arange(5, 10), np.array([0.9, 0.36, 0.46, 0.44, 0.6], np.float32))
     compared = codes_of(ids[[1, 3]], ids[[6, 8]]).tolist()
-    known = from_bytes(to_bytes({(code, code): Verdict.ALIKE for code in compared}))
+    known = from_bytes(to_bytes({(code, code): True for code in compared}))
     assert np.concatenate(list(Lookalikes(pairs, ids, known).parts())).tolist() == [3, 1, 2]
