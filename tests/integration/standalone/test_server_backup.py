@@ -393,7 +393,9 @@ async def test_an_older_schema_is_brought_up_to_date_and_tables_of_others_are_le
         rows = await connection.fetch("SELECT id, name FROM collections")
         assert [tuple(row) for row in rows] == [(identifier, "Münzen\t\\N")]
         assert await connection.fetchval("INSERT INTO collections (name) VALUES ('next') RETURNING id") > identifier
-        (tmp_path / "old" / "images.copy.gz").write_bytes(b"\x1f\x8b no gzip")
+        (tmp_path / "new").mkdir()
+        await write_tables(connection, tmp_path / "new")
+        (tmp_path / "new" / "images.copy.gz").write_bytes(b"\x1f\x8b no gzip")
         with pytest.raises(ValueError, match=r"images\.copy\.gz"):
-            await read_tables(connection, tmp_path / "old")
+            await read_tables(connection, tmp_path / "new")
         await connection.close()
