@@ -42,8 +42,9 @@ def test_a_collection_is_read_from_manifests_and_again_by_itself(visit: Visit, m
     panel.get_by_label(words["source.refresh"]).select_option("weekly")
     then = panel.get_by_label(words["source.then"])
     expect(then).not_to_be_checked()
-    # It is checked once the service has stored the choice.
-    then.click()
+    # The box is checked at once, and only then does the service store the choice.
+    with page.expect_response(lambda response: response.request.method != "GET" and response.ok):
+        then.click()
     expect(then).to_be_checked()
     expect(panel.get_by_text(words["source.next"].partition("{date}")[0])).to_be_visible()
     page.reload()

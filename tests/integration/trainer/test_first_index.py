@@ -48,7 +48,7 @@ async def test_a_collection_is_searchable_before_its_adapter_is_learned(
         running = await workplace.jobs.get(job.id)
         assert running.state is JobState.RUNNING
         # Heartbeats report the phase twice a second.
-        assert running.phase in ("first_index", "views")
+        await until(lambda: _is_in_phase(workplace, job.id, "first_index", "views"))
         (listed,) = await history.newest(collection, 10)
         assert (listed.id, listed.live, listed.image_count) == (first.id, True, IMAGES)
         assert listed.failures == {"not_found": 1}
@@ -161,6 +161,10 @@ async def test_only_a_collection_that_cannot_be_searched_gets_a_first_index(
         assert (await trainers.ended(job)).state is JobState.DONE
     assert len(embedder.viewed) == IMAGES + 5
     assert len(await IndexHistory(workplace.database).newest(collection, 10)) == 3
+
+
+async def _is_in_phase(workplace: Workplace, job: int, *phases: str) -> bool:
+    return (await workplace.jobs.get(job)).phase in phases
 
 
 async def _is_live(workplace: Workplace, collection: int) -> bool:
