@@ -8,7 +8,7 @@ from typing import Any
 WIDTH, HEIGHT = 760, 300
 PANEL_HEIGHT, BOTTOM = 200, 240
 MARGIN, GAP = 40, 60
-LEGEND_STEP = 140
+MOST_LEGEND_STEP = 140
 # In the order of the series.
 COLOURS = ("#2f7d6d", "#e8a33d", "#9aa0a6", "#6b7fb8", "#b85c5c", "#8a6fb0")
 # Readable on white and on black.
@@ -89,8 +89,9 @@ def _panel(panel: Panel, left: float, panel_width: float, colours: Mapping[str, 
 
 def _legend(colours: Mapping[str, str]) -> str:
     parts = []
+    step = min(MOST_LEGEND_STEP, (WIDTH - 2 * MARGIN) // max(1, len(colours)))
     for place, (name, colour) in enumerate(colours.items()):
-        x = MARGIN + LEGEND_STEP * place
+        x = MARGIN + step * place
         parts.append(f'<rect x="{x}" y="276" width="12" height="12" fill="{colour}"/>')
         parts.append(f'<text x="{x + 18}" y="286">{escape(name)}</text>')
     return "\n".join(parts)

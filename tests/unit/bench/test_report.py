@@ -126,6 +126,19 @@ def test_the_highest_bar_of_a_chart_fills_its_panel() -> None:
     assert picture.attrib["aria-label"] == "Rates & more"
 
 
+def test_the_legend_of_six_series_is_inside_the_picture() -> None:
+    series = {f"series {number}": [1.0] for number in range(6)}
+    picture = ElementTree.fromstring(Chart("many", [Panel("a second", ["1"], series)]).svg())  # noqa: S314 (our own)
+    width = float(picture.attrib["viewBox"].split()[2])
+    begins = [
+        float(one.attrib["x"])
+        for one in picture.iter("{http://www.w3.org/2000/svg}text")
+        if (one.text or "").startswith("series")
+    ]
+    assert len(begins) == 6
+    assert max(begins) < width - 100
+
+
 def test_a_chart_of_nothing_but_zeros_is_drawn() -> None:
     assert 'height="0.0"' in Chart("none", [Panel("none", ["a"], {"b": [0.0]})]).svg()
 
