@@ -48,13 +48,13 @@ FROM unnest($2::bigint[], $3::bigint[]) AS p (first_image_id, wanted) CROSS JOIN
 ORDER BY p.first_image_id, other.ordinal
 """
 
-# The rows of a revision after one of them, by id.
+# The next rows of a revision, by id.
 ROWS_AFTER = f"""
 SELECT id, image_url, repo_url, first_revision FROM images
 WHERE collection_id = $1 AND {AT_REVISION} AND id > $3 ORDER BY id LIMIT $4
 """  # noqa: S608 (a constant)
 
-# The equal images of an index after one of them, in their order.
+# The next equal images of an index, in order.
 EQUAL_AFTER = """
 SELECT first_image_id, ordinal, image_id FROM equal_images
 WHERE index_id = $1 AND (first_image_id, ordinal) > ($2, $3) ORDER BY first_image_id, ordinal LIMIT $4
@@ -107,9 +107,9 @@ GROUP BY repo_url
 """
 
 
-# To read a page of so many rows holds up the event loop for a millisecond.
+# Rows that are read at a time. Such a page blocks the event loop for a millisecond.
 ROWS_AT_ONCE = 500
-# What a row takes in memory besides the characters of its URLs.
+# Bytes of memory that a row takes besides its URLs.
 ROW_BYTES = 400
 
 

@@ -42,7 +42,7 @@ class Options:
     message_bytes: int = 64 * MIB
     """The largest request."""
     silent_seconds: float = 60.0
-    """How long an engine process may do nothing for its request before it is killed and replaced. 0: for ever."""
+    """How long an engine process may make no progress on its request before it is killed and replaced. 0: for ever."""
     grace_seconds: float = 5.0
     """How long requests may take to finish after SIGTERM."""
 
@@ -91,7 +91,7 @@ def parse_options(arguments: list[str] | None = None) -> Options:
         type=float,
         default=defaults.silent_seconds,
         metavar="S",
-        help="how long a process may do nothing for its request before it is killed, 0 for ever (default: %(default)s)",
+        help="how long a process may stall on a request before it is killed, 0: for ever (default: %(default)s)",
     )
     parsed = parser.parse_args(arguments)
     if parsed.writers < 1 or parsed.indexing_threads < 1 or parsed.min_free_mb < 0:

@@ -23,8 +23,7 @@ class StandaloneSettings(ServiceSettings):
     max_restart_delay_seconds: PositiveFloat = 30.0
     """The longest wait before a part that keeps dying is started again."""
     max_silence_seconds: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 60.0
-    """How long a part that runs may leave all questions of `similis up` unanswered before it is stopped and started
-    again. 0: for ever."""
+    """How long a running part may fail to answer `similis up` before it is stopped and started again. 0: for ever."""
     database_url: PostgresUrl | None = None
     """For `similis keys`, `similis migrate` and `similis migrate-from`: a Postgres server, in place of the one in the
     data directory. `similis backup` and `similis restore` use it with `--servers`."""

@@ -131,7 +131,7 @@ async def _run(options: UpOptions, settings: StandaloneSettings, stop_now: async
             async with asyncio.timeout(settings.start_timeout_seconds):
                 await _start(children, services, data, sockets, settings)
         except DamagedDatabase:
-            # Postgres may not stop by itself, and nothing has begun that could be finished.
+            # Postgres may not stop by itself, and there is no work to finish.
             stop_now.set()
             raise
         except TimeoutError:

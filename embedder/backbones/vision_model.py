@@ -31,7 +31,7 @@ class PixelsToVectors(nn.Module):
 
     def forward(self, pixels: Tensor) -> Tensor:
         """Return the output of the backbone, not normalised."""
-        # Before the axes are turned: so OpenVINO has nothing to reorder.
+        # Normalised before the axes are permuted, so that OpenVINO has nothing to reorder.
         x = (pixels.float() - self.mean) * self.scale
         vectors: Tensor = self.features(x.permute(0, 3, 1, 2).to(self.precision))
         return vectors.float()

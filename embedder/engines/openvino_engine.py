@@ -28,7 +28,7 @@ class OpenVinoEngine:
         self._all_cores = _compiled(model, all_threads) if has_two_forms else self._own_share
 
     def embed(self, pixels: Pixels, *, all_cores: bool = False) -> Vectors:
-        """See `Engine`. Images are computed one by one: what a batch needs does not fit into the caches."""
+        """See `Engine`. Images run one by one, because a batch does not fit into the caches."""
         request = self._all_cores if all_cores else self._own_share
         try:
             return np.concatenate([_vector(request, image) for image in pixels])

@@ -5,7 +5,7 @@ import resource
 from functools import cache
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
-# Its seven numbers take less.
+# Enough for its seven numbers.
 STATM_BYTES = 256
 
 

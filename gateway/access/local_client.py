@@ -1,11 +1,11 @@
-"""Whether a request comes from a program of this machine, without a proxy between."""
+"""Tells whether a request comes directly from a program on this machine."""
 
 import socket
 from ipaddress import IPv6Address, ip_address
 
 from aiohttp import web
 
-# What proxies add. A browser adds `Origin` to a request that a page of another site makes.
+# Headers that proxies add. Browsers add `Origin` to requests that pages of other sites make.
 SIGNS = frozenset(
     {
         *("forwarded", "via", "origin", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "x-original-forwarded-for"),
@@ -16,7 +16,7 @@ SIGN_BEGINS = "x-forwarded"
 
 
 def is_local(request: web.BaseRequest) -> bool:
-    """Return whether the peer is this machine and nothing shows that it passes on another one's request.
+    """Return whether the peer is on this machine and no header shows that it forwards another client's request.
 
     Some proxies add no header but keep `Host`, so that has to name this machine, too.
     """

@@ -21,7 +21,7 @@ def wrong_columns(columns: Sequence[str]) -> str:
 def _about_one(cell: str) -> str:
     first = cell.partition("\n")[0]
     if URL.match(first) and any(URL.match(part.strip(' "')) for mark in DELIMITERS for part in first.split(mark)[1:]):
-        return "Either the whole line is in quotes, or it has another delimiter than the file"
+        return "Either the whole line is in quotes, or its delimiter is not that of the file"
     between = BETWEEN.fullmatch(first)
     if between is not None:
         return f"{ALLOWED}, not by {'a space' if between[1].isspace() else f'“{between[1].strip()}”'}"
@@ -30,7 +30,7 @@ def _about_one(cell: str) -> str:
 
 def _about_many(columns: Sequence[str]) -> str:
     if not any(columns[COLUMNS:]):
-        return "Those after the second are empty: remove the delimiters at the ends of the lines"
+        return "The columns after the second are empty: remove the delimiters at the ends of the lines"
     if columns[0].lower().startswith("http"):
         return "Quote a field that contains the delimiter, and remove other columns"
     return "Remove other columns"

@@ -109,10 +109,10 @@ class RequestPipeline:
                 self._metrics.active.dec()
                 ended = (request, status, time.perf_counter() - started)
                 if record_of(request).action is None:
-                    # After the answer was sent, which need not wait for it.
+                    # After the response was sent, so that it does not wait for the log.
                     asyncio.get_running_loop().call_soon(self._record, *ended)
                 else:
-                    # A change is in the log before its client hears of it.
+                    # A change is logged before its client gets the response.
                     self._record(*ended)
 
     def _refusal(self, request: web.Request, client: str) -> web.Response | None:

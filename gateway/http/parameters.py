@@ -77,7 +77,7 @@ def is_id(value: object) -> bool:
 
 
 def wrong_member(name: str, value: object) -> str:
-    """Return what follows in a message about a list of ids: which member is the first that is none, or what it is."""
+    """Return the end of a message about a list of ids: its first invalid member, or what is wrong with the list."""
     if not isinstance(value, list):
         return f", not {shown(value)}"
     wrong = next((place for place, one in enumerate(value) if not is_id(one)), None)

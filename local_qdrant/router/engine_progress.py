@@ -1,4 +1,4 @@
-"""Whether an engine process works on its request.
+"""Tells whether an engine process works on its request.
 
 It answers nothing else meanwhile, and some requests take an hour. But a process that works uses CPU time or the disk.
 """
@@ -11,7 +11,7 @@ WAITS_FOR_DISK = "D"
 
 
 class EngineProgress:
-    """Compares what a process has done at two times."""
+    """Tells whether a process has made progress between two calls."""
 
     def __init__(self, process: int) -> None:
         """process: its id."""

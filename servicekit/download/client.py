@@ -245,7 +245,7 @@ class Downloader:
         if not body:
             raise ImageFailed(Reason.HTTP_ERROR, "The response is empty.")
         if compression := unasked_compression(body, encodings):
-            detail = f"The host compressed the image with {compression}, which only clients that ask for it can read."
+            detail = f"The host compressed the image with {compression}, although nobody asked it to."
             raise ImageFailed(Reason.NOT_AN_IMAGE, detail)
         failure = self._accepted.refusal(body)
         if failure is not None:

@@ -33,7 +33,7 @@ SERVER_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_connection_age_grace_ms", 6 * 60 * 1000),
     ("grpc.keepalive_time_ms", 60 * 1000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10 * 1000),
-    # A client that was held up sends several at once. That is no reason to end its calls ("Too many pings").
+    # A client that was stalled sends several pings at once. Its calls must not end because of that ("Too many pings").
     ("grpc.http2.max_ping_strikes", 0),
 )
 

@@ -5,9 +5,9 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-# How many answers in a row must be missing, at least.
+# At least this many answers in a row must be missing.
 MISSES = 6
-# Of the time between two questions: by how much the watch itself may be late.
+# How late the watch itself may be, as a share of the time between two questions.
 TOLERANCE = 0.25
 
 

@@ -1,4 +1,4 @@
-"""Tells a database whose files are damaged from one that is slow, busy or set up wrongly."""
+"""Distinguishes a database with damaged files from one that is slow, busy or misconfigured."""
 
 import re
 import time
@@ -19,8 +19,8 @@ EXIT_DAMAGED = 65
 PASSING = ("08", "53", "55", "57")
 # What Postgres finds when it reads its files: internal errors, damaged data and indexes; missing or unreadable files.
 IN_FILES = ("XX", "58")
-# Our statements are right, and the schema is that of this release. So if Postgres finds no such database, role, schema,
-# table, function or operator, or a directory that is none of its own, its system tables have lost them.
+# Our statements are valid, and the schema is that of this release. So if Postgres does not find a database, role,
+# schema, table, function or operator, or does not recognise its directory, its system tables have lost them.
 IN_SYSTEM_TABLES = ("22023", "28000", "3D000", "3F000", "42P01", "42P07", "42703", "42704", "42883")
 # What Postgres writes before it ends. It ends for other reasons, too, such as a wrong permission, no memory, or a
 # mistake in a configuration file that somebody has edited.
@@ -49,7 +49,7 @@ LAST_WORDS = re.compile(
     )
 )
 PREFIX = re.compile("(?:FATAL|PANIC|postgres): |but ")
-# A connection must be refused twice, with as many seconds between.
+# A connection must be refused twice, this many seconds apart.
 CERTAIN_SECONDS = 1.0
 # The name by which Postgres knows its directory, which it enters while it is still root. The user that it becomes may
 # not be able to reach it by another name.
@@ -57,7 +57,7 @@ HERE = "/proc/self/cwd"
 
 
 class DamagedDatabase(StartupError):
-    """The database's files are damaged. To start it again does not help."""
+    """The database's files are damaged. Starting it again does not help."""
 
     def __init__(self, data: DataDirectory, reason: str) -> None:
         reason = PREFIX.sub("", reason).replace(HERE, str(data.cluster)).rstrip(".")

@@ -28,7 +28,7 @@ EMPTY_MESSAGE = bytes(5)
 
 
 async def answers_grpc(path: Path) -> bool:
-    """Return True as soon as the server answers a health check, whatever the answer is. It waits for as long.
+    """Return True as soon as the server answers a health check, whatever the answer is. Until then, wait.
 
     Raises OSError or EOFError if the connection fails or ends before.
     """

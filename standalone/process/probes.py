@@ -73,7 +73,7 @@ class GatewayProbe:
         return status == 200
 
     async def is_alive(self) -> bool:
-        """Return True as soon as the gateway answers `/healthz`, whatever the answer is. It waits for as long.
+        """Return True as soon as the gateway answers `/healthz`, whatever the answer is. Until then, wait.
 
         A gateway that has too many connections closes this one, which is an answer, too. Raises OSError.
         """

@@ -21,8 +21,8 @@ log = get_logger(__name__)
 PROBE_SECONDS = 0.05
 MAX_PROBE_SECONDS = 0.5
 NOT_SPAWNED = 127
-# How long a child that hangs may take to stop, if its usual grace period is not shorter. It has nothing to finish that
-# anybody still waits for.
+# How long a child that hangs may take to stop, unless its usual grace period is shorter. Nobody waits for its work any
+# more.
 HUNG_GRACE_SECONDS = 10.0
 
 

@@ -24,7 +24,7 @@ PAUSE_SECONDS = 0.04
 
 
 class Searcher(threading.Thread):
-    """Searches by id on one connection until it has enough answers and is told that the last index is live."""
+    """Searches by id on one connection until it has enough answers and the last index is live."""
 
     def __init__(self, attacked: Attacked, changing: ChangingCollection, searches: int, over: threading.Event) -> None:
         super().__init__()

@@ -22,8 +22,8 @@ ALIKE = 0.93
 STARTS = ((Start(),), (Start(0.78), Start(1.28)))
 FAR_STARTS = (Start(0.62), Start(1.6), *(Start(1, degrees) for degrees in (25, -25, 90, -90, 180)))
 FINISHED = 2
-# So many pairs are compared for each image on average, and at least so many. From the far starts, so many of them are.
-# This bounds the time.
+# The time is bounded: a search compares LEAST_PAIRS pairs, or PAIRS_OF_IMAGE for each image if that is more. A share of
+# them may be tried from the far starts.
 PAIRS_OF_IMAGE = 0.2
 LEAST_PAIRS = 5_000
 FAR_SHARE = 0.25
@@ -52,8 +52,8 @@ class Lookalikes:
         self._kept = scores >= COPY
         self._codes = codes_of(self.ids[self.pairs.first], self.ids[self.pairs.second])
         most = max(LEAST_PAIRS, round(PAIRS_OF_IMAGE * len(self.ids)))
-        # Those that need no comparison first. Then those above COPY, because they would be reported otherwise, and of
-        # these the least similar ones.
+        # First the pairs with a verdict, which cost nothing. Then those above COPY, which would be reported otherwise,
+        # the least similar ones first.
         order = np.lexsort((np.abs(scores - COPY), ~self._kept, ~self.known.has(self._codes)))
         self._order, self._far = order[:most], round(most * FAR_SHARE)
 

@@ -27,7 +27,7 @@ from trainer.index.distinct_vectors import DistinctVectors
 
 log = get_logger(__name__)
 
-# Increase this when the search finds other copies, so that those of earlier releases are not used again.
+# Increase this when the search changes, so that the copies that earlier releases found are not reused.
 METHOD = 1
 # Images that the comparison space is made from.
 SAMPLE = 20_000
@@ -58,7 +58,7 @@ class DuplicateSearch:
     async def run(self, index: Index, vectors: ViewedPages, digest: bytes, report: Report) -> int:
         """Find and store the duplicates of an index, and return the number of groups of copies.
 
-        Those of an earlier index with the same vectors and miniatures are used again. digest: of the images and their
+        Those of an earlier index with the same vectors and miniatures are reused. digest: of the images and their
         vectors. report: called with the number of rows of each page. Raises NoSpace as `_copies_among`.
         """
         miniatures = await self._miniatures.count(index.collection_id)

@@ -1,4 +1,4 @@
-"""The verdicts of earlier comparisons of miniatures. A pair is known by what its miniatures are, not by its images."""
+"""The verdicts of earlier comparisons of miniatures. A pair is identified by the miniatures themselves."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,13 +15,13 @@ KEY_BYTES = 8
 # Change this when pairs are compared in another way, so that earlier verdicts are not used.
 METHOD = b"1"
 STORED = np.dtype([("code", "<u8"), ("key", "<u8"), ("alike", "?")])
-# Odd, and with bits all over: the fractional part of the golden ratio (Knuth, "Sorting and Searching", 6.4).
+# For hashing: 2 to the power of 64 divided by the golden ratio (Knuth, "Sorting and Searching", 6.4).
 MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)
 
 
 @dataclass(frozen=True)
 class Known:
-    """What earlier searches compared. alike: whether two miniatures were, by key. codes: of the images, sorted."""
+    """What earlier searches compared. alike: whether two miniatures are, by key. codes: of pairs of images, sorted."""
 
     alike: Mapping[int, bool] = field(default_factory=dict)
     codes: Codes = field(default_factory=lambda: np.zeros(0, np.uint64))

@@ -1,4 +1,4 @@
-"""BMPs whose header says by masks which bits of a pixel are which colour, of which Pillow reads the usual ones only."""
+"""BMPs whose header has a bit mask for each colour. Pillow reads only the usual masks."""
 
 import struct
 from dataclasses import dataclass

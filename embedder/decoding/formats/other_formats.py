@@ -1,4 +1,4 @@
-"""Recognise files that are no image, or an image of a kind that cannot be decoded, by how they begin."""
+"""Recognises by their first bytes files that are not images, or that nothing here can decode."""
 
 import re
 import struct
@@ -72,7 +72,7 @@ def other_format(data: bytes) -> str | None:
 
 
 def unusual_jpeg(data: bytes) -> str | None:
-    """Return what a JPEG is, with its article, if it is none of the usual ones, which are all that is decoded."""
+    """Return what kind of JPEG a file is, with its article, if nothing here can decode it; None for a usual one."""
     position = 2 if data.startswith(JPEG_START) else len(data)
     while position + 5 <= len(data):
         first, marker, length, bits = struct.unpack_from(">BBHB", data, position)

@@ -38,12 +38,12 @@ class _Segment:
 
 
 def may_lack_white(image: Image.Image) -> bool:
-    """Return whether a decoded JPEG 2000 has samples that could be white: they are 0."""
+    """Return whether a decoded JPEG 2000 has samples of 0, which may stand for white."""
     return image.mode in ("RGB", "RGBA", "LA") and any(image.histogram()[::256])
 
 
 def with_one_more_bit(data: bytes) -> bytes | None:
-    """Return the file with one more bit in each sample, which stands around the middle of the range.
+    """Return the file with its samples declared one bit deeper, so that they lie around the middle of the range.
 
     None if its samples have 8 bits, or if its header is not one that can be changed.
     """
@@ -112,9 +112,9 @@ def _transforms(data: bytes, segments: list[_Segment], count: int) -> Iterator[i
 
 
 def _keep_steps(changed: bytearray, segments: list[_Segment], count: int) -> bool:
-    """Give each step of quantization a higher exponent, which the bits of a sample are set off against.
+    """Raise the exponent of each quantization step by one, which makes up for the bit that was added.
 
-    Guard bits are fewer in turn, so that the number of bit planes stays. Returns whether that was possible.
+    There is one guard bit less, so that the number of bit planes stays the same. Returns whether that was possible.
     """
     for segment in segments:
         if segment.marker not in (QUANTIZATION, QUANTIZATION_OF_ONE):

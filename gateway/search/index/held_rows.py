@@ -1,6 +1,6 @@
-"""The rows of indexes whose vectors are held in memory, so that a search in them need not read any.
+"""The rows of indexes whose vectors are held in memory, so that searches need not read them from the database.
 
-The rows of an index never change. Whether it is still live is asked of the database for each search: see `LiveChecks`.
+The rows of an index never change. Each search still asks the database whether the index is live: see `LiveChecks`.
 """
 
 import asyncio
@@ -19,11 +19,11 @@ from servicekit.telemetry.logs import get_logger
 
 log = get_logger(__name__)
 
-# Of one index. Equal images have a row each, but one vector.
+# The limits for one index. Equal images share a vector, but each has its own row.
 MOST_ROWS, MOST_BYTES = 40_000, 16 << 20
-# The memory of all rows, beside that of all vectors.
+# The memory for all rows, as a share of that for all vectors.
 SHARE_OF_VECTORS = 0.5
-# How long rows that could not be held are not tried again.
+# How long to wait before trying again to hold rows that could not be held.
 REFUSED_SECONDS = 60.0
 REMEMBERED = 10_000
 
@@ -59,7 +59,7 @@ class HeldRows:
             yield held
 
     def has(self, index: Index) -> bool:
-        """Return whether the rows of an index are held. If they should be, they are loaded from now on."""
+        """Return whether the rows of an index are held. If not, start loading them if they should be."""
         if index.id in self._held:
             return True
         is_wanted = self._vectors.holds(index.qdrant_collection, index.tuned_vector) and index.id not in self._refused
@@ -84,7 +84,7 @@ class HeldRows:
             try:
                 await self._load(index)
             except ServiceError as error:
-                # The next searches read the database, and say what is wrong.
+                # The next searches read the database, and report the error.
                 log.info("rows_not_held", index_id=index.id, code=error.code)
                 self._refused[index.id] = True
 

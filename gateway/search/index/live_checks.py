@@ -1,4 +1,4 @@
-"""Whether indexes are still live. One statement answers for all searches that begin while another one is under way."""
+"""Whether indexes are still live. One statement answers for all searches that begin while the previous one runs."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -15,38 +15,38 @@ log = get_logger(__name__)
 
 # A statement that takes longer is given up, with its connection, so that the next one can use another connection.
 STATEMENT_SECONDS = 4.0
-# Of a search: a statement under way, and then its own.
+# The longest wait of a search: for the statement that is running, and then for its own.
 WAIT_SECONDS = 2 * STATEMENT_SECONDS + 1
 NO_ANSWER = "The database did not respond in time."
 
-# The live index of each collection that exists, by collection, or why that is not known.
+# The live index of each existing collection, or the error that kept us from reading them.
 Live = Mapping[int, int | None] | ServiceError
 
 
 @dataclass(frozen=True)
 class _Statement:
-    """What the next statement reads."""
+    """The collections that the next statement asks about, and its answer."""
 
     collections: set[int] = field(default_factory=set)
     live: asyncio.Future[Live] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
 class LiveCheck:
-    """A check that has begun, of a search that began before."""
+    """A check that is under way."""
 
     def __init__(self, index: Index, live: asyncio.Future[Live]) -> None:
         self._index = index
         self._live = live
 
     async def is_live(self) -> bool:
-        """Return whether the index was live at some time after the check had begun.
+        """Return whether the index was live at some time after the check began.
 
         Raises what the database raises, and DeadlineExceeded.
         """
         if not self._live.done():
             try:
                 async with asyncio.timeout(remaining(WAIT_SECONDS)):
-                    # Others wait for it, too.
+                    # Other searches wait for it, too.
                     await asyncio.shield(self._live)
             except TimeoutError:
                 raise DeadlineExceeded(NO_ANSWER) from None
@@ -67,7 +67,7 @@ class LiveChecks:
     @classmethod
     @asynccontextmanager
     async def open(cls, indexes: Indexes) -> AsyncIterator["LiveChecks"]:
-        """Answer while entered."""
+        """Run statements while entered."""
         checks = cls(indexes)
         async with in_background(checks.answer(), "live-checks"):
             yield checks

@@ -65,7 +65,7 @@ function unreachable() {
   return new Problem({ code, message: t(`problem.${code}`) });
 }
 
-// What a proxy means that answers in place of the service, with a page of its own.
+// What a status means if a proxy answers in place of the service, without JSON.
 const OF_PROXY = { 413: "too_large", 429: "rate_limited", 502: "unreachable", 503: "unreachable", 504: "unreachable" };
 
 function decoded(status, headers, text) {

@@ -73,7 +73,7 @@ libc = ctypes.CDLL(None, use_errno=True)
 
 
 def confine(confinement: Confinement) -> None:
-    """Confine this process for good. Raises OSError if something cannot be done."""
+    """Confine this process permanently. Raises OSError if that fails."""
     if confinement.mounts:
         change_file_system(confinement)
     # Raising the hard limit is systemd's privilege; a lower one is enough for a test.

@@ -115,6 +115,6 @@ class ChangingCollection:
 
 
 def _row(host: str, collection: int, number: int) -> Row:
-    # Every collection has images of its own, and every round one more.
+    # Each collection has its own images, and each round adds one.
     name = collection * 1000 + number
     return f"{host}{name}.jpg", f"https://repo.example.org/{name}"

@@ -31,7 +31,7 @@ NOTHING = Answer(0, {})
 
 
 class Rest:
-    """Calls one gateway with a key. Every call has a connection of its own."""
+    """Calls one gateway with a key, over a new connection each time."""
 
     def __init__(self, address: str, key: str) -> None:
         parts = urlsplit(address)

@@ -62,21 +62,26 @@ def test_every_allowed_form_has_the_same_rows(
 def test_columns_are_counted_as_people_do(tmp_path: Path, delimiter: str) -> None:
     """A spreadsheet with something in its third column saves a third one for every row."""
     data = "".join(delimiter.join(row) + "\r\n" for row in (["Bild", "Link", ""], [REPO, REPO, ""], [REPO, REPO, "x"]))
-    expected = "Line 1: expected two columns (image URL, repository URL), found 3. Those after the second are empty: "
+    expected = (
+        "Line 1: expected two columns (image URL, repository URL), found 3. The columns after the second are empty: "
+    )
     assert refusal(tmp_path, data) == f"{expected}remove the delimiters at the ends of the lines."
 
 
 @pytest.mark.parametrize(
     ("data", "advice"),
     [
-        (f"{REPO},{REPO},\n", "Those after the second are empty: remove the delimiters at the ends of the lines."),
+        (
+            f"{REPO},{REPO},\n",
+            "The columns after the second are empty: remove the delimiters at the ends of the lines.",
+        ),
         (f"{REPO},{REPO},coin\n", "Quote a field that contains the delimiter, and remove other columns."),
         (f"id,{REPO},{REPO}\n", "Remove other columns."),
         (f"{REPO}|{REPO}\n", "Separate the columns by a comma, a semicolon or a tab, not by “|”."),
         (f"{REPO}  {REPO}\n", "Separate the columns by a comma, a semicolon or a tab, not by a space."),
         (f"{REPO}\n", "The second one may be empty, but not missing."),
-        (f'"{REPO},{REPO}"\n', "Either the whole line is in quotes, or it has another delimiter than the file."),
-        (f"{ROW}{REPO};{REPO}\n", "Either the whole line is in quotes, or it has another delimiter than the file."),
+        (f'"{REPO},{REPO}"\n', "Either the whole line is in quotes, or its delimiter is not that of the file."),
+        (f"{ROW}{REPO};{REPO}\n", "Either the whole line is in quotes, or its delimiter is not that of the file."),
     ],
 )
 def test_a_wrong_number_of_columns_comes_with_advice(tmp_path: Path, data: str, advice: str) -> None:

@@ -1,4 +1,4 @@
-"""A process that works is told from one that hangs."""
+"""A working process is not mistaken for one that hangs."""
 
 import asyncio
 import subprocess

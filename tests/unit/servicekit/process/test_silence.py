@@ -15,7 +15,7 @@ PATIENCE = Patience(SECONDS, starting_seconds=1000.0)
 
 
 class Asked:
-    """A probe that counts how often it was asked, and does for each question what it is told."""
+    """A probe that counts its calls, and behaves in each as the test says."""
 
     def __init__(self, answer: Callable[[int], bool | OSError | None]) -> None:
         """answer: of each question, counted from 1; None: there never is one."""

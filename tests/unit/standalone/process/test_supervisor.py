@@ -172,7 +172,7 @@ while True:
     except ConnectionError: pass
     connection.close()
 """
-# It never comes back from this, and ignores SIGTERM. So does its own child, in a session of its own.
+# It blocks for ever and ignores SIGTERM. So does its child, which has its own session.
 BLOCKS = """
 import os, signal
 signal.signal(signal.SIGTERM, signal.SIG_IGN)

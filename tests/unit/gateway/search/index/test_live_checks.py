@@ -14,7 +14,7 @@ from tests.eventually import eventually
 
 
 class SlowIndexes(Indexes):
-    """Answers only when it is told to, and notes what it was asked for."""
+    """Answers only on command, and records what it was asked for."""
 
     def __init__(self) -> None:
         self.asked: list[set[int]] = []
